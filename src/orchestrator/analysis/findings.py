@@ -1,0 +1,231 @@
+"""Everything that the report says, computed once: no number on the page has another source.
+
+A `Findings` holds aggregates only, small counts already hidden, so its JSON may be passed on as the page may.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from orchestrator.analysis.answer import phrase_answer
+from orchestrator.analysis.bootstrap import AucTable, HeldOut, align_held_out, bootstrap_aucs
+from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings, group_cells
+from orchestrator.analysis.disclosure import Count
+from orchestrator.analysis.learning import Check, Verdict, judge, learning_checks
+from orchestrator.analysis.results import Results
+from orchestrator.analysis.scores import (
+    BaselineScore,
+    SupervisionScore,
+    TrialRow,
+    baseline_scores,
+    supervision_scores,
+    trial_rows,
+)
+from orchestrator.grid import Design
+from orchestrator.study import Study
+from workers.contract.outcome import Record, Scoring
+from workers.contract.trial import Trial
+
+# Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
+ENOUGH_EVENTS = 200
+
+
+class Completeness(Record):
+    """How far the trials of one role got."""
+
+    role: str
+    planned: int
+    scored: int
+    diverged: int
+    failed: int
+    missing: int
+
+
+class HeldOutSet(Record):
+    """The test set that every trial shares."""
+
+    n_participants: Count
+    n_examples: Count
+    n_events: Count
+
+
+class TotalCost(Record):
+    """What the committed trials used, summed; failed attempts leave no account."""
+
+    wall_s: float
+    cpu_s: float
+    n_input_tokens: int
+    n_target_tokens: int
+    peak_memory_mib: float
+
+
+class FailureGroup(Record):
+    """Failed attempts of one kind at one place."""
+
+    kind: str
+    where: str
+    n_attempts: int
+    n_trials: int
+
+
+class ProvenanceSummary(Record):
+    """With what the outcomes were computed: each distinct value once, sorted; hosts are only counted."""
+
+    commits: tuple[str, ...]
+    pythons: tuple[str, ...]
+    devices: tuple[str, ...]
+    packages: dict[str, tuple[str, ...]]
+    n_hosts: int
+    first_started_at: str
+    last_ended_at: str
+
+
+class Findings(Record):
+    """What a study found; null where nothing is scored yet."""
+
+    study: str
+    question: str
+    n_replicates: int
+    bootstrap_seed: int
+    answer: str
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
+    held_out: HeldOutSet | None
+    completeness: tuple[Completeness, ...]
+    contrasts: tuple[ContrastFindings, ...]
+    supervisions: tuple[SupervisionScore, ...]
+    baselines: tuple[BaselineScore, ...]
+    trials: tuple[TrialRow, ...]
+    failures: tuple[FailureGroup, ...]
+    cost: TotalCost | None
+    provenance: ProvenanceSummary | None
+
+
+def analyse(study: Study, design: Design, results: Results, *, n_replicates: int = 2000, seed: int = 0) -> Findings:
+    """Compute every finding of a study from its results; the same inputs give the same findings.
+
+    Args:
+        n_replicates: Bootstrap resamples of the held-out participants.
+        seed: Of the resamples.
+
+    Raises:
+        StoreError: The stored predictions contradict each other.
+    """
+    min_cell = study.cohort.min_cell
+    held_out = align_held_out(results.predictions) if results.predictions else None
+    aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else _no_aucs()
+    checks = learning_checks(design, results, aucs[Scoring.STRICT] if held_out else None)
+    verdict = judge(checks)
+    cells = group_cells(design.trials)
+    contrasts = tuple(
+        contrast_findings(name, contrast, cells=cells, results=results, aucs=aucs)
+        for name, contrast in study.contrasts.items()
+    )
+    return Findings(
+        study=study.study,
+        question=study.question,
+        n_replicates=n_replicates,
+        bootstrap_seed=seed,
+        answer=phrase_answer(contrasts[0] if contrasts else None, verdict),
+        verdict=verdict,
+        checks=checks,
+        warnings=_warnings(design, results, held_out),
+        held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
+        completeness=(
+            _completeness("grid", design.trials, results),
+            _completeness("control", design.controls, results),
+        ),
+        contrasts=contrasts,
+        supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
+        baselines=baseline_scores(design, results, aucs, min_cell=min_cell),
+        trials=trial_rows(design, results, aucs, min_cell=min_cell),
+        failures=_failures(results),
+        cost=_total_cost(results) if results.outcomes else None,
+        provenance=_provenance(results) if results.outcomes else None,
+    )
+
+
+def _no_aucs() -> dict[Scoring, AucTable]:
+    empty = AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0)))
+    return {Scoring.STRICT: empty, Scoring.FORCED: empty}
+
+
+def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
+    n_examples, n_events = len(held_out.label), int(held_out.label.sum())
+    return HeldOutSet(
+        n_participants=Count.of(held_out.n_participants, min_cell=min_cell),
+        n_examples=Count.of(n_examples, min_cell=min_cell),
+        n_events=Count.of(n_events, min_cell=min_cell, total=n_examples),
+    )
+
+
+def _warnings(design: Design, results: Results, held_out: HeldOut | None) -> tuple[str, ...]:
+    """What a reader must know before reading any number."""
+    warnings = []
+    if held_out is not None and held_out.label.sum() < ENOUGH_EVENTS:
+        warnings.append(
+            f"The test set holds fewer than {ENOUGH_EVENTS} events: only large differences can be seen in it."
+        )
+    unscored = sum(not results.is_scored(trial.trial_id) for trial in design.everything)
+    if unscored:
+        warnings.append(f"{unscored} of {len(design.everything)} planned trials have no scores.")
+    return tuple(warnings)
+
+
+def _completeness(role: str, trials: tuple[Trial, ...], results: Results) -> Completeness:
+    standings = Counter(results.standing(trial.trial_id) for trial in trials)
+    return Completeness(
+        role=role,
+        planned=len(trials),
+        scored=standings["scored"],
+        diverged=standings["diverged"],
+        failed=standings["failed"],
+        missing=standings["missing"],
+    )
+
+
+def _failures(results: Results) -> tuple[FailureGroup, ...]:
+    """Failed attempts by kind and place, most frequent first; messages stay in the store."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for trial_id, attempts in results.attempts.items():
+        for attempt in attempts:
+            groups.setdefault((attempt.kind.value, attempt.where), []).append(trial_id)
+    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    return tuple(
+        FailureGroup(kind=kind, where=where, n_attempts=len(trial_ids), n_trials=len(set(trial_ids)))
+        for (kind, where), trial_ids in ordered
+    )
+
+
+def _total_cost(results: Results) -> TotalCost:
+    costs = [outcome.cost for outcome in results.outcomes.values()]
+    return TotalCost(
+        wall_s=sum(cost.wall_s for cost in costs),
+        cpu_s=sum(cost.cpu_s for cost in costs),
+        n_input_tokens=sum(cost.n_input_tokens for cost in costs),
+        n_target_tokens=sum(cost.n_target_tokens for cost in costs),
+        peak_memory_mib=max(cost.peak_memory_mib for cost in costs),
+    )
+
+
+def _provenance(results: Results) -> ProvenanceSummary:
+    records = [outcome.provenance for outcome in results.outcomes.values()]
+    names = sorted({name for record in records for name in record.packages})
+    packages = {
+        name: _distinct(record.packages[name] for record in records if name in record.packages) for name in names
+    }
+    return ProvenanceSummary(
+        commits=_distinct(record.commit for record in records),
+        pythons=_distinct(record.python for record in records),
+        devices=_distinct(record.device for record in records),
+        packages=packages,
+        n_hosts=len({record.host for record in records}),
+        first_started_at=min(record.started_at for record in records),
+        last_ended_at=max(record.ended_at for record in records),
+    )
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(values)))

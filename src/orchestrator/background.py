@@ -1,0 +1,71 @@
+"""Calls that must neither delay nor fail the driver: one thread, in order, failures counted and not raised.
+
+A service that keeps failing is left alone for a while, so that a queue never waits behind its timeouts.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from workers.contract.errors import SweepError
+
+FAILURES_IN_A_ROW = 3
+PAUSE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How many calls were given up, and the class name of the last error; a message could quote anything."""
+
+    count: int = 0
+    last: str = ""
+
+
+class Background:
+    """A queue of calls, each of which returns how much it wrote.
+
+    Args:
+        name: Of the thread.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.failures = Failures()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._clock = clock
+        self._in_a_row = 0
+        self._paused_until = float("-inf")
+
+    def submit(self, call: Callable[..., int], *arguments: object) -> Future[int]:
+        """Queue a call; the future holds what it returns, or 0 where it was given up, and never raises."""
+        return self._thread.submit(self._attempt, call, *arguments)
+
+    def try_again(self) -> None:
+        """End a pause now."""
+        self._thread.submit(self._resume)
+
+    def close(self) -> None:
+        """Wait for what is queued and stop the thread."""
+        self._thread.shutdown(wait=True)
+
+    def _resume(self) -> None:
+        self._in_a_row = 0
+        self._paused_until = float("-inf")
+
+    def _attempt(self, call: Callable[..., int], *arguments: object) -> int:
+        if self._clock() < self._paused_until:
+            self.failures = Failures(self.failures.count + 1, self.failures.last)
+            return 0
+        try:
+            written = call(*arguments)
+        # Broad beside the runner's only: MLflow raises its own, SQLAlchemy's, requests' and OS errors.
+        except Exception as error:  # noqa: BLE001
+            self.failures = Failures(self.failures.count + 1, type(error).__name__)
+            # Our own errors are about one trial, not about the service.
+            self._in_a_row += not isinstance(error, SweepError)
+            if self._in_a_row >= FAILURES_IN_A_ROW:
+                self._paused_until = self._clock() + PAUSE_S
+            return 0
+        self._in_a_row = 0
+        return written

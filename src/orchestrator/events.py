@@ -1,0 +1,41 @@
+"""What a launch tells about its trials, and how it is told to end; plain values, no Ray."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from workers.contract.outcome import Ending, Progress
+
+
+class StopLevel(IntEnum):
+    """How urgently somebody asked this launch to end."""
+
+    GO_ON = 0
+    DRAIN = 1
+    NOW = 2
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker took a trial."""
+
+    trial_id: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A trial moved on."""
+
+    trial_id: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial ended: scored, diverged or failed."""
+
+    ending: Ending
+
+
+Event = Started | Progressed | Ended
+Listener = Callable[[Event], None]

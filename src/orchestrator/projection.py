@@ -1,0 +1,183 @@
+"""What a tracking server should say about a trial: names, numbers and ids, picked one by one.
+
+Pure, and the whole list of what leaves the store: no text, no file, no path, no host, no prediction.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from workers.contract.outcome import Attempt, Outcome
+from workers.contract.trial import Trial
+
+Status = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
+TRIAL_ID = "sweep.trial_id"
+STATE = "sweep.state"
+# The digest of the history that is in MLflow, written once all of its steps are.
+HISTORY = "sweep.history"
+STEP_METRICS = ("loss", "learning_rate", "grad_norm")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one run should hold; what is not named here is left alone. Times are Unix milliseconds."""
+
+    status: Status
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    started_ms: int | None = None
+    ended_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class News:
+    """What a run does not hold yet; false where there is nothing."""
+
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    params: dict[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.tags or self.metrics or self.params)
+
+
+@dataclass
+class KnownRun:
+    """What the server holds about one trial, as last read or written."""
+
+    run_id: str
+    status: str
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    params: dict[str, str]
+
+    def learn(self, news: News) -> None:
+        """Note that this was written."""
+        self.tags |= news.tags
+        self.metrics |= news.metrics
+        self.params |= news.params
+
+
+def news(run: KnownRun, trial: Trial, facts: Facts) -> News:
+    """Compare a run with what it should hold.
+
+    A parameter that is there stays as it is: MLflow refuses to change one. Content never changes under one
+    trial id, and names, which may, are tags too.
+    """
+    tags = {**identity_of(trial), "mlflow.runName": name_of(trial), **facts.tags}
+    return News(
+        tags={key: value for key, value in tags.items() if run.tags.get(key) != value},
+        metrics={key: value for key, value in facts.metrics.items() if run.metrics.get(key) != value},
+        params={key: value for key, value in params_of(trial).items() if key not in run.params},
+    )
+
+
+def waiting() -> Facts:
+    """The trial is in the queue of this launch."""
+    return Facts("SCHEDULED", {STATE: "scheduled"})
+
+
+def running() -> Facts:
+    """A worker has begun it."""
+    return Facts("RUNNING", {STATE: "running"})
+
+
+def interrupted() -> Facts:
+    """It was waiting or running when its driver ended, and the store holds nothing about it."""
+    return Facts("KILLED", {STATE: "interrupted"})
+
+
+def failed(attempt: Attempt) -> Facts:
+    """Its last attempt failed; the class of the failure is told, the evidence stays in the store."""
+    tags = {
+        STATE: "failed",
+        "sweep.failure": attempt.kind.value,
+        "sweep.failed_attempts": str(attempt.number),
+    }
+    return Facts("FAILED", tags, {}, milliseconds(attempt.started_at), milliseconds(attempt.ended_at))
+
+
+def committed(outcome: Outcome) -> Facts:
+    """It has an outcome; a diverged trial is a result too, so both are finished."""
+    tags: dict[str, str] = {STATE: outcome.state}
+    if digest := outcome.files.get("history.parquet"):
+        tags[HISTORY] = digest
+    return Facts(
+        "FINISHED",
+        tags,
+        metrics_of(outcome),
+        milliseconds(outcome.provenance.started_at),
+        milliseconds(outcome.provenance.ended_at),
+    )
+
+
+def metrics_of(outcome: Outcome) -> dict[str, float]:
+    """Final metrics under dotted names, e.g. `held_out.strict.roc_auc`; only finite ones."""
+    metrics: dict[str, float | None] = {f"cost.{name}": value for name, value in outcome.cost.model_dump().items()}
+    for split, scores in outcome.scores.items():
+        metrics |= {f"{split}.{name}": value for name, value in scores.model_dump(exclude={"metrics"}).items()}
+        for scoring, values in scores.metrics.items():
+            metrics |= {f"{split}.{scoring}.{name}": value for name, value in values.model_dump().items()}
+    return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def steps_of(history: bytes, *, started_ms: int) -> list[tuple[str, float, int, int]]:
+    """Points of the training curves, (metric, value, Unix ms, step), the same at every replay.
+
+    Args:
+        history: A history.parquet.
+        started_ms: When the attempt began; `wall_s` counts from there.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return [
+        (name, row[name], started_ms + int(row["wall_s"] * 1000), row["step"])
+        for row in pq.read_table(pa.BufferReader(history)).to_pylist()
+        for name in STEP_METRICS
+        if row[name] is not None
+    ]
+
+
+def params_of(trial: Trial) -> dict[str, str]:
+    """The configuration, flat; coordinates go by the study's names, so a base is a name and never a file."""
+    spec = trial.spec
+    params: dict[str, object] = {**trial.coordinates, "method": spec.method.value, "labels": spec.labels}
+    params |= {
+        "train_size": spec.train_size or "all",
+        "controls_per_case": spec.evaluation.controls_per_case or "all",
+    }
+    params |= {"max_new_tokens": spec.evaluation.max_new_tokens}
+    if spec.supervision:
+        params["supervision"] = spec.supervision.value
+    if spec.teacher:
+        params["label_access"] = spec.teacher.label_access
+    if spec.training:
+        params |= spec.training.model_dump(mode="json", exclude={"lora"})
+        params |= {f"lora.{name}": value for name, value in spec.training.lora.model_dump().items()}
+    return {name: str(value) for name, value in params.items()}
+
+
+def identity_of(trial: Trial) -> dict[str, str]:
+    """The tags by which a run is found, grouped and compared."""
+    ids = {
+        TRIAL_ID: trial.trial_id,
+        "sweep.cell_id": trial.cell_id,
+        "sweep.training_id": trial.spec.training_id,
+        "sweep.role": trial.role,
+    }
+    return ids | {f"axis.{name}": str(value) for name, value in trial.coordinates.items()}
+
+
+def name_of(trial: Trial) -> str:
+    """A name for people, e.g. `free_form · tiny-llama · n=640 · lr=0.003 · seed 11`."""
+    spelling = {"train_size": "n={}", "learning_rate": "lr={}", "seed": "seed {}"}
+    return " · ".join(spelling.get(axis, "{}").format(value) for axis, value in trial.coordinates.items())
+
+
+def milliseconds(moment: str) -> int:
+    """An ISO 8601 time as Unix milliseconds; without a zone it is UTC."""
+    parsed = datetime.fromisoformat(moment)
+    return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -1,0 +1,1 @@
+"""One self-contained HTML page that answers the study question."""

@@ -1,0 +1,83 @@
+"""Writes the report: one HTML file that needs no network, no script and no other file.
+
+It computes nothing: every number comes from the findings, every setting from the design.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.analysis.disclosure import shown_counts
+from orchestrator.analysis.findings import Findings
+from orchestrator.grid import Design
+from orchestrator.report import wording
+from orchestrator.report.figure import auc_figure
+from orchestrator.report.settings import varied, view_design
+from orchestrator.study import Study
+
+NO_COUNTS: Mapping[str, object] = MappingProxyType({})
+
+
+def write_report(
+    study: Study,
+    design: Design,
+    findings: Findings,
+    *,
+    path: Path,
+    cohort_counts: Mapping[str, object] = NO_COUNTS,
+) -> Path:
+    """Write the page to `path`, all of it or nothing, and return the path.
+
+    Args:
+        cohort_counts: `counts` of the cohort's manifest, the flow of participants; its whole numbers are
+            shown, small ones hidden.
+
+    Raises:
+        OSError: The folder of `path` can't be written.
+    """
+    html = render_report(study, design, findings, cohort_counts=cohort_counts)
+    handle, temporary = tempfile.mkstemp(prefix=".report-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(html)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def render_report(
+    study: Study, design: Design, findings: Findings, *, cohort_counts: Mapping[str, object] = NO_COUNTS
+) -> str:
+    """The page as text; the same arguments give the same page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": wording.number,
+        "signed": wording.signed,
+        "interval": wording.interval,
+        "percentage": wording.percentage,
+        "duration": wording.duration,
+        "level": wording.level,
+        "place": wording.place,
+        "varied": varied,
+    }
+    figure = auc_figure(findings)
+    return environment.get_template("page.html").render(
+        study=study,
+        design=view_design(design),
+        findings=findings,
+        cohort_counts=shown_counts(cohort_counts, min_cell=study.cohort.min_cell),
+        # Our own SVG, not a user's text: the only markup that is not escaped.
+        figure=Markup(figure) if figure else None,
+    )

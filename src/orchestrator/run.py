@@ -1,0 +1,237 @@
+"""One launch of a study, from its file to its report: what is missing is run, everything else is kept.
+
+Sequences the other rooms and decides nothing itself; the store says what is done.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.background import Failures
+from orchestrator.board import Board, longest_first
+from orchestrator.console import plan_counts, watch
+from orchestrator.dataset import aggregate
+from orchestrator.events import Ended, Event, Started, StopLevel
+from orchestrator.grid import Design, expand
+from orchestrator.plan import Plan, make_plan
+from orchestrator.store import ensure_writable, hold_lock, read_attempts, read_outcomes
+from orchestrator.study import Study, check_sources
+from orchestrator.tracking import Tracking
+from workers.contract.inputs import InputKind, Manifest, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome
+from workers.contract.trial import Trial, WorkOrder
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.findings import Findings
+
+EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 3, 4
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a launch left the study."""
+
+    study: str
+    n_trials: int
+    n_kept: int
+    n_done: int
+    n_failed: int
+    n_missing: int
+    tracking_failures: int
+    report: str
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete, 3 failed trials, 4 interrupted."""
+        if self.n_failed:
+            return EXIT_FAILED
+        return EXIT_INTERRUPTED if self.n_missing else EXIT_COMPLETE
+
+
+def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
+    """The design and its difference from what the store holds; reads, never writes."""
+    design = expand(study)
+    return design, make_plan(design, read_outcomes(layout), read_attempts(layout), study=study.study)
+
+
+def run_study(
+    study: Study, layout: StoreLayout, *, address: str | None, tracking_uri: str | None, console: Console
+) -> RunSummary:
+    """Run what the study lacks, then aggregate, reconcile tracking and write the report.
+
+    Raises:
+        InputError: Data or weights are missing or wrong, or a trial can't fit them; nothing has run.
+        StoreError: The store can't be used.
+        LockedError: Another driver holds it.
+        ClusterError: No cluster, or none with room for a trial.
+    """
+    check_sources(study)
+    ensure_writable(layout)
+    with hold_lock(layout):
+        layout.stop_request.unlink(missing_ok=True)
+        design, plan = plan_study(study, layout)
+        console.print(plan_counts(plan, layout), soft_wrap=True)
+        todo = [planned.trial for planned in plan.todo]
+        if not todo and layout.report.exists():
+            return _summary(study, design, plan, layout, Tracking(layout))
+        _seal(study, layout)
+        tracking = Tracking(layout, tracking_uri=tracking_uri)
+        tracking.open_study(study.study, question=study.question)
+        try:
+            if todo:
+                _run_todo(study, layout, plan, tracking, address=address, console=console)
+        finally:
+            complete = _settle(study, design, layout, tracking, console)
+            tracking.close(complete=complete)
+        return _summary(study, design, plan, layout, tracking)
+
+
+def _seal(study: Study, layout: StoreLayout) -> None:
+    layout.study.write_text(study.model_dump_json(indent=1))
+
+
+def _run_todo(
+    study: Study, layout: StoreLayout, plan: Plan, tracking: Tracking, *, address: str | None, console: Console
+) -> None:
+    """Hand the missing trials to Ray and follow them until they end or somebody stops the launch."""
+    from orchestrator.driver import cluster, find_slots, prepare_on_cluster, run_trials
+
+    queue = {
+        planned.trial.trial_id: planned.trial for planned in sorted(plan.todo, key=lambda p: longest_first(p.trial))
+    }
+    orders = [_write_order(trial, study, layout) for trial in queue.values()]
+    for trial in queue.values():
+        tracking.schedule(trial)
+    with _stop_requests(layout, console) as stop_level, cluster(address):
+        slots = find_slots(study.resources)
+        if not layout.inputs.exists():
+            console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
+        prepare_on_cluster(orders)
+        board = Board(queue, n_kept=plan.counts["keep"], n_slots=slots.n_slots)
+        place = "GPU" if slots.gpus else "CPU"
+        console.print(f"running {len(queue)} trials on {slots.n_slots} {place} slots")
+        with watch(console, board) as screen:
+
+            def listener(event: Event) -> None:
+                screen.see(event)
+                _project(event, layout, tracking)
+
+            run_trials(list(queue), layout, slots, listener=listener, stop_level=stop_level)
+
+
+def _write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
+    order = WorkOrder(trial=trial, store=str(layout.root), sources={study.cohort.sha256: str(study.cohort.file)})
+    path = layout.order(trial.trial_id)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(order.model_dump_json(indent=1))
+    return path
+
+
+def _project(event: Event, layout: StoreLayout, tracking: Tracking) -> None:
+    """Tell MLflow what the store holds now."""
+    match event:
+        case Started(trial_id):
+            tracking.start(trial_id)
+        case Ended(ending) if ending.state == "failed":
+            attempts = read_attempts(layout).get(ending.trial_id, [])
+            if attempts:
+                tracking.fail(attempts[-1])
+        case Ended(ending):
+            tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
+
+
+def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> bool:
+    """Derive everything that follows from the store; return whether the study is complete."""
+    outcomes, attempts = read_outcomes(layout), read_attempts(layout)
+    tracking.reconcile(design, outcomes, attempts)
+    for trial_id, reason in aggregate(layout, design, outcomes=outcomes).left_out.items():
+        console.print(f"left out of the dataset: {trial_id}: {reason}")
+    write_study_report(study, design, layout)
+    return all(trial_id in outcomes.committed for trial_id in design.by_id)
+
+
+def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
+    """Analyse what the store holds.
+
+    Raises:
+        StoreError: Stored predictions are damaged or contradict each other.
+    """
+    from orchestrator.analysis.findings import analyse
+    from orchestrator.analysis.results import load_results
+
+    outcomes, attempts = read_outcomes(layout).committed, read_attempts(layout)
+    return analyse(study, design, load_results(layout, design, outcomes=outcomes, attempts=attempts))
+
+
+def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Path:
+    """Write the HTML page of what the store holds, and return its path."""
+    from orchestrator.report.page import write_report
+
+    recipe = input_recipes(design.everything[0].spec)[InputKind.COHORT]
+    manifest = Manifest.load(layout.manifest(recipe.digest()))
+    counts = manifest.counts if manifest else {}
+    return write_report(study, design, find_out(study, design, layout), path=layout.report, cohort_counts=counts)
+
+
+def sync_tracking(study: Study, layout: StoreLayout, *, tracking_uri: str | None) -> tuple[int, Failures]:
+    """Make MLflow equal to the store; how many runs were written, and what could not be.
+
+    Raises:
+        LockedError: A driver works on the store and writes to MLflow itself.
+    """
+    with hold_lock(layout):
+        tracking = Tracking(layout, tracking_uri=tracking_uri)
+        design, plan = plan_study(study, layout)
+        tracking.open_study(study.study, question=study.question)
+        writes = tracking.reconcile(design, read_outcomes(layout), read_attempts(layout))
+        tracking.close(complete=not plan.todo)
+        return writes, tracking.failures
+
+
+def _summary(study: Study, design: Design, before: Plan, layout: StoreLayout, tracking: Tracking) -> RunSummary:
+    _, after = plan_study(study, layout)
+    return RunSummary(
+        study=study.study,
+        n_trials=len(design.everything),
+        n_kept=before.counts["keep"],
+        n_done=after.counts["keep"],
+        n_failed=after.counts["retry"],
+        n_missing=after.counts["add"],
+        tracking_failures=tracking.failures.count,
+        report=str(layout.report),
+    )
+
+
+@contextmanager
+def _stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[], StopLevel]]:
+    """How urgently to stop: from Ctrl-C (once to drain, twice to abandon), SIGTERM, or `sweep stop` elsewhere."""
+    asked = [StopLevel.GO_ON]
+
+    def on_signal(number: int, _frame: object) -> None:
+        asked[0] = StopLevel.DRAIN if asked[0] is StopLevel.GO_ON and number == signal.SIGINT else StopLevel.NOW
+        text = (
+            "no new trials; press Ctrl-C again to abandon the running ones"
+            if asked[0] is StopLevel.DRAIN
+            else "stopping"
+        )
+        os.write(2, f"\n{text}\n".encode())
+
+    def level() -> StopLevel:
+        try:
+            return max(asked[0], StopLevel[layout.stop_request.read_text().strip()])
+        except (FileNotFoundError, KeyError):
+            return asked[0]
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield level
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,109 @@
+"""What must hold between the parts of a study file; single values are the models' business.
+
+A rule looks only at parts that are sound in themselves, so that one mistake is reported once.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.study_problems import closest
+from orchestrator.study_source import Location, StudySource
+from workers.contract.errors import Problem
+
+# Names of bases and contrasts become columns, coordinates and headings.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A study file, and the locations in it that are known to be wrong."""
+
+    source: StudySource
+    broken: frozenset[Location]
+
+    def sound(self, *at: str | int) -> Any:  # noqa: ANN401  a JSON value whose type the schema vouches for
+        """The value at a location; None if it is absent or something is wrong above, at or below it."""
+        if any(place[: len(at)] == at[: len(place)] for place in self.broken):
+            return None
+        return self.source.value(at)
+
+    def names(self, section: str) -> list[str]:
+        """Keys of a section, also of one whose values are wrong."""
+        value = self.source.value((section,))
+        return list(value) if isinstance(value, dict) else []
+
+
+def cross_problems(draft: Draft) -> list[Problem]:
+    """Every broken rule between the sound parts of a draft."""
+    return [
+        *_unfit_names(draft),
+        *_repeated_values(draft),
+        *_varied_training(draft),
+        *_unknown_bases(draft),
+        *_formats_without_prompt(draft),
+        *_contrast_problems(draft),
+    ]
+
+
+def _unfit_names(draft: Draft) -> Iterator[Problem]:
+    for section in ("bases", "contrasts"):
+        for name in draft.names(section):
+            if not NAME.fullmatch(name):
+                remedy = "use letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
+                yield draft.source.problem((section, name), what="is not a name", remedy=remedy)
+
+
+def _repeated_values(draft: Draft) -> Iterator[Problem]:
+    """Equal values in a list, however they are written."""
+    axes: list[Location] = [("axes", axis) for axis in draft.names("axes")]
+    treatments: list[Location] = [("contrasts", name, "treatment") for name in draft.names("contrasts")]
+    for at in (*axes, *treatments, ("controls",)):
+        values = draft.sound(*at) or []
+        for index, value in enumerate(values):
+            first = values.index(value)
+            if first < index:
+                shown, before = draft.source.written((*at, index)), draft.source.written((*at, first))
+                yield draft.source.problem((*at, index), what=f"{shown} repeats {before}", remedy="remove one of them")
+
+
+def _varied_training(draft: Draft) -> Iterator[Problem]:
+    for axis in ("learning_rate", "seed"):
+        if axis in draft.names("training"):
+            yield draft.source.problem(("training", axis), what="is an axis", remedy=f"move it to axes.{axis}")
+
+
+def _unknown_bases(draft: Draft) -> Iterator[Problem]:
+    declared = draft.names("bases")
+    for index, name in enumerate(draft.sound("axes", "base") or ()):
+        if name not in declared:
+            remedy = closest(name, declared, otherwise=f"declare it under `bases`, next to {', '.join(declared)}")
+            yield draft.source.problem(("axes", "base", index), what=f"{name} is not among `bases`", remedy=remedy)
+
+
+def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
+    for name in draft.names("bases"):
+        at = ("bases", name, "prompt_format")
+        written = draft.sound(*at)
+        if isinstance(written, str) and written.count("{prompt}") != 1:
+            what = f"{draft.source.written(at)} does not hold {{prompt}} once"
+            yield draft.source.problem(at, what=what, remedy="write {prompt} where the record's text goes")
+
+
+def _contrast_problems(draft: Draft) -> Iterator[Problem]:
+    on_axis = draft.sound("axes", "supervision")
+    for name in draft.names("contrasts"):
+        treatment: list[str] = draft.sound("contrasts", name, "treatment") or []
+        reference: str | None = draft.sound("contrasts", name, "reference")
+        at: Location = ("contrasts", name)
+        named = {(*at, "treatment", index): value for index, value in enumerate(treatment)}
+        if reference is not None:
+            named[(*at, "reference")] = reference
+        for place, value in named.items() if on_axis else ():
+            if value not in on_axis:
+                remedy = f"add it there, or name one of {', '.join(on_axis)}"
+                yield draft.source.problem(place, what=f"{value} is not on axes.supervision", remedy=remedy)
+        if reference in treatment:
+            remedy = "name another reference, or take it out of treatment"
+            yield draft.source.problem((*at, "reference"), what=f"{reference} is in treatment too", remedy=remedy)

@@ -1,0 +1,82 @@
+"""`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
+
+An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.outcome import Ending
+from workers.contract.trial import WorkOrder
+
+
+def main() -> int:
+    """Parse the command line and run it; the exit code is 0, 2 for bad input or 3 for a failed trial."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (("run", "run one trial"), ("prepare", "make the inputs of trials")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("orders", type=Path, nargs=1 if name == "run" else "+", metavar="ORDER.json")
+    fetch = commands.add_parser("fetch", help="fetch the Framingham teaching CSV")
+    fetch.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "fetch":
+            return _fetch(arguments.folder)
+        orders = [read_order(path) for path in arguments.orders]
+        return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
+    except SweepError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+
+
+def read_order(path: Path) -> WorkOrder:
+    """Parse a work order.
+
+    Raises:
+        InputError: It is missing or not an order.
+    """
+    try:
+        return WorkOrder.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(Problem(str(path), f"can't be read ({error.strerror})", "give a file of plans/")) from None
+    except ValidationError as error:
+        raise InputError(
+            Problem(str(path), f"is not a work order ({error.error_count()} problems)", "plan again")
+        ) from None
+
+
+def _run(order: WorkOrder) -> int:
+    from workers.runner import Runner
+
+    running = Runner().run(order)
+    while True:
+        try:
+            progress = next(running)
+        except StopIteration as stop:
+            ending: Ending = stop.value
+            sys.stdout.write(ending.model_dump_json(exclude_none=True) + "\n")
+            return 3 if ending.state == "failed" else 0
+        sys.stderr.write(f"{progress.phase} {progress.done}/{progress.total}\n")
+
+
+def _prepare(orders: list[WorkOrder]) -> int:
+    from workers.prepare import prepare
+
+    prepare(orders)
+    return 0
+
+
+def _fetch(folder: Path) -> int:
+    from workers.cohort.fetch import fetch_framingham
+
+    sys.stdout.write(f"{fetch_framingham(folder)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

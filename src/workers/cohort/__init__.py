@@ -1,0 +1,1 @@
+"""Events and labels: who is in the study, when, and what happened."""

@@ -1,0 +1,130 @@
+"""Five-year cardiovascular disease in the Framingham teaching data (a public subset made by NHLBI for teaching).
+
+Each attended exam of a person free of cardiovascular disease is an index date. Outcome columns describe the whole
+follow-up and stand on every row of a participant: they make labels and are never inputs.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from workers.cohort.meds import Cohort, Flow
+from workers.cohort.splits import split_of
+from workers.contract.errors import InputError, Problem
+from workers.contract.trial import CohortRecipe
+
+# Exam days count from exam 1; the teaching data have no dates, so this origin is fictional.
+ORIGIN = pd.Timestamp("1956-01-01")
+
+INPUT_COLUMNS = (
+    "SEX", "AGE", "educ", "TOTCHOL", "SYSBP", "DIABP", "CURSMOKE", "CIGPDAY", "BMI",
+    "DIABETES", "BPMEDS", "HEARTRTE", "GLUCOSE", "PREVHYP",
+)  # fmt: skip
+# Whole-follow-up outcomes, and flags that are constant after exclusion. One of them as an input is a leak.
+FORBIDDEN_COLUMNS = (
+    "DEATH", "ANGINA", "HOSPMI", "MI_FCHD", "ANYCHD", "STROKE", "CVD", "HYPERTEN", "TIMEAP", "TIMEMI", "TIMEMIFC",
+    "TIMECHD", "TIMESTRK", "TIMECVD", "TIMEDTH", "TIMEHYP", "PREVCHD", "PREVAP", "PREVMI", "PREVSTRK",
+)  # fmt: skip
+NEEDED_COLUMNS = (
+    "RANDID",
+    "TIME",
+    "PERIOD",
+    "DEATH",
+    "TIMEDTH",
+    "CVD",
+    "TIMECVD",
+    "PREVCHD",
+    "PREVSTRK",
+    *INPUT_COLUMNS,
+)
+EXAM_OF_INDEX = {"exam_1": 1, "exam_3": 3}
+
+
+def load_framingham(path: Path, recipe: CohortRecipe) -> Cohort:
+    """Read the CSV, apply eligibility and horizon, and label every index exam.
+
+    Raises:
+        InputError: A column is missing, an outcome flag is not 0 or 1, or a participant has one exam day twice.
+    """
+    exams = pd.read_csv(path)
+    _check(exams, path)
+    kept, flow = _eligible(exams, recipe)
+    labels = pd.DataFrame(
+        {
+            "subject_id": kept["RANDID"].astype(str),
+            "prediction_time": ORIGIN + pd.to_timedelta(kept["TIME"], unit="D"),
+            "boolean_value": _has_event(kept, recipe.horizon_days),
+            "split": [split_of(str(subject), salt=recipe.split_salt) for subject in kept["RANDID"]],
+        }
+    )
+    order = labels.sort_values(["subject_id", "prediction_time"]).index
+    return Cohort(events=_events(exams), labels=labels.loc[order].reset_index(drop=True), flow=flow)
+
+
+def _check(exams: pd.DataFrame, path: Path) -> None:
+    missing = [column for column in NEEDED_COLUMNS if column not in exams.columns]
+    if missing:
+        raise InputError(Problem(str(path), f"columns {missing} are missing", "give the Framingham teaching CSV"))
+    problems = [
+        Problem(
+            f"{path}: column {column}",
+            f"{int((~exams[column].isin([0, 1])).sum())} labels are neither 0 nor 1",
+            "a binary outcome needs exactly these two values; restore the original file",
+        )
+        for column in ("CVD", "DEATH")
+        if not exams[column].isin([0, 1]).all()
+    ]
+    n_repeated = int(exams.duplicated(["RANDID", "TIME"]).sum())
+    if n_repeated:
+        problems.append(Problem(str(path), f"{n_repeated} exams stand twice", "restore the original file"))
+    if problems:
+        raise InputError(*problems)
+
+
+def _eligible(exams: pd.DataFrame, recipe: CohortRecipe) -> tuple[pd.DataFrame, Flow]:
+    """Index exams of the task, and why the others are not."""
+    candidates = exams
+    if recipe.index in EXAM_OF_INDEX:
+        candidates = exams[exams["PERIOD"] == EXAM_OF_INDEX[recipe.index]]
+    prior = (candidates["PREVCHD"] == 1) | (candidates["PREVSTRK"] == 1) | (candidates["TIMECVD"] <= candidates["TIME"])
+    followed_days = candidates["TIMECVD"] - candidates["TIME"]
+    # Death without the outcome counts as event-free: the question is what gets recorded within the horizon.
+    lost = (
+        ~prior
+        & (candidates["CVD"] == 0)
+        & (followed_days < recipe.horizon_days)
+        & ~((candidates["DEATH"] == 1) & (candidates["TIMEDTH"] - candidates["TIME"] <= recipe.horizon_days))
+    )
+    kept = candidates[~prior & ~lost]
+    flow = Flow(
+        n_candidates=len(candidates),
+        excluded={
+            "cardiovascular disease before the index": int(prior.sum()),
+            "lost before the horizon": int(lost.sum()),
+        },
+        n_eligible=len(kept),
+        n_participants=int(kept["RANDID"].nunique()),
+        n_events=int(_has_event(kept, recipe.horizon_days).sum()),
+    )
+    return kept, flow
+
+
+def _has_event(exams: pd.DataFrame, horizon_days: int) -> "pd.Series[bool]":
+    days = exams["TIMECVD"] - exams["TIME"]
+    return (exams["CVD"] == 1) & (days > 0) & (days <= horizon_days)
+
+
+def _events(exams: pd.DataFrame) -> pd.DataFrame:
+    long = exams.melt(
+        id_vars=["RANDID", "TIME"], value_vars=list(INPUT_COLUMNS), var_name="code", value_name="numeric_value"
+    )
+    long = long.dropna(subset=["numeric_value"])
+    events = pd.DataFrame(
+        {
+            "subject_id": long["RANDID"].astype(str),
+            "time": ORIGIN + pd.to_timedelta(long["TIME"], unit="D"),
+            "code": long["code"],
+            "numeric_value": long["numeric_value"].astype("float64"),
+        }
+    )
+    return events.sort_values(["subject_id", "time", "code"]).reset_index(drop=True)

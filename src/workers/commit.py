@@ -1,0 +1,68 @@
+"""The exclusive commit: a result exists when its file could be linked, and the first link wins for ever.
+
+Also the only place that writes JSON into a store. Object stores would need a conditional put instead of the link.
+"""
+
+import itertools
+import os
+import tempfile
+from pathlib import Path
+
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Attempt
+from workers.contract.sources import sha256_of
+
+
+def link_exclusive(path: Path, body: bytes) -> bool:
+    """Create `path` with `body`, durably, unless it exists; return whether this call created it.
+
+    A rename would let a zombie on a cut-off node overwrite a committed result; a link can't.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def record_attempt(attempt: Attempt, layout: StoreLayout) -> None:
+    """Write a failed attempt under the first free number of its trial."""
+    for number in itertools.count(1):
+        body = attempt.model_copy(update={"number": number}).model_dump_json(indent=1).encode()
+        if link_exclusive(layout.attempts(attempt.trial_id) / f"{number}.json", body):
+            return
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file below `folder`, and the folders themselves, survive a power cut."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below `folder`, by its path relative to it."""
+    return {str(path.relative_to(folder)): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}

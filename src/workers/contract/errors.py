@@ -1,0 +1,61 @@
+"""Every error that the project raises on purpose, and what to do about each.
+
+    SweepError
+    ├── InputError      exit 2   something the user wrote or pointed at is wrong; mend it and start again
+    ├── StoreError      exit 2   the store folder can't be used or contradicts itself; free, repair or move it
+    ├── ClusterError    exit 2   no Ray cluster answers, or it has no room for a trial; start or size it
+    ├── LockedError     exit 75  another driver holds the store; wait for it or stop it
+    └── TrialError      one trial could not end with scores; the others go on
+
+A message of this tree may be logged: it never holds a participant's text, identifier or prediction.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an input: where it is, what it is, and what to do."""
+
+    where: str
+    what: str
+    remedy: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: {self.where}" if self.line is not None else self.where
+        return f"{place}: {self.what}; {self.remedy}"
+
+
+class SweepError(Exception):
+    """The root of the tree; `exit_code` is what the command line ends with."""
+
+    exit_code = 2
+
+
+class InputError(SweepError):
+    """One or many problems with what the user gave, all reported at once."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class StoreError(SweepError):
+    """The store can't be written or contradicts itself."""
+
+
+class ClusterError(SweepError):
+    """Ray can't be reached or can't hold one trial."""
+
+
+class LockedError(SweepError):
+    """Another driver works on this store."""
+
+    exit_code = 75
+
+
+class TrialError(SweepError):
+    """A trial can't go on; the message is safe to store and says why."""
+
+    exit_code = 3

@@ -1,0 +1,83 @@
+"""What a trial needs prepared: recipes, and the manifests that say what came of them. No data in here.
+
+cohort ──┬── prompts ──────┬── prompt_tokens
+         └── rationales ───┼── rationale_tokens
+                    base ──┘
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from workers.contract.errors import StoreError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Record
+from workers.contract.trial import TrialSpec, digest_of
+
+
+class InputKind(StrEnum):
+    """The things that are made once a store, in the order in which they are made."""
+
+    COHORT = "cohort"
+    BASE = "base"
+    PROMPTS = "prompts"
+    RATIONALES = "rationales"
+    PROMPT_TOKENS = "prompt_tokens"
+    RATIONALE_TOKENS = "rationale_tokens"
+
+
+class InputRecipe(Record):
+    """How one input is made; its digest names its folder."""
+
+    kind: InputKind
+    content: dict[str, object]
+
+    def digest(self) -> str:
+        """Content id of the input."""
+        return digest_of({"kind": self.kind, **self.content})
+
+
+class Manifest(Record):
+    """The commit of an input: which folder counts, what is in it, and the figures that a plan needs."""
+
+    recipe: InputRecipe
+    folder: str
+    files: dict[str, str]
+    counts: dict[str, int | float | str]
+
+    @classmethod
+    def load(cls, path: Path) -> Self | None:
+        """Read a manifest; None where the input is not prepared.
+
+        Raises:
+            StoreError: It is there and can't be read.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise StoreError(f"{path}: unreadable manifest ({type(error).__name__}); delete its folder") from None
+
+
+def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
+    """Every input that a trial needs, in the order in which they are made."""
+    contents: dict[InputKind, dict[str, object]] = {InputKind.COHORT: {"cohort": spec.cohort.content()}}
+    cohort = contents[InputKind.COHORT]
+    if spec.base is not None and spec.prompt is not None:
+        base: dict[str, object] = {"base": spec.base.model_dump(mode="json", exclude={"prompt_format"})}
+        wrapped: dict[str, object] = {"base": spec.base.content()}
+        contents[InputKind.BASE] = base
+        contents[InputKind.PROMPTS] = {**cohort, "prompt": spec.prompt.content()}
+        contents[InputKind.PROMPT_TOKENS] = {**contents[InputKind.PROMPTS], **wrapped}
+        if spec.teacher is not None:
+            contents[InputKind.RATIONALES] = {**cohort, "teacher": spec.teacher.content()}
+            contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **base}
+    return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
+
+
+def is_prepared(spec: TrialSpec, layout: StoreLayout) -> bool:
+    """Whether all inputs of a trial have a manifest."""
+    return all(layout.manifest(recipe.digest()).is_file() for recipe in input_recipes(spec).values())

@@ -1,0 +1,95 @@
+"""Every path in a store, and nothing else; no other module spells one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """The folders and files of one study's store."""
+
+    root: Path
+
+    @property
+    def study(self) -> Path:
+        """The sealed study, as the last `sweep run` read it."""
+        return self.root / "study.json"
+
+    @property
+    def salt(self) -> Path:
+        """Secret that identifiers are hashed with; mode 0600, never bundled."""
+        return self.root / ".salt"
+
+    @property
+    def lock(self) -> Path:
+        """Who drives."""
+        return self.root / "driver.lock"
+
+    @property
+    def stop_request(self) -> Path:
+        """Present while somebody asked the driver to stop."""
+        return self.root / "stop"
+
+    @property
+    def inputs(self) -> Path:
+        """What is prepared once."""
+        return self.root / "inputs"
+
+    @property
+    def orders(self) -> Path:
+        """Work orders of this launch, by trial id."""
+        return self.root / "plans"
+
+    @property
+    def trials(self) -> Path:
+        """Committed trials and their attempts."""
+        return self.root / "trials"
+
+    @property
+    def dataset(self) -> Path:
+        """The aggregate; derived."""
+        return self.root / "dataset"
+
+    @property
+    def scratch(self) -> Path:
+        """Ray Tune's own files; may be deleted at any time."""
+        return self.root / "scratch"
+
+    @property
+    def tracking_database(self) -> Path:
+        """MLflow's SQLite file, where no tracking URI is given."""
+        return self.root / "mlflow.db"
+
+    @property
+    def tracking_artifacts(self) -> Path:
+        """MLflow's artifact folder; nothing of ours is stored there."""
+        return self.root / "mlflow-artifacts"
+
+    @property
+    def report(self) -> Path:
+        """The HTML page."""
+        return self.root / "report.html"
+
+    def input(self, recipe_digest: str) -> Path:
+        """Folder of one prepared input."""
+        return self.inputs / recipe_digest
+
+    def manifest(self, recipe_digest: str) -> Path:
+        """The commit of one prepared input: names the folder that counts."""
+        return self.input(recipe_digest) / "manifest.json"
+
+    def trial(self, trial_id: str) -> Path:
+        """Folder of one trial."""
+        return self.trials / trial_id
+
+    def outcome(self, trial_id: str) -> Path:
+        """The commit of one trial."""
+        return self.trial(trial_id) / "outcome.json"
+
+    def attempts(self, trial_id: str) -> Path:
+        """Records of failed attempts at one trial."""
+        return self.root / "attempts" / trial_id
+
+    def order(self, trial_id: str) -> Path:
+        """What the worker is given for one trial."""
+        return self.orders / f"{trial_id}.json"

@@ -1,0 +1,97 @@
+"""Weighted discrimination and calibration; scikit-learn does the arithmetic, this room fixes the conventions.
+
+Every function takes sampling weights, so that all cases plus sampled controls give the figures of everybody.
+"""
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from workers.contract.outcome import Metrics
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+# Probabilities are kept this far from 0 and 1 where a logit is taken.
+LOGIT_EPSILON = 1e-6
+
+
+def compute_metrics(risks: FloatArray, outcomes: IntArray, weights: FloatArray) -> Metrics:
+    """All metrics of one set of probabilities.
+
+    Args:
+        risks: Predicted probability of the outcome, shape (n_examples,), in [0, 1].
+        outcomes: What happened, shape (n_examples,), 0 or 1.
+        weights: Sampling weights, shape (n_examples,), > 0.
+    """
+    both_classes = len(np.unique(outcomes)) == 2
+    slope, intercept = calibration_line(risks, outcomes, weights) if both_classes else (None, None)
+    return Metrics(
+        roc_auc=float(roc_auc_score(outcomes, risks, sample_weight=weights)) if both_classes else None,
+        pr_auc=float(average_precision_score(outcomes, risks, sample_weight=weights)) if both_classes else None,
+        brier=float(brier_score_loss(outcomes, risks, sample_weight=weights, pos_label=1)),
+        ece=calibration_error(risks, outcomes, weights),
+        calibration_slope=slope,
+        calibration_intercept=intercept,
+    )
+
+
+def calibration_error(risks: FloatArray, outcomes: IntArray, weights: FloatArray, *, n_bins: int = 10) -> float:
+    """Average gap between predicted risk and observed rate, weighted by bin mass.
+
+    Equal predictions are never split between bins, so the value does not depend on the order of the rows.
+
+    Returns:
+        A value in [0, 1]; 0 is perfectly calibrated.
+
+    Source:
+        Expected calibration error, Naeini et al., AAAI 2015, binary form, equal-mass bins.
+    """
+    group = np.unique(risks, return_inverse=True)[1]
+    mass = np.bincount(group, weights=weights)
+    middle = np.cumsum(mass) - mass / 2
+    bins = np.minimum((middle / mass.sum() * n_bins).astype(np.int64), n_bins - 1)[group]
+    predicted = np.bincount(bins, weights=weights * risks, minlength=n_bins)
+    observed = np.bincount(bins, weights=weights * outcomes, minlength=n_bins)
+    return float(np.abs(predicted - observed).sum() / weights.sum())
+
+
+def calibration_line(risks: FloatArray, outcomes: IntArray, weights: FloatArray) -> tuple[float | None, float | None]:
+    """Slope and intercept of a logistic regression of the outcome on the predicted logit.
+
+    Returns:
+        (slope, intercept), perfect at (1, 0); (None, None) where all predictions are equal.
+
+    Source:
+        Cox, Two further applications of a model for binary regression, Biometrika 1958.
+    """
+    logits = logit(risks)
+    if np.ptp(logits) < LOGIT_EPSILON:
+        return None, None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # separable data: the slope is then merely large
+        line = LogisticRegression(C=1e6, max_iter=1000).fit(logits[:, None], outcomes, sample_weight=weights)
+    return float(line.coef_[0, 0]), float(line.intercept_[0])
+
+
+def logit(risks: FloatArray) -> FloatArray:
+    """Log odds, finite for risks of exactly 0 and 1."""
+    clipped = np.clip(risks, LOGIT_EPSILON, 1 - LOGIT_EPSILON)
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))
+
+
+def shift_prior(risks: FloatArray, *, from_prevalence: float, to_prevalence: float) -> FloatArray:
+    """Correct probabilities learnt at one prevalence to another; ranks do not change.
+
+    Source:
+        logit p' = logit p + logit(to) − logit(from); Elkan, IJCAI 2001, in logit form.
+    """
+    if from_prevalence == to_prevalence:
+        return risks
+    offset = logit(np.array([to_prevalence, from_prevalence]))
+    # Not through the clipped logit: saturated probabilities must keep their order.
+    odds_ratio = np.exp(offset[0] - offset[1])
+    return np.asarray(odds_ratio * risks / (1 - risks + odds_ratio * risks))

@@ -1,0 +1,192 @@
+"""What a trial leaves behind: an outcome (scored or diverged), or the record of an attempt that failed.
+
+An outcome carries its own checksum; `Outcome.load` refuses one that does not match.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workers.contract.errors import StoreError
+from workers.contract.trial import Trial
+
+
+class TrialState(StrEnum):
+    """Where a trial of the design stands, read from the store alone."""
+
+    KEEP = "keep"
+    RETRY = "retry"
+    ADD = "add"
+    STALE = "stale"
+    ORPHAN = "orphan"
+
+
+class FailureKind(StrEnum):
+    """Why an attempt failed."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    LOST_WORKER = "lost_worker"
+    DATA = "data"
+    STORAGE = "storage"
+    CODE = "code"
+
+
+class Scoring(StrEnum):
+    """How a probability is read from a model; `strict` is the primary score."""
+
+    STRICT = "strict"
+    FORCED = "forced"
+
+
+class Validity(StrEnum):
+    """What became of the model's own output under strict scoring."""
+
+    VALID = "valid"
+    NO_DELIMITER = "no_delimiter"
+    TRUNCATED = "truncated"
+    LABEL_OUTSIDE_SET = "label_outside_set"
+
+
+class Record(BaseModel):
+    """A frozen part of what is stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Metrics(Record):
+    """Discrimination and calibration of one set of probabilities; null where a class is missing.
+
+    Ranges: roc_auc, pr_auc, brier, ece in [0, 1]; the slope is 1 and the intercept 0 when perfectly calibrated.
+    """
+
+    roc_auc: float | None
+    pr_auc: float | None
+    brier: float
+    ece: float
+    calibration_slope: float | None
+    calibration_intercept: float | None
+
+
+class SplitScores(Record):
+    """Scores on one split; metrics are weighted back to natural prevalence."""
+
+    n_examples: int
+    n_participants: int
+    n_events: int
+    prevalence: float
+    invalid_rate: float
+    invalid_rate_events: float
+    invalid_rate_controls: float
+    n_distinct: int
+    metrics: dict[Scoring, Metrics]
+
+
+class Cost(Record):
+    """What the attempt used on its node."""
+
+    wall_s: float
+    cpu_s: float
+    train_wall_s: float
+    score_wall_s: float
+    peak_memory_mib: float
+    n_examples_seen: int
+    n_input_tokens: int
+    n_target_tokens: int
+
+
+class Provenance(Record):
+    """Where and with what an outcome was computed; never part of an id."""
+
+    commit: str
+    python: str
+    packages: dict[str, str]
+    device: str
+    n_threads: int
+    host: str
+    started_at: str
+    ended_at: str
+
+
+class Outcome(Record):
+    """The committed result of a trial; creating its file is the commit."""
+
+    trial_id: str
+    training_id: str
+    cell_id: str
+    state: Literal["scored", "diverged"]
+    trial: Trial
+    attempt: str
+    detail: str = ""
+    train_prevalence: float
+    natural_prevalence: float
+    scores: dict[Literal["tuning", "held_out"], SplitScores]
+    cost: Cost
+    provenance: Provenance
+    files: dict[str, str]
+    checksum: str = ""
+
+    def sealed(self) -> Self:
+        """The same outcome with its checksum filled in."""
+        return self.model_copy(update={"checksum": self._expected_checksum()})
+
+    def is_intact(self) -> bool:
+        """Whether the checksum, and the id against the spec, still hold."""
+        return self.checksum == self._expected_checksum() and self.trial_id == self.trial.trial_id
+
+    def _expected_checksum(self) -> str:
+        body = self.model_dump(mode="json", exclude={"checksum"})
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and verify an outcome file.
+
+        Raises:
+            StoreError: It can't be read, is torn, or its checksum does not hold.
+        """
+        try:
+            outcome = cls.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise StoreError(f"{path}: unreadable outcome ({type(error).__name__}); rerun the trial") from None
+        if not outcome.is_intact():
+            raise StoreError(f"{path}: the outcome's checksum does not match; rerun the trial")
+        return outcome
+
+
+class Attempt(Record):
+    """One failed try at a trial: class and evidence, never a participant's text."""
+
+    trial_id: str
+    number: int
+    kind: FailureKind
+    error: str
+    where: str
+    detail: str
+    host: str
+    started_at: str
+    ended_at: str
+
+
+class Progress(Record):
+    """A running trial's position, sent to the driver about once a second."""
+
+    phase: Literal["loading", "training", "scoring", "committing"]
+    done: int
+    total: int
+    loss: float | None = None
+    invalid_rate: float | None = None
+
+
+class Ending(Record):
+    """How one call of the runner ended, as the driver hears it; the store holds the rest."""
+
+    trial_id: str
+    state: Literal["scored", "diverged", "failed"]
+    held_out_auc: float | None = None
+    invalid_rate: float | None = None
+    failure: FailureKind | None = None
+    detail: str = ""

@@ -1,0 +1,1 @@
+"""Events to text: prompts, targets, rationales, tokens."""

@@ -1,0 +1,75 @@
+"""Prompts and targets as token ids. Prompt, rationale and answer are tokenised apart, so no merge crosses a border."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from workers.contract.errors import InputError, Problem
+from workers.examples.targets import DELIMITER, LABEL_SPELLINGS, answer_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEXT = "{prompt}"
+DELIMITER_AT_END = re.compile(rf"(?:^|\n)\s*{DELIMITER}$")
+
+
+@dataclass(frozen=True)
+class AnswerTokens:
+    """How one tokenizer spells the answer line and its labels.
+
+    after_rationale, alone: token ids of the answer line by label, with and without the line break before it.
+    label_ids: single tokens that count as that label, by label.
+    """
+
+    after_rationale: dict[bool, list[int]]
+    alone: dict[bool, list[int]]
+    forced: list[int]
+    label_ids: dict[bool, list[int]]
+    end: int
+
+    def target(self, rationale: list[int], *, has_event: bool) -> list[int]:
+        """The whole target, end token included."""
+        return [*rationale, *(self.after_rationale if rationale else self.alone)[has_event], self.end]
+
+
+def answer_tokens(tokenizer: "PreTrainedTokenizerBase") -> AnswerTokens:
+    """Read off a tokenizer how it writes the answer line.
+
+    Raises:
+        InputError: It has no single token for yes or for no after the delimiter.
+    """
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    label_ids = {
+        label: sorted({ids[0] for ids in map(encode, spellings) if len(ids) == 1})
+        for label, spellings in LABEL_SPELLINGS.items()
+    }
+    after = {label: encode(f"\n{answer_line(label)}") for label in (True, False)}
+    alone = {label: encode(answer_line(label)) for label in (True, False)}
+    if any(after[label][-1] not in label_ids[label] for label in (True, False)):
+        raise InputError(
+            Problem("bases", "its tokenizer splits 'yes' or 'no' into several tokens", "choose a base that does not")
+        )
+    return AnswerTokens(
+        after_rationale=after,
+        alone=alone,
+        forced=after[True][:-1],
+        label_ids=label_ids,
+        end=int(tokenizer.eos_token_id),
+    )
+
+
+def tokenise(texts: pd.DataFrame, tokenizer: "PreTrainedTokenizerBase", *, wrapping: str = TEXT) -> pd.DataFrame:
+    """Token ids of every text, each put into `wrapping` first; same rows and columns, each cell a list of ids."""
+    return pd.DataFrame(
+        {
+            name: tokenizer([wrapping.replace(TEXT, text) for text in column], add_special_tokens=False)["input_ids"]
+            for name, column in texts.items()
+        }
+    )

@@ -1,0 +1,1 @@
+"""Base models, adapters on them, and the DeepSpeed engine that trains them."""

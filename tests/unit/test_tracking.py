@@ -1,0 +1,277 @@
+"""MLflow as a projection of the store, on a real SQLite database."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from builders import build_store, commit_trial, invent_people, predict, write_attempt
+
+from orchestrator.grid import Design, expand
+from orchestrator.projection import name_of
+from orchestrator.store import Outcomes, read_attempts, read_outcomes
+from orchestrator.study import load_study
+from orchestrator.tracking import Tracking, database_uri, serve_command
+from workers.contract.errors import InputError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import FailureKind, Outcome, Scoring
+from workers.contract.trial import Trial
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+STUDY = load_study(Path(__file__).parents[2] / "sweeps" / "quickstart.yaml")
+FULL = expand(STUDY)
+DESIGN = Design(trials=FULL.trials[:3], controls=FULL.controls[:1])
+FIRST, SECOND, THIRD = DESIGN.trials
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a row; making them takes 10 s."""
+    layout = StoreLayout(tmp_path_factory.mktemp("mlflow"))
+    tracking = Tracking(layout)
+    tracking.close(complete=True)
+    return layout.tracking_database
+
+
+@pytest.fixture
+def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
+    """An empty store with a ready database."""
+    layout = StoreLayout(tmp_path)
+    shutil.copy(empty_database, layout.tracking_database)
+    return layout
+
+
+@contextmanager
+def launch(layout: StoreLayout, *, number: int = 1, complete: bool = True) -> Iterator[Tracking]:
+    tracking = Tracking(layout)
+    tracking.open_study(STUDY.study, question=STUDY.question, tags={f"sweep.launch.{number}": "started"})
+    yield tracking
+    tracking.close(complete=complete)
+    assert tracking.failures.count == 0, tracking.failures
+
+
+def reconcile(layout: StoreLayout, *, design: Design = DESIGN) -> int:
+    with launch(layout) as tracking:
+        return tracking.reconcile(design, read_outcomes(layout), read_attempts(layout))
+
+
+def commit(layout: StoreLayout, trial: Trial, *, diverged: bool = False) -> Outcome:
+    scored = predict(invent_people(60), trial, signal=1.0, invalid_rate=0.1)
+    return commit_trial(layout, trial, None if diverged else scored)
+
+
+def client_of(layout: StoreLayout) -> "MlflowClient":
+    """Imported after `Tracking` has turned MLflow's telemetry off."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=database_uri(layout))
+
+
+def runs(layout: StoreLayout) -> "list[Run]":
+    """Every run of the study, the parent too."""
+    client = client_of(layout)
+    experiment = client.get_experiment_by_name(STUDY.study)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def run_of(layout: StoreLayout, trial: Trial) -> "Run":
+    (run,) = [run for run in runs(layout) if run.data.tags.get("sweep.trial_id") == trial.trial_id]
+    return run
+
+
+def curve(layout: StoreLayout, trial: Trial, metric: str) -> list[tuple[int, float]]:
+    client = client_of(layout)
+    history = client.get_metric_history(run_of(layout, trial).info.run_id, metric)
+    return sorted((point.step, point.value) for point in history)
+
+
+def test_a_committed_trial_is_a_finished_run_with_its_scores_and_curve(layout: StoreLayout) -> None:
+    with launch(layout) as tracking:
+        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id)
+        outcome = commit(layout, FIRST)
+        tracking.commit(outcome)
+    run = run_of(layout, FIRST)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "label_only · tiny-llama · n=128 · lr=0.003 · seed 11" == name_of(FIRST)
+    assert run.data.metrics["held_out.strict.roc_auc"] == outcome.scores["held_out"].metrics[Scoring.STRICT].roc_auc
+    assert run.data.params["lora.rank"] == "8" and run.data.params["precision"] == "float32"
+    assert run.data.tags["axis.supervision"] == "label_only" and run.data.tags["sweep.state"] == "scored"
+    assert curve(layout, FIRST, "loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+
+
+def test_scheduled_and_running_trials_are_seen_as_such(layout: StoreLayout) -> None:
+    with launch(layout, complete=False) as tracking:
+        tracking.schedule(FIRST)
+        tracking.schedule(SECOND)
+        tracking.start(SECOND.trial_id)
+    assert run_of(layout, FIRST).info.status == "SCHEDULED"
+    assert run_of(layout, SECOND).info.status == "RUNNING"
+
+
+def test_there_is_one_run_a_trial_and_one_parent_after_two_launches(layout: StoreLayout) -> None:
+    for number in (1, 2):
+        with launch(layout, number=number) as tracking:
+            for trial in DESIGN.everything:
+                tracking.schedule(trial)
+    by_trial = [run.data.tags.get("sweep.trial_id") for run in runs(layout)]
+    assert sorted(by_trial, key=str) == sorted([*DESIGN.by_id, None], key=str)
+    (parent,) = [run for run in runs(layout) if "sweep.study" in run.data.tags]
+    assert {"sweep.launch.1", "sweep.launch.2"} <= set(parent.data.tags)
+    assert parent.info.status == "FINISHED"
+    children = {run.data.tags.get("mlflow.parentRunId") for run in runs(layout)} - {None}
+    assert children == {parent.info.run_id}
+
+
+def test_replayed_steps_add_nothing(layout: StoreLayout) -> None:
+    outcome = commit(layout, FIRST)
+    with launch(layout) as tracking:
+        tracking.commit(outcome)
+    client = client_of(layout)
+    # As after a driver that died between the steps and the facts.
+    client.delete_tag(run_of(layout, FIRST).info.run_id, "sweep.history")
+    assert reconcile(layout) == 1
+    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+
+
+def test_a_failed_trial_finishes_in_the_same_run(layout: StoreLayout) -> None:
+    with launch(layout) as tracking:
+        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id)
+        tracking.fail(write_attempt(layout, FIRST, number=1, kind=FailureKind.LOST_WORKER))
+    failed = run_of(layout, FIRST)
+    assert (failed.info.status, failed.data.tags["sweep.failure"]) == ("FAILED", "lost_worker")
+    with launch(layout) as tracking:
+        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id)
+        tracking.commit(commit(layout, FIRST))
+    finished = run_of(layout, FIRST)
+    assert finished.info.run_id == failed.info.run_id
+    assert (finished.info.status, finished.data.tags["sweep.state"]) == ("FINISHED", "scored")
+
+
+def test_a_diverged_trial_is_a_result(layout: StoreLayout) -> None:
+    commit(layout, FIRST, diverged=True)
+    reconcile(layout)
+    run = run_of(layout, FIRST)
+    assert (run.info.status, run.data.tags["sweep.state"]) == ("FINISHED", "diverged")
+
+
+def test_a_second_reconcile_writes_nothing(layout: StoreLayout) -> None:
+    for trial in (FIRST, *DESIGN.controls):
+        commit(layout, trial)
+    commit(layout, SECOND, diverged=True)
+    write_attempt(layout, THIRD, number=1)
+    assert reconcile(layout) == len(DESIGN.everything)
+    assert reconcile(layout) == 0
+
+
+def test_what_the_live_projection_wrote_is_what_the_store_says(layout: StoreLayout) -> None:
+    with launch(layout) as tracking:
+        for trial in (FIRST, SECOND):
+            tracking.schedule(trial)
+            tracking.start(trial.trial_id)
+        tracking.commit(commit(layout, FIRST))
+        tracking.fail(write_attempt(layout, SECOND, number=1))
+    assert reconcile(layout) == 0
+
+
+def test_runs_without_an_owner_are_closed(layout: StoreLayout) -> None:
+    with launch(layout, complete=False) as tracking:
+        for trial in (FIRST, SECOND, FULL.trials[5]):
+            tracking.schedule(trial)
+        tracking.start(FIRST.trial_id)
+    assert reconcile(layout) == 3
+    assert {run_of(layout, trial).info.status for trial in (FIRST, SECOND, FULL.trials[5])} == {"KILLED"}
+    assert reconcile(layout) == 0
+
+
+def test_a_lost_database_is_rebuilt_from_the_store(layout: StoreLayout, tmp_path: Path, empty_database: Path) -> None:
+    commit(layout, FIRST)
+    write_attempt(layout, SECOND, number=1)
+    reconcile(layout)
+    # MLflow keeps a deleted file open, so the store moves instead.
+    moved = StoreLayout(tmp_path / "moved")
+    shutil.copytree(layout.trials, moved.trials)
+    shutil.copytree(layout.attempts("any").parent, moved.attempts("any").parent)
+    shutil.copy(empty_database, moved.tracking_database)
+    assert reconcile(moved) == 2
+    before, after = run_of(layout, FIRST), run_of(moved, FIRST)
+    assert after.data.metrics == before.data.metrics
+    assert after.info.start_time == before.info.start_time and after.info.end_time == before.info.end_time
+    assert curve(moved, FIRST, "grad_norm") == curve(layout, FIRST, "grad_norm")
+
+
+def test_a_trial_with_a_damaged_history_is_counted_and_holds_up_no_other(layout: StoreLayout) -> None:
+    for trial in DESIGN.trials:
+        commit(layout, trial)
+    (layout.trial(FIRST.trial_id) / "attempt-1" / "history.parquet").write_bytes(b"torn")
+    tracking = Tracking(layout)
+    tracking.open_study(STUDY.study)
+    assert tracking.reconcile(DESIGN, read_outcomes(layout), {}) == 2
+    tracking.close(complete=False)
+    assert (tracking.failures.count, tracking.failures.last) == (1, "StoreError")
+
+
+def test_a_renamed_base_keeps_its_run(layout: StoreLayout) -> None:
+    commit(layout, FIRST)
+    reconcile(layout)
+    renamed = FIRST.model_copy(update={"coordinates": FIRST.coordinates | {"base": "small"}})
+    assert reconcile(layout, design=Design(trials=(renamed,), controls=())) == 1
+    assert run_of(layout, FIRST).data.tags["axis.base"] == "small"
+
+
+def test_an_unreachable_server_never_raises_and_holds_nothing_up(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    outcome = commit(layout, FIRST)
+    tracking = Tracking(layout, tracking_uri="http://127.0.0.1:9")
+    tracking.open_study(STUDY.study)
+    for trial in FULL.everything:
+        tracking.schedule(trial)
+        tracking.start(trial.trial_id)
+    tracking.commit(outcome)
+    assert tracking.reconcile(DESIGN, Outcomes({FIRST.trial_id: outcome}), {}) == 0
+    tracking.close(complete=True)
+    assert tracking.failures.count > 2 * len(FULL.everything)
+    assert tracking.failures.last == "MlflowException"
+
+
+def test_no_identifier_host_or_error_text_reaches_the_database(tmp_path: Path, empty_database: Path) -> None:
+    layout = build_store(tmp_path, STUDY, DESIGN, failed=[SECOND.trial_id], n_participants=60)
+    shutil.copy(empty_database, layout.tracking_database)
+    attempts = read_attempts(layout)
+    canary = attempts[SECOND.trial_id][0].model_copy(update={"detail": "Jane Canary", "error": "Jane Canary"})
+    outcomes = read_outcomes(layout)
+    detailed = {
+        key: outcome.model_copy(update={"detail": "Jane Canary"}) for key, outcome in outcomes.committed.items()
+    }
+    with launch(layout) as tracking:
+        tracking.schedule(SECOND)
+        tracking.fail(canary)
+        tracking.reconcile(DESIGN, Outcomes(detailed), {SECOND.trial_id: [canary]})
+    with sqlite3.connect(layout.tracking_database) as database:
+        text = "\n".join(database.iterdump())
+    assert FIRST.trial_id in text
+    for secret in ("Jane Canary", "participant-0", "example-0", "node-1", "framingham.csv", str(Path.home())):
+        assert secret not in text
+
+
+def test_the_web_page_stays_on_this_machine(tmp_path: Path) -> None:
+    command = serve_command(StoreLayout(tmp_path), port=5050)
+    assert command[1:4] == ["-m", "mlflow", "server"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5050"
+
+
+@pytest.mark.parametrize("uri", ["http://mlflow.example:5000", "postgresql+psycopg2://me:secret@db/mlflow"])
+def test_no_second_server_and_no_password_on_a_command_line(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(InputError) as refused:
+        serve_command(StoreLayout(tmp_path), tracking_uri=uri)
+    assert "secret" not in str(refused.value)
