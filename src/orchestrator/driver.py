@@ -29,7 +29,7 @@ from workers.contract.errors import ClusterError, InputError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 
-FINISHED: str = Searcher.FINISHED
+FINISHED = str(Searcher.FINISHED)
 # A worker that vanishes is replaced this often before its trial counts as failed.
 LOST_WORKER_RETRIES = 2
 
@@ -168,7 +168,7 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
 
     def __init__(self, configs: Sequence[dict[str, Any]], stop_level: Callable[[], StopLevel]) -> None:
         super().__init__()
-        self._waiting = list(reversed(configs))
+        self._waiting: list[dict[str, Any]] = list(reversed(configs))
         self._stop_level = stop_level
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
@@ -209,7 +209,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         self._listener = listener
         self._started_at: dict[str, datetime] = {}
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:  # noqa: ANN401
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """A slot took the trial."""
         name = trial.config["trial_id"]
         self._started_at[name] = datetime.now(UTC)
@@ -229,7 +229,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         elif progress := result.get(PROGRESS):
             self._listener(Progressed(trial.config["trial_id"], Progress.model_validate(progress)))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:  # noqa: ANN401
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """Tune gave the trial up: its workers vanished again and again."""
         name = trial.config["trial_id"]
         started_at = self._started_at.get(name, datetime.now(UTC))

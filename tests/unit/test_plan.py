@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from builders import commit_trial, write_attempt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import commit_trial, write_attempt
 from orchestrator.grid import expand
 from orchestrator.plan import Plan, changed_inputs, make_plan
 from orchestrator.store import Outcomes, read_attempts, read_outcomes

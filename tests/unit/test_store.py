@@ -12,8 +12,8 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from builders import build_store, write_attempt
 
+from builders import build_store, write_attempt
 from orchestrator.dataset import STALE_AFTER_S, aggregate, query
 from orchestrator.grid import expand
 from orchestrator.store import damaged_files, ensure_writable, hold_lock, lock_holder, read_attempts, read_outcomes

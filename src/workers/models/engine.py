@@ -38,11 +38,11 @@ class Step:
 class Engine:
     """A DeepSpeed engine around the trainable parameters of one model."""
 
-    def __init__(self, engine: Any, *, device: torch.device) -> None:  # noqa: ANN401  # DeepSpeed is untyped
+    def __init__(self, engine: Any, *, device: torch.device) -> None:
         self._engine = engine
         self.device = device
 
-    def forward(self, **inputs: torch.Tensor | int | bool) -> Any:  # noqa: ANN401  # a transformers ModelOutput
+    def forward(self, **inputs: torch.Tensor | int | bool) -> Any:
         """The wrapped model's forward pass."""
         return self._engine(**inputs)
 
@@ -116,7 +116,7 @@ class _Footprint:
         )
 
 
-def _take_down(engine: Any, model: torch.nn.Module, before: _Footprint) -> None:  # noqa: ANN401
+def _take_down(engine: Any, model: torch.nn.Module, before: _Footprint) -> None:
     """Leave model and process as they were before `initialize`."""
     engine.destroy()
     for module in model.modules():
