@@ -260,6 +260,7 @@ def _provenance() -> Provenance:
         device="cpu",
         n_threads=1,
         host="node-1",
+        pid=1,
         started_at=STARTED,
         ended_at=ENDED,
     )

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ from workers.contract.outcome import Ending, Progress
 FINISHED = str(Searcher.FINISHED)
 # A worker that vanishes is replaced this often before its trial counts as failed.
 LOST_WORKER_RETRIES = 2
+CONNECT_TIMEOUT_S = 5
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def cluster(address: str | None) -> Iterator[None]:
     Raises:
         ClusterError: No cluster answers at the address.
     """
+    if address is not None:
+        _check_answers(address)
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
@@ -63,14 +67,29 @@ def cluster(address: str | None) -> Iterator[None]:
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise ClusterError(
-            f"--address {address}: no Ray cluster answers there ({type(error).__name__}); start one with "
-            "`ray start --head`, give its host:port, or leave --address out to use this machine"
-        ) from None
+        raise _no_cluster(address, type(error).__name__) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray waits for ever for a head that is not there; a plain connection knows within seconds."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto` and the like: Ray looks them up and says so itself
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or type(error).__name__) from None
+
+
+def _no_cluster(address: str | None, why: str) -> ClusterError:
+    return ClusterError(
+        f"--address {address}: no Ray cluster answers there ({why}); start one with `ray start --head`, "
+        "give its host:port, or leave --address out to use this machine"
+    )
 
 
 def find_slots(resources: Resources) -> Slots:

@@ -6,7 +6,7 @@ Sequences the other rooms and decides nothing itself; the store says what is don
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.store import ensure_writable, hold_lock, read_attempts, read_outcomes
 from orchestrator.study import Study, check_sources
 from orchestrator.tracking import Tracking
+from workers.contract.errors import StoreError
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
@@ -81,20 +82,12 @@ def run_study(
         todo = [planned.trial for planned in plan.todo]
         if not todo and layout.report.exists():
             return _summary(study, design, plan, layout, Tracking(layout))
-        _seal(study, layout)
+        layout.study.write_text(study.model_dump_json(indent=1))
         tracking = Tracking(layout, tracking_uri=tracking_uri)
-        tracking.open_study(study.study, question=study.question)
-        try:
-            if todo:
-                _run_todo(study, layout, plan, tracking, address=address, console=console)
-        finally:
-            complete = _settle(study, design, layout, tracking, console)
-            tracking.close(complete=complete)
+        if todo:
+            _run_todo(study, layout, plan, tracking, address=address, console=console)
+        _settle(study, design, layout, tracking, console)
         return _summary(study, design, plan, layout, tracking)
-
-
-def _seal(study: Study, layout: StoreLayout) -> None:
-    layout.study.write_text(study.model_dump_json(indent=1))
 
 
 def _run_todo(
@@ -107,13 +100,14 @@ def _run_todo(
         planned.trial.trial_id: planned.trial for planned in sorted(plan.todo, key=lambda p: longest_first(p.trial))
     }
     orders = [_write_order(trial, study, layout) for trial in queue.values()]
-    for trial in queue.values():
-        tracking.schedule(trial)
     with _stop_requests(layout, console) as stop_level, cluster(address):
         slots = find_slots(study.resources)
         if not layout.inputs.exists():
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
         prepare_on_cluster(orders)
+        tracking.open_study(study.study, question=study.question)
+        for trial in queue.values():
+            tracking.schedule(trial)
         board = Board(queue, n_kept=plan.counts["keep"], n_slots=slots.n_slots)
         place = "GPU" if slots.gpus else "CPU"
         console.print(f"running {len(queue)} trials on {slots.n_slots} {place} slots")
@@ -144,17 +138,20 @@ def _project(event: Event, layout: StoreLayout, tracking: Tracking) -> None:
             if attempts:
                 tracking.fail(attempts[-1])
         case Ended(ending):
-            tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
+            # A damaged outcome is not told here: the next plan names it, and reconciling mends the run.
+            with suppress(StoreError):
+                tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
 
 
-def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> bool:
-    """Derive everything that follows from the store; return whether the study is complete."""
+def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
+    """Derive from the store everything that follows from it: MLflow, the dataset, the report."""
     outcomes, attempts = read_outcomes(layout), read_attempts(layout)
+    tracking.open_study(study.study, question=study.question)
     tracking.reconcile(design, outcomes, attempts)
+    tracking.close(complete=all(trial_id in outcomes.committed for trial_id in design.by_id))
     for trial_id, reason in aggregate(layout, design, outcomes=outcomes).left_out.items():
         console.print(f"left out of the dataset: {trial_id}: {reason}")
     write_study_report(study, design, layout)
-    return all(trial_id in outcomes.committed for trial_id in design.by_id)
 
 
 def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":

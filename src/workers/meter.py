@@ -1,5 +1,6 @@
 """What an attempt costs and where it ran: wall and CPU time, memory, tokens, versions."""
 
+import os
 import platform
 import resource
 import socket
@@ -53,6 +54,7 @@ class Meter:
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
             n_threads=torch.get_num_threads(),
             host=socket.gethostname(),
+            pid=os.getpid(),
             started_at=self.started.isoformat(timespec="seconds"),
             ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )

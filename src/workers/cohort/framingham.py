@@ -37,6 +37,9 @@ NEEDED_COLUMNS = (
     "PREVSTRK",
     *INPUT_COLUMNS,
 )
+# An event-free participant is one whose flags and days say so; a gap in them must not make a control.
+FLAG_COLUMNS = ("CVD", "DEATH", "PREVCHD", "PREVSTRK")
+DAY_COLUMNS = ("TIME", "TIMECVD", "TIMEDTH")
 EXAM_OF_INDEX = {"exam_1": 1, "exam_3": 3}
 
 
@@ -44,7 +47,7 @@ def load_framingham(path: Path, recipe: CohortRecipe) -> Cohort:
     """Read the CSV, apply eligibility and horizon, and label every index exam.
 
     Raises:
-        InputError: A column is missing, an outcome flag is not 0 or 1, or a participant has one exam day twice.
+        InputError: A column is missing, a flag is not 0 or 1, a day is no number, or one exam stands twice.
     """
     exams = pd.read_csv(path)
     _check(exams, path)
@@ -68,17 +71,27 @@ def _check(exams: pd.DataFrame, path: Path) -> None:
     problems = [
         Problem(
             f"{path}: column {column}",
-            f"{int((~exams[column].isin([0, 1])).sum())} labels are neither 0 nor 1",
+            f"{n_wrong} labels are neither 0 nor 1",
             "a binary outcome needs exactly these two values; restore the original file",
         )
-        for column in ("CVD", "DEATH")
-        if not exams[column].isin([0, 1]).all()
+        for column in FLAG_COLUMNS
+        if (n_wrong := int((~_numbers(exams, column).isin([0, 1])).sum()))
+    ]
+    problems += [
+        Problem(f"{path}: column {column}", f"{n_wrong} days are not numbers", "restore the original file")
+        for column in DAY_COLUMNS
+        if (n_wrong := int(_numbers(exams, column).isna().sum()))
     ]
     n_repeated = int(exams.duplicated(["RANDID", "TIME"]).sum())
     if n_repeated:
         problems.append(Problem(str(path), f"{n_repeated} exams stand twice", "restore the original file"))
     if problems:
         raise InputError(*problems)
+
+
+def _numbers(exams: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """A column as numbers, NaN where a cell is none."""
+    return pd.to_numeric(exams[column], errors="coerce")
 
 
 def _eligible(exams: pd.DataFrame, recipe: CohortRecipe) -> tuple[pd.DataFrame, Flow]:

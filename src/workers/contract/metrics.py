@@ -71,10 +71,14 @@ def calibration_line(risks: FloatArray, outcomes: IntArray, weights: FloatArray)
     logits = logit(risks)
     if np.ptp(logits) < LOGIT_EPSILON:
         return None, None
+    # In units of their spread: the solver stops short of the steep slope that nearly equal predictions need.
+    centre, spread = logits.mean(), logits.std()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # separable data: the slope is then merely large
-        line = LogisticRegression(C=1e6, max_iter=1000).fit(logits[:, None], outcomes, sample_weight=weights)
-    return float(line.coef_[0, 0]), float(line.intercept_[0])
+        line = LogisticRegression(C=1e6, max_iter=1000)
+        line.fit(((logits - centre) / spread)[:, None], outcomes, sample_weight=weights)
+    slope = float(line.coef_[0, 0] / spread)
+    return slope, float(line.intercept_[0] - slope * centre)
 
 
 def logit(risks: FloatArray) -> FloatArray:

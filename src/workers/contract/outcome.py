@@ -107,6 +107,7 @@ class Provenance(Record):
     device: str
     n_threads: int
     host: str
+    pid: int
     started_at: str
     ended_at: str
 

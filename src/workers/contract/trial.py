@@ -81,7 +81,7 @@ class BuiltinBase(Recipe):
     """A tiny base that this project builds and pre-trains by a recipe."""
 
     kind: Literal["builtin"]
-    recipe: Literal["tiny_llama"]
+    recipe: Literal["tiny_llama", "micro_llama"]
     prompt_format: str = "{prompt}\n"
     version: int = 1
 

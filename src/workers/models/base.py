@@ -22,7 +22,7 @@ from transformers import (
 from workers.contract.errors import InputError, Problem
 from workers.contract.sources import locate_gguf
 from workers.contract.trial import BuiltinBase, GgufBase
-from workers.models.tiny import build_tiny_llama
+from workers.models import tiny
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -43,7 +43,7 @@ def materialise(base: BuiltinBase | GgufBase, folder: Path) -> None:
     Raises:
         InputError: The base's file is absent.
     """
-    model, tokenizer = build_tiny_llama() if isinstance(base, BuiltinBase) else _read_gguf(base)
+    model, tokenizer = tiny.build(base.recipe) if isinstance(base, BuiltinBase) else _read_gguf(base)
     config = copy.deepcopy(model.config)
     # After a GGUF load the config still says "quantized", and save_pretrained refuses what is float32 by now.
     if hasattr(config, "quantization_config"):

@@ -1,13 +1,14 @@
-"""The built-in base: a real transformers Llama, two layers wide enough to learn, pre-trained on generated records.
+"""The built-in bases: real transformers Llamas, pre-trained on generated records; `tiny_llama` is large enough to learn.
 
 It sees invented people only, and the answers after their records are coin flips: it learns the words and forms of all
 supervisions, as a pretrained language model knows them, and nothing about who is at risk. Under a minute on two cores,
-once a store. Its numbers show that the system works; they say nothing about large models.
+once a store (`micro_llama`: seconds, to try a study out; it learns next to nothing). Their numbers show that the system works; they say nothing about large models.
 """
 
 import itertools
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -22,24 +23,40 @@ SEED = 2606
 VOCABULARY_SIZE = 768
 CONTEXT_TOKENS = 256
 END = "<|end|>"
-PRETRAINING_STEPS = 500
 DOCUMENTS_PER_STEP = 48
 LEARNING_RATE = 3e-3
 
 
-def build_tiny_llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+@dataclass(frozen=True)
+class Size:
+    """Shape of a built-in base, and how long it is pre-trained."""
+
+    hidden: int
+    layers: int
+    heads: int
+    pretraining_steps: int
+
+
+SIZES = {
+    "tiny_llama": Size(hidden=64, layers=2, heads=4, pretraining_steps=500),
+    "micro_llama": Size(hidden=16, layers=1, heads=2, pretraining_steps=60),
+}
+
+
+def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Train the tokenizer and pre-train the model; the same on every run of one machine."""
+    size = SIZES[recipe]
     tokenizer = _train_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer),
-                hidden_size=64,
-                intermediate_size=192,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=4,
+                hidden_size=size.hidden,
+                intermediate_size=3 * size.hidden,
+                num_hidden_layers=size.layers,
+                num_attention_heads=size.heads,
+                num_key_value_heads=size.heads,
                 max_position_embeddings=CONTEXT_TOKENS,
                 tie_word_embeddings=True,
                 bos_token_id=None,
@@ -47,7 +64,7 @@ def build_tiny_llama() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
                 pad_token_id=tokenizer.eos_token_id,
             )
         )
-        _pretrain(model, tokenizer)
+        _pretrain(model, tokenizer, steps=size.pretraining_steps)
     return model.eval(), tokenizer
 
 
@@ -106,12 +123,12 @@ def _train_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=END)
 
 
-def _pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def _pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, steps: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=PRETRAINING_STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=steps)
     documents = generated_documents(SEED + 1)
     model.train()
-    for _ in range(PRETRAINING_STEPS):
+    for _ in range(steps):
         texts = [next(documents) + END for _ in range(DOCUMENTS_PER_STEP)]
         batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=CONTEXT_TOKENS)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)

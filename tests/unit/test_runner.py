@@ -1,0 +1,161 @@
+"""One trial in one process: commit, failure, divergence, interruption; and the command without Ray or MLflow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from orders import FRAMINGHAM, comparator_spec, micro_spec, micro_training, order_of
+from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
+from workers.contract.sources import sha256_of
+from workers.contract.trial import Method, Supervision, TrialSpec, WorkOrder
+from workers.prepare import folder_of
+from workers.runner import Runner
+
+CANARY = "MRN-4711-CANARY"
+
+
+def finish(order: WorkOrder) -> Ending:
+    running = Runner(n_threads=1).run(order)
+    while True:
+        try:
+            next(running)
+        except StopIteration as stop:
+            ending: Ending = stop.value
+            return ending
+
+
+def attempts_of(store: Path, spec: TrialSpec) -> list[Attempt]:
+    folder = StoreLayout(store).attempts(spec.trial_id)
+    return [Attempt.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+
+
+@pytest.mark.parametrize("supervision", list(Supervision))
+def test_a_trial_commits_an_outcome_whose_files_are_the_ones_on_disk(store: Path, supervision: Supervision) -> None:
+    spec = micro_spec(supervision)
+    ending = finish(order_of(spec, store))
+    layout = StoreLayout(store)
+    outcome = Outcome.load(layout.outcome(spec.trial_id))
+    folder = layout.trial(spec.trial_id) / outcome.attempt
+    on_disk = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert ending.state == outcome.state == "scored"
+    assert {"predictions.parquet", "history.parquet", "adapter/adapter_model.safetensors"} <= on_disk
+    assert outcome.files == {name: sha256_of(folder / name) for name in on_disk}
+    assert set(outcome.scores) == {"tuning", "held_out"}
+
+
+def test_a_committed_trial_is_never_run_again(store: Path) -> None:
+    spec = micro_spec()
+    finish(order_of(spec, store))
+    before = {path: path.stat().st_mtime_ns for path in StoreLayout(store).trials.rglob("*")}
+    assert finish(order_of(spec, store)).state == "scored"
+    assert {path: path.stat().st_mtime_ns for path in StoreLayout(store).trials.rglob("*")} == before
+
+
+def test_the_same_trial_in_two_stores_gives_the_same_adapter_bit_for_bit(
+    store: Path, prepared_store: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    spec = micro_spec(Supervision.FREE_FORM)
+    other = Path(shutil.copytree(prepared_store, tmp_path / "other"))
+    digests = []
+    for place in (store, other):
+        finish(order_of(spec, place))
+        digests.append(
+            Outcome.load(StoreLayout(place).outcome(spec.trial_id)).files["adapter/adapter_model.safetensors"]
+        )
+    assert digests[0] == digests[1]
+
+
+def test_a_crash_becomes_an_attempt_record_and_the_trial_runs_once_its_cause_is_gone(store: Path) -> None:
+    spec = micro_spec()
+    obstacle = StoreLayout(store).trial(spec.trial_id)
+    obstacle.parent.mkdir(exist_ok=True)
+    obstacle.write_text("not a folder")
+    assert [finish(order_of(spec, store)).state for _ in range(2)] == ["failed", "failed"]
+    assert [(a.number, a.kind) for a in attempts_of(store, spec)] == [
+        (1, FailureKind.STORAGE),
+        (2, FailureKind.STORAGE),
+    ]
+    obstacle.unlink()
+    assert finish(order_of(spec, store)).state == "scored"
+
+
+def test_weights_that_are_no_numbers_end_as_diverged_with_no_scores(store: Path) -> None:
+    spec = micro_spec()
+    layout = StoreLayout(store)
+    weights = folder_of(input_recipes(spec)[InputKind.BASE], layout) / "model.safetensors"
+    save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights)
+    assert finish(order_of(spec, store)).state == "diverged"
+    outcome = Outcome.load(layout.outcome(spec.trial_id))
+    assert (outcome.state, outcome.scores) == ("diverged", {})
+    assert "step 1 of 6" in outcome.detail
+
+
+def test_closing_a_trial_midway_leaves_no_attempt_folder_and_no_record(store: Path) -> None:
+    spec = micro_spec(training=micro_training(steps=2_000))
+    running = Runner(n_threads=1).run(order_of(spec, store))
+    while next(running).phase != "training":
+        pass
+    running.close()
+    layout = StoreLayout(store)
+    assert list(layout.trial(spec.trial_id).iterdir()) == []
+    assert attempts_of(store, spec) == []
+
+
+def test_what_a_library_quotes_in_its_exception_is_not_recorded(store: Path, tmp_path: Path) -> None:
+    """A CSV whose cell can't be read: pandas quotes the cell in its message, the record does not."""
+    text = FRAMINGHAM.read_text().splitlines()
+    names = text[0].split(",")
+    first = text[1].split(",")
+    first[names.index("TIMECVD")] = CANARY
+    source = tmp_path / "spoiled.csv"
+    source.write_text("\n".join([text[0], ",".join(first), *text[2:]]))
+    digest = sha256_of(source)
+    cohort = micro_spec().cohort.model_copy(update={"sha256": digest})
+    spec = comparator_spec(Method.AGE_SEX, cohort=cohort)
+    order = order_of(spec, store).model_copy(update={"sources": {digest: str(source)}})
+    ending = finish(order)
+    assert ending.state == "failed"
+    assert CANARY not in ending.model_dump_json()
+    for path in (StoreLayout(store).root / "attempts").rglob("*.json"):
+        assert CANARY not in path.read_text()
+
+
+def test_one_trial_runs_from_the_command_line_with_neither_ray_nor_mlflow(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nfor name in ('ray', 'mlflow', 'duckdb', 'orchestrator'): sys.modules[name] = None\n"
+    )
+    spec = micro_spec()
+    order = tmp_path / "order.json"
+    order.write_text(order_of(spec, store).model_dump_json())
+    done = subprocess.run(
+        [sys.executable, "-m", "workers", "run", str(order)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["trial_id"] == spec.trial_id
+    assert StoreLayout(store).outcome(spec.trial_id).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", None])
+def test_an_order_that_is_none_gets_one_clear_error(tmp_path: Path, text: str | None) -> None:
+    order = tmp_path / "order.json"
+    if text is not None:
+        order.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "workers", "run", str(order)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {order}")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,145 @@
+"""Strict and forced scores: where P(yes) is read, what counts as invalid, and that batching changes nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from orders import micro_spec
+from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Validity
+from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.models.base import Base, load
+from workers.prepare import folder_of
+from workers.scoring import Scored, Scorer
+
+MAX_NEW_TOKENS = 12
+
+
+@pytest.fixture(scope="module")
+def base(prepared_store: Path) -> Base:
+    torch.set_num_threads(1)
+    folder = folder_of(input_recipes(micro_spec())[InputKind.BASE], StoreLayout(prepared_store))
+    return load(folder, precision="float32", device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def answer(base: Base) -> AnswerTokens:
+    return answer_tokens(base.tokenizer)
+
+
+class Actor(torch.nn.Module):
+    """A model that writes a script: after its prompt of n tokens, row i says the i-th text, whatever it is shown.
+
+    `yes_over_no` is the gap of the logits of " yes" and " no" everywhere, so P(yes) is known.
+    """
+
+    def __init__(self, base: Base, scripts: list[str], *, n_prompt: int, yes_over_no: float = 2.0) -> None:
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+        self.config = base.model.config
+        self._scripts = [base.tokenizer(text, add_special_tokens=False)["input_ids"] for text in scripts]
+        self._end = base.tokenizer.eos_token_id
+        self._n_prompt = n_prompt
+        self._vocabulary = len(base.tokenizer)
+        self._yes, self._no = (base.tokenizer(word)["input_ids"][0] for word in (" yes", " no"))
+        self._gap = yes_over_no
+
+    def forward(self, *, attention_mask: torch.Tensor, **_: object) -> SimpleNamespace:
+        logits = torch.full((len(attention_mask), 1, self._vocabulary), -100.0)
+        for row, n_seen in enumerate(attention_mask.sum(-1).tolist()):
+            n_said = n_seen - self._n_prompt
+            script = [*self._scripts[row], self._end]
+            logits[row, 0, self._yes], logits[row, 0, self._no] = self._gap, 0.0
+            logits[row, 0, script[n_said] if n_said < len(script) else self._end] += 200.0
+        return SimpleNamespace(logits=logits)
+
+
+def perform(base: Base, answer: AnswerTokens, *scripts: str) -> Scored:
+    prompts = [[7, 8, 9] for _ in scripts]
+    model = Actor(base, list(scripts), n_prompt=3)
+    scorer = Scorer(model, base, answer, max_new_tokens=MAX_NEW_TOKENS)  # type: ignore[arg-type]  # an actor
+    (scored,) = scorer.score(prompts, batch_size=len(prompts))
+    return scored
+
+
+@pytest.mark.parametrize(
+    ("script", "validity"),
+    [
+        ("Answer: yes", Validity.VALID),
+        ("Man of 50. Overall risk is low.\nAnswer: no", Validity.VALID),
+        ("Answer: raised", Validity.LABEL_OUTSIDE_SET),
+        ("Answer:", Validity.LABEL_OUTSIDE_SET),
+        ("Man of 50.", Validity.NO_DELIMITER),
+        ("", Validity.NO_DELIMITER),
+        ("The Answer: yes", Validity.NO_DELIMITER),
+        ("Man of 50. Man of 50. Man of 50. Man of 50. Man of 50. Man of 50.\nAnswer: yes", Validity.TRUNCATED),
+    ],
+)
+def test_only_a_label_that_the_model_itself_wrote_on_the_answer_line_is_valid(
+    base: Base, answer: AnswerTokens, script: str, validity: Validity
+) -> None:
+    scored = perform(base, answer, script)
+    assert scored.validity == [validity]
+    assert np.isnan(scored.p_strict[0]) == (validity is not Validity.VALID)
+    assert 0 <= scored.p_forced[0] <= 1
+
+
+def test_strict_and_forced_agree_where_the_model_answers_and_rows_end_at_their_own_time(
+    base: Base, answer: AnswerTokens
+) -> None:
+    scored = perform(base, answer, "Answer: no", "Man of 50. Overall risk is low.\nAnswer: yes", "Man of 50.")
+    assert scored.validity == [Validity.VALID, Validity.VALID, Validity.NO_DELIMITER]
+    assert scored.p_strict[:2] == pytest.approx(scored.p_forced[:2])
+    # The script lifts what is said next by 200: the label that was written has all the probability.
+    assert scored.p_strict[:2] == pytest.approx([0.0, 1.0], abs=1e-6)
+    assert scored.p_forced[2] == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-6)
+
+
+def real_prompts(base: Base) -> list[list[int]]:
+    texts = [f"{who}, age {age}. Systolic pressure {pressure}0, high. Cardiovascular disease within five years?\n"
+             for who in ("Man", "Woman") for age in (40, 55, 70) for pressure in (11, 14)]  # fmt: skip
+    texts += [f"Short {number}?" for number in range(3)]
+    return [base.tokenizer(text)["input_ids"] for text in texts]
+
+
+def collected(scorer: Scorer, prompts: list[list[int]], *, batch_size: int) -> Iterator[np.ndarray]:
+    forced = np.full(len(prompts), np.nan)
+    strict = np.full(len(prompts), np.nan)
+    for scored in scorer.score(prompts, batch_size=batch_size):
+        forced[scored.rows], strict[scored.rows] = scored.p_forced, scored.p_strict
+    yield forced
+    yield strict
+
+
+def test_batches_of_unequal_prompts_score_as_one_by_one(base: Base, answer: AnswerTokens) -> None:
+    prompts = real_prompts(base)
+    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    one_by_one, together = (list(collected(scorer, prompts, batch_size=size)) for size in (1, len(prompts)))
+    assert not np.isnan(one_by_one[0]).any()
+    for alone, batched in zip(one_by_one, together, strict=True):
+        assert batched == pytest.approx(alone, abs=1e-5, nan_ok=True)
+
+
+def test_forced_score_equals_a_fresh_forward_pass_over_what_was_written(base: Base, answer: AnswerTokens) -> None:
+    """The kept cache, with its masked gaps, gives the logits of a pass without any cache."""
+    prompts = real_prompts(base)
+    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    forced, strict = collected(scorer, prompts, batch_size=len(prompts))
+    for row, prompt in enumerate(prompts):
+        if not np.isnan(strict[row]):
+            continue
+        tokens = list(prompt)
+        for _ in range(MAX_NEW_TOKENS):
+            following = int(base.model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax())
+            if following == answer.end:
+                break
+            tokens.append(following)
+        line = answer.forced if len(tokens) > len(prompt) else answer.alone[True][:-1]
+        logits = base.model(input_ids=torch.tensor([[*tokens, *line]])).logits[0, -1]
+        gap = logits[answer.label_ids[True]].logsumexp(-1) - logits[answer.label_ids[False]].logsumexp(-1)
+        assert forced[row] == pytest.approx(torch.sigmoid(gap).item(), abs=1e-5)
