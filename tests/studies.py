@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from orders import FRAMINGHAM
-
 from workers.cohort.fetch import SHA256
 
 TEMPLATE = """\

@@ -126,7 +126,9 @@ class Workshop:
 
     def _verified_source(self) -> Path:
         expected = self.spec.cohort.sha256
-        path = Path(self.sources.get(expected, ""))
+        if expected not in self.sources:
+            raise InputError(Problem("cohort.file", f"no path is given for {expected[:12]}…", "run `make data`"))
+        path = Path(self.sources[expected])
         if not path.is_file():
             raise InputError(Problem("cohort.file", f"{path} is missing on this node", "run `make data`"))
         found = sha256_of(path)
@@ -221,7 +223,7 @@ def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts]) -> list[Pro
         problems.append(
             Problem(
                 "evaluation.max_new_tokens",
-                f"{allowed} is shorter than the longest {spec.supervision} target, {target} tokens",
+                f"{allowed} is shorter than the longest {spec.supervision or spec.method} target, {target} tokens",
                 f"use at least {target}, or lower teacher.max_words",
             )
         )

@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from studies import write_study
 
 from orchestrator.store import hold_lock
+from studies import write_study
 from workers.contract.layout import StoreLayout
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
@@ -70,7 +70,9 @@ def test_a_plan_loads_no_heavy_library(tmp_path: Path) -> None:
 
 def test_a_bad_study_gets_all_of_its_problems_with_their_lines(tmp_path: Path) -> None:
     study = write_study(tmp_path)
-    study.write_text(study.read_text().replace("label_only, free_form]", "label_only, freeform]").replace("3e-3", "3e1"))
+    study.write_text(
+        study.read_text().replace("label_only, free_form]", "label_only, freeform]").replace("3e-3", "3e1")
+    )
     text = refused(sweep("run", study, cwd=tmp_path))
     assert "line 7" in text
     assert "freeform" in text

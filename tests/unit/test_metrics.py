@@ -110,6 +110,15 @@ class TestCalibrationError:
         assert calibration_error(risks[order], outcomes[order], weights[order]) == pytest.approx(first, abs=1e-12)
         assert 0 <= first <= 1
 
+    def test_a_prediction_on_a_bin_edge_stays_on_its_side_in_any_order(self) -> None:
+        # Found by search: sums of 1/3 and 1 that differ in the last bit moved this one into the next bin.
+        risks = np.array([6, 6, 5, 5, 4, 5, 1, 5, 2, 6, 5]) / 9
+        outcomes = np.array([0, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1])
+        weights = np.where(outcomes == 1, 1.0, 1 / 3)
+        order = [10, 7, 0, 9, 3, 2, 8, 1, 4, 6, 5]
+        first = calibration_error(risks, outcomes, weights)
+        assert calibration_error(risks[order], outcomes[order], weights[order]) == pytest.approx(first, abs=1e-12)
+
     def test_the_truth_is_nearly_calibrated(self) -> None:
         risks, outcomes = simulated(100_000)
         assert calibration_error(risks, outcomes, np.ones(len(risks))) < 0.003

@@ -53,7 +53,8 @@ def calibration_error(risks: FloatArray, outcomes: IntArray, weights: FloatArray
     group = np.unique(risks, return_inverse=True)[1]
     mass = np.bincount(group, weights=weights)
     middle = np.cumsum(mass) - mass / 2
-    bins = np.minimum((middle / mass.sum() * n_bins).astype(np.int64), n_bins - 1)[group]
+    # Rounded, because the last bits of a sum follow the order of the rows, and the side of a bin edge must not.
+    bins = np.minimum(np.round(middle / mass.sum() * n_bins, 9).astype(np.int64), n_bins - 1)[group]
     predicted = np.bincount(bins, weights=weights * risks, minlength=n_bins)
     observed = np.bincount(bins, weights=weights * outcomes, minlength=n_bins)
     return float(np.abs(predicted - observed).sum() / weights.sum())

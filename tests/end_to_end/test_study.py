@@ -1,0 +1,217 @@
+"""A whole study by the command line: Ray Tune, DeepSpeed, MLflow on SQLite, store, report; nothing faked."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from studies import write_study
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome, Scoring
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
+SWEEP = [sys.executable, "-m", "orchestrator.cli"]
+N_SLOTS = os.cpu_count() or 1
+
+
+def sweep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*SWEEP, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def facts(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    parsed: dict[str, object] = json.loads(done.stdout)
+    return parsed
+
+
+def planned(study: Path) -> dict[str, dict[str, str]]:
+    plan = json.loads(sweep("plan", study, "--json", cwd=study.parent).stdout)
+    return {trial["trial_id"]: trial for trial in plan["trials"] + plan["controls"]}
+
+
+def mlflow_runs(layout: StoreLayout) -> list[tuple[str, str]]:
+    """(trial id, status) of every child run in the tracking database."""
+    with sqlite3.connect(layout.tracking_database) as database:
+        return database.execute(
+            "select tags.value, runs.status from runs join tags using (run_uuid) where tags.key = 'sweep.trial_id'"
+        ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def broken_then_mended(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, StoreLayout, str, list[subprocess.CompletedProcess[str]]]:
+    """A study of which one trial can't be stored, run; then the obstacle removed, run again; then run once more."""
+    folder = tmp_path_factory.mktemp("study")
+    study = write_study(folder, seeds="1, 2")
+    layout = StoreLayout(folder / "store" / "micro")
+    victim = next(name for name, trial in planned(study).items() if trial["supervision"] == "free_form")
+    obstacle = layout.trial(victim)
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("not a folder")
+    runs = [sweep("run", study, "--json", cwd=folder)]
+    obstacle.unlink()
+    runs += [sweep("run", study, "--json", cwd=folder) for _ in range(2)]
+    return study, layout, victim, runs
+
+
+Case = tuple[Path, StoreLayout, str, list[subprocess.CompletedProcess[str]]]
+
+
+def test_one_failed_trial_stops_no_other_and_shows_in_exit_code_and_summary(broken_then_mended: Case) -> None:
+    _, layout, victim, (first, *_) = broken_then_mended
+    assert first.returncode == 3, first.stderr
+    assert {key: facts(first)[key] for key in ("n_trials", "n_done", "n_failed", "n_missing")} == {
+        "n_trials": 6,
+        "n_done": 5,
+        "n_failed": 1,
+        "n_missing": 0,
+    }
+    assert "Traceback" not in first.stderr
+    assert [path.name for path in layout.attempts(victim).iterdir()] == ["1.json"]
+
+
+def test_a_second_run_redoes_only_the_failed_trial_and_a_third_nothing(broken_then_mended: Case) -> None:
+    _, layout, victim, (_, second, third) = broken_then_mended
+    assert (second.returncode, third.returncode) == (0, 0), second.stderr + third.stderr
+    assert (facts(second)["n_kept"], facts(second)["n_done"]) == (5, 6)
+    assert (facts(third)["n_kept"], facts(third)["n_done"]) == (6, 6)
+    folders = [path for path in layout.trials.glob("*/*") if path.is_dir()]
+    assert len(folders) == 6
+    assert "running" not in third.stderr
+    # Whatever the mended trial needed, the others kept their first outcome.
+    ended = {o.trial_id: o.provenance.ended_at for o in outcomes(layout)}
+    assert max(ended, key=lambda name: ended[name]) == victim
+
+
+def outcomes(layout: StoreLayout) -> list[Outcome]:
+    return [Outcome.load(path) for path in sorted(layout.trials.glob("*/outcome.json"))]
+
+
+def test_mlflow_has_exactly_one_finished_run_a_trial(broken_then_mended: Case) -> None:
+    study, layout, _, _ = broken_then_mended
+    runs = mlflow_runs(layout)
+    assert sorted(name for name, _ in runs) == sorted(planned(study))
+    assert {status for _, status in runs} == {"FINISHED"}
+
+
+def test_workers_stay_warm_one_process_a_slot_and_launch(broken_then_mended: Case) -> None:
+    _, layout, victim, _ = broken_then_mended
+    first_launch = {o.provenance.pid for o in outcomes(layout) if o.trial_id != victim}
+    assert 1 <= len(first_launch) <= N_SLOTS
+
+
+def test_metrics_recomputed_from_the_predictions_equal_the_stored_ones(broken_then_mended: Case) -> None:
+    _, layout, _, _ = broken_then_mended
+    for outcome in outcomes(layout):
+        rows = pd.read_parquet(layout.trial(outcome.trial_id) / outcome.attempt / "predictions.parquet")
+        for split, scores in outcome.scores.items():
+            part = rows[rows["split"] == split]
+            odds = outcome.natural_prevalence / (1 - outcome.natural_prevalence)
+            odds /= outcome.train_prevalence / (1 - outcome.train_prevalence)
+            for scoring, column in ((Scoring.STRICT, "p_strict"), (Scoring.FORCED, "p_forced")):
+                risk = odds * part[column] / (1 - part[column] + odds * part[column])
+                stored = scores.metrics[scoring]
+                weights = part["sampling_weight"]
+                assert roc_auc_score(part["label"], risk, sample_weight=weights) == pytest.approx(stored.roc_auc)
+                assert average_precision_score(part["label"], risk, sample_weight=weights) == pytest.approx(
+                    stored.pr_auc
+                )
+                assert brier_score_loss(part["label"], risk, sample_weight=weights) == pytest.approx(stored.brier)
+
+
+def test_dataset_is_read_by_duckdb_and_pandas_alike(broken_then_mended: Case) -> None:
+    _, layout, _, _ = broken_then_mended
+    pattern = str(layout.dataset / "trials" / "**" / "*.parquet")
+    counted = duckdb.sql(f"select count(*) from read_parquet('{pattern}', hive_partitioning = true)").fetchall()
+    assert counted[0][0] == len(pd.read_parquet(layout.dataset / "trials")) == 6
+    assert set(pd.read_parquet(layout.dataset / "predictions")["trial_id"]) == {o.trial_id for o in outcomes(layout)}
+
+
+def test_query_and_report_answer_from_the_store(broken_then_mended: Case) -> None:
+    study, layout, _, _ = broken_then_mended
+    rows = json.loads(sweep("query", study, "select count(*) as n from trials", "--json", cwd=study.parent).stdout)
+    findings = json.loads(sweep("report", study, "--json", cwd=study.parent).stdout)
+    assert rows == [{"n": 6}]
+    assert findings["verdict"]["allowed"] is False  # four steps on a micro base: nothing was learnt, and it says so
+    assert "<html" in layout.report.read_text()
+
+
+def test_a_lost_mlflow_is_rebuilt_from_the_store(broken_then_mended: Case) -> None:
+    study, layout, _, _ = broken_then_mended
+    for path in layout.root.glob("mlflow.db*"):
+        path.unlink()
+    assert sweep("sync", study, cwd=study.parent).returncode == 0
+    assert sorted(name for name, _ in mlflow_runs(layout)) == sorted(planned(study))
+    again = sweep("sync", study, cwd=study.parent)
+    assert "0 runs written" in again.stdout
+
+
+def test_nothing_temporary_stays_in_the_store(broken_then_mended: Case) -> None:
+    _, layout, _, _ = broken_then_mended
+    assert [path for path in layout.root.rglob("*") if path.name.startswith((".tmp", ".dataset", ".report"))] == []
+    assert not layout.scratch.exists()
+
+
+def test_no_participant_identifier_or_text_leaves_the_private_folders(broken_then_mended: Case) -> None:
+    """Looked for: a real prompt's words, and every raw participant id as a whole word, where people look."""
+    _, layout, _, runs = broken_then_mended
+    cohort = next(layout.inputs.glob("*/*/labels.parquet"))
+    raw_ids = set(pd.read_parquet(cohort)["subject_id"])
+    public = [layout.report.read_bytes(), *(run.stderr.encode() + run.stdout.encode() for run in runs)]
+    public += [path.read_bytes() for path in layout.root.glob("attempts/*/*.json")]
+    with sqlite3.connect(layout.tracking_database) as database:
+        public.append("\n".join(database.iterdump()).encode())
+    for text in public:
+        assert b"Systolic pressure" not in text
+    hashed = pd.read_parquet(layout.dataset / "predictions")
+    assert raw_ids.isdisjoint(hashed["participant_id"]) and raw_ids.isdisjoint(hashed["example_id"])
+
+
+def test_a_stop_from_another_terminal_drains_and_the_next_run_finishes(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds="1, 2, 3, 4", steps=60)
+    layout = StoreLayout(tmp_path / "store" / "micro")
+    driver = subprocess.Popen([*SWEEP, "run", str(study)], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not list(layout.trials.glob("*/outcome.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    asked = sweep("stop", study, cwd=tmp_path)
+    output, _ = driver.communicate(timeout=240)
+    assert asked.returncode == 0, asked.stderr
+    assert driver.returncode == 4, output
+    states = [trial["state"] for trial in planned(study).values()]
+    assert set(states) == {"keep", "add"}
+    assert sweep("run", study, cwd=tmp_path).returncode == 0
+    assert {trial["state"] for trial in planned(study).values()} == {"keep"}
+
+
+def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds="1, 2", steps=60)
+    layout = StoreLayout(tmp_path / "store" / "micro")
+    driver = subprocess.Popen(
+        [*SWEEP, "run", str(study)],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list(layout.trials.glob("*/outcome.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    kept = {o.trial_id: o.checksum for o in outcomes(layout)}
+    assert kept
+    assert sweep("run", study, cwd=tmp_path).returncode == 0
+    after = {o.trial_id: o.checksum for o in outcomes(layout)}
+    assert len(after) == len(planned(study))
+    assert kept.items() <= after.items()
+    assert len(mlflow_runs(layout)) == len(after)
