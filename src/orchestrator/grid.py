@@ -137,6 +137,7 @@ def _comparator(study: Study, method: Method, *, train_size: int | None = None, 
         train_size=train_size,
         prompt=None if base is None else study.prompt,
         base=None if base is None else study.bases[base],
+        precision="float32" if base is None else study.training.precision,
     )
 
 

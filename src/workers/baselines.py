@@ -1,6 +1,6 @@
 """Classical comparators on the values of the index day: same participants, same split, scikit-learn throughout.
 
-They see the recorded numbers unrounded, which the prompts round: what they reach is a fair bar, if a slightly high one.
+They see what the prompts say and nothing else, but unrounded: what they reach is a fair bar, if a slightly high one.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ from workers.contract.trial import Method
 FEATURES = {
     Method.AGE_SEX: ("AGE", "SEX"),
     Method.LOGISTIC: (
-        "AGE", "SEX", "educ", "TOTCHOL", "SYSBP", "DIABP", "CURSMOKE", "CIGPDAY", "BMI",
-        "DIABETES", "BPMEDS", "HEARTRTE", "GLUCOSE", "PREVHYP",
+        "AGE", "SEX", "TOTCHOL", "SYSBP", "DIABP", "CURSMOKE", "CIGPDAY", "BMI",
+        "DIABETES", "BPMEDS", "HEARTRTE", "GLUCOSE",
     ),
 }  # fmt: skip
 INVERSE_PENALTY = 0.1

@@ -3,7 +3,7 @@
 import gc
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from workers.models.base import Base, load
 from workers.predictions import Prevalence, prediction_table, store_salt
 from workers.prepare import LABELS, TOKENS, VALUES, folder_of
 from workers.scoring import Scorer
-from workers.training import TokenisedExample, train
+from workers.training import StepRecord, TokenisedExample, train
 
 Predicting = Generator[Progress, None, pd.DataFrame]
 IntArray = npt.NDArray[np.int64]
@@ -138,7 +138,9 @@ def _fine_tune(work: Work) -> Predicting:
                         reported = record.wall_s
                         yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
             finally:
-                pd.DataFrame([asdict(record) for record in history]).to_parquet(work.folder / "history.parquet")
+                columns = [field.name for field in fields(StepRecord)]
+                table = pd.DataFrame([asdict(record) for record in history], columns=columns)
+                table.to_parquet(work.folder / "history.parquet", index=False)
                 work.meter.train_wall_s = time.monotonic() - started
         work.meter.n_examples_seen = recipe.batch_size * len(history)
         work.meter.n_input_tokens = sum(record.n_input_tokens for record in history)
@@ -234,7 +236,7 @@ def _table(
 
 
 def _base(work: Work) -> tuple[Base, AnswerTokens]:
-    precision = work.spec.training.precision if work.spec.training else "float32"
+    precision = work.spec.training.precision if work.spec.training else work.spec.precision
     return work.bench.base(work.input(InputKind.BASE), precision=precision)
 
 

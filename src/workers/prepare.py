@@ -228,7 +228,8 @@ def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts]) -> list[Pro
             )
         )
     context = int(counts[InputKind.BASE]["context_tokens"])
-    needed = int(counts[InputKind.PROMPT_TOKENS]["longest prompt"]) + max(target, allowed)
+    forced_line = int(counts[InputKind.BASE]["longest_answer_tokens"])  # appended where no answer came in time
+    needed = int(counts[InputKind.PROMPT_TOKENS]["longest prompt"]) + max(target, allowed + forced_line)
     if needed > context:
         problems.append(
             Problem(

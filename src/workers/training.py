@@ -1,7 +1,7 @@
 """The step loop: completion-only loss, seeded order, cosine rate; a non-finite loss ends the trial as diverged.
 
-The loss of a step is the sum over its target tokens divided by their number in the whole effective batch, so that the
-micro-batch, a matter of memory, never changes a result.
+The loss of a step is the sum over its target tokens divided by their number in the whole effective batch, which goes
+through the model as one.
 """
 
 import math
@@ -61,7 +61,7 @@ def train(
         if not math.isfinite(loss.item()):
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
         done = engine.step(loss, learning_rate=rate_at(step, recipe))
-        if math.isinf(done.grad_norm):
+        if not math.isfinite(done.grad_norm):
             raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
         yield StepRecord(
             step=step,

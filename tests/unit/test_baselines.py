@@ -21,7 +21,7 @@ from workers.contract.trial import Method
 
 METHODS = (Method.AGE_SEX, Method.LOGISTIC)
 FIVE_YEARS = 1826
-# The protocol's table, five-fold cross-validation: 0.713 and 0.759; one split of 105 events has a standard error of 0.03.
+# The protocol's table, by five-fold cross-validation: 0.713 and 0.759; 105 events give a standard error of 0.03.
 SANE_AUC = {Method.AGE_SEX: (0.65, 0.78), Method.LOGISTIC: (0.69, 0.83)}
 
 
@@ -106,15 +106,13 @@ class TestBlindness:
         assert np.array_equal(features(method, leaking), features(method, values), equal_nan=True)
 
     def test_no_column_but_its_own_is_seen(self, method: Method, cohort: Cohort, values: pd.DataFrame) -> None:
-        others = [column for column in values if column not in FEATURES[method]]
+        others = [str(column) for column in values if column not in FEATURES[method]]
         changed = values.assign(**dict.fromkeys(others, 1.0))
-        assert np.array_equal(held_out_risks(method, cohort, changed), held_out_risks(method, cohort, values))
+        assert np.allclose(held_out_risks(method, cohort, changed), held_out_risks(method, cohort, values))
 
-    def test_the_order_of_the_columns_does_not_matter(
-        self, method: Method, cohort: Cohort, values: pd.DataFrame
-    ) -> None:
+    def test_the_order_of_the_columns_does_not_matter(self, method: Method, values: pd.DataFrame) -> None:
         backwards = values[list(values.columns[::-1])]
-        assert np.array_equal(held_out_risks(method, cohort, backwards), held_out_risks(method, cohort, values))
+        assert np.array_equal(features(method, backwards), features(method, values), equal_nan=True)
 
     def test_held_out_teaches_nothing(self, method: Method, cohort: Cohort, values: pd.DataFrame) -> None:
         held_out = (cohort.labels["split"] == "held_out").to_numpy()

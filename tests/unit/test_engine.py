@@ -48,7 +48,7 @@ def losses_with_torch(base: Base, recipe: TrainingRecipe) -> list[float]:
             output = model(**batch.inputs, logits_to_keep=batch.labels.shape[1] + 1)
             loss = completion_loss(output.logits, batch.labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(step, recipe)

@@ -88,8 +88,18 @@ class TestCalibrationError:
             ([0.25, 0.25], [0, 1], [3, 1], 0.0),
             ([0.2, 0.6], [0, 1], [3, 1], 0.75 * 0.2 + 0.25 * 0.4),
             ([0.4], [0], [5], 0.4),
+            ([0.2, 0.6, 0.9], [1, 0, 1], [1, 2, 17], (0.8 + 1.2 + 1.7) / 20),
         ],
-        ids=["perfect", "reversed", "constant", "right on average", "right by weight", "two bins", "one example"],
+        ids=[
+            "perfect",
+            "reversed",
+            "constant",
+            "right on average",
+            "right by weight",
+            "two bins",
+            "one example",
+            "a bin by its middle",
+        ],
     )
     def test_known_cases(self, risks: list[float], outcomes: list[int], weights: list[float], expected: float) -> None:
         value = calibration_error(np.array(risks), np.array(outcomes), np.array(weights, dtype=float))

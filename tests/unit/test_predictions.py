@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from orders import COHORT, FRAMINGHAM, comparator_spec, order_of
+from orders import FRAMINGHAM, comparator_spec, order_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring, Validity
 from workers.contract.trial import Method
@@ -22,7 +22,7 @@ COLUMNS = [
 
 
 @pytest.fixture(scope="module")
-def finished(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
     """A store in which the age-and-sex comparator was run, one control a case."""
     store = tmp_path_factory.mktemp("finished") / "store"
     for _ in Runner(n_threads=1).run(order_of(SPEC, store)):
@@ -154,7 +154,3 @@ class TestInvalidOutputs:
         scores = score_predictions(table[table["label"] == 0], Prevalence(train=0.5, natural=0.05))["held_out"]
         assert (scores.n_events, scores.invalid_rate_events, scores.invalid_rate_controls) == (0, 0.0, 0.5)
         assert scores.metrics[Scoring.STRICT].roc_auc is None
-
-
-def test_the_cohort_recipe_of_these_tests_is_the_real_one() -> None:
-    assert SPEC.cohort == COHORT

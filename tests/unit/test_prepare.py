@@ -169,7 +169,7 @@ class TestRefusals:
         assert "absent.csv is missing on this node" in problem.what
 
     def test_a_source_that_no_order_names_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"no path is given .* make data"):
+        with pytest.raises(InputError, match=r"no path is given .*make data"):
             prepare([order_of(FREE_FORM, tmp_path).model_copy(update={"sources": {}})])
 
     def test_a_source_with_other_content_is_refused_and_nothing_of_it_stays(self, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ class TestTwoPublishers:
     def test_a_torn_manifest_is_an_error_that_says_what_to_do(self, store: Path) -> None:
         path = StoreLayout(store).manifest(RECIPES[InputKind.COHORT].digest())
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(StoreError, match="unreadable manifest .* delete its folder"):
+        with pytest.raises(StoreError, match=r"unreadable manifest .* delete its folder"):
             prepare([order_of(FREE_FORM, store)])
 
 

@@ -62,7 +62,7 @@ class Actor(torch.nn.Module):
 def perform(base: Base, answer: AnswerTokens, *scripts: str) -> Scored:
     prompts = [[7, 8, 9] for _ in scripts]
     model = Actor(base, list(scripts), n_prompt=3)
-    scorer = Scorer(model, base, answer, max_new_tokens=MAX_NEW_TOKENS)  # type: ignore[arg-type]  # an actor
+    scorer = Scorer(model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
     (scored,) = scorer.score(prompts, batch_size=len(prompts))
     return scored
 

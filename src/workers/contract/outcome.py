@@ -107,7 +107,7 @@ class Provenance(Record):
     device: str
     n_threads: int
     host: str
-    pid: int
+    pid: int = 0
     started_at: str
     ended_at: str
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 COMPUTE_VERSION = 1
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, 64 lower-case hex digits")]
+Precision = Literal["float32", "bfloat16"]
 AxisValue = str | int | float
 Coordinates = Mapping[str, AxisValue]
 
@@ -100,11 +101,10 @@ BaseRecipe = Annotated[BuiltinBase | GgufBase, Field(discriminator="kind")]
 
 
 class LoraRecipe(Recipe):
-    """Low-rank adapters on all linear layers."""
+    """Low-rank adapters on all linear layers, without dropout: its random numbers would depend on the packing."""
 
     rank: int = Field(default=8, ge=1, le=256)
     alpha: float = Field(default=16.0, gt=0, le=1024)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TrainingRecipe(Recipe):
@@ -118,7 +118,7 @@ class TrainingRecipe(Recipe):
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
     lora: LoraRecipe = LoraRecipe()
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     zero_stage: Literal[0, 1, 2] = 0
 
 
@@ -156,6 +156,7 @@ class TrialSpec(Recipe):
     teacher: TeacherRecipe | None = None
     base: BaseRecipe | None = None
     training: TrainingRecipe | None = None
+    precision: Precision = Field(default="float32", description="of a base that is scored without training")
 
     @property
     def training_id(self) -> str:

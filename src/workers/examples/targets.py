@@ -2,8 +2,9 @@
 
 DELIMITER = "Answer:"
 WORDS = {True: "yes", False: "no"}
-# Spellings of a label that count as an answer, where the tokenizer has them as one token.
-LABEL_SPELLINGS = {True: (" yes", " Yes", "yes", "Yes"), False: (" no", " No", "no", "No")}
+# Spellings of the two labels that count as an answer, in pairs: a tokenizer may have one of them as several tokens,
+# and a label with more spellings than the other would be favoured.
+LABEL_SPELLINGS = ((" yes", " no"), (" Yes", " No"), ("yes", "no"), ("Yes", "No"))
 
 
 def answer_line(has_event: bool) -> str:

@@ -46,10 +46,9 @@ def answer_tokens(tokenizer: "PreTrainedTokenizerBase") -> AnswerTokens:
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    label_ids = {
-        label: sorted({ids[0] for ids in map(encode, spellings) if len(ids) == 1})
-        for label, spellings in LABEL_SPELLINGS.items()
-    }
+    pairs = [(encode(yes), encode(no)) for yes, no in LABEL_SPELLINGS]
+    single = [(yes[0], no[0]) for yes, no in pairs if len(yes) == len(no) == 1]
+    label_ids = {True: [yes for yes, _ in single], False: [no for _, no in single]}
     after = {label: encode(f"\n{answer_line(label)}") for label in (True, False)}
     alone = {label: encode(answer_line(label)) for label in (True, False)}
     if any(after[label][-1] not in label_ids[label] for label in (True, False)):

@@ -17,7 +17,6 @@ def fresh_adapter(base: PreTrainedModel, recipe: LoraRecipe, *, seed: int) -> It
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
-        lora_dropout=recipe.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )

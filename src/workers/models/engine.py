@@ -51,9 +51,14 @@ class Engine:
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.backward(loss)
+        # At ZeRO 0 in float32 DeepSpeed gives no norm; the gradients are whole then, and gone after the step.
+        before_clipping = torch.nn.utils.get_total_norm(self._gradients())
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
-        return Step(loss.item(), float("nan") if norm is None else float(norm), learning_rate)
+        return Step(loss.item(), float(before_clipping if norm is None else norm), learning_rate)
+
+    def _gradients(self) -> list[torch.Tensor]:
+        return [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
 
 
 @contextmanager

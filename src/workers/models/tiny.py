@@ -1,8 +1,9 @@
-"""The built-in bases: real transformers Llamas, pre-trained on generated records; `tiny_llama` is large enough to learn.
+"""The built-in bases: real transformers Llamas, pre-trained on generated records; `tiny_llama` can learn the task.
 
-It sees invented people only, and the answers after their records are coin flips: it learns the words and forms of all
-supervisions, as a pretrained language model knows them, and nothing about who is at risk. Under a minute on two cores,
-once a store (`micro_llama`: seconds, to try a study out; it learns next to nothing). Their numbers show that the system works; they say nothing about large models.
+They see invented people only, and the answers after their records are coin flips: a base learns the words and forms of
+all supervisions, as a pretrained language model knows them, and nothing about who is at risk. Under a minute on two
+cores, once a store (`micro_llama`: seconds, to try a study out; it learns next to nothing). Their numbers show that the
+system works; they say nothing about large models.
 """
 
 import itertools
