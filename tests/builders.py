@@ -93,6 +93,7 @@ def build_store(
     diverged: Collection[str] = (),
     failed: Collection[str] = (),
     missing: Collection[str] = (),
+    damaged: Collection[str] = (),
     n_participants: int = 600,
 ) -> StoreLayout:
     """Write outcomes, predictions and attempts of a whole design below `folder/<study>`.
@@ -103,6 +104,7 @@ def build_store(
         diverged: Trial ids committed as diverged.
         failed: Trial ids with two failed attempts and no outcome.
         missing: Trial ids never tried.
+        damaged: Trial ids whose predictions changed after the commit.
     """
     layout = StoreLayout(folder / study.study)
     people = invent_people(n_participants)
@@ -115,7 +117,25 @@ def build_store(
             if trial.trial_id not in diverged:
                 scored = predict(people, trial, signal=signal(trial), invalid_rate=invalid_rate(trial))
             commit_trial(layout, trial, scored)
+        if trial.trial_id in damaged:
+            with (layout.trial(trial.trial_id) / ATTEMPT / "predictions.parquet").open("ab") as file:
+                file.write(b"\0")
     return layout
+
+
+def cohort_counts(*, lost: int = 11, tuning_events: int = 59) -> dict[str, int]:
+    """Counts as the manifest of a cohort holds them; every sum adds up."""
+    splits = {"train": (7454, 2942, 386), "tuning": (1130, 444, tuning_events), "held_out": (2072, 823, 105)}
+    units = ("n_examples", "n_participants", "n_events")
+    totals = dict(zip(units, map(sum, zip(*splits.values(), strict=True)), strict=True))
+    prior = {"excluded: cardiovascular disease before the index": 960, "excluded: lost before the horizon": lost}
+    return {
+        "n_candidates": totals["n_examples"] + sum(prior.values()),
+        **totals,
+        "largest_balanced_size": 2 * splits["train"][2],
+        **prior,
+        **{f"{split}_{unit}": n for split, row in splits.items() for unit, n in zip(units, row, strict=True)},
+    }
 
 
 def predict(people: People, trial: Trial, *, signal: float, invalid_rate: float) -> pa.Table:

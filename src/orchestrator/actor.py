@@ -1,10 +1,11 @@
 """The shim that runs on the node: a Ray Tune Trainable around `workers.runner`, kept warm between trials.
 
-Only this file calls the workers from the driver's side, and only on the node: nothing heavy at module level.
+Only this file calls the workers' rooms from the driver's side; it imports them where they run, never at module level.
 """
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,22 +80,29 @@ def prepare_inputs(orders: Sequence[str]) -> tuple[Problem, ...]:
     return ()
 
 
-def record_lost_worker(trial_id: str, layout: StoreLayout, *, started_at: datetime) -> Ending:
-    """Write the attempt record that a worker which vanished could not write itself."""
+def record_for_worker(trial_id: str, layout: StoreLayout, *, error: object, started_at: datetime) -> Ending:
+    """Write the attempt record that a worker could not write itself, on the driver; `error` is what Ray says of it.
+
+    A vanished process or node is a lost worker; anything else went wrong before the runner could take over, and only
+    the class of the exception is kept.
+    """
     from workers.commit import record_attempt
 
-    record_attempt(
-        Attempt(
-            trial_id=trial_id,
-            number=0,
-            kind=FailureKind.LOST_WORKER,
-            error="worker lost",
-            where="ray",
-            detail="the worker process or its node vanished, more often than is retried",
-            host=socket.gethostname(),
-            started_at=started_at.isoformat(timespec="seconds"),
-            ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
-        layout,
+    is_lost = error is None or isinstance(error, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError)
+    kind = FailureKind.LOST_WORKER if is_lost else FailureKind.CODE
+    name = type(getattr(error, "cause", None) or error).__name__
+    detail = "the worker process or its node vanished" if is_lost else "the worker could not take the trial"
+    attempt = Attempt(
+        trial_id=trial_id,
+        number=0,
+        kind=kind,
+        error=name,
+        where="before the trial ran on its worker",
+        detail=detail,
+        host=socket.gethostname(),
+        started_at=started_at.isoformat(timespec="seconds"),
+        ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return Ending(trial_id=trial_id, state="failed", failure=FailureKind.LOST_WORKER, detail="the worker vanished")
+    with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
+        record_attempt(attempt, layout)
+    return Ending(trial_id=trial_id, state="failed", failure=kind, detail=f"{detail} ({name})")

@@ -74,6 +74,11 @@ class Board:
         """Trials of the study with an outcome."""
         return self.n_kept + len(self.finished) - self.n_failed
 
+    @property
+    def n_ended(self) -> int:
+        """Trials of the study that wait for nothing more: done, or failed in this launch."""
+        return self.n_done + self.n_failed
+
     def invalid_rates(self) -> dict[str, float]:
         """Mean share of invalid outputs on held_out by supervision, over the trials that ended so far, in [0, 1]."""
         by_kind: dict[str, list[float]] = {}

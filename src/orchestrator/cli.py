@@ -38,6 +38,9 @@ def main() -> None:
         for line in str(error).splitlines():
             sys.stderr.write(f"error: {line}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}; mend its owner, mode or disk\n")
+        sys.exit(2)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.board import Board, Finished, Running
-from orchestrator.events import Event
+from orchestrator.events import Event, Started
 from orchestrator.plan import Plan
 from orchestrator.projection import name_of
 from orchestrator.report.wording import duration
@@ -84,7 +84,7 @@ def watch(console: Console, board: Board) -> "Lines | Screen":
 
 
 class Lines:
-    """One line for each trial that ends, for logs and pipes."""
+    """One line for each trial that starts or ends, for logs and pipes."""
 
     def __init__(self, console: Console, board: Board) -> None:
         self._console = console
@@ -93,11 +93,16 @@ class Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        self._console.print(summary_line(self._board), soft_wrap=True)
 
     def see(self, event: Event) -> None:
-        """Print what ended."""
-        if finished := self._board.apply(event):
+        """Print what started or ended."""
+        finished = self._board.apply(event)
+        if isinstance(event, Started):
+            name = name_of(self._board.queue[event.trial_id])
+            self._console.print(f"[{self._board.n_ended}/{self._board.n_total}] running  {name}", soft_wrap=True)
+        if finished:
             self._console.print(ended_line(finished, self._board), soft_wrap=True)
 
 
@@ -117,6 +122,7 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        self._live.console.print(summary_line(self._board), soft_wrap=True)
 
     def see(self, event: Event) -> None:
         """Move on; what ended scrolls away above the screen."""
@@ -157,7 +163,7 @@ def ended_line(finished: Finished, board: Board) -> Text:
     left = board.seconds_left()
     if left:
         facts.append(f"about {duration(left)} left")
-    line = Text(f"[{board.n_done + board.n_failed}/{board.n_total}] ")
+    line = Text(f"[{board.n_ended}/{board.n_total}] ")
     return (
         line.append(f"{ending.state:<8} ", style)
         .append(f"{name_of(finished.trial)}  ")
@@ -171,5 +177,6 @@ def summary_line(board: Board) -> str:
     if rates := board.invalid_rates():
         parts.append("invalid " + ", ".join(f"{kind} {rate:.1%}" for kind, rate in rates.items()))
     left = board.seconds_left()
-    parts.append("time left unknown yet" if left is None else f"about {duration(left)} left")
+    if board.n_ended < board.n_total:
+        parts.append("time left unknown yet" if left is None else f"about {duration(left)} left")
     return " · ".join(parts)

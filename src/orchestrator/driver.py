@@ -17,13 +17,14 @@ from typing import Any
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # halves the driver's cost a trial
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # stopping is ours: drain first, then abandon
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a remote traceback may quote data
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.actor import ENDING, PROGRESS, TrialActor, prepare_inputs, record_lost_worker
+from orchestrator.actor import ENDING, PROGRESS, TrialActor, prepare_inputs, record_for_worker
 from orchestrator.events import Ended, Listener, Progressed, Started, StopLevel
 from orchestrator.study import Resources
 from workers.contract.errors import ClusterError, InputError
@@ -59,7 +60,8 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     if address is not None:
         _check_answers(address)
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
@@ -86,9 +88,11 @@ def _check_answers(address: str) -> None:
 
 
 def _no_cluster(address: str | None, why: str) -> ClusterError:
+    if address is None:
+        return ClusterError(f"a local Ray could not be started ({why}); look into the newest folder of /tmp/ray")
     return ClusterError(
         f"--address {address}: no Ray cluster answers there ({why}); start one with `ray start --head`, "
-        "give its host:port, or leave --address out to use this machine"
+        "give its host:port and its RAY_AUTH_TOKEN_PATH, or leave --address out to use this machine"
     )
 
 
@@ -120,14 +124,20 @@ def find_slots(resources: Resources) -> Slots:
     return Slots(n_slots, resources.cpus_per_trial, gpus_per_trial)
 
 
-def prepare_on_cluster(orders: Sequence[Path]) -> None:
-    """Make what the trials need, on one node, once.
+def prepare_on_cluster(orders: Sequence[Path], *, stop_level: Callable[[], StopLevel]) -> bool:
+    """Make what the trials need, on one node, once; False where somebody stopped the launch meanwhile.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
+        ClusterError: The preparation broke.
     """
+    task = prepare_inputs.remote([str(order) for order in orders])
     try:
-        problems = ray.get(prepare_inputs.remote([str(order) for order in orders]))
+        while not ray.wait([task], timeout=1)[0]:
+            if stop_level() > StopLevel.GO_ON:
+                ray.cancel(task, force=True)
+                return False
+        problems = ray.get(task)
     except ray.exceptions.RayError as error:
         cause = type(getattr(error, "cause", None) or error).__name__
         raise ClusterError(
@@ -136,6 +146,7 @@ def prepare_on_cluster(orders: Sequence[Path]) -> None:
         ) from None
     if problems:
         raise InputError(*problems)
+    return True
 
 
 def run_trials(
@@ -146,7 +157,11 @@ def run_trials(
     listener: Listener,
     stop_level: Callable[[], StopLevel],
 ) -> None:
-    """Run the trials in the given order; every end is told to the listener and stands in the store."""
+    """Run the trials in the given order; every end is told to the listener and stands in the store.
+
+    Raises:
+        ClusterError: The cluster was lost on the way; what had ended is kept.
+    """
     launch = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     queue = _Queue(
         [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids],
@@ -171,6 +186,10 @@ def run_trials(
     )
     try:
         tuner.fit()
+    except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
+        raise ClusterError(
+            f"the cluster was lost while trials ran ({type(error).__name__}); what had ended is kept, run again"
+        ) from None
     finally:
         shutil.rmtree(layout.scratch, ignore_errors=True)
 
@@ -248,8 +267,15 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         elif progress := result.get(PROGRESS):
             self._listener(Progressed(trial.config["trial_id"], Progress.model_validate(progress)))
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
+        """A worker vanished and Tune will try another: the try is recorded, the trial goes on."""
+        self._record(trial)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """Tune gave the trial up: its workers vanished again and again."""
+        self._listener(Ended(self._record(trial)))
+
+    def _record(self, trial: Any) -> Ending:
         name = trial.config["trial_id"]
         started_at = self._started_at.get(name, datetime.now(UTC))
-        self._listener(Ended(record_lost_worker(name, self._layout, started_at=started_at)))
+        return record_for_worker(name, self._layout, error=trial.get_pickled_error(), started_at=started_at)

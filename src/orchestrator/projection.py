@@ -1,6 +1,7 @@
 """What a tracking server should say about a trial: names, numbers and ids, picked one by one.
 
-Pure, and the whole list of what leaves the store: no text, no file, no path, no host, no prediction.
+Pure, and the whole list of what leaves the store: no text, no file, no path, no host, no prediction, and nothing
+that a small count of participants follows from.
 """
 
 import math
@@ -18,6 +19,8 @@ STATE = "sweep.state"
 # The digest of the history that is in MLflow, written once all of its steps are.
 HISTORY = "sweep.history"
 STEP_METRICS = ("loss", "learning_rate", "grad_norm")
+# A share is told in steps of at least so many examples: 0 then means 0 to 10 of them, the next step 10 to 30.
+EXAMPLES_A_STEP = 20
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,24 @@ def committed(outcome: Outcome) -> Facts:
 
 
 def metrics_of(outcome: Outcome) -> dict[str, float]:
-    """Final metrics under dotted names, e.g. `held_out.strict.roc_auc`; only finite ones."""
+    """Final metrics under dotted names, e.g. `held_out.strict.roc_auc`; only finite ones.
+
+    Counts of people and rates by class stay in the store: 2 invalid events would follow from them. The report shows
+    what may be shown.
+    """
     metrics: dict[str, float | None] = {f"cost.{name}": value for name, value in outcome.cost.model_dump().items()}
     for split, scores in outcome.scores.items():
-        metrics |= {f"{split}.{name}": value for name, value in scores.model_dump(exclude={"metrics"}).items()}
+        metrics[f"{split}.prevalence"] = coarse(scores.prevalence, n_examples=scores.n_examples)
+        metrics[f"{split}.invalid_rate"] = coarse(scores.invalid_rate, n_examples=scores.n_examples)
         for scoring, values in scores.metrics.items():
             metrics |= {f"{split}.{scoring}.{name}": value for name, value in values.model_dump().items()}
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
+
+
+def coarse(share: float, *, n_examples: int) -> float:
+    """A share in [0, 1] rounded to two decimals, or to steps of `EXAMPLES_A_STEP` where these are wider."""
+    step = max(0.01, EXAMPLES_A_STEP / max(n_examples, 1))
+    return min(1.0, round(round(share / step) * step, 4))
 
 
 def steps_of(history: bytes, *, started_ms: int) -> list[tuple[str, float, int, int]]:

@@ -20,14 +20,22 @@ from orchestrator.dataset import aggregate
 from orchestrator.events import Ended, Event, Started, StopLevel
 from orchestrator.grid import Design, expand
 from orchestrator.plan import Plan, make_plan
-from orchestrator.store import ensure_writable, hold_lock, read_attempts, read_outcomes
+from orchestrator.store import (
+    Outcomes,
+    ensure_writable,
+    hold_lock,
+    quarantine,
+    read_attempts,
+    read_outcomes,
+    replace_file,
+)
 from orchestrator.study import Study, check_sources
 from orchestrator.tracking import Tracking
-from workers.contract.errors import StoreError
+from workers.contract.errors import ClusterError, StoreError
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
-from workers.contract.trial import Trial, WorkOrder
+from workers.contract.trial import Trial, WorkOrder, digest_of
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -56,6 +64,14 @@ class RunSummary:
         return EXIT_INTERRUPTED if self.n_missing else EXIT_COMPLETE
 
 
+@dataclass(frozen=True)
+class Launch:
+    """What became of the trials handed to Ray: how many failed, and whether the cluster was lost under them."""
+
+    n_failed: int = 0
+    lost: ClusterError | None = None
+
+
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
     """The design and its difference from what the store holds; reads, never writes."""
     design = expand(study)
@@ -77,23 +93,42 @@ def run_study(
     ensure_writable(layout)
     with hold_lock(layout):
         layout.stop_request.unlink(missing_ok=True)
+        if n_moved := quarantine(layout, read_outcomes(layout)):
+            console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
         design, plan = plan_study(study, layout)
         console.print(plan_counts(plan, layout), soft_wrap=True)
         todo = [planned.trial for planned in plan.todo]
-        if not todo and layout.report.exists():
-            return _summary(study, design, plan, layout, Tracking(layout))
-        layout.study.write_text(study.model_dump_json(indent=1))
+        if not todo and _is_settled(study, layout):
+            return _summary(study, design, plan, layout)
+        layout.settled.unlink(missing_ok=True)
+        replace_file(layout.study, study.model_dump_json(indent=1))
         tracking = Tracking(layout, tracking_uri=tracking_uri)
+        launch = Launch()
         if todo:
-            _run_todo(study, layout, plan, tracking, address=address, console=console)
+            launch = _run_todo(study, layout, plan, tracking, address=address, console=console)
         _settle(study, design, layout, tracking, console)
-        return _summary(study, design, plan, layout, tracking)
+        if launch.lost is not None:
+            raise launch.lost
+        return _summary(study, design, plan, layout, n_failed=launch.n_failed, n_missed=tracking.failures.count)
+
+
+def _is_settled(study: Study, layout: StoreLayout) -> bool:
+    """Whether report, dataset and tracking were derived from this very study and these very outcomes."""
+    try:
+        return layout.settled.read_text() == _fingerprint(study, read_outcomes(layout))
+    except OSError:
+        return False
+
+
+def _fingerprint(study: Study, outcomes: Outcomes) -> str:
+    checksums = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
+    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums})
 
 
 def _run_todo(
     study: Study, layout: StoreLayout, plan: Plan, tracking: Tracking, *, address: str | None, console: Console
-) -> None:
-    """Hand the missing trials to Ray and follow them until they end or somebody stops the launch."""
+) -> Launch:
+    """Hand the missing trials to Ray until they end or somebody stops the launch."""
     from orchestrator.driver import cluster, find_slots, prepare_on_cluster, run_trials
 
     queue = {
@@ -104,7 +139,8 @@ def _run_todo(
         slots = find_slots(study.resources)
         if not layout.inputs.exists():
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        prepare_on_cluster(orders)
+        if not prepare_on_cluster(orders, stop_level=stop_level):
+            return Launch()
         tracking.open_study(study.study, question=study.question)
         for trial in queue.values():
             tracking.schedule(trial)
@@ -117,14 +153,18 @@ def _run_todo(
                 screen.see(event)
                 _project(event, layout, tracking)
 
-            run_trials(list(queue), layout, slots, listener=listener, stop_level=stop_level)
+            try:
+                run_trials(list(queue), layout, slots, listener=listener, stop_level=stop_level)
+            except ClusterError as lost:
+                return Launch(board.n_failed, lost)
+        return Launch(board.n_failed)
 
 
 def _write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
     order = WorkOrder(trial=trial, store=str(layout.root), sources={study.cohort.sha256: str(study.cohort.file)})
     path = layout.order(trial.trial_id)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(order.model_dump_json(indent=1))
+    replace_file(path, order.model_dump_json(indent=1))
     return path
 
 
@@ -133,14 +173,13 @@ def _project(event: Event, layout: StoreLayout, tracking: Tracking) -> None:
     match event:
         case Started(trial_id):
             tracking.start(trial_id)
-        case Ended(ending) if ending.state == "failed":
-            attempts = read_attempts(layout).get(ending.trial_id, [])
-            if attempts:
-                tracking.fail(attempts[-1])
         case Ended(ending):
-            # A damaged outcome is not told here: the next plan names it, and reconciling mends the run.
+            # What can't be read now is not told now: the next plan names it, and reconciling mends the run.
             with suppress(StoreError):
-                tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
+                if ending.state != "failed":
+                    tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
+                elif attempts := read_attempts(layout).get(ending.trial_id):
+                    tracking.fail(attempts[-1])
 
 
 def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
@@ -152,13 +191,15 @@ def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Trackin
     for trial_id, reason in aggregate(layout, design, outcomes=outcomes).left_out.items():
         console.print(f"left out of the dataset: {trial_id}: {reason}")
     write_study_report(study, design, layout)
+    if not tracking.failures.count:
+        replace_file(layout.settled, _fingerprint(study, outcomes))
 
 
 def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
     """Analyse what the store holds.
 
     Raises:
-        StoreError: Stored predictions are damaged or contradict each other.
+        StoreError: Trials were scored on different examples.
     """
     from orchestrator.analysis.findings import analyse
     from orchestrator.analysis.results import load_results
@@ -192,16 +233,19 @@ def sync_tracking(study: Study, layout: StoreLayout, *, tracking_uri: str | None
         return writes, tracking.failures
 
 
-def _summary(study: Study, design: Design, before: Plan, layout: StoreLayout, tracking: Tracking) -> RunSummary:
+def _summary(
+    study: Study, design: Design, before: Plan, layout: StoreLayout, *, n_failed: int = 0, n_missed: int = 0
+) -> RunSummary:
     _, after = plan_study(study, layout)
+    n_done = after.counts["keep"]
     return RunSummary(
         study=study.study,
         n_trials=len(design.everything),
         n_kept=before.counts["keep"],
-        n_done=after.counts["keep"],
-        n_failed=after.counts["retry"],
-        n_missing=after.counts["add"],
-        tracking_failures=tracking.failures.count,
+        n_done=n_done,
+        n_failed=n_failed,
+        n_missing=len(design.everything) - n_done - n_failed,
+        tracking_failures=n_missed,
         report=str(layout.report),
     )
 

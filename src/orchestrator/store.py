@@ -1,10 +1,12 @@
 """The driver's view of a store: who may drive, what is committed, what was tried.
 
-Nothing here changes a trial; `dataset.py` makes the tables. Reading 504 outcomes takes about 0.3 s.
+Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset.py`
+makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
 
 import fcntl
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -23,29 +25,31 @@ from pydantic import ValidationError
 from workers.contract.errors import LockedError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome, Record
+from workers.contract.sources import sha256_of
 
 MIN_FREE_BYTES = 200_000_000
 # `lock_holder` has the lock for an instant, which must not look like a driver.
 LOCK_TRIES = 3
 LOCK_PAUSE_S = 0.05
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
+PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What `trials/` holds, by trial id: verified outcomes, and why the others can't be trusted."""
+    """What the store holds, by trial id: verified outcomes, and why others can't be trusted or were quarantined."""
 
     committed: Mapping[str, Outcome]
     broken: Mapping[str, str] = field(default_factory=dict)
 
 
-class Holder(Record):
-    """Who drives a store; `since` is UTC, ISO 8601."""
+class Holder(Record, extra="ignore"):
+    """Who drives a store; `since` is UTC, ISO 8601. A driver of another version may say more about itself."""
 
     host: str
     pid: int
     since: str
-    launch: str
 
 
 def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
@@ -72,8 +76,19 @@ def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES
         )
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a derived file, private to the user: a reader sees the old text or the new one, never half."""
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
 @contextmanager
-def hold_lock(layout: StoreLayout, *, launch: str = "") -> Iterator[Holder]:
+def hold_lock(layout: StoreLayout) -> Iterator[Holder]:
     """Be the store's only driver while the block runs.
 
     The kernel frees a dead holder's lock, so the file itself may stay. On NFS it needs lockd.
@@ -82,18 +97,11 @@ def hold_lock(layout: StoreLayout, *, launch: str = "") -> Iterator[Holder]:
         LockedError: Another process holds it.
         StoreError: The file system can't lock.
     """
-    me = Holder(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        since=datetime.now(UTC).isoformat(timespec="seconds"),
-        launch=launch,
-    )
+    me = Holder(host=socket.gethostname(), pid=os.getpid(), since=datetime.now(UTC).isoformat(timespec="seconds"))
     try:
         file = os.fdopen(os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600), "r+")
     except OSError as error:
-        raise StoreError(
-            f"{layout.lock}: can't be opened ({error.strerror}); mend the store's owner and mode"
-        ) from None
+        raise _unusable(layout.lock, error) from None
     with file:
         try:
             _lock_exclusively(file)
@@ -119,15 +127,21 @@ def _lock_exclusively(file: IO[str]) -> None:
 
 
 def lock_holder(layout: StoreLayout) -> Holder | None:
-    """Who drives the store now; None where nobody does, whatever an old lock file says."""
+    """Who drives the store now; None where nobody does, whatever an old lock file says. Needs no right to write.
+
+    Raises:
+        StoreError: The lock can't be read or tried.
+    """
     try:
-        with layout.lock.open("r+") as file:
+        with layout.lock.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return Holder.model_validate_json(file.read())
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
+    except OSError as error:
+        raise _unusable(layout.lock, error) from None
     return None
 
 
@@ -137,15 +151,16 @@ def _who_holds(layout: StoreLayout, text: str) -> str:
         holder = Holder.model_validate_json(text)
     except ValidationError:  # it has the lock but has not written its name yet
         return f"{layout.root}: another driver has just taken this store; {remedy}"
-    who = f"process {holder.pid} on {holder.host} since {holder.since}"
-    launch = f", launch {holder.launch}" if holder.launch else ""
-    return f"{layout.root}: driven by {who}{launch}; {remedy}"
+    return f"{layout.root}: driven by process {holder.pid} on {holder.host} since {holder.since}; {remedy}"
 
 
 def read_outcomes(layout: StoreLayout) -> Outcomes:
-    """Read every committed outcome and verify its own checksum (not its files; see `damaged_files`).
+    """Read every committed outcome and verify its own checksum (not its files; see `damaged`).
 
     Folders without an outcome are attempts that did not commit; names that are no trial id are not ours.
+
+    Raises:
+        StoreError: A folder or an outcome is there and can't be read, so that nobody knows what it holds.
     """
     committed: dict[str, Outcome] = {}
     broken: dict[str, str] = {}
@@ -153,31 +168,41 @@ def read_outcomes(layout: StoreLayout) -> Outcomes:
         try:
             outcome = _load_outcome(layout, trial_id)
         except StoreError as error:
-            broken[trial_id] = str(error).removeprefix(f"{layout.outcome(trial_id)}: ")
+            broken[trial_id] = str(error)
             continue
+        except OSError as error:
+            raise _unusable(layout.outcome(trial_id), error) from None
         if outcome is not None:
             committed[trial_id] = outcome
-    return Outcomes(committed, broken)
+    moved_away = {found[1] for path in _entries(layout.quarantine) if (found := QUARANTINE_NAME.fullmatch(path.name))}
+    return Outcomes(committed, dict.fromkeys(sorted(moved_away - committed.keys()), "quarantined") | broken)
 
 
 def _load_outcome(layout: StoreLayout, trial_id: str) -> Outcome | None:
     if not layout.trial(trial_id).is_dir():
-        raise StoreError("a file stands where the trial's folder belongs; move it away")
+        raise StoreError("a file stands where the trial's folder belongs; rerun the trial")
     path = layout.outcome(trial_id)
-    if not os.path.lexists(path):
+    try:
+        outcome = Outcome.parse(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError):
+        if path.is_symlink() or path.is_dir():
+            raise StoreError("a link or a folder stands where the outcome belongs; rerun the trial") from None
         return None
-    outcome = Outcome.load(path)
     if outcome.trial_id != trial_id:
         raise StoreError(f"the outcome of trial {outcome.trial_id} lies in this folder; rerun the trial")
     return outcome
 
 
 def read_attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
-    """Records of failed attempts by trial id, first to last; unreadable ones are passed over."""
+    """Records of failed attempts by trial id, first to last; unreadable ones are passed over.
+
+    Raises:
+        StoreError: A folder is there and can't be read.
+    """
     attempts: dict[str, list[Attempt]] = {}
     for trial_id in _trial_ids(layout.attempts("any").parent):
         records = []
-        for path in layout.attempts(trial_id).glob("*.json"):
+        for path in _entries(layout.attempts(trial_id)):
             with suppress(OSError, ValidationError):
                 records.append(Attempt.model_validate_json(path.read_bytes()))
         if records:
@@ -186,21 +211,78 @@ def read_attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
 
 
 def _trial_ids(folder: Path) -> list[str]:
+    return sorted(path.name for path in _entries(folder) if TRIAL_ID.fullmatch(path.name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds but hidden files; nothing where there is no such folder."""
     try:
-        return sorted(path.name for path in folder.iterdir() if TRIAL_ID.fullmatch(path.name))
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise _unusable(folder, error) from None
 
 
-def damaged_files(layout: StoreLayout, outcome: Outcome) -> dict[str, str]:
-    """Every file of a committed trial that is missing or has another checksum, and which of the two."""
+def _unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
+    return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")
+
+
+def damaged(layout: StoreLayout, outcomes: Outcomes) -> dict[str, str]:
+    """Committed trials whose predictions are gone or not the ones that were committed, and which of the two.
+
+    Costs one SHA-256 a scored trial: right before a launch, too much for a plan. Other files are not looked at.
+
+    Raises:
+        StoreError: Predictions are there and can't be read.
+    """
     problems = {}
-    for name in outcome.files:
+    for trial_id, outcome in outcomes.committed.items():
+        path = layout.trial(trial_id) / outcome.attempt / PREDICTIONS
         try:
-            verified_bytes(layout, outcome, name)
-        except StoreError as error:
-            problems[name] = str(error)
+            if outcome.state == "scored" and sha256_of(path) != outcome.files.get(PREDICTIONS):
+                problems[trial_id] = f"{PREDICTIONS} has another checksum than its outcome says"
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            problems[trial_id] = f"{PREDICTIONS} is gone"
+        except OSError as error:
+            raise _unusable(path, error) from None
     return problems
+
+
+def quarantine(layout: StoreLayout, outcomes: Outcomes) -> int:
+    """Move every broken or damaged outcome to `quarantine/`, so that its trial is run again; nothing is lost.
+
+    For the holder of the driver's lock, with outcomes read under it, and to be read again. Returns how many were moved.
+
+    Raises:
+        StoreError: One can't be moved.
+    """
+    return sum(_move_away(layout, trial_id) for trial_id in sorted({*outcomes.broken, *damaged(layout, outcomes)}))
+
+
+def _move_away(layout: StoreLayout, trial_id: str) -> bool:
+    folder = layout.trial(trial_id)
+    suspect = layout.outcome(trial_id) if folder.is_dir() else folder
+    if not os.path.lexists(suspect):
+        return False
+    targets = (layout.quarantined(trial_id, number) for number in itertools.count(1))
+    try:
+        layout.quarantine.mkdir(mode=0o700, exist_ok=True)
+        # Under the lock nobody else takes the name; a link, as in a commit, could not move a folder.
+        suspect.rename(next(target for target in targets if not os.path.lexists(target)))
+        for changed in (layout.root, layout.quarantine, suspect.parent):
+            _sync_folder(changed)
+    except OSError as error:
+        raise _unusable(suspect, error, "moved to quarantine") from None
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:

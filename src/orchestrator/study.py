@@ -115,11 +115,6 @@ class Study(StudyFile):
 
     path: Path
 
-    @property
-    def name(self) -> str:
-        """What the file says at `study`; also the name of its store."""
-        return self.study
-
     def training_at(self, *, learning_rate: float, seed: int) -> TrainingRecipe:
         """The training recipe at one point of the axes."""
         return TrainingRecipe.model_validate({**dict(self.training), "learning_rate": learning_rate, "seed": seed})

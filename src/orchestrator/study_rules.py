@@ -78,7 +78,7 @@ def _unknown_bases(draft: Draft) -> Iterator[Problem]:
     declared = draft.names("bases")
     for index, name in enumerate(draft.sound("axes", "base") or ()):
         if name not in declared:
-            remedy = closest(name, declared, otherwise=f"declare it under `bases`, next to {', '.join(declared)}")
+            remedy = closest(name, declared, otherwise="declare it under `bases`")
             yield draft.source.problem(("axes", "base", index), what=f"{name} is not among `bases`", remedy=remedy)
 
 

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 RUNS_PER_PAGE = 1000
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 class Tracking:
@@ -59,9 +60,9 @@ class Tracking:
         """How much could not be written so far, and why."""
         return self._queue.failures
 
-    def open_study(self, study: str, *, question: str = "", tags: Mapping[str, str] | None = None) -> None:
-        """Find or create the study's experiment and parent run; `tags` (of a launch) are added to it."""
-        self._queue.submit(self._server.open_study, study, {"mlflow.note.content": question, **(tags or {})})
+    def open_study(self, study: str, *, question: str = "") -> None:
+        """Find or create the study's experiment and parent run."""
+        self._queue.submit(self._server.open_study, study, {"mlflow.note.content": question})
 
     def schedule(self, trial: Trial) -> None:
         """The trial is in this launch's queue; its run is created unless it exists."""
@@ -114,7 +115,7 @@ class _Server:
 
     def __init__(self, layout: StoreLayout, tracking_uri: str | None) -> None:
         self._layout = layout
-        self._uri = tracking_uri
+        self._uri = tracking_uri or database_uri(layout)
         self._study = ""
         self._study_tags: dict[str, str] = {}
         self._experiment_id = ""
@@ -127,7 +128,12 @@ class _Server:
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
 
-        return MlflowClient(tracking_uri=self._uri or database_uri(self._layout))
+        if _is_database(self._uri):
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            # A client would make the tables and, without an option, the experiment Default with its files in ./mlruns.
+            SqlAlchemyStore(self._uri, _artifacts(self._layout))
+        return MlflowClient(tracking_uri=self._uri)
 
     def open_study(self, study: str, tags: dict[str, str]) -> int:
         """Remember the study, so that a server that is lost now is asked again later."""
@@ -155,7 +161,7 @@ class _Server:
             if experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
-        artifacts = None if self._uri else self._layout.tracking_artifacts.resolve().as_uri()
+        artifacts = _artifacts(self._layout) if _is_database(self._uri) else None
         return str(self._client.create_experiment(self._study, artifact_location=artifacts))
 
     def _find_parent(self) -> str:
@@ -241,11 +247,8 @@ class _Server:
     def close_abandoned(self, settled: set[str]) -> int:
         """Close every run that still waits or runs though the store holds nothing about it."""
         facts = projection.interrupted()
-        abandoned = [
-            run
-            for trial_id, run in self._known_runs().items()
-            if trial_id not in settled and run.status in ("SCHEDULED", "RUNNING")
-        ]
+        unsettled = [run for trial_id, run in self._known_runs().items() if trial_id not in settled]
+        abandoned = [run for run in unsettled if run.status in ("SCHEDULED", "RUNNING")]
         for run in abandoned:
             self._client.set_tag(run.run_id, STATE, facts.tags[STATE])
             run.tags |= facts.tags
@@ -269,6 +272,15 @@ def database_uri(layout: StoreLayout) -> str:
     return f"sqlite:///{layout.tracking_database.resolve()}"
 
 
+def _is_database(uri: str) -> bool:
+    """Whether MLflow opens a database there itself, with no server that knows where artifacts belong."""
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
+
+
+def _artifacts(layout: StoreLayout) -> str:
+    return layout.tracking_artifacts.resolve().as_uri()
+
+
 def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port: int = 5000) -> list[str]:
     """The command line of MLflow's web page on this machine's loopback, for `sweep ui`.
 
@@ -281,6 +293,7 @@ def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port:
         raise InputError(Problem("--tracking-uri", "a server runs there already", "open it in a browser"))
     if parts.password:
         raise InputError(Problem("--tracking-uri", "holds a password, which `ps` would show", "use PGPASSFILE"))
-    artifacts = ["--default-artifact-root", layout.tracking_artifacts.resolve().as_uri()]
+    # The second is where the server puts what somebody uploads to it; else it is ./mlartifacts.
+    artifacts = ["--default-artifact-root", _artifacts(layout), "--artifacts-destination", _artifacts(layout)]
     place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "server", *place, "--backend-store-uri", uri, *artifacts]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.outcome import Ending
 from workers.contract.trial import WorkOrder
+from workers.faults import place_of
 
 
 def main() -> int:
@@ -32,6 +33,9 @@ def main() -> int:
     except SweepError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
+    except Exception as error:  # noqa: BLE001  # a library's message may quote a row: its class and place must do
+        sys.stderr.write(f"error: {type(error).__name__} at {place_of(error)}; this is a fault of the program\n")
+        return 1
 
 
 def read_order(path: Path) -> WorkOrder:

@@ -1,6 +1,6 @@
 """The exclusive commit: a result exists when its file could be linked, and the first link wins for ever.
 
-Also the only place that writes JSON into a store. Object stores would need a conditional put instead of the link.
+Object stores would need a conditional put instead of the link.
 """
 
 import itertools

@@ -33,7 +33,7 @@ class Meter:
     n_target_tokens: int = 0
 
     def cost(self) -> Cost:
-        """The bill so far; peak memory is the process's own, base and libraries included."""
+        """The bill so far; peak memory is that of the warm process since it started, libraries included."""
         return Cost(
             wall_s=time.monotonic() - self.wall_started,
             cpu_s=time.process_time() - self.cpu_started,

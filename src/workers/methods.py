@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 
 from workers.baselines import fit_baseline, predict_risk
 from workers.cohort.splits import balanced_train_rows, rows_to_score
-from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.inputs import InputKind, InputRecipe, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import Method, TrainingRecipe, TrialSpec
@@ -23,7 +24,7 @@ from workers.meter import Meter
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.base import Base, load
 from workers.predictions import Prevalence, prediction_table, store_salt
-from workers.prepare import LABELS, TOKENS, VALUES, folder_of
+from workers.prepare import LABELS, TOKENS, VALUES, verified_folder
 from workers.scoring import Scorer
 from workers.training import StepRecord, TokenisedExample, train
 
@@ -41,8 +42,20 @@ class Bench:
 
     def __init__(self) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._folders: dict[Path, Path] = {}
         self._bases: dict[tuple[Path, str], tuple[Base, AnswerTokens]] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
+
+    def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
+        """Where a prepared input lies; its files are checked against the manifest once a worker.
+
+        Raises:
+            StoreError: It is not prepared, or a file is not the one that was published.
+        """
+        key = layout.manifest(recipe.digest())
+        if key not in self._folders:
+            self._folders[key] = verified_folder(recipe, layout)
+        return self._folders[key]
 
     def base(self, folder: Path, *, precision: str) -> tuple[Base, AnswerTokens]:
         """A frozen base and how its tokenizer answers; only the last one is kept."""
@@ -63,6 +76,7 @@ class Bench:
 
     def clear(self) -> None:
         """Forget everything, after a failure that may have left a base in a bad state."""
+        self._folders.clear()
         self._bases.clear()
         self._tables.clear()
 
@@ -79,7 +93,7 @@ class Work:
 
     def input(self, kind: InputKind) -> Path:
         """Folder of one prepared input."""
-        return folder_of(input_recipes(self.spec)[kind], self.layout)
+        return self.bench.folder(input_recipes(self.spec)[kind], self.layout)
 
     @property
     def labels(self) -> pd.DataFrame:
@@ -91,14 +105,14 @@ class Work:
         """The recorded outcome of every example, shape (n_examples,), 0 or 1."""
         return self.labels["boolean_value"].to_numpy().astype(np.int64)
 
-    @property
+    @cached_property
     def train_rows(self) -> IntArray:
         """Rows that the method is fitted on."""
         if self.spec.train_size is None:
             return np.flatnonzero((self.labels["split"] == "train").to_numpy())
         return balanced_train_rows(self.labels, size=self.spec.train_size, salt=self.spec.cohort.split_salt)
 
-    @property
+    @cached_property
     def prevalence(self) -> Prevalence:
         """Share of events among the fitted rows, and in the whole train split."""
         natural = float(self.outcomes[(self.labels["split"] == "train").to_numpy()].mean())

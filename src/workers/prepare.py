@@ -58,6 +58,20 @@ def folder_of(recipe: InputRecipe, layout: StoreLayout) -> Path:
     return layout.input(recipe.digest()) / manifest.folder
 
 
+def verified_folder(recipe: InputRecipe, layout: StoreLayout) -> Path:
+    """Where a prepared input lies, after every file in it proved to be the one that was published.
+
+    Raises:
+        StoreError: It is not prepared, or a file has changed since.
+    """
+    folder = folder_of(recipe, layout)
+    manifest = Manifest.load(layout.manifest(recipe.digest()))
+    if manifest is None or file_digests(folder) != manifest.files:
+        where = layout.input(recipe.digest())
+        raise StoreError(f"{where}: the prepared {recipe.kind} is damaged; delete this folder and run again")
+    return folder
+
+
 @dataclass(frozen=True)
 class Workshop:
     """Makes the inputs of one trial."""

@@ -7,19 +7,19 @@ leaves nothing but the inputs behind.
 import secrets
 import shutil
 import socket
-import traceback
 from collections.abc import Generator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 
 from workers.commit import file_digests, link_exclusive, record_attempt, sync_tree
-from workers.contract.errors import InputError, StoreError, SweepError
+from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome, Progress, Scoring
+from workers.contract.outcome import Attempt, Ending, Outcome, Progress, Scoring
 from workers.contract.trial import WorkOrder
+from workers.faults import classify, place_of
 from workers.methods import Bench, Work, carry_out
 from workers.predictions import score_predictions
 from workers.prepare import prepare
@@ -47,7 +47,8 @@ class Runner:
             return (yield from self._run(order))
         except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
             attempt = _attempt(order, error, started)
-            record_attempt(attempt, StoreLayout(Path(order.store)))
+            with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
+                record_attempt(attempt, StoreLayout(Path(order.store)))
             self._bench.clear()
             return Ending(
                 trial_id=attempt.trial_id,
@@ -122,26 +123,14 @@ def _ending(outcome: Outcome) -> Ending:
 
 
 def _attempt(order: WorkOrder, error: Exception, started: datetime) -> Attempt:
-    frame = traceback.extract_tb(error.__traceback__)[-1]
     return Attempt(
         trial_id=order.trial.trial_id,
         number=0,
         kind=classify(error),
         error=type(error).__name__,
-        where=f"{Path(frame.filename).name}:{frame.lineno} {frame.name}",
+        where=place_of(error),
         detail=str(error) if isinstance(error, SweepError) else "",
         host=socket.gethostname(),
         started_at=started.isoformat(timespec="seconds"),
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def classify(error: Exception) -> FailureKind:
-    """The failure class of an exception that a trial raised."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return FailureKind.OUT_OF_MEMORY
-    if isinstance(error, InputError | pa.ArrowInvalid):
-        return FailureKind.DATA
-    if isinstance(error, OSError | StoreError):
-        return FailureKind.STORAGE
-    return FailureKind.CODE

@@ -13,7 +13,6 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from workers.contract.outcome import Validity
-from workers.examples.targets import DELIMITER
 from workers.examples.tokens import DELIMITER_AT_END, AnswerTokens
 from workers.models.base import Base
 
@@ -51,12 +50,6 @@ class Scorer:
         self._answer = answer
         self._max_new_tokens = max_new_tokens
         self._device = next(model.parameters()).device
-        # A row can only have completed the delimiter when its newest token ends with the delimiter's last letter.
-        self._closers = {
-            index
-            for index in range(len(base.tokenizer))
-            if base.tokenizer.decode([index]).rstrip(" ").endswith(DELIMITER[-1])
-        }
 
     def score(self, prompts: Sequence[list[int]], *, batch_size: int) -> Iterator[Scored]:
         """Yield the scores batch by batch; `rows` says which prompts they belong to."""
@@ -94,7 +87,7 @@ class Scorer:
             row.validity = Validity.TRUNCATED
             return None
         row.tokens.append(token)
-        if token in self._closers:
+        if token in self._answer.closers:
             tail = self._tokenizer.decode(row.tokens[-TAIL_TOKENS:])
             starts_inside = len(row.tokens) > TAIL_TOKENS
             row.awaits_label = bool(DELIMITER_AT_END.search(("·" if starts_inside else "") + tail))
@@ -105,7 +98,7 @@ class Scorer:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[Validity]]:
         """Strict and forced probabilities, and what became of each row."""
         validity = [row.validity or Validity.TRUNCATED for row in written]
-        unread = [row.validity in {Validity.NO_DELIMITER, Validity.TRUNCATED, None} for row in written]
+        unread = [kind in {Validity.NO_DELIMITER, Validity.TRUNCATED} for kind in validity]
         forced = np.array([row.p_yes for row in written])
         if any(unread):
             state.append([self._forced_line(row) if open_ else [] for row, open_ in zip(written, unread, strict=True)])

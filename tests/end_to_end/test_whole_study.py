@@ -131,8 +131,10 @@ def test_metrics_recomputed_from_the_predictions_equal_the_stored_ones(broken_th
 def test_dataset_is_read_by_duckdb_and_pandas_alike(broken_then_mended: Case) -> None:
     _, layout, _, _ = broken_then_mended
     pattern = str(layout.dataset / "trials" / "**" / "*.parquet")
-    counted = duckdb.sql(f"select count(*) from read_parquet('{pattern}', hive_partitioning = true)").fetchall()
-    assert counted[0][0] == len(pd.read_parquet(layout.dataset / "trials")) == 6
+    sql = f"select count(*) from read_parquet('{pattern}', hive_partitioning = true)"
+    counted = duckdb.connect().execute(sql).fetchall()
+    assert counted == [(len(outcomes(layout)),)]
+    assert len(outcomes(layout)) == len(pd.read_parquet(layout.dataset / "trials")) == 6
     assert set(pd.read_parquet(layout.dataset / "predictions")["trial_id"]) == {o.trial_id for o in outcomes(layout)}
 
 

@@ -1,25 +1,29 @@
 """The contrasts, the learning checks and the findings, on stores built on disk."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from builders import build_store, usual_signal
+from builders import build_store, commit_trial, invent_people, predict, usual_signal
 from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import group_cells
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.learning import Verdict
-from orchestrator.analysis.results import Results, load_results
+from orchestrator.analysis.results import Predictions, Results, load_results
 from orchestrator.grid import Design, expand
 from orchestrator.store import read_attempts, read_outcomes
 from orchestrator.study import Study, load_study
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring
+from workers.contract.sources import sha256_of
 from workers.contract.trial import Method, Supervision, Trial
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
@@ -64,13 +68,77 @@ def same_signal(trial: Trial) -> float:
     return 1.2 if trial.role == "grid" else usual_signal(trial)
 
 
-def test_changed_predictions_are_refused(study: Study, design: Design, tmp_path: Path) -> None:
-    layout = build_store(tmp_path, study, design, n_participants=60)
-    outcome = read_outcomes(layout).committed[design.trials[0].trial_id]
-    path = layout.trial(outcome.trial_id) / outcome.attempt / "predictions.parquet"
-    path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(StoreError, match="rerun the trial"):
-        read(layout, design)
+def test_damaged_predictions_cost_their_own_trial_only(study: Study, design: Design, tmp_path: Path) -> None:
+    torn = design.trials[1].trial_id
+    layout = build_store(tmp_path, study, design, damaged={torn}, n_participants=300)
+    results = read(layout, design)
+    found = analyse(study, design, results, n_replicates=20)
+    assert results.standing(torn) == "damaged" and torn not in results.predictions
+    assert f"delete trials/{torn}/outcome.json and run again" in found.damaged[0]
+    assert (found.completeness[0].scored, found.completeness[0].damaged) == (11, 1)
+    assert any("predictions are damaged: 1;" in warning for warning in found.warnings)
+
+
+def test_damaged_trial_makes_its_cell_incomplete_and_is_no_failure(
+    study: Study, design: Design, tmp_path: Path
+) -> None:
+    layout = build_store(tmp_path, study, design, damaged={design.trials[1].trial_id}, n_participants=300)
+    contrast = analyse(study, design, read(layout, design), n_replicates=20).contrasts[0]
+    assert [tuple(cell.unscored.values()) for cell in contrast.incomplete] == [("damaged",)]
+    assert contrast.n_complete == contrast.n_cells_sensitivity == 3
+
+
+@pytest.mark.parametrize("change", ["no column", "not a number", "no table"])
+def test_unusable_predictions_are_damaged_though_their_checksum_holds(
+    study: Study, design: Design, tmp_path: Path, change: str
+) -> None:
+    layout = StoreLayout(tmp_path)
+    trial = design.trials[0]
+    table = predict(invent_people(200), trial, signal=1.0, invalid_rate=0.0)
+    outcome = commit_trial(layout, trial, table)
+    path = layout.trial(trial.trial_id) / outcome.attempt / "predictions.parquet"
+    if change == "no table":
+        path.write_bytes(b"no table")
+    elif change == "no column":
+        pq.write_table(table.drop_columns("validity"), path)
+    else:
+        risks = np.full(len(table), np.nan)
+        pq.write_table(table.set_column(table.column_names.index("p_strict"), "p_strict", pa.array(risks)), path)
+    files = {**outcome.files, "predictions.parquet": sha256_of(path)}
+    changed = outcome.model_copy(update={"files": files})
+    results = load_results(layout, design, outcomes={trial.trial_id: changed}, attempts={})
+    assert "run again" in results.damaged[trial.trial_id]
+    assert results.outcomes == {} and results.predictions == {}
+
+
+def test_few_people_who_fail_in_many_trials_are_hidden(study: Study, design: Design, results: Results) -> None:
+    owner = Counter(next(iter(results.predictions.values())).participant_id.tolist())
+    first = next(iter(results.predictions.values()))
+    held_out_controls = first.participant_id[(first.split == "held_out") & (first.label == 0)].tolist()
+    person = next(name for name, n in Counter(held_out_controls).items() if n == owner[name] == 3)
+    tables = {
+        trial_id: replace(table, validity=np.where(table.participant_id == person, "truncated", "valid"))
+        for trial_id, table in results.predictions.items()
+    }
+    found = analyse(study, design, replace(results, predictions=tables), n_replicates=10)
+    assert all(score.invalid.controls.is_hidden and score.invalid.all.is_hidden for score in found.supervisions)
+    assert all(row.invalid.is_hidden for row in found.trials)
+
+
+def test_events_of_the_test_set_can_not_be_had_from_its_size(study: Study, design: Design, results: Results) -> None:
+    """Ten controls a case are 3 events where there are 33 examples."""
+    first = next(iter(results.predictions.values()))
+    rows = np.concatenate([np.flatnonzero(first.label == 1)[:3], np.flatnonzero(first.label == 0)[:30]])
+    tables = {
+        trial_id: Predictions(
+            **{name: getattr(table, name)[rows] for name in Predictions.__dataclass_fields__ if name != "split"},
+            split=np.full(len(rows), "held_out"),
+        )
+        for trial_id, table in results.predictions.items()
+    }
+    held_out = analyse(study, design, replace(results, predictions=tables), n_replicates=10).held_out
+    assert held_out is not None
+    assert (str(held_out.n_events), str(held_out.n_examples)) == ("≤5", "not shown")
 
 
 def test_cells_hold_every_supervision_once(design: Design) -> None:
@@ -151,6 +219,7 @@ def test_failed_trial_makes_its_cell_incomplete_and_counts_as_chance_in_the_sens
         "scored": 9,
         "diverged": 1,
         "failed": 1,
+        "damaged": 0,
         "missing": 1,
     }
     assert [(group.kind, group.n_attempts, group.n_trials) for group in found.failures] == [("out_of_memory", 2, 1)]

@@ -1,4 +1,4 @@
-"""The bootstrap over participants, and what may be shown of small cells."""
+"""The bootstrap over participants."""
 
 from dataclasses import replace
 
@@ -13,7 +13,6 @@ from orchestrator.analysis.bootstrap import (
     resampled_weights,
     weighted_auc,
 )
-from orchestrator.analysis.disclosure import Count, Share, shown_counts
 from orchestrator.analysis.results import Predictions
 from workers.contract.errors import StoreError
 from workers.contract.outcome import Scoring
@@ -85,32 +84,10 @@ def test_row_order_does_not_matter() -> None:
         {"example_id": np.array(["e0", "e1", "e2", "other"])},
         {"label": np.array([1, 1, 0, 0])},
         {"weight": np.array([1.0, 1.0, 1.0, 2.0])},
-        {"p_strict": np.array([0.9, 0.2, 0.3, np.nan])},
     ],
-    ids=["examples", "labels", "weights", "not a number"],
+    ids=["examples", "labels", "weights"],
 )
 def test_trials_on_different_examples_are_refused(change: dict[str, np.ndarray]) -> None:
     table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
-    with pytest.raises(StoreError, match=r"trials/b: .*rerun"):
+    with pytest.raises(StoreError, match=r"trials/b: .*delete outcome.json and run again"):
         align_held_out({"a": table, "b": replace(table, **change)})
-
-
-def test_small_cells_are_hidden() -> None:
-    assert [str(Count.of(n, min_cell=5)) for n in (0, 1, 5, 6, 1234)] == ["0", "≤5", "≤5", "6", "1,234"]
-    assert Count.of(98, min_cell=5, total=100).value is None
-    assert Share.of(3, total=100, min_cell=5).is_hidden
-    assert Share.of(97, total=100, min_cell=5).is_hidden
-    assert Share.of(0, total=0, min_cell=5) == Share(value=None)
-    assert Share.of(3, total=100, min_cell=0).value == pytest.approx(0.03)
-
-
-def test_shares_are_too_coarse_to_subtract_a_small_cell() -> None:
-    shown = {Share.of(n, total=1000, min_cell=5).value for n in range(6, 1000 - 5)}
-    steps = np.diff(sorted(value for value in shown if value is not None))
-    assert len(shown) < 1000 / 5
-    assert steps[:-1].min() > 5 / 1000
-
-
-def test_lone_hidden_count_takes_another_with_it() -> None:
-    shown = shown_counts({"all": 100, "kept": 97, "lost": 3, "share": 0.5}, min_cell=5)
-    assert [str(count) for count in shown.values()] == ["100", "not shown", "≤5"]

@@ -163,7 +163,7 @@ def test_cohort_and_evaluation_change_every_id(content: dict[str, Any]) -> None:
     [
         (changed("prompt", "version", 2), lambda spec: spec.prompt is not None),
         (changed("teacher", "max_words", 30), lambda spec: spec.supervision is Supervision.FREE_FORM),
-        (changed("training", "precision", "bfloat16"), lambda spec: spec.training is not None),
+        (changed("training", "precision", "bfloat16"), lambda spec: spec.base is not None),
         (
             changed("bases", "real", {**STUDY["bases"]["real"], "sha256": "cd" * 32}),
             lambda spec: spec.base is not None and spec.base.kind == "gguf",

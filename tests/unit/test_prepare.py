@@ -137,7 +137,7 @@ class TestRefusals:
             (
                 micro_spec(evaluation=evaluation(4000)),
                 "bases",
-                "4062 tokens, the base holds 256",
+                "tokens, the base holds 256",
                 "lower evaluation.max_new_tokens",
             ),
         ],

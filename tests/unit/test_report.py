@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builders import build_store, usual_signal
+from builders import build_store, cohort_counts, usual_signal
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.grid import Design, expand
@@ -72,6 +72,7 @@ def findings(study: Study, design: Design, tmp_path_factory: pytest.TempPathFact
         design,
         failed={design.trials[1].trial_id},
         diverged={design.trials[5].trial_id},
+        damaged={design.trials[8].trial_id},
     )
     results = load_results(layout, design, outcomes=read_outcomes(layout).committed, attempts=read_attempts(layout))
     return analyse(study, design, results, n_replicates=100)
@@ -79,7 +80,7 @@ def findings(study: Study, design: Design, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def page(study: Study, design: Design, findings: Findings) -> str:
-    return render_report(study, design, findings, cohort_counts={"n_participants": 4434, "n_lost": 3})
+    return render_report(study, design, findings, cohort_counts=cohort_counts(lost=3))
 
 
 def test_page_needs_no_other_file_and_no_script(page: str) -> None:
@@ -109,8 +110,29 @@ def test_page_lists_failures_and_incomplete_cells(page: str) -> None:
     assert "free_form failed" in page and "step_by_step diverged" in page
 
 
+def test_page_says_how_many_results_are_damaged_and_what_to_do(page: str, design: Design) -> None:
+    assert "predictions are damaged: 1;" in page
+    assert f"delete trials/{design.trials[8].trial_id}/outcome.json and run again" in page
+    assert "step_by_step damaged" in page
+
+
+def test_flow_reads_from_the_candidates_to_the_splits(page: str) -> None:
+    steps = ["Candidate index dates", "excluded: lost before", "Eligible: one example each", ">train<", ">held-out<"]
+    places = [page.index(step, page.index('id="participants"')) for step in steps]
+    assert places == sorted(places)
+    assert "n candidates" not in page and "n_candidates" not in page
+
+
+def test_count_in_the_facts_above_is_not_withheld_below(study: Study, design: Design, findings: Findings) -> None:
+    """Withholding the test events in the table would protect nothing: they stand at the top of the page."""
+    page = render_report(study, design, findings, cohort_counts=cohort_counts(tuning_events=3))
+    row = re.search(r">held-out</th><td[^>]*>[^<]*</td><td[^>]*>[^<]*</td><td[^>]*>([^<]*)</td>", page)
+    assert row is not None and row.group(1) == "105"
+
+
 def test_page_hides_small_counts_and_names_no_participant(page: str) -> None:
-    assert re.search(r"n lost</th><td>≤5</td>", page)
+    assert re.search(r"lost before the horizon</th><td[^>]*>≤5</td>", page)
+    assert re.search(r"cardiovascular disease before the index</th><td[^>]*>not shown</td>", page)
     assert "participant-0" not in page and "example-0" not in page
 
 

@@ -91,12 +91,29 @@ def test_a_crash_becomes_an_attempt_record_and_the_trial_runs_once_its_cause_is_
 def test_weights_that_are_no_numbers_end_as_diverged_with_no_scores(store: Path) -> None:
     spec = micro_spec()
     layout = StoreLayout(store)
-    weights = folder_of(input_recipes(spec)[InputKind.BASE], layout) / "model.safetensors"
+    recipe = input_recipes(spec)[InputKind.BASE]
+    weights = folder_of(recipe, layout) / "model.safetensors"
     save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights)
+    path = layout.manifest(recipe.digest())
+    path.write_text(path.read_text().replace(published_digest(path, weights.name), sha256_of(weights)))
     assert finish(order_of(spec, store)).state == "diverged"
     outcome = Outcome.load(layout.outcome(spec.trial_id))
     assert (outcome.state, outcome.scores) == ("diverged", {})
     assert "step 1 of 6" in outcome.detail
+
+
+def published_digest(manifest: Path, name: str) -> str:
+    digest: str = json.loads(manifest.read_text())["files"][name]
+    return digest
+
+
+def test_an_input_that_changed_since_it_was_published_is_not_trained_on(store: Path) -> None:
+    spec = micro_spec()
+    tokens = folder_of(input_recipes(spec)[InputKind.PROMPT_TOKENS], StoreLayout(store)) / "tokens.parquet"
+    tokens.write_bytes(tokens.read_bytes()[:-1] + b"X")
+    assert finish(order_of(spec, store)).failure is FailureKind.STORAGE
+    (attempt,) = attempts_of(store, spec)
+    assert "prompt_tokens is damaged; delete this folder and run again" in attempt.detail
 
 
 def test_closing_a_trial_midway_leaves_no_attempt_folder_and_no_record(store: Path) -> None:

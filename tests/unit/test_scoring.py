@@ -129,17 +129,19 @@ def test_forced_score_equals_a_fresh_forward_pass_over_what_was_written(base: Ba
     """The kept cache, with its masked gaps, gives the logits of a pass without any cache."""
     prompts = real_prompts(base)
     scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
-    forced, strict = collected(scorer, prompts, batch_size=len(prompts))
-    for row, prompt in enumerate(prompts):
-        if not np.isnan(strict[row]):
+    (scored,) = scorer.score(prompts, batch_size=len(prompts))
+    unanswered = {Validity.NO_DELIMITER, Validity.TRUNCATED}
+    assert unanswered & set(scored.validity)
+    for row, p_forced, validity in zip(scored.rows, scored.p_forced, scored.validity, strict=True):
+        if validity not in unanswered:
             continue
-        tokens = list(prompt)
+        tokens = list(prompts[row])
         for _ in range(MAX_NEW_TOKENS):
             following = int(base.model(input_ids=torch.tensor([tokens])).logits[0, -1].argmax())
             if following == answer.end:
                 break
             tokens.append(following)
-        line = answer.forced if len(tokens) > len(prompt) else answer.alone[True][:-1]
+        line = answer.forced if len(tokens) > len(prompts[row]) else answer.alone[True][:-1]
         logits = base.model(input_ids=torch.tensor([[*tokens, *line]])).logits[0, -1]
         gap = logits[answer.label_ids[True]].logsumexp(-1) - logits[answer.label_ids[False]].logsumexp(-1)
-        assert forced[row] == pytest.approx(torch.sigmoid(gap).item(), abs=1e-5)
+        assert p_forced == pytest.approx(torch.sigmoid(gap).item(), abs=1e-5)

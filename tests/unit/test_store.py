@@ -1,11 +1,14 @@
 """Reading a store, locking it, and the dataset made of it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -15,12 +18,21 @@ import pytest
 
 from builders import build_store, write_attempt
 from orchestrator.dataset import STALE_AFTER_S, aggregate, query
-from orchestrator.grid import expand
-from orchestrator.store import damaged_files, ensure_writable, hold_lock, lock_holder, read_attempts, read_outcomes
+from orchestrator.grid import Design, expand
+from orchestrator.plan import make_plan
+from orchestrator.store import (
+    damaged,
+    ensure_writable,
+    hold_lock,
+    lock_holder,
+    quarantine,
+    read_attempts,
+    read_outcomes,
+)
 from orchestrator.study import load_study
 from workers.contract.errors import InputError, LockedError, StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome, Scoring, TrialState
 
 STUDY = load_study(Path(__file__).parents[2] / "sweeps" / "quickstart.yaml")
 DESIGN = expand(STUDY)
@@ -44,8 +56,39 @@ def layout(aggregated: StoreLayout, tmp_path: Path) -> StoreLayout:
     return StoreLayout(Path(shutil.copytree(aggregated.root, tmp_path / "store", ignore=ignored)))
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, unlike `tmp_path`."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """As a user who may only do what the modes say; root may do everything."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+
+
 def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(path.read_bytes()))
+
+
+def predictions_of(layout: StoreLayout, trial_id: str) -> Path:
+    return layout.trial(trial_id) / "attempt-1" / "predictions.parquet"
+
+
+def tree_of(folder: Path) -> dict[str, bytes | None]:
+    """Everything below a folder, by its relative path; folders hold nothing."""
+    found = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in found}
 
 
 class TestOutcomes:
@@ -99,13 +142,94 @@ class TestOutcomes:
         StoreLayout(tmp_path).trials.write_text("")
         assert not read_outcomes(StoreLayout(tmp_path)).committed
 
-    def test_damaged_files_are_named(self, layout: StoreLayout) -> None:
-        outcome = Outcome.load(layout.outcome(FIRST.trial_id))
-        home = layout.trial(FIRST.trial_id) / outcome.attempt
-        assert damaged_files(layout, outcome) == {}
-        rewrite(home / "history.parquet", lambda body: body[:-1])
-        (home / "adapter" / "adapter_config.json").unlink()
-        assert set(damaged_files(layout, outcome)) == {"history.parquet", "adapter/adapter_config.json"}
+    def test_damaged_or_lost_predictions_are_named(self, layout: StoreLayout) -> None:
+        outcomes = read_outcomes(layout)
+        assert damaged(layout, outcomes) == {}
+        rewrite(predictions_of(layout, FIRST.trial_id), lambda body: body[:-1])
+        predictions_of(layout, SECOND.trial_id).unlink()
+        problems = damaged(layout, outcomes)
+        assert set(problems) == {FIRST.trial_id, SECOND.trial_id}
+        assert "another checksum" in problems[FIRST.trial_id]
+        assert "gone" in problems[SECOND.trial_id]
+
+    def test_what_may_not_be_read_is_an_error_and_not_taken_for_broken(self, open_folder: Path) -> None:
+        layout = build_store(open_folder, STUDY, Design(trials=(FIRST,), controls=()), n_participants=60)
+        outcomes = read_outcomes(layout)
+        predictions_of(layout, FIRST.trial_id).chmod(0o000)
+        with without_privileges(), pytest.raises(StoreError, match=r"predictions.parquet: can't be opened"):
+            damaged(layout, outcomes)
+        layout.outcome(FIRST.trial_id).chmod(0o000)
+        with without_privileges(), pytest.raises(StoreError, match=r"outcome.json: can't be opened"):
+            read_outcomes(layout)
+
+
+class TestQuarantine:
+    def test_broken_and_damaged_outcomes_are_moved_whole_and_nothing_else_is(self, layout: StoreLayout) -> None:
+        rewrite(layout.outcome(FIRST.trial_id), lambda body: body[: len(body) // 2])
+        rewrite(predictions_of(layout, SECOND.trial_id), lambda body: body[:-1])
+        before = tree_of(layout.root)
+        assert quarantine(layout, read_outcomes(layout)) == 2
+        for trial in (FIRST, SECOND):
+            torn = before.pop(str(layout.outcome(trial.trial_id).relative_to(layout.root)))
+            before[f"quarantine/{trial.trial_id}-1.json"] = torn
+        assert tree_of(layout.root) == before | {"quarantine": None}
+        assert layout.quarantine.stat().st_mode & 0o777 == 0o700
+
+    def test_a_quarantined_trial_is_to_be_retried_until_it_has_an_outcome_again(self, layout: StoreLayout) -> None:
+        body = layout.outcome(FIRST.trial_id).read_bytes()
+        rewrite(layout.outcome(FIRST.trial_id), lambda body: b"")
+        quarantine(layout, read_outcomes(layout))
+        outcomes = read_outcomes(layout)
+        assert outcomes.broken == {FIRST.trial_id: "quarantined"}
+        planned = make_plan(DESIGN, outcomes, {}, study="quickstart").trials[0]
+        assert (planned.state, planned.reason) == (TrialState.RETRY, "quarantined")
+        layout.outcome(FIRST.trial_id).write_bytes(body)
+        assert read_outcomes(layout).broken == {}
+        assert make_plan(DESIGN, read_outcomes(layout), {}, study="quickstart").trials[0].state is TrialState.KEEP
+
+    def test_what_was_quarantined_before_is_neither_moved_again_nor_overwritten(self, layout: StoreLayout) -> None:
+        for number in (1, 2):
+            layout.outcome(FIRST.trial_id).write_text(f"torn {number}")
+            assert quarantine(layout, read_outcomes(layout)) == 1
+            assert quarantine(layout, read_outcomes(layout)) == 0
+        kept = [layout.quarantined(FIRST.trial_id, number).read_text() for number in (1, 2)]
+        assert kept == ["torn 1", "torn 2"]
+
+    def test_a_whole_store_is_left_as_it_is(self, layout: StoreLayout) -> None:
+        before = tree_of(layout.root)
+        assert quarantine(layout, read_outcomes(layout)) == 0
+        assert tree_of(layout.root) == before
+
+    def test_whatever_stands_in_the_place_of_an_outcome_is_moved(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        layout.trials.mkdir()
+        layout.trial("1" * 16).write_text("a file where a folder belongs")
+        layout.outcome("2" * 16).mkdir(parents=True)
+        layout.trial("3" * 16).mkdir()
+        layout.outcome("3" * 16).symlink_to(tmp_path / "gone")
+        assert quarantine(layout, read_outcomes(layout)) == 3
+        assert read_outcomes(layout).broken == {digit * 16: "quarantined" for digit in "123"}
+        assert sorted(path.name for path in layout.trials.iterdir()) == ["2" * 16, "3" * 16]
+
+    def test_a_store_that_can_not_be_changed_is_a_store_error(self, open_folder: Path) -> None:
+        layout = StoreLayout(open_folder)
+        layout.trial("1" * 16).mkdir(parents=True)
+        layout.outcome("1" * 16).write_text("torn")
+        open_folder.chmod(0o555)
+        with without_privileges(), pytest.raises(StoreError, match="can't be moved to quarantine"):
+            quarantine(layout, read_outcomes(layout))
+        assert layout.outcome("1" * 16).read_text() == "torn"
+
+
+@pytest.mark.parametrize("folder", ["trials", "attempts", "quarantine"])
+def test_a_folder_that_can_not_be_read_is_a_store_error_with_a_remedy(open_folder: Path, folder: str) -> None:
+    layout = StoreLayout(open_folder)
+    (open_folder / folder).mkdir(mode=0o000)
+    refused = pytest.raises(StoreError, match=f"{folder}: can't be opened .* mend the store's owner and mode")
+    with without_privileges(), refused:
+        read_attempts(layout)
+        read_outcomes(layout)
+    (open_folder / folder).chmod(0o700)
 
 
 def test_attempts_come_in_their_order_and_unreadable_ones_are_passed_over(tmp_path: Path) -> None:
@@ -145,28 +269,49 @@ class TestLock:
     def test_a_second_driver_is_told_who_drives_and_what_to_do(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)
         with (
-            hold_lock(layout, launch="launch-7") as me,
+            hold_lock(layout) as me,
             pytest.raises(LockedError) as refused,
             hold_lock(layout),
         ):
             pass
         message = str(refused.value)
-        assert all(part in message for part in (me.host, str(os.getpid()), me.since, "launch-7", "sweep stop"))
+        assert all(part in message for part in (me.host, str(os.getpid()), me.since, "sweep stop"))
         assert refused.value.exit_code == 75
 
     def test_the_lock_is_free_after_the_block_though_its_file_stays(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)
-        with hold_lock(layout, launch="a very long name for a launch"):
-            pass
-        with hold_lock(layout, launch="b") as me:
+        layout.lock.write_text("what a driver of another version once said about itself, at length" * 9)
+        with hold_lock(layout) as me:
             assert layout.lock.read_text() == me.model_dump_json() + "\n"
 
     def test_a_look_at_the_lock_tells_who_drives_now_and_not_who_once_did(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)
         assert lock_holder(layout) is None
-        with hold_lock(layout, launch="a") as me:
+        with hold_lock(layout) as me:
             assert lock_holder(layout) == me
         assert lock_holder(layout) is None
+
+    def test_a_look_at_the_lock_needs_no_right_to_write(self, open_folder: Path) -> None:
+        layout = StoreLayout(open_folder)
+        with hold_lock(layout) as me:
+            layout.lock.chmod(0o444)
+            with without_privileges():
+                assert lock_holder(layout) == me
+        with without_privileges():
+            assert lock_holder(layout) is None
+
+    def test_a_lock_that_can_not_be_read_is_a_store_error(self, open_folder: Path) -> None:
+        layout = StoreLayout(open_folder)
+        layout.lock.write_text("")
+        layout.lock.chmod(0o000)
+        with without_privileges(), pytest.raises(StoreError, match="mend the store's owner and mode"):
+            lock_holder(layout)
+
+    def test_a_driver_that_says_more_about_itself_is_still_seen(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        with hold_lock(layout) as me:
+            layout.lock.write_text(json.dumps({**me.model_dump(), "launch": "launch-7"}))
+            assert lock_holder(layout) == me
 
     def test_a_killed_driver_holds_nothing(self, tmp_path: Path) -> None:
         program = (

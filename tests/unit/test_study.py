@@ -84,7 +84,7 @@ def only_problem(path: Path) -> str:
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_study_in_sweeps_is_sound(path: Path) -> None:
     study = load_study(path)
-    assert study.name == path.stem
+    assert study.study == path.stem
     assert set(study.controls) == set(Control)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from builders import build_store, commit_trial, invent_people, predict, write_attempt
 from orchestrator.grid import Design, expand
-from orchestrator.projection import name_of
+from orchestrator.projection import EXAMPLES_A_STEP, coarse, name_of
 from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import load_study
 from orchestrator.tracking import Tracking, database_uri, serve_command
@@ -48,9 +48,9 @@ def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
 
 
 @contextmanager
-def launch(layout: StoreLayout, *, number: int = 1, complete: bool = True) -> Iterator[Tracking]:
+def launch(layout: StoreLayout, *, complete: bool = True) -> Iterator[Tracking]:
     tracking = Tracking(layout)
-    tracking.open_study(STUDY.study, question=STUDY.question, tags={f"sweep.launch.{number}": "started"})
+    tracking.open_study(STUDY.study, question=STUDY.question)
     yield tracking
     tracking.close(complete=complete)
     assert tracking.failures.count == 0, tracking.failures
@@ -117,14 +117,14 @@ def test_scheduled_and_running_trials_are_seen_as_such(layout: StoreLayout) -> N
 
 
 def test_there_is_one_run_a_trial_and_one_parent_after_two_launches(layout: StoreLayout) -> None:
-    for number in (1, 2):
-        with launch(layout, number=number) as tracking:
+    for _ in range(2):
+        with launch(layout) as tracking:
             for trial in DESIGN.everything:
                 tracking.schedule(trial)
     by_trial = [run.data.tags.get("sweep.trial_id") for run in runs(layout)]
     assert sorted(by_trial, key=str) == sorted([*DESIGN.by_id, None], key=str)
     (parent,) = [run for run in runs(layout) if "sweep.study" in run.data.tags]
-    assert {"sweep.launch.1", "sweep.launch.2"} <= set(parent.data.tags)
+    assert parent.data.tags["mlflow.note.content"] == STUDY.question
     assert parent.info.status == "FINISHED"
     children = {run.data.tags.get("mlflow.parentRunId") for run in runs(layout)} - {None}
     assert children == {parent.info.run_id}
@@ -261,6 +261,43 @@ def test_no_identifier_host_or_error_text_reaches_the_database(tmp_path: Path, e
     assert FIRST.trial_id in text
     for secret in ("Jane Canary", "participant-0", "example-0", "node-1", "framingham.csv", str(Path.home())):
         assert secret not in text
+
+
+def test_no_count_of_people_and_no_rate_by_class_is_projected(layout: StoreLayout) -> None:
+    commit(layout, FIRST)
+    reconcile(layout)
+    names = {name for name in run_of(layout, FIRST).data.metrics if name.startswith(("tuning.", "held_out."))}
+    assert {name.partition(".")[2] for name in names if name.count(".") == 1} == {"prevalence", "invalid_rate"}
+
+
+@pytest.mark.parametrize("n_examples", [1, 7, 60, 133, 999, 1031, 2000, 2131, 5000])
+def test_no_small_count_follows_from_a_projected_share(n_examples: int) -> None:
+    counts: dict[float, list[int]] = {}
+    for n in range(n_examples + 1):
+        counts.setdefault(coarse(n / n_examples, n_examples=n_examples), []).append(n)
+    assert all(0 <= share <= 1 for share in counts)
+    for members in counts.values():
+        for small in (members, [n_examples - n for n in members]):
+            assert 0 in small or max(small) >= EXAMPLES_A_STEP
+
+
+def test_a_projected_share_of_many_examples_has_two_decimals() -> None:
+    assert [coarse(share, n_examples=2131) for share in (0.0, 0.0049, 0.0638, 0.994, 1.0)] == [0, 0, 0.06, 0.99, 1]
+
+
+def test_no_experiment_keeps_its_artifacts_outside_the_store(empty_database: Path) -> None:
+    layout = StoreLayout(empty_database.parent)
+    with sqlite3.connect(empty_database) as database:
+        places = dict(database.execute("SELECT name, artifact_location FROM experiments"))
+    assert "Default" in places
+    assert all(place.startswith(layout.tracking_artifacts.as_uri()) for place in places.values()), places
+
+
+def test_the_web_page_keeps_what_is_uploaded_to_it_in_the_store(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    command = serve_command(layout)
+    for option in ("--default-artifact-root", "--artifacts-destination"):
+        assert command[command.index(option) + 1] == layout.tracking_artifacts.as_uri()
 
 
 def test_the_web_page_stays_on_this_machine(tmp_path: Path) -> None:

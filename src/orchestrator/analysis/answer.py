@@ -59,9 +59,10 @@ def _direction(contrast: ContrastFindings) -> str:
 def _beside(contrast: ContrastFindings) -> str:
     """Forced scoring, and the sensitivity where trials failed; a change of direction is said."""
     parts = []
+    has_failures = contrast.n_cells_sensitivity > contrast.n_complete
     for name, estimate in (
         ("With a forced answer", contrast.forced),
-        ("With failed trials at an AUC of 0.5", contrast.sensitivity if contrast.incomplete else None),
+        ("With failed trials at an AUC of 0.5", contrast.sensitivity if has_failures else None),
     ):
         if estimate is not None:
             changes = sign(estimate) != sign(_known(contrast.strict))

@@ -71,8 +71,7 @@ def align_held_out(predictions: Mapping[str, Predictions]) -> HeldOut:
     """Bring the held-out rows of all trials into one order.
 
     Raises:
-        StoreError: There is no trial, the trials were not scored on the same examples, a probability is not
-            finite, or the examples hold one class only.
+        StoreError: There is no trial, the trials were not scored on the same examples, or these hold one class only.
     """
     if not predictions:
         raise StoreError("no trial is scored yet; run `sweep run` first")
@@ -81,11 +80,9 @@ def align_held_out(predictions: Mapping[str, Predictions]) -> HeldOut:
     for trial_id, table in tables.items():
         if not _same_examples(first, table):
             raise StoreError(
-                f"trials/{trial_id}: scored on other held-out examples than trials/{first_id}; "
-                "rerun the one whose inputs changed"
+                f"trials/{trial_id}: scored on other held-out examples than trials/{first_id}; of the one whose inputs "
+                "changed, delete outcome.json and run again"
             )
-        if not (np.isfinite(table.p_strict).all() and np.isfinite(table.p_forced).all()):
-            raise StoreError(f"trials/{trial_id}: a probability is not a number; rerun the trial")
     if len(np.unique(first.label)) < 2:
         raise StoreError("the held-out examples hold one class only; score more participants")
     return HeldOut(

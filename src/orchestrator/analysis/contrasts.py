@@ -17,6 +17,8 @@ from workers.contract.trial import AxisValue, Supervision, Trial
 
 # A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
 AUC_OF_FAILURE = 0.5
+# How such a trial ranks is not known: to count it as a failure would be an invention.
+UNKNOWN = {"missing", "damaged"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class IncompleteCell(Record):
 class ContrastFindings(Record):
     """A declared contrast: mean over the complete cells of [mean AUC(treatment) − AUC(reference)].
 
-    Estimates are null where no cell is complete. `sensitivity` repeats the strict one over all cells whose
-    members were all tried, with every failed or diverged trial at an AUC of 0.5.
+    Estimates are null where no cell is complete. `sensitivity` repeats the strict one over all cells of whose
+    members the ending is known, with every failed or diverged trial at an AUC of 0.5.
     """
 
     name: str
@@ -113,7 +115,7 @@ def contrast_findings(
     incomplete = [cell for cell in matched if cell not in complete]
     weights = {cell.cell_id: _difference(cell, contrast) for cell in complete}
     pooled = _mean(list(weights.values()))
-    tried = [cell for cell in matched if "missing" not in _unscored(cell, wanted, results).values()]
+    ended = [cell for cell in matched if UNKNOWN.isdisjoint(_unscored(cell, wanted, results).values())]
     return ContrastFindings(
         name=name,
         treatment=contrast.treatment,
@@ -121,8 +123,8 @@ def contrast_findings(
         n_cells=len(matched),
         strict=aucs[Scoring.STRICT].estimate(pooled) if pooled else None,
         forced=aucs[Scoring.FORCED].estimate(pooled) if pooled else None,
-        sensitivity=_with_failures(tried, contrast, results, aucs[Scoring.STRICT]),
-        n_cells_sensitivity=len(tried),
+        sensitivity=_with_failures(ended, contrast, results, aucs[Scoring.STRICT]),
+        n_cells_sensitivity=len(ended),
         cells=tuple(
             CellDifference(
                 cell_id=cell.cell_id,

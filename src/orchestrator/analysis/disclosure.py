@@ -1,12 +1,11 @@
 """Counts and shares of participants that may be shown: small cells never reach the findings.
 
-With `min_cell` 5, a count of 1 to 5 becomes "≤5"; 0 is shown. A share is hidden where its count, or its
-complement, is small, and is else rounded to steps of more than a small cell, so that subtracting shares from
-each other yields no small count.
+With `min_cell` 5, a count of 1 to 5 becomes "≤5"; 0 is shown. A share is hidden where few participants are behind it
+or behind its complement, and is else rounded to steps of more than a small cell, so that subtracting shares from each
+other yields no small count. What may be had from a flow by subtraction is `flow.py`'s business.
 Source: protocol, section 8.
 """
 
-from collections.abc import Mapping
 from typing import Self
 
 from workers.contract.outcome import Record
@@ -24,8 +23,13 @@ class Count(Record):
     @classmethod
     def of(cls, n: int, *, min_cell: int, total: int | None = None) -> Self:
         """Hide `n` where it, or what it leaves of `total`, is in 1..min_cell."""
-        is_small = _is_small(n, min_cell) or (total is not None and _is_small(total - n, min_cell))
-        return cls(value=None if is_small else n, min_cell=min_cell)
+        hidden = is_small(n, min_cell) or (total is not None and is_small(total - n, min_cell))
+        return cls(value=None if hidden else n, min_cell=min_cell)
+
+    @classmethod
+    def withheld(cls) -> Self:
+        """A count of any size, kept back because another would follow from it."""
+        return cls(value=None, min_cell=0)
 
     def __str__(self) -> str:
         if self.value is None:
@@ -34,36 +38,27 @@ class Count(Record):
 
 
 class Share(Record):
-    """A share of examples in [0, 1]; null where there are no examples, or where it `is_hidden`."""
+    """A share of outputs in [0, 1]; null where there are none, or where it `is_hidden`."""
 
     value: float | None
     is_hidden: bool = False
 
     @classmethod
-    def of(cls, n: int, *, total: int, min_cell: int) -> Self:
-        """`n / total`, hidden or rounded to steps of (min_cell + 1) / total; null where `total` is 0."""
+    def of(cls, n: int, *, total: int, n_participants: int, n_other_participants: int, min_cell: int) -> Self:
+        """`n / total` outputs, hidden where few participants are behind it; null where `total` is 0.
+
+        Args:
+            n_participants: Distinct participants behind the `n` outputs: one person, wrong in eight trials, is one.
+            n_other_participants: Distinct participants behind the rest of `total`.
+        """
         if total == 0:
             return cls(value=None)
-        if _is_small(n, min_cell) or _is_small(total - n, min_cell):
+        if is_small(n_participants, min_cell) or is_small(n_other_participants, min_cell):
             return cls(value=None, is_hidden=True)
         step = min_cell + 1 if min_cell else 1
         return cls(value=min(1.0, round(n / step) * step / total))
 
 
-def shown_counts(counts: Mapping[str, object], *, min_cell: int) -> dict[str, Count]:
-    """The whole numbers among `counts`, small ones hidden; a lone hidden one takes the next smallest with it.
-
-    Without that second one, the first could be had by subtraction from a total.
-    """
-    whole = {name: n for name, n in counts.items() if isinstance(n, int) and not isinstance(n, bool)}
-    shown = {name: Count.of(n, min_cell=min_cell) for name, n in whole.items()}
-    hidden = [name for name, count in shown.items() if count.value is None]
-    candidates = sorted((n, name) for name, n in whole.items() if n > min_cell)
-    if len(hidden) == 1 and candidates:
-        # Without a bound: it would be the count itself.
-        shown[candidates[0][1]] = Count(value=None, min_cell=0)
-    return shown
-
-
-def _is_small(n: int, min_cell: int) -> bool:
+def is_small(n: int, min_cell: int) -> bool:
+    """Whether a count must not be shown; nobody at all may be."""
     return 1 <= n <= min_cell

@@ -39,6 +39,7 @@ class Completeness(Record):
     scored: int
     diverged: int
     failed: int
+    damaged: int
     missing: int
 
 
@@ -51,7 +52,7 @@ class HeldOutSet(Record):
 
 
 class TotalCost(Record):
-    """What the committed trials used, summed; failed attempts leave no account."""
+    """What the committed trials used, summed, damaged ones aside; failed attempts leave no account."""
 
     wall_s: float
     cpu_s: float
@@ -99,6 +100,7 @@ class Findings(Record):
     baselines: tuple[BaselineScore, ...]
     trials: tuple[TrialRow, ...]
     failures: tuple[FailureGroup, ...]
+    damaged: tuple[str, ...]
     cost: TotalCost | None
     provenance: ProvenanceSummary | None
 
@@ -111,7 +113,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         seed: Of the resamples.
 
     Raises:
-        StoreError: The stored predictions contradict each other.
+        StoreError: The trials were scored on different examples.
     """
     min_cell = study.cohort.min_cell
     held_out = align_held_out(results.predictions) if results.predictions else None
@@ -142,6 +144,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         baselines=baseline_scores(design, results, aucs, min_cell=min_cell),
         trials=trial_rows(design, results, aucs, min_cell=min_cell),
         failures=_failures(results),
+        damaged=tuple(results.damaged.values()),
         cost=_total_cost(results) if results.outcomes else None,
         provenance=_provenance(results) if results.outcomes else None,
     )
@@ -154,10 +157,12 @@ def _no_aucs() -> dict[Scoring, AucTable]:
 
 def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
     n_examples, n_events = len(held_out.label), int(held_out.label.sum())
+    events = Count.of(n_events, min_cell=min_cell, total=n_examples)
     return HeldOutSet(
         n_participants=Count.of(held_out.n_participants, min_cell=min_cell),
-        n_examples=Count.of(n_examples, min_cell=min_cell),
-        n_events=Count.of(n_events, min_cell=min_cell, total=n_examples),
+        # Where controls are sampled, so many to a case, the examples would tell the cases.
+        n_examples=Count.of(n_examples, min_cell=min_cell) if events.value is not None else Count.withheld(),
+        n_events=events,
     )
 
 
@@ -171,6 +176,11 @@ def _warnings(design: Design, results: Results, held_out: HeldOut | None) -> tup
     unscored = sum(not results.is_scored(trial.trial_id) for trial in design.everything)
     if unscored:
         warnings.append(f"{unscored} of {len(design.everything)} planned trials have no scores.")
+    if results.damaged:
+        warnings.append(
+            f"Committed trials left out because their stored predictions are damaged: {len(results.damaged)}; "
+            "to run them anew, delete the outcome.json of each (listed under completeness and failures) and run again."
+        )
     return tuple(warnings)
 
 
@@ -182,6 +192,7 @@ def _completeness(role: str, trials: tuple[Trial, ...], results: Results) -> Com
         scored=standings["scored"],
         diverged=standings["diverged"],
         failed=standings["failed"],
+        damaged=standings["damaged"],
         missing=standings["missing"],
     )
 

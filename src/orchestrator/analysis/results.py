@@ -4,7 +4,7 @@ Identifiers in here are salted hashes and go no further: nothing after the boots
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ COLUMNS = (
     "p_forced",
     "validity",
 )
-Standing = Literal["scored", "diverged", "failed", "missing"]
+Standing = Literal["scored", "diverged", "failed", "damaged", "missing"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +55,21 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """Everything the store holds about the trials of one design, by trial id."""
+    """Everything the store holds about the trials of one design, by trial id.
+
+    `damaged` says of each committed trial whose predictions can't be trusted why, and what to do; such a trial is in
+    neither `outcomes` nor `predictions`.
+    """
 
     outcomes: Mapping[str, Outcome]
     predictions: Mapping[str, Predictions]
     attempts: Mapping[str, Sequence[Attempt]]
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     def standing(self, trial_id: str) -> Standing:
         """How far a trial got; a failed attempt before a committed outcome does not count."""
+        if trial_id in self.damaged:
+            return "damaged"
         if trial_id in self.outcomes:
             return self.outcomes[trial_id].state
         return "failed" if self.attempts.get(trial_id) else "missing"
@@ -81,33 +88,50 @@ def load_results(
 ) -> Results:
     """Read the predictions of every scored trial of the design; what the design does not hold is left out.
 
-    Raises:
-        StoreError: A predictions file is missing, incomplete, or not the one that was committed.
+    A trial whose predictions are damaged is set aside and named; the others go on.
     """
     designed = [trial.trial_id for trial in design.everything]
     kept = {trial_id: outcomes[trial_id] for trial_id in designed if trial_id in outcomes}
-    predictions = {
-        trial_id: read_predictions(layout, outcome) for trial_id, outcome in kept.items() if outcome.state == "scored"
-    }
-    tries = {trial_id: tuple(attempts[trial_id]) for trial_id in designed if attempts.get(trial_id)}
-    return Results(outcomes=kept, predictions=predictions, attempts=tries)
+    predictions: dict[str, Predictions] = {}
+    damaged: dict[str, str] = {}
+    for trial_id, outcome in kept.items():
+        try:
+            if outcome.state == "scored":
+                predictions[trial_id] = read_predictions(layout, outcome)
+        except StoreError as error:
+            damaged[trial_id] = str(error)
+    return Results(
+        outcomes={trial_id: outcome for trial_id, outcome in kept.items() if trial_id not in damaged},
+        predictions=predictions,
+        attempts={trial_id: tuple(attempts[trial_id]) for trial_id in designed if attempts.get(trial_id)},
+        damaged=damaged,
+    )
 
 
 def read_predictions(layout: StoreLayout, outcome: Outcome) -> Predictions:
     """Read the predictions of one scored trial, after checking that they are the committed ones.
 
     Raises:
-        StoreError: The file is missing or damaged, or lacks a column.
+        StoreError: The file is missing or damaged, lacks a column, or holds a probability that is not finite.
     """
-    where = layout.trial(outcome.trial_id) / outcome.attempt
     try:
-        body = verified_bytes(layout, outcome, PREDICTIONS)
-    except StoreError as error:
-        raise StoreError(f"{where}: {error}; run `sweep verify`, then rerun the trial") from None
-    table = pq.read_table(pa.BufferReader(body))
-    missing = [column for column in COLUMNS if column not in table.column_names]
-    if missing:
-        raise StoreError(f"{where}: {PREDICTIONS} has no column {', '.join(missing)}; rerun the trial")
+        table = pq.read_table(pa.BufferReader(verified_bytes(layout, outcome, PREDICTIONS)), columns=list(COLUMNS))
+        predictions = _typed(table)
+    except (StoreError, pa.ArrowException, KeyError, ValueError) as error:
+        is_ours = isinstance(error, StoreError)
+        what = str(error) if is_ours else f"{PREDICTIONS} holds no predictions ({type(error).__name__})"
+        raise StoreError(f"trials/{outcome.trial_id}: {what}; {remedy(outcome.trial_id)}") from None
+    if not (np.isfinite(predictions.p_strict).all() and np.isfinite(predictions.p_forced).all()):
+        raise StoreError(f"trials/{outcome.trial_id}: a probability is not a number; {remedy(outcome.trial_id)}")
+    return predictions
+
+
+def remedy(trial_id: str) -> str:
+    """What to do about a committed trial that can't be used: without its outcome it is run anew."""
+    return f"delete trials/{trial_id}/outcome.json and run again"
+
+
+def _typed(table: pa.Table) -> Predictions:
     return Predictions(
         example_id=table["example_id"].to_numpy().astype(np.str_),
         participant_id=table["participant_id"].to_numpy().astype(np.str_),

@@ -7,19 +7,12 @@ from orchestrator.analysis.bootstrap import AucTable, Estimate
 from orchestrator.analysis.disclosure import Share
 from orchestrator.analysis.learning import mean_weights, size_order
 from orchestrator.analysis.results import Results, Standing
+from orchestrator.analysis.validity import InvalidShares, invalid_shares
 from orchestrator.grid import Design
-from workers.contract.outcome import Record, Scoring, Validity
+from workers.contract.outcome import Record, Scoring
 from workers.contract.trial import AxisValue, Method, Supervision, Trial
 
 Aucs = Mapping[Scoring, AucTable]
-
-
-class InvalidShares(Record):
-    """Share of held-out outputs that were no valid answer, over all trials of a group, by true class."""
-
-    all: Share
-    events: Share
-    controls: Share
 
 
 class SupervisionScore(Record):
@@ -186,17 +179,5 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _invalid_shares(trials: Sequence[Trial], results: Results, *, min_cell: int) -> InvalidShares:
-    """Invalid outputs on held_out; all three are hidden where one class is, or it could be derived."""
-    total, invalid = [0, 0], [0, 0]
-    for trial in _scored(trials, results):
-        table = results.predictions[trial.trial_id]
-        for label in (0, 1):
-            rows = (table.split == "held_out") & (table.label == label)
-            total[label] += int(rows.sum())
-            invalid[label] += int((rows & (table.validity != Validity.VALID.value)).sum())
-    controls, events = (Share.of(invalid[i], total=total[i], min_cell=min_cell) for i in (0, 1))
-    overall = Share.of(sum(invalid), total=sum(total), min_cell=min_cell)
-    if controls.is_hidden or events.is_hidden:
-        hidden = Share(value=None, is_hidden=True)
-        return InvalidShares(all=hidden, events=hidden, controls=hidden)
-    return InvalidShares(all=overall, events=events, controls=controls)
+    tables = [results.predictions[trial.trial_id] for trial in _scored(trials, results)]
+    return invalid_shares(tables, min_cell=min_cell)

@@ -12,11 +12,12 @@ from types import MappingProxyType
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.analysis.disclosure import shown_counts
 from orchestrator.analysis.findings import Findings
+from orchestrator.analysis.flow import shown_counts
 from orchestrator.grid import Design
 from orchestrator.report import wording
 from orchestrator.report.figure import auc_figure
+from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
 from orchestrator.study import Study
 
@@ -34,8 +35,8 @@ def write_report(
     """Write the page to `path`, all of it or nothing, and return the path.
 
     Args:
-        cohort_counts: `counts` of the cohort's manifest, the flow of participants; its whole numbers are
-            shown, small ones hidden.
+        cohort_counts: `counts` of the cohort's manifest, the flow of participants; small ones are hidden, and what
+            they would follow from.
 
     Raises:
         OSError: The folder of `path` can't be written.
@@ -77,7 +78,14 @@ def render_report(
         study=study,
         design=view_design(design),
         findings=findings,
-        cohort_counts=shown_counts(cohort_counts, min_cell=study.cohort.min_cell),
+        flow=_flow(cohort_counts, findings, min_cell=study.cohort.min_cell),
         # Our own SVG, not a user's text: the only markup that is not escaped.
         figure=Markup(figure) if figure else None,
     )
+
+
+def _flow(counts: Mapping[str, object], findings: Findings, *, min_cell: int) -> FlowView:
+    """The cohort's flow; what the page says of the test set elsewhere can't be taken back here."""
+    test_set = findings.held_out or ()
+    published = {f"held_out_{name}" for name, count in test_set if count.value is not None}
+    return view_flow(shown_counts(counts, min_cell=min_cell, published=published))

@@ -46,6 +46,11 @@ class StoreLayout:
         return self.root / "trials"
 
     @property
+    def quarantine(self) -> Path:
+        """Outcomes that could not be trusted, kept as evidence."""
+        return self.root / "quarantine"
+
+    @property
     def dataset(self) -> Path:
         """The aggregate; derived."""
         return self.root / "dataset"
@@ -64,6 +69,11 @@ class StoreLayout:
     def tracking_artifacts(self) -> Path:
         """MLflow's artifact folder; nothing of ours is stored there."""
         return self.root / "mlflow-artifacts"
+
+    @property
+    def settled(self) -> Path:
+        """Fingerprint of the study and the outcomes that report, dataset and tracking were derived from."""
+        return self.root / "settled"
 
     @property
     def report(self) -> Path:
@@ -85,6 +95,10 @@ class StoreLayout:
     def outcome(self, trial_id: str) -> Path:
         """The commit of one trial."""
         return self.trial(trial_id) / "outcome.json"
+
+    def quarantined(self, trial_id: str, number: int) -> Path:
+        """The n-th outcome of a trial that could not be trusted, from 1."""
+        return self.quarantine / f"{trial_id}-{number}.json"
 
     def attempts(self, trial_id: str) -> Path:
         """Records of failed attempts at one trial."""

@@ -1,10 +1,12 @@
 """What a trial leaves behind: an outcome (scored or diverged), or the record of an attempt that failed.
 
-An outcome carries its own checksum; `Outcome.load` refuses one that does not match.
+An outcome carries its own checksum; `Outcome.load` refuses one that does not match. What was stored once stays
+readable: a field that is added to a record gets a default, and none is renamed or taken away.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
@@ -132,15 +134,22 @@ class Outcome(Record):
 
     def sealed(self) -> Self:
         """The same outcome with its checksum filled in."""
-        return self.model_copy(update={"checksum": self._expected_checksum()})
+        return self.model_copy(update={"checksum": _checksum_of(json.loads(self.model_dump_json()))})
 
-    def is_intact(self) -> bool:
-        """Whether the checksum, and the id against the spec, still hold."""
-        return self.checksum == self._expected_checksum() and self.trial_id == self.trial.trial_id
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Verify the bytes of an outcome file: its checksum, and its id against its spec.
 
-    def _expected_checksum(self) -> str:
-        body = self.model_dump(mode="json", exclude={"checksum"})
-        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        Raises:
+            StoreError: It is torn, or one of the two does not hold; names no file.
+        """
+        try:
+            outcome = cls.model_validate_json(body)
+        except ValidationError as error:
+            raise StoreError(f"unreadable outcome ({type(error).__name__}); rerun the trial") from None
+        if outcome.checksum != _checksum_of(json.loads(body)) or outcome.trial_id != outcome.trial.trial_id:
+            raise StoreError("the outcome's checksum does not match; rerun the trial")
+        return outcome
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -150,12 +159,20 @@ class Outcome(Record):
             StoreError: It can't be read, is torn, or its checksum does not hold.
         """
         try:
-            outcome = cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
+            return cls.parse(path.read_bytes())
+        except OSError as error:
             raise StoreError(f"{path}: unreadable outcome ({type(error).__name__}); rerun the trial") from None
-        if not outcome.is_intact():
-            raise StoreError(f"{path}: the outcome's checksum does not match; rerun the trial")
-        return outcome
+        except StoreError as error:
+            raise StoreError(f"{path}: {error}") from None
+
+
+def _checksum_of(stored: Mapping[str, object]) -> str:
+    """SHA-256 of everything that is in the file but the checksum.
+
+    Of the file and not of the model: a field that a later version adds is not in an old file and must not count.
+    """
+    body = {name: value for name, value in stored.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 class Attempt(Record):
@@ -179,7 +196,6 @@ class Progress(Record):
     done: int
     total: int
     loss: float | None = None
-    invalid_rate: float | None = None
 
 
 class Ending(Record):

@@ -22,12 +22,14 @@ class AnswerTokens:
 
     after_rationale, alone: token ids of the answer line by label, with and without the line break before it.
     label_ids: single tokens that count as that label, by label.
+    closers: tokens that end as the delimiter does; only after one of them can an answer line be complete.
     """
 
     after_rationale: dict[bool, list[int]]
     alone: dict[bool, list[int]]
     forced: list[int]
     label_ids: dict[bool, list[int]]
+    closers: frozenset[int]
     end: int
 
     def target(self, rationale: list[int], *, has_event: bool) -> list[int]:
@@ -60,6 +62,9 @@ def answer_tokens(tokenizer: "PreTrainedTokenizerBase") -> AnswerTokens:
         alone=alone,
         forced=after[True][:-1],
         label_ids=label_ids,
+        closers=frozenset(
+            token for token in range(len(tokenizer)) if tokenizer.decode([token]).rstrip(" ").endswith(DELIMITER[-1])
+        ),
         end=int(tokenizer.eos_token_id),
     )
 

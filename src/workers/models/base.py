@@ -34,7 +34,6 @@ class Base:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    context_tokens: int
 
 
 def materialise(base: BuiltinBase | GgufBase, folder: Path) -> None:
@@ -60,12 +59,12 @@ def load(folder: Path, *, precision: str, device: torch.device) -> Base:
     config = AutoConfig.from_pretrained(folder)
     model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
     absent, unexpected = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    if unexpected or set(absent) - {"lm_head.weight"}:
+    if unexpected or set(absent) - ({"lm_head.weight"} if config.tie_word_embeddings else set()):
         raise InputError(Problem(str(folder), "its weights do not fit its configuration", "delete the folder"))
     model.tie_weights()
     model.requires_grad_(False)
     tokenizer = load_tokenizer(folder)
-    return Base(model.to(device).eval(), tokenizer, context_tokens(folder))
+    return Base(model.to(device).eval(), tokenizer)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -25,7 +25,6 @@ VOCABULARY_SIZE = 768
 CONTEXT_TOKENS = 256
 END = "<|end|>"
 DOCUMENTS_PER_STEP = 48
-LEARNING_RATE = 3e-3
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,12 @@ class Size:
     layers: int
     heads: int
     pretraining_steps: int
+    learning_rate: float
 
 
 SIZES = {
-    "tiny_llama": Size(hidden=64, layers=2, heads=4, pretraining_steps=500),
-    "micro_llama": Size(hidden=16, layers=1, heads=2, pretraining_steps=60),
+    "tiny_llama": Size(hidden=64, layers=2, heads=4, pretraining_steps=500, learning_rate=3e-3),
+    "micro_llama": Size(hidden=16, layers=1, heads=2, pretraining_steps=60, learning_rate=3e-2),
 }
 
 
@@ -65,7 +65,7 @@ def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
                 pad_token_id=tokenizer.eos_token_id,
             )
         )
-        _pretrain(model, tokenizer, steps=size.pretraining_steps)
+        _pretrain(model, tokenizer, size)
     return model.eval(), tokenizer
 
 
@@ -124,12 +124,14 @@ def _train_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=END)
 
 
-def _pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, steps: int) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=steps)
+def _pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, size: Size) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=size.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=size.learning_rate, total_steps=size.pretraining_steps
+    )
     documents = generated_documents(SEED + 1)
     model.train()
-    for _ in range(steps):
+    for _ in range(size.pretraining_steps):
         texts = [next(documents) + END for _ in range(DOCUMENTS_PER_STEP)]
         batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=CONTEXT_TOKENS)
         labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
