@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,9 +15,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from orchestrator.grid import expand
+from orchestrator.study import load_study
+from orders import order_of
 from studies import write_study
+from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring
+from workers.prepare import folder_of, prepare
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
 SWEEP = [sys.executable, "-m", "orchestrator.cli"]
@@ -49,16 +55,17 @@ def mlflow_runs(layout: StoreLayout) -> list[tuple[str, str]]:
 def broken_then_mended(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, StoreLayout, str, list[subprocess.CompletedProcess[str]]]:
-    """A study of which one trial can't be stored, run; then the obstacle removed, run again; then run once more."""
+    """A study of which one trial's input is damaged, run; then mended as the message says, run again; and once more."""
     folder = tmp_path_factory.mktemp("study")
-    study = write_study(folder, seeds="1, 2")
+    study = write_study(folder)
     layout = StoreLayout(folder / "store" / "micro")
     victim = next(name for name, trial in planned(study).items() if trial["supervision"] == "free_form")
-    obstacle = layout.trial(victim)
-    obstacle.parent.mkdir(parents=True)
-    obstacle.write_text("not a folder")
+    spec = expand(load_study(study)).by_id[victim].spec
+    prepare([order_of(spec, layout.root)])
+    tokens = folder_of(input_recipes(spec)[InputKind.RATIONALE_TOKENS], layout)
+    (tokens / "tokens.parquet").write_bytes(b"damaged")
     runs = [sweep("run", study, "--json", cwd=folder)]
-    obstacle.unlink()
+    shutil.rmtree(tokens.parent)
     runs += [sweep("run", study, "--json", cwd=folder) for _ in range(2)]
     return study, layout, victim, runs
 
@@ -70,8 +77,8 @@ def test_one_failed_trial_stops_no_other_and_shows_in_exit_code_and_summary(brok
     _, layout, victim, (first, *_) = broken_then_mended
     assert first.returncode == 3, first.stderr
     assert {key: facts(first)[key] for key in ("n_trials", "n_done", "n_failed", "n_missing")} == {
-        "n_trials": 6,
-        "n_done": 5,
+        "n_trials": 4,
+        "n_done": 3,
         "n_failed": 1,
         "n_missing": 0,
     }
@@ -82,10 +89,10 @@ def test_one_failed_trial_stops_no_other_and_shows_in_exit_code_and_summary(brok
 def test_a_second_run_redoes_only_the_failed_trial_and_a_third_nothing(broken_then_mended: Case) -> None:
     _, layout, victim, (_, second, third) = broken_then_mended
     assert (second.returncode, third.returncode) == (0, 0), second.stderr + third.stderr
-    assert (facts(second)["n_kept"], facts(second)["n_done"]) == (5, 6)
-    assert (facts(third)["n_kept"], facts(third)["n_done"]) == (6, 6)
+    assert (facts(second)["n_kept"], facts(second)["n_done"]) == (3, 4)
+    assert (facts(third)["n_kept"], facts(third)["n_done"]) == (4, 4)
     folders = [path for path in layout.trials.glob("*/*") if path.is_dir()]
-    assert len(folders) == 6
+    assert len(folders) == 4
     assert "running" not in third.stderr
     # Whatever the mended trial needed, the others kept their first outcome.
     ended = {o.trial_id: o.provenance.ended_at for o in outcomes(layout)}
@@ -134,7 +141,7 @@ def test_dataset_is_read_by_duckdb_and_pandas_alike(broken_then_mended: Case) ->
     sql = f"select count(*) from read_parquet('{pattern}', hive_partitioning = true)"
     counted = duckdb.connect().execute(sql).fetchall()
     assert counted == [(len(outcomes(layout)),)]
-    assert len(outcomes(layout)) == len(pd.read_parquet(layout.dataset / "trials")) == 6
+    assert len(outcomes(layout)) == len(pd.read_parquet(layout.dataset / "trials")) == 4
     assert set(pd.read_parquet(layout.dataset / "predictions")["trial_id"]) == {o.trial_id for o in outcomes(layout)}
 
 
@@ -142,7 +149,7 @@ def test_query_and_report_answer_from_the_store(broken_then_mended: Case) -> Non
     study, layout, _, _ = broken_then_mended
     rows = json.loads(sweep("query", study, "select count(*) as n from trials", "--json", cwd=study.parent).stdout)
     findings = json.loads(sweep("report", study, "--json", cwd=study.parent).stdout)
-    assert rows == [{"n": 6}]
+    assert rows == [{"n": 4}]
     assert findings["verdict"]["allowed"] is False  # four steps on a micro base: nothing was learnt, and it says so
     assert "<html" in layout.report.read_text()
 

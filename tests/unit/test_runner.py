@@ -78,7 +78,7 @@ def test_a_crash_becomes_an_attempt_record_and_the_trial_runs_once_its_cause_is_
     spec = micro_spec()
     obstacle = StoreLayout(store).trial(spec.trial_id)
     obstacle.parent.mkdir(exist_ok=True)
-    obstacle.write_text("not a folder")
+    obstacle.symlink_to(store / "nowhere")
     assert [finish(order_of(spec, store)).state for _ in range(2)] == ["failed", "failed"]
     assert [(a.number, a.kind) for a in attempts_of(store, spec)] == [
         (1, FailureKind.STORAGE),

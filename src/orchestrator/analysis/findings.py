@@ -118,7 +118,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     min_cell = study.cohort.min_cell
     held_out = align_held_out(results.predictions) if results.predictions else None
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else _no_aucs()
-    checks = learning_checks(design, results, aucs[Scoring.STRICT] if held_out else None)
+    checks = learning_checks(design, results, aucs if held_out else None)
     verdict = judge(checks)
     cells = group_cells(design.trials)
     contrasts = tuple(
