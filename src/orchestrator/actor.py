@@ -90,14 +90,14 @@ def record_for_worker(trial_id: str, layout: StoreLayout, *, error: object, star
 
     is_lost = error is None or isinstance(error, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError)
     kind = FailureKind.LOST_WORKER if is_lost else FailureKind.CODE
-    name = type(getattr(error, "cause", None) or error).__name__
+    name = "WorkerLost" if error is None else type(getattr(error, "cause", None) or error).__name__
     detail = "the worker process or its node vanished" if is_lost else "the worker could not take the trial"
     attempt = Attempt(
         trial_id=trial_id,
         number=0,
         kind=kind,
         error=name,
-        where="before the trial ran on its worker",
+        where="on its worker" if is_lost else "before the trial ran on its worker",
         detail=detail,
         host=socket.gethostname(),
         started_at=started_at.isoformat(timespec="seconds"),

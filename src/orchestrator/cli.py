@@ -86,6 +86,7 @@ def stop(
     study: StudyFile,
     store: StoreRoot = STORES,
     now: Annotated[bool, typer.Option("--now", help="abandon running trials instead of letting them end")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
     from orchestrator.events import StopLevel
@@ -96,6 +97,9 @@ def stop(
     if holder is None:
         raise InputError(Problem(str(layout.root), "no driver runs on this store", "there is nothing to stop"))
     layout.stop_request.write_text((StopLevel.NOW if now else StopLevel.DRAIN).name)
+    if as_json:
+        _print_json({"driver": holder.model_dump(), "now": now})
+        return
     how = "abandons its running trials" if now else "starts no new trials and lets the running ones end"
     _console().print(f"asked the driver on {holder.host} (pid {holder.pid}): it {how}")
 
@@ -113,7 +117,7 @@ def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     if as_json:
         _print_json({"study": loaded.study, "counts": planned.counts, "driver": holder and holder.model_dump()})
         return
-    _console().print(plan_counts(planned, layout))
+    _console().print(plan_counts(planned, layout), soft_wrap=True)
     driver = f"driven on {holder.host} (pid {holder.pid}) since {holder.since}" if holder else "no driver runs"
     _console().print(driver)
 
@@ -131,7 +135,7 @@ def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     if as_json:
         _print_json(find_out(loaded, design, layout).model_dump(mode="json"))
     else:
-        _console().print(f"report: {write_study_report(loaded, design, layout)}", soft_wrap=True)
+        _console().print(f"report   {_shown(write_study_report(loaded, design, layout))}", soft_wrap=True)
 
 
 @app.command()
@@ -153,7 +157,9 @@ def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson
 
 
 @app.command()
-def sync(study: StudyFile, store: StoreRoot = STORES, tracking_uri: TrackingUri = None) -> None:
+def sync(
+    study: StudyFile, store: StoreRoot = STORES, tracking_uri: TrackingUri = None, as_json: AsJson = False
+) -> None:
     """Make MLflow equal to the store: rebuild a lost one, mend one that missed something."""
     from orchestrator.run import sync_tracking
 
@@ -161,7 +167,10 @@ def sync(study: StudyFile, store: StoreRoot = STORES, tracking_uri: TrackingUri 
     writes, failures = sync_tracking(loaded, layout, tracking_uri=tracking_uri)
     if failures.count:
         raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
-    _console().print(f"tracking equals the store; {writes} runs written")
+    if as_json:
+        _print_json({"n_runs_written": writes})
+    else:
+        _console().print(f"tracking equals the store; {writes} runs written")
 
 
 @app.command()
@@ -219,9 +228,14 @@ def _print_summary(
         )
     if summary.tracking_failures:
         console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {study}` mends it")
-    console.print(f"report   {summary.report}", soft_wrap=True)
-    console.print(f'dataset  {store.dataset}   (sweep query {study} "select * from trials")', soft_wrap=True)
+    console.print(f"report   {_shown(store.report)}", soft_wrap=True)
+    console.print(f'dataset  {_shown(store.dataset)}   (sweep query {study} "select * from trials")', soft_wrap=True)
     console.print(f"tracking sweep ui {study}", soft_wrap=True)
+
+
+def _shown(path: Path) -> Path:
+    """A path as short as it can be said from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _print_json(facts: object) -> None:

@@ -134,8 +134,9 @@ class Screen:
         table = Table(box=None, pad_edge=False)
         for running in board.running.values():
             table.add_row(*_running_row(running, self._clock() - running.since))
-        bar = ProgressBar(total=board.n_total, completed=board.n_done, width=40)
-        return Group(table, bar, Text(summary_line(board)))
+        total = Table.grid(padding=(0, 2))
+        total.add_row(ProgressBar(total=board.n_total, completed=board.n_done, width=20), Text(summary_line(board)))
+        return Group(table, total)
 
 
 def _running_row(running: Running, seconds: float) -> tuple[Text, Text, ProgressBar, Text]:

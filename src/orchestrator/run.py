@@ -3,7 +3,6 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,10 +26,10 @@ from orchestrator.store import (
     quarantine,
     read_attempts,
     read_outcomes,
-    replace_file,
 )
 from orchestrator.study import Study, check_sources
 from orchestrator.tracking import Tracking
+from workers.contract.durable import replace_file
 from workers.contract.errors import ClusterError, StoreError
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
@@ -262,7 +261,7 @@ def _stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[
             if asked[0] is StopLevel.DRAIN
             else "stopping"
         )
-        os.write(2, f"\n{text}\n".encode())
+        console.print(text)
 
     def level() -> StopLevel:
         try:

@@ -22,6 +22,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from workers.contract.durable import sync_folder
 from workers.contract.errors import LockedError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome, Record
@@ -74,17 +75,6 @@ def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES
             f"{layout.root}: {free // 10**6} MB free, at least {min_free_bytes // 10**6} MB are needed; "
             "free space or choose another --store"
         )
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a derived file, private to the user: a reader sees the old text or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -271,18 +261,10 @@ def _move_away(layout: StoreLayout, trial_id: str) -> bool:
         # Under the lock nobody else takes the name; a link, as in a commit, could not move a folder.
         suspect.rename(next(target for target in targets if not os.path.lexists(target)))
         for changed in (layout.root, layout.quarantine, suspect.parent):
-            _sync_folder(changed)
+            sync_folder(changed)
     except OSError as error:
         raise _unusable(suspect, error, "moved to quarantine") from None
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:

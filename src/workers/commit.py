@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from workers.contract.durable import sync_folder
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt
 from workers.contract.sources import sha256_of
@@ -52,15 +53,6 @@ def sync_tree(folder: Path) -> None:
         else:
             sync_folder(path)
     sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import psutil
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
@@ -21,7 +22,7 @@ from orders import order_of
 from studies import write_study
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Attempt, FailureKind, Outcome, Scoring
 from workers.prepare import folder_of, prepare
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
@@ -224,3 +225,22 @@ def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Pa
     assert len(after) == len(planned(study))
     assert kept.items() <= after.items()
     assert len(mlflow_runs(layout)) == len(after)
+
+
+def test_a_killed_worker_is_replaced_and_the_try_that_was_lost_is_on_record(tmp_path: Path) -> None:
+    study = write_study(tmp_path, steps=800)
+    layout = StoreLayout(tmp_path / "store" / "micro")
+    driver = subprocess.Popen([*SWEEP, "run", str(study), "--json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    attempts: list[Path] = []
+    deadline = time.monotonic() + 240
+    while not attempts and time.monotonic() < deadline:
+        attempts = [path for path in layout.trials.glob("*/*/") if path.is_dir()]
+        time.sleep(0.2)
+    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ResourceTrainable" in p.name()]
+    workers[0].kill()
+    driver.communicate(timeout=240)
+    assert driver.returncode == 0
+    assert len(outcomes(layout)) == len(planned(study))
+    records = [Attempt.model_validate_json(path.read_bytes()) for path in layout.root.glob("attempts/*/*.json")]
+    assert [record.kind for record in records] == [FailureKind.LOST_WORKER]
+    assert {status for _, status in mlflow_runs(layout)} == {"FINISHED"}

@@ -3,8 +3,6 @@
 It computes nothing: every number comes from the findings, every setting from the design.
 """
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +18,7 @@ from orchestrator.report.figure import auc_figure
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
 from orchestrator.study import Study
+from workers.contract.durable import replace_file
 
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
 
@@ -42,13 +41,7 @@ def write_report(
         OSError: The folder of `path` can't be written.
     """
     html = render_report(study, design, findings, cohort_counts=cohort_counts)
-    handle, temporary = tempfile.mkstemp(prefix=".report-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(html)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    replace_file(path, html)
     return path
 
 
