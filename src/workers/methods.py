@@ -20,11 +20,11 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import Method, TrainingRecipe, TrialSpec
 from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.inputs import LABELS, TOKENS, VALUES, verified_folder
 from workers.meter import Meter
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.base import Base, load
 from workers.predictions import Prevalence, prediction_table, store_salt
-from workers.prepare import LABELS, TOKENS, VALUES, verified_folder
 from workers.scoring import Scorer
 from workers.training import StepRecord, TokenisedExample, train
 
@@ -129,7 +129,7 @@ def carry_out(work: Work) -> Predicting:
         case Method.ZERO_SHOT:
             base, answer = _base(work)
             return (yield from _score(work, base.model, base, answer))
-        case Method.AGE_SEX | Method.LOGISTIC:
+        case _:
             return _fit_classical(work)
 
 

@@ -6,13 +6,15 @@ import pytest
 import torch
 
 from orchestrator.grid import expand
-from orchestrator.study import check_sources, load_study
+from orchestrator.study import load_study
+from orchestrator.study_files import check_sources
 from orders import order_of
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.examples.tokens import answer_tokens
+from workers.inputs import folder_of
 from workers.models.base import load
-from workers.prepare import folder_of, prepare
+from workers.prepare import prepare
 
 STUDY = Path(__file__).parents[2] / "sweeps" / "framingham-smollm2.yaml"
 

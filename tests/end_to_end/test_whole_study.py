@@ -24,7 +24,8 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome, Scoring
 from workers.contract.sources import sha256_of
-from workers.prepare import folder_of, prepare
+from workers.inputs import folder_of
+from workers.prepare import prepare
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
 SWEEP = [sys.executable, "-m", "orchestrator.cli"]

@@ -24,7 +24,8 @@ from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring
 from workers.contract.sources import sha256_of
-from workers.contract.trial import Method, Supervision, Trial
+from workers.contract.teaching import Supervision
+from workers.contract.trial import Method, Trial
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
 N_REPLICATES = 200

@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from orders import COHORT, FRAMINGHAM
 from workers.baselines import FEATURES, features, fit_baseline, predict_risk
+from workers.cohort.cohort import Cohort
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, INPUT_COLUMNS, load_framingham
-from workers.cohort.meds import Cohort
 from workers.cohort.splits import split_of
 from workers.contract.trial import Method
 

@@ -10,7 +10,8 @@ from orchestrator.console import Lines, Screen, watch
 from orchestrator.events import Ended, Progressed, Started
 from orders import comparator_spec, micro_spec, micro_training
 from workers.contract.outcome import Ending, FailureKind, Progress
-from workers.contract.trial import Method, Supervision, Trial
+from workers.contract.teaching import Supervision
+from workers.contract.trial import Method, Trial
 
 
 def trial(supervision: Supervision, seed: int) -> Trial:

@@ -10,10 +10,10 @@ from orders import micro_spec, micro_training
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.trial import TrainingRecipe
+from workers.inputs import folder_of
 from workers.models.adapters import fresh_adapter
 from workers.models.base import Base, load
 from workers.models.engine import HOOKS, deepspeed_engine
-from workers.prepare import folder_of
 from workers.training import TokenisedExample, collate, completion_loss, rate_at, train
 
 CPU = torch.device("cpu")

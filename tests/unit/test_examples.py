@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from orders import micro_spec
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.trial import Supervision, TeacherRecipe
+from workers.contract.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.prompt import MEASURES, QUESTION, Values, render_prompt
 from workers.examples.targets import DELIMITER, target_text
 from workers.examples.teacher import Case, TemplateTeacher, cases_of, fit_threshold, risk_points
-from workers.prepare import LABELS, TEXTS, TOKENS, VALUES, folder_of
+from workers.inputs import LABELS, TEXTS, TOKENS, VALUES, folder_of
 
 MAX_PROMPT_TOKENS = 160
 RATIONALES = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
@@ -52,7 +52,7 @@ def read(prepared_store: Path) -> Read:
 
 
 def teacher(*, threshold: int = 4, **changes: object) -> TemplateTeacher:
-    return TemplateTeacher(TeacherRecipe.model_validate(changes), threshold)
+    return TemplateTeacher(TemplateTeacherRecipe.model_validate(changes), threshold)
 
 
 def with_label(case: Case, has_event: bool) -> Case:
@@ -173,7 +173,7 @@ class TestRationales:
         written = [(rationale, prompt) for rationale, prompt in zip(rationales, prompts, strict=True) if rationale]
         assert len(written) == 7_454
         assert not any(ungrounded(rationale, prompt) for rationale, prompt in written)
-        assert max(len(rationale.split()) for rationale, _ in written) <= TeacherRecipe().max_words
+        assert max(len(rationale.split()) for rationale, _ in written) <= TemplateTeacherRecipe().max_words
 
     @given(case=CASES, seed=st.integers(0, 1000))
     def test_the_same_case_and_seed_give_the_same_words(self, supervision: Supervision, case: Case, seed: int) -> None:

@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 from orders import COHORT, FRAMINGHAM
+from workers.cohort.cohort import Cohort
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, INPUT_COLUMNS, NEEDED_COLUMNS, load_framingham
-from workers.cohort.meds import Cohort
+from workers.contract.cohorts import FraminghamCohort
 from workers.contract.errors import InputError
-from workers.contract.trial import CohortRecipe
 
 FIVE_YEARS, TEN_YEARS = 1826, 3652
 
 
-def recipe(**changes: Any) -> CohortRecipe:  # noqa: ANN401  # fields of the recipe
-    return CohortRecipe(**COHORT.model_dump() | changes)
+def recipe(**changes: Any) -> FraminghamCohort:  # noqa: ANN401  # fields of the recipe
+    return FraminghamCohort(**COHORT.model_dump() | changes)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pytest
 from orders import micro_spec, micro_training, order_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring
-from workers.contract.trial import COMPUTE_VERSION, Supervision
+from workers.contract.teaching import Supervision
+from workers.contract.trial import COMPUTE_VERSION
 from workers.runner import Runner
 
 GOLDEN_VERSION = 1

@@ -7,7 +7,8 @@ import pytest
 from orchestrator.grid import Design, expand
 from orchestrator.study import Study, load_study
 from workers.contract.errors import InputError
-from workers.contract.trial import Method, Supervision
+from workers.contract.teaching import Supervision
+from workers.contract.trial import Method
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 

@@ -13,17 +13,10 @@ from ruamel.yaml import YAML
 
 from orchestrator.grid import Design, expand
 from orchestrator.study import load_study
-from workers.contract.trial import (
-    BuiltinBase,
-    CohortRecipe,
-    EvaluationRecipe,
-    LoraRecipe,
-    PromptRecipe,
-    Supervision,
-    TeacherRecipe,
-    TrainingRecipe,
-    TrialSpec,
-)
+from workers.contract.bases import BuiltinBase
+from workers.contract.cohorts import FraminghamCohort
+from workers.contract.teaching import PromptRecipe, Supervision, TemplateTeacherRecipe
+from workers.contract.trial import EvaluationRecipe, LoraRecipe, TrainingRecipe, TrialSpec
 
 STUDY: dict[str, Any] = {
     "study": "ids",
@@ -200,7 +193,7 @@ def test_a_new_axis_value_leaves_the_other_ids_alone(added: tuple[str, object]) 
     assert set(ids(BASELINE)) < set(ids(grown))
 
 
-class GrownTeacher(TeacherRecipe):
+class GrownTeacher(TemplateTeacherRecipe):
     tone: str = "plain"
 
 
@@ -211,21 +204,21 @@ class GrownTraining(TrainingRecipe):
 
 @given(words=st.integers(12, 400), seed=st.integers(0, 2**32 - 1))
 def test_a_new_defaulted_field_leaves_digests_alone(words: int, seed: int) -> None:
-    assert GrownTeacher(max_words=words).digest() == TeacherRecipe(max_words=words).digest()
+    assert GrownTeacher(max_words=words).digest() == TemplateTeacherRecipe(max_words=words).digest()
     grown = GrownTraining(learning_rate=1e-3, seed=seed, steps=1, batch_size=1)
     assert grown.digest() == TrainingRecipe(learning_rate=1e-3, seed=seed, steps=1, batch_size=1).digest()
-    assert GrownTeacher(tone="warm").digest() != TeacherRecipe().digest()
+    assert GrownTeacher(tone="warm").digest() != TemplateTeacherRecipe().digest()
 
 
 def golden_spec() -> TrialSpec:
     return TrialSpec(
-        cohort=CohortRecipe(source="framingham", sha256="0f" * 32),
+        cohort=FraminghamCohort(source="framingham", sha256="0f" * 32),
         evaluation=EvaluationRecipe(controls_per_case=2.5, max_new_tokens=48),
         compute_version=1,
         train_size=128,
         prompt=PromptRecipe(),
         supervision=Supervision.FREE_FORM,
-        teacher=TeacherRecipe(max_words=24),
+        teacher=TemplateTeacherRecipe(max_words=24),
         base=BuiltinBase(kind="builtin", recipe="tiny_llama", prompt_format="{prompt} ->"),
         training=TrainingRecipe(learning_rate=1e-4, seed=11, steps=20, batch_size=8, lora=LoraRecipe(rank=4)),
     )

@@ -13,11 +13,14 @@ from workers.commit import file_digests
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import InputKind, InputRecipe, Manifest, input_recipes, is_prepared
 from workers.contract.layout import StoreLayout
-from workers.contract.trial import EvaluationRecipe, Method, Supervision, TrialSpec
+from workers.contract.teaching import Supervision
+from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
 from workers.examples.targets import target_text
 from workers.examples.tokens import answer_tokens
+from workers.inputs import LABELS, TEXTS, TOKENS, folder_of, publish
 from workers.models.base import load_tokenizer
-from workers.prepare import LABELS, TEXTS, TOKENS, Workshop, folder_of, prepare
+from workers.prepare import prepare
+from workers.workshop import Workshop
 
 FREE_FORM = micro_spec(Supervision.FREE_FORM)
 RECIPES = input_recipes(FREE_FORM)
@@ -218,7 +221,8 @@ class TestTwoPublishers:
 
 def publish_second(recipe: InputRecipe, store: Path) -> None:
     """Build an input that another node publishes in the meantime."""
-    Workshop(LateStore(store, recipe.digest()), FREE_FORM, order_of(FREE_FORM, store).sources).make(recipe)
+    layout = LateStore(store, recipe.digest())
+    publish(recipe, layout, Workshop(layout, order_of(FREE_FORM, store)).builder(recipe.kind))
 
 
 def manifest_of(recipe: InputRecipe, store: Path) -> Manifest:

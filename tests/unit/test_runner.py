@@ -14,8 +14,9 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
 from workers.contract.sources import sha256_of
-from workers.contract.trial import Method, Supervision, TrialSpec, WorkOrder
-from workers.prepare import folder_of
+from workers.contract.teaching import Supervision
+from workers.contract.trial import Method, TrialSpec, WorkOrder
+from workers.inputs import folder_of
 from workers.runner import Runner
 
 CANARY = "MRN-4711-CANARY"

@@ -13,8 +13,8 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Validity
 from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.inputs import folder_of
 from workers.models.base import Base, load
-from workers.prepare import folder_of
 from workers.scoring import Scored, Scorer
 
 MAX_NEW_TOKENS = 12

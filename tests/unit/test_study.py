@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.study import Control, Study, check_sources, load_study
+from orchestrator.study import Control, Study, load_study
+from orchestrator.study_files import check_sources
+from workers.contract.bases import GgufBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.sources import locate_gguf
-from workers.contract.trial import GgufBase, Supervision
+from workers.contract.teaching import Supervision
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
 DIGEST = "0f" * 32
@@ -90,7 +92,7 @@ def test_every_study_in_sweeps_is_sound(path: Path) -> None:
 
 def test_sound_file_becomes_typed_values(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, SOUND))
-    assert study.cohort.file == (tmp_path / "data" / "people.csv").resolve()
+    assert study.cohort.place == (tmp_path / "data" / "people.csv").resolve()
     assert study.cohort.min_cell == 5
     assert study.axes.supervision == (Supervision.LABEL_ONLY, Supervision.FREE_FORM)
     assert study.axes.learning_rate == (1e-4,)
@@ -253,8 +255,9 @@ def test_absent_sources_are_all_reported_with_what_to_run(tmp_path: Path) -> Non
 
 def test_changed_cohort_shows_both_digests(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, SOUND))
-    study.cohort.file.parent.mkdir()
-    study.cohort.file.write_bytes(b"rows")
+    place = tmp_path / "data" / "people.csv"
+    place.parent.mkdir()
+    place.write_bytes(b"rows")
     with pytest.raises(InputError, match=rf"{hashlib.sha256(b'rows').hexdigest()[:12]}….*{DIGEST[:12]}…"):
         check_sources(study)
 

@@ -13,7 +13,8 @@ from orchestrator.analysis.results import Results
 from orchestrator.study import Contrast
 from workers.contract.errors import StoreError
 from workers.contract.outcome import Record, Scoring
-from workers.contract.trial import AxisValue, Supervision, Trial
+from workers.contract.teaching import Supervision
+from workers.contract.trial import AxisValue, Trial
 
 # A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
 AUC_OF_FAILURE = 0.5

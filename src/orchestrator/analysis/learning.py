@@ -13,7 +13,8 @@ from orchestrator.analysis.bootstrap import AucTable, Estimate
 from orchestrator.analysis.results import Results
 from orchestrator.grid import Design
 from workers.contract.outcome import Record, Scoring
-from workers.contract.trial import Method, Supervision, Trial
+from workers.contract.teaching import Supervision
+from workers.contract.trial import Method, Trial
 
 # The lower bound of a mean AUC from which on a model counts as having learnt the task.
 AUC_OF_LEARNING = 0.60

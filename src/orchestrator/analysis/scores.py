@@ -10,7 +10,8 @@ from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.validity import InvalidShares, invalid_shares
 from orchestrator.grid import Design
 from workers.contract.outcome import Record, Scoring
-from workers.contract.trial import AxisValue, Method, Supervision, Trial
+from workers.contract.teaching import Supervision
+from workers.contract.trial import AxisValue, Method, Trial
 
 Aucs = Mapping[Scoring, AucTable]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from orchestrator.grid import Design
 from orchestrator.report.wording import level
-from workers.contract.trial import AxisValue, Recipe, Trial
+from workers.contract.recipe import Recipe
+from workers.contract.trial import AxisValue, Trial
 
 SECTIONS = ("prompt", "teacher", "base", "training", "evaluation")
 

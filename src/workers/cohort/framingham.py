@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from workers.cohort.meds import Cohort, Flow
+from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.splits import split_of
+from workers.contract.cohorts import FraminghamCohort
 from workers.contract.errors import InputError, Problem
-from workers.contract.trial import CohortRecipe
 
 # Exam days count from exam 1; the teaching data have no dates, so this origin is fictional.
 ORIGIN = pd.Timestamp("1956-01-01")
@@ -43,7 +43,7 @@ DAY_COLUMNS = ("TIME", "TIMECVD", "TIMEDTH")
 EXAM_OF_INDEX = {"exam_1": 1, "exam_3": 3}
 
 
-def load_framingham(path: Path, recipe: CohortRecipe) -> Cohort:
+def load_framingham(path: Path, recipe: FraminghamCohort) -> Cohort:
     """Read the CSV, apply eligibility and horizon, and label every index exam.
 
     Raises:
@@ -94,7 +94,7 @@ def _numbers(exams: pd.DataFrame, column: str) -> "pd.Series[float]":
     return pd.to_numeric(exams[column], errors="coerce")
 
 
-def _eligible(exams: pd.DataFrame, recipe: CohortRecipe) -> tuple[pd.DataFrame, Flow]:
+def _eligible(exams: pd.DataFrame, recipe: FraminghamCohort) -> tuple[pd.DataFrame, Flow]:
     """Index exams of the task, and why the others are not."""
     candidates = exams
     if recipe.index in EXAM_OF_INDEX:

@@ -11,10 +11,12 @@ from typing import Self
 
 from pydantic import ValidationError
 
+from workers.contract.bases import BaseRecipe, BaseSettings
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
-from workers.contract.trial import TrialSpec, digest_of
+from workers.contract.recipe import digest_of
+from workers.contract.trial import TrialSpec
 
 
 class InputKind(StrEnum):
@@ -67,15 +69,23 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
     contents: dict[InputKind, dict[str, object]] = {InputKind.COHORT: {"cohort": spec.cohort.content()}}
     cohort = contents[InputKind.COHORT]
     if spec.base is not None and spec.prompt is not None:
-        base: dict[str, object] = {"base": spec.base.model_dump(mode="json", exclude={"prompt_format"})}
-        wrapped: dict[str, object] = {"base": spec.base.content()}
+        settings = set(BaseSettings.model_fields)
+        weights: dict[str, object] = spec.base.model_dump(mode="json", exclude=settings)
+        base: dict[str, object] = {"base": weights}
+        wrapped: dict[str, object] = {"base": {**_undefaulted(spec.base, without=settings - {"prompt_format"})}}
         contents[InputKind.BASE] = base
         contents[InputKind.PROMPTS] = {**cohort, "prompt": spec.prompt.content()}
         contents[InputKind.PROMPT_TOKENS] = {**contents[InputKind.PROMPTS], **wrapped}
         if spec.teacher is not None:
             contents[InputKind.RATIONALES] = {**cohort, "teacher": spec.teacher.content()}
+            if spec.teacher.kind == "endpoint":  # it reads what the student reads
+                contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
             contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **base}
     return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
+
+
+def _undefaulted(base: BaseRecipe, *, without: set[str]) -> dict[str, object]:
+    return {name: value for name, value in base.content().items() if name not in without}
 
 
 def is_prepared(spec: TrialSpec, layout: StoreLayout) -> bool:

@@ -36,6 +36,11 @@ class StoreLayout:
         return self.root / "inputs"
 
     @property
+    def teacher_cache(self) -> Path:
+        """Answers of teacher endpoints by the hash of what was asked; participant data."""
+        return self.root / "teacher-cache"
+
+    @property
     def orders(self) -> Path:
         """Work orders of this launch, by trial id."""
         return self.root / "plans"

@@ -4,7 +4,7 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
-from workers.contract.trial import GgufBase
+from workers.contract.bases import GgufBase
 
 
 def locate_gguf(base: GgufBase) -> Path | None:
@@ -28,3 +28,16 @@ def sha256_of(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_place(place: Path) -> str:
+    """SHA-256 of a file, or of a folder: of its files' relative paths and digests, in order of path.
+
+    Raises:
+        OSError: Something in it can't be read.
+    """
+    if place.is_file():
+        return sha256_of(place)
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    lines = (f"{path.relative_to(place).as_posix()} {sha256_of(path)}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,103 +1,32 @@
 """What a trial is: its recipe, and the ids that follow from it.
 
-Ids hash the recipe, never where or how it ran. A field equal to its default is left out of the hash, so a new defaulted
-field changes no id; therefore a default, once released, is never changed.
+Ids hash the recipe, never where or how it ran; `recipe.py` says how.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from workers.contract.bases import BaseRecipe
+from workers.contract.cohorts import CohortRecipe
+from workers.contract.recipe import Recipe, digest_of
+from workers.contract.teaching import (
+    DemonstrationRecipe,
+    PromptRecipe,
+    Share,
+    Supervision,
+    TargetRecipe,
+    TeacherRecipe,
+)
 
 # Raised by hand when the code would give other numbers for the same recipe; tests/golden guards it.
 COMPUTE_VERSION = 1
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, 64 lower-case hex digits")]
 Precision = Literal["float32", "bfloat16"]
 AxisValue = str | int | float
 Coordinates = Mapping[str, AxisValue]
-
-
-class Supervision(StrEnum):
-    """What the target text holds before its last line, `Answer: yes|no`."""
-
-    LABEL_ONLY = "label_only"
-    FREE_FORM = "free_form"
-    STEP_BY_STEP = "step_by_step"
-
-
-class Recipe(BaseModel):
-    """A frozen part of a trial's content; unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def digest(self) -> str:
-        """Hash of the content, 16 hex digits, the same on every machine and Python version."""
-        return digest_of(self.content())
-
-    def content(self) -> dict[str, object]:
-        """What is hashed: every field that is not at its default, as JSON values."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
-
-def digest_of(content: Mapping[str, object]) -> str:
-    """SHA-256 of canonical JSON (sorted keys, no white space), first 16 hex digits (64 bits)."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class CohortRecipe(Recipe):
-    """Participants, index dates, labels and the split."""
-
-    source: Literal["framingham"]
-    sha256: Sha256
-    outcome: Literal["cvd"] = "cvd"
-    horizon_days: int = Field(default=1826, ge=1, le=8766, description="days after the index exam")
-    index: Literal["all_exams", "exam_1", "exam_3"] = "all_exams"
-    split_salt: str = Field(default="rationale-sweep", min_length=1)
-    version: int = 1
-
-
-class PromptRecipe(Recipe):
-    """How a participant's record becomes text; the same for every supervision."""
-
-    template: Literal["exam_summary"] = "exam_summary"
-    version: int = 1
-
-
-class TeacherRecipe(Recipe):
-    """Who writes the rationales."""
-
-    kind: Literal["template"] = "template"
-    label_access: Literal["blind", "conditioned"] = "blind"
-    max_words: int = Field(default=32, ge=12, le=400, description="words in a rationale, its last line aside")
-    seed: int = Field(default=0, ge=0)
-    version: int = 1
-
-
-class BuiltinBase(Recipe):
-    """A tiny base that this project builds and pre-trains by a recipe."""
-
-    kind: Literal["builtin"]
-    recipe: Literal["tiny_llama", "micro_llama"]
-    prompt_format: str = "{prompt}\n"
-    version: int = 1
-
-
-class GgufBase(Recipe):
-    """Real pretrained weights: a GGUF file inside an installed package."""
-
-    kind: Literal["gguf"]
-    package: str = Field(min_length=1, description="import name of the package that carries the file")
-    file: str = Field(pattern=r"\.gguf$")
-    sha256: Sha256
-    prompt_format: str = "{prompt}\n"
-
-
-BaseRecipe = Annotated[BuiltinBase | GgufBase, Field(discriminator="kind")]
 
 
 class LoraRecipe(Recipe):
@@ -105,6 +34,27 @@ class LoraRecipe(Recipe):
 
     rank: int = Field(default=8, ge=1, le=256)
     alpha: float = Field(default=16.0, gt=0, le=1024)
+
+
+class ObjectiveRecipe(Recipe):
+    """What is minimised; `weight` is ω, λ or α of the label's part, unused by `token_mean` and `two_view_mix`."""
+
+    kind: Literal["token_mean", "span_balanced", "two_view_mix", "two_view_align", "multi_task"] = "token_mean"
+    weight: Share = 0.5
+
+
+class BudgetRecipe(Recipe):
+    """What is held equal between supervisions; all but `steps` set the number of steps from `amount`."""
+
+    match: Literal["steps", "examples", "label_tokens", "target_tokens"] = "steps"
+    amount: int | None = Field(default=None, ge=1, description="examples or tokens to train on")
+
+
+class DiagnosticsRecipe(Recipe):
+    """What is measured while training; it changes no step."""
+
+    gradient_share_every: int = Field(default=0, ge=0, description="steps between measurements; 0 is never")
+    n_probe: int = Field(default=0, ge=0, le=4096, description="probe examples of train and of tuning; 0 is none")
 
 
 class TrainingRecipe(Recipe):
@@ -120,6 +70,9 @@ class TrainingRecipe(Recipe):
     lora: LoraRecipe = LoraRecipe()
     precision: Precision = "float32"
     zero_stage: Literal[0, 1, 2] = 0
+    objective: ObjectiveRecipe = ObjectiveRecipe()
+    budget: BudgetRecipe = BudgetRecipe()
+    diagnostics: DiagnosticsRecipe = DiagnosticsRecipe()
 
 
 class EvaluationRecipe(Recipe):
@@ -131,15 +84,23 @@ class EvaluationRecipe(Recipe):
     max_new_tokens: int = Field(default=64, ge=4, le=4096)
     sampling_seed: int = Field(default=0, ge=0)
     version: int = 1
+    direct: bool = Field(default=False, description="also score without a rationale, right after the prompt")
+    reasoned_tokens: int = Field(default=0, ge=0, le=4096, description="also score after so many tokens of reasoning")
+    marginal_samples: int = Field(default=0, ge=0, le=64, description="also average over so many sampled rationales")
+    marginal_temperature: float = Field(default=0.7, gt=0, le=2)
 
 
 class Method(StrEnum):
-    """What produces the predictions; everything but `lora` is a comparator."""
+    """What produces the predictions; `lora` and `few_shot` make the grids of studies, the others are comparators."""
 
     LORA = "lora"
+    FEW_SHOT = "few_shot"
+    HEAD = "head"
     ZERO_SHOT = "zero_shot"
+    PREVALENCE = "prevalence"
     AGE_SEX = "age_sex"
     LOGISTIC = "logistic"
+    BOOSTING = "boosting"
 
 
 class TrialSpec(Recipe):
@@ -154,6 +115,8 @@ class TrialSpec(Recipe):
     prompt: PromptRecipe | None = None
     supervision: Supervision | None = None
     teacher: TeacherRecipe | None = None
+    target: TargetRecipe = TargetRecipe()
+    demonstrations: DemonstrationRecipe | None = None
     base: BaseRecipe | None = None
     training: TrainingRecipe | None = None
     precision: Precision = Field(default="float32", description="of a base that is scored without training")
@@ -171,7 +134,7 @@ class TrialSpec(Recipe):
     @property
     def cell_id(self) -> str:
         """Hash of everything but the target text: trials of one cell may be paired."""
-        target_text = ("supervision", "teacher")
+        target_text = ("supervision", "teacher", "target")
         return digest_of({key: value for key, value in self.content().items() if key not in target_text})
 
 
@@ -193,9 +156,22 @@ class Trial(Recipe):
         return self.spec.cell_id
 
 
+class EndpointPlace(Recipe):
+    """Where a teacher's endpoint listens, and whether records may be sent there; never part of an id."""
+
+    base_url: str = Field(pattern=r"^https?://", description="up to and without /chat/completions")
+    api_key_variable: str | None = Field(default=None, description="environment variable that holds the key")
+    allow_remote: bool = Field(default=False, description="send records to a host that is not this machine")
+    timeout_s: float = Field(default=60, gt=0, le=3600)
+
+
 class WorkOrder(Recipe):
-    """What a worker needs beside the code: the trial, the store, and where source files lie on this node."""
+    """What a worker needs beside the code: the trial, the store, and where source files lie on this node.
+
+    `sources` holds a file or a folder by its digest, and a hub model's folder by `id@revision`.
+    """
 
     trial: Trial
     store: str
-    sources: dict[Sha256, str]
+    sources: dict[str, str]
+    endpoint: EndpointPlace | None = None

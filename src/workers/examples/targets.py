@@ -2,9 +2,6 @@
 
 DELIMITER = "Answer:"
 WORDS = {True: "yes", False: "no"}
-# Spellings of the two labels that count as an answer, in pairs: a tokenizer may have one of them as several tokens,
-# and a label with more spellings than the other would be favoured.
-LABEL_SPELLINGS = ((" yes", " no"), (" Yes", " No"), ("yes", "no"), ("Yes", "No"))
 
 
 def answer_line(has_event: bool) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from workers.contract.trial import Supervision, TeacherRecipe
+from workers.contract.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.prompt import Values, conditions, person, present, rounded_age
 
 Theme = Literal["age and sex", "pressure", "metabolism", "habits"]
@@ -91,7 +91,7 @@ def fit_threshold(cases: Sequence[Case]) -> int:
 class TemplateTeacher:
     """Writes rationales by seeded templates; the same case and seed always give the same words."""
 
-    recipe: TeacherRecipe
+    recipe: TemplateTeacherRecipe
     threshold: int
 
     def write(self, case: Case, supervision: Supervision) -> str:

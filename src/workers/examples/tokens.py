@@ -1,13 +1,15 @@
 """Prompts and targets as token ids. Prompt, rationale and answer are tokenised apart, so no merge crosses a border."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from workers.contract.bases import LABEL_SPELLINGS
 from workers.contract.errors import InputError, Problem
-from workers.examples.targets import DELIMITER, LABEL_SPELLINGS, answer_line
+from workers.examples.targets import DELIMITER, answer_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,8 +39,10 @@ class AnswerTokens:
         return [*rationale, *(self.after_rationale if rationale else self.alone)[has_event], self.end]
 
 
-def answer_tokens(tokenizer: "PreTrainedTokenizerBase") -> AnswerTokens:
-    """Read off a tokenizer how it writes the answer line.
+def answer_tokens(
+    tokenizer: "PreTrainedTokenizerBase", spellings: Sequence[tuple[str, str]] = LABEL_SPELLINGS
+) -> AnswerTokens:
+    """Read off a tokenizer how it writes the answer line; `spellings` are pairs of yes and no that count as answers.
 
     Raises:
         InputError: It has no single token for yes or for no after the delimiter.
@@ -48,7 +52,7 @@ def answer_tokens(tokenizer: "PreTrainedTokenizerBase") -> AnswerTokens:
         ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
-    pairs = [(encode(yes), encode(no)) for yes, no in LABEL_SPELLINGS]
+    pairs = [(encode(yes), encode(no)) for yes, no in spellings]
     single = [(yes[0], no[0]) for yes, no in pairs if len(yes) == len(no) == 1]
     label_ids = {True: [yes for yes, _ in single], False: [no for _, no in single]}
     after = {label: encode(f"\n{answer_line(label)}") for label in (True, False)}

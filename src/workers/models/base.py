@@ -5,6 +5,7 @@ Never runs remote code and never reads a pickle.
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from workers.contract.bases import BaseRecipe, BuiltinBase, GgufBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.sources import locate_gguf
-from workers.contract.trial import BuiltinBase, GgufBase
 from workers.models import tiny
 
 WEIGHTS = "model.safetensors"
@@ -36,13 +37,13 @@ class Base:
     tokenizer: PreTrainedTokenizerBase
 
 
-def materialise(base: BuiltinBase | GgufBase, folder: Path) -> None:
+def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -> None:
     """Write weights, configuration and tokenizer of a base into `folder`.
 
     Raises:
         InputError: The base's file is absent.
     """
-    model, tokenizer = tiny.build(base.recipe) if isinstance(base, BuiltinBase) else _read_gguf(base)
+    model, tokenizer = _read(base, sources)
     config = copy.deepcopy(model.config)
     # After a GGUF load the config still says "quantized", and save_pretrained refuses what is float32 by now.
     if hasattr(config, "quantization_config"):
@@ -52,6 +53,14 @@ def materialise(base: BuiltinBase | GgufBase, folder: Path) -> None:
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _read(base: BaseRecipe, sources: Mapping[str, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if isinstance(base, BuiltinBase):
+        return tiny.build(base.recipe)
+    if isinstance(base, GgufBase):
+        return _read_gguf(base)
+    raise NotImplementedError
 
 
 def load(folder: Path, *, precision: str, device: torch.device) -> Base:

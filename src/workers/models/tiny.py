@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workers.contract.trial import Supervision, TeacherRecipe
+from workers.contract.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.prompt import render_prompt
 from workers.examples.targets import target_text
 from workers.examples.teacher import Case, TemplateTeacher, facts_of
@@ -72,7 +72,7 @@ def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
 def generated_documents(seed: int) -> Iterator[str]:
     """Endless invented records, each followed by some of its facts, or by a target of a supervision drawn by lot."""
     source = random.Random(seed)
-    teacher = TemplateTeacher(TeacherRecipe(label_access="conditioned", max_words=40), threshold=0)
+    teacher = TemplateTeacher(TemplateTeacherRecipe(label_access="conditioned", max_words=40), threshold=0)
     for number in itertools.count():
         values = _invented_values(source)
         coin = source.random() < 0.5

@@ -1,0 +1,82 @@
+"""A cohort in MEDS shape: events, labels at a prediction time, subject splits. Participant data: never logged.
+
+Columns follow MEDS 0.4 (`subject_id`, `time`, `code`, `numeric_value`; `prediction_time`, `boolean_value`; `split`).
+An event may be used for a label if its time is at or before the label's prediction time, which is inclusive.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from workers.cohort.lexicon import Lexicon
+
+SPLITS = ("train", "tuning", "held_out")
+SECONDS_PER_YEAR = 365.25 * 86_400
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Who came in and who stayed out, as counts of index dates."""
+
+    n_candidates: int
+    excluded: dict[str, int]
+    n_eligible: int
+    n_participants: int
+    n_events: int
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Events and labels of one task.
+
+    events: one row a recorded value: subject_id (str), time (datetime64; NaT is static), code (str), numeric_value
+        (float64, NaN for a bare code).
+    labels: one row an index date: subject_id, prediction_time, boolean_value (bool), split.
+    lexicon: its codes in words; null where the prompt template brings its own (`exam_summary`).
+    """
+
+    events: pd.DataFrame
+    labels: pd.DataFrame
+    flow: Flow
+    lexicon: Lexicon | None = None
+
+    def values_at_index(self) -> pd.DataFrame:
+        """Values of the index day: one row a label (same order), one column a code, NaN where missing."""
+        on_the_day = self.labels[["subject_id", "prediction_time"]].reset_index(names="row")
+        matched = on_the_day.merge(
+            self.events, left_on=["subject_id", "prediction_time"], right_on=["subject_id", "time"], how="left"
+        )
+        wide = matched.dropna(subset=["code"]).pivot(index="row", columns="code", values="numeric_value")
+        return wide.reindex(self.labels.index)
+
+    def records(self) -> pd.DataFrame:
+        """What was known of each index date: one row a label row and code, over all events up to that time.
+
+        Columns: row (of `labels`), code, value (the latest number, NaN for a bare code), n (how many events),
+        first_years and last_years (before the index; NaN where static); sorted by row and code.
+        """
+        known = (
+            self.labels[["subject_id", "prediction_time"]].reset_index(names="row").merge(self.events, on="subject_id")
+        )
+        known = known[known["time"].isna() | (known["time"] <= known["prediction_time"])]
+        known = known.assign(years=(known["prediction_time"] - known["time"]).dt.total_seconds() / SECONDS_PER_YEAR)
+        known = known.sort_values(["row", "code", "years"], ascending=[True, True, False], kind="stable")
+        grouped = known.groupby(["row", "code"], sort=True)
+        return grouped.agg(
+            value=("numeric_value", "last"),
+            n=("code", "size"),
+            first_years=("years", "max"),
+            last_years=("years", "min"),
+        ).reset_index()
+
+    def latest_values(self, records: pd.DataFrame) -> pd.DataFrame:
+        """Features for classical models: one row a label (same order), one column a code.
+
+        The latest number; for a bare code 1 where it was ever recorded and 0 elsewhere.
+        """
+        is_bare = records.groupby("code")["value"].transform(lambda values: values.isna().all())
+        filled = records.assign(value=records["value"].where(~is_bare, 1.0))
+        wide = filled.pivot(index="row", columns="code", values="value").reindex(self.labels.index)
+        bare = sorted(records.loc[is_bare, "code"].unique())
+        wide[bare] = wide[bare].fillna(0.0)
+        return wide

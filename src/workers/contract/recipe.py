@@ -1,0 +1,34 @@
+"""The grain of an id: frozen recipes and their digest.
+
+A field equal to its default is left out of the hash, so a new defaulted field changes no id; therefore a default, once
+released, is never changed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, 64 lower-case hex digits")]
+
+
+class Recipe(BaseModel):
+    """A frozen part of a trial's content; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def digest(self) -> str:
+        """Hash of the content, 16 hex digits, the same on every machine and Python version."""
+        return digest_of(self.content())
+
+    def content(self) -> dict[str, object]:
+        """What is hashed: every field that is not at its default, as JSON values."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def digest_of(content: Mapping[str, object]) -> str:
+    """SHA-256 of canonical JSON (sorted keys, no white space), first 16 hex digits (64 bits)."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
