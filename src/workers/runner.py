@@ -14,13 +14,14 @@ from pathlib import Path
 
 import torch
 
+from workers.bench import Bench, Work
 from workers.commit import file_digests, link_exclusive, record_attempt, sync_tree
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, Outcome, Progress, Scoring
 from workers.contract.trial import WorkOrder
 from workers.faults import classify, place_of
-from workers.methods import Bench, Work, carry_out
+from workers.methods import carry_out
 from workers.predictions import score_predictions
 from workers.prepare import prepare
 from workers.training import TrainingDiverged
