@@ -6,22 +6,15 @@ A lexicon holds knowledge about codes, never about a participant; it is publishe
 from functools import cached_property
 from typing import Literal
 
-from pydantic import Field
-
 from workers.contract.recipe import Recipe
+from workers.contract.words import Band, Wording
+
+__all__ = ["AGE", "SEX", "Band", "Concept", "Lexicon"]
 
 AGE, SEX = "AGE", "SEX"
 
 
-class Band(Recipe):
-    """A range of a number: every value under `below` (null: no bound) that no earlier band took."""
-
-    below: float | None
-    word: str
-    points: int = Field(default=0, description="of risk, signed: negative lowers")
-
-
-class Concept(Recipe):
+class Concept(Wording):
     """One code in words.
 
     number: `value` is shown, rounded to `step`, with the word of its band. flag: `name` where the value is not 0,
@@ -32,15 +25,6 @@ class Concept(Recipe):
     code: str
     name: str
     kind: Literal["number", "flag", "event"]
-    theme: str = "history"
-    absent: str = ""
-    unit: str = ""
-    step: float = Field(default=1.0, gt=0)
-    bands: tuple[Band, ...] = ()
-    points: int = Field(default=0, description="of risk where the flag or event is present")
-    absent_points: int = 0
-    mechanism: str = Field(default="", description="why it bears on risk, one clause in our own words")
-    priority: int = Field(default=0, description="the higher, the later it is dropped from a prompt that is too long")
 
 
 class Lexicon(Recipe):
