@@ -7,10 +7,12 @@ Of a study only the recipes are hashed into ids; names, files, `min_cell`, `ques
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from orchestrator.axis_values import BudgetValue, ObjectiveValue, RationaleValue
+from orchestrator.study_bases import StudyBase, below, recipe_of
 from orchestrator.study_cohort import StudyCohort
 from orchestrator.study_problems import find_problems
 from orchestrator.study_rules import Draft, cross_problems
@@ -18,7 +20,7 @@ from orchestrator.study_source import Location, StudySource, read_source
 from workers.contract.bases import BaseRecipe
 from workers.contract.errors import InputError, Problem
 from workers.contract.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
-from workers.contract.trial import EvaluationRecipe, TrainingRecipe
+from workers.contract.trial import EndpointPlace, EvaluationRecipe, TrainingRecipe
 
 # Stand in for what the axes vary while the rest of `training` is judged.
 NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
@@ -35,12 +37,19 @@ class Control(StrEnum):
 
     ZERO_SHOT = "zero_shot"
     PERMUTED_LABELS = "permuted_labels"
+    PLANTED_SIGNAL = "planted_signal"
+    HEAD = "head"
+    PREVALENCE = "prevalence"
     AGE_SEX = "age_sex"
     LOGISTIC = "logistic"
+    BOOSTING = "boosting"
 
 
 class Axes(Section):
-    """The factors of the design; every combination of their values is a trial."""
+    """The factors of a block of fine-tuning trials; every combination of their values is a trial.
+
+    What follows `seed` acts on rationales alone, but for the budget: a label-only trial stands once for all its values.
+    """
 
     supervision: tuple[Supervision, ...] = Field(min_length=1)
     base: tuple[str, ...] = Field(min_length=1)
@@ -49,6 +58,25 @@ class Axes(Section):
     )
     learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
     seed: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1)
+    objective: tuple[ObjectiveValue, ...] = ()
+    ordering: tuple[Literal["rationale_first", "label_first"], ...] = ()
+    rationale: tuple[RationaleValue, ...] = ()
+    label_access: tuple[Literal["blind", "conditioned", "filtered"], ...] = ()
+    budget: tuple[BudgetValue, ...] = ()
+
+
+class FewShotAxes(Section):
+    """The factors of few-shot trials on untrained bases; without demonstrations there are no shots and no orders."""
+
+    base: tuple[str, ...] = Field(min_length=1)
+    shots: tuple[Annotated[int, Field(ge=2, le=64, multiple_of=2, description="even: half of them cases")], ...] = (
+        Field(min_length=1)
+    )
+    shows: tuple[Literal["none", "label", "rationale"], ...] = Field(min_length=1)
+    inference: tuple[Literal["direct", "reason"], ...] = Field(min_length=1)
+    order_seed: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1)
+    selection: tuple[Literal["fixed", "nearest"], ...] = ("fixed",)
+    supervision: Supervision = Field(default=Supervision.FREE_FORM, description="the form of the rationales shown")
 
 
 class Contrast(Section):
@@ -76,9 +104,12 @@ class StudyFile(Section):
     cohort: StudyCohort
     prompt: PromptRecipe = PromptRecipe()
     teacher: TeacherRecipe = TemplateTeacherRecipe()
-    bases: dict[str, BaseRecipe]
-    axes: Axes
-    training: TrainingRecipe
+    endpoint: EndpointPlace | None = None
+    bases: dict[str, StudyBase]
+    axes: Axes | None = None
+    more_axes: tuple[Axes, ...] = Field(default=(), description="further blocks, each crossed by itself")
+    few_shot: FewShotAxes | None = None
+    training: TrainingRecipe | None = None
     evaluation: EvaluationRecipe = EvaluationRecipe()
     controls: tuple[Control, ...] = ()
     contrasts: dict[str, Contrast] = {}
@@ -90,9 +121,24 @@ class Study(StudyFile):
 
     path: Path
 
-    def training_at(self, *, learning_rate: float, seed: int) -> TrainingRecipe:
-        """The training recipe at one point of the axes."""
-        return TrainingRecipe.model_validate({**dict(self.training), "learning_rate": learning_rate, "seed": seed})
+    def training_at(self, **changes: object) -> TrainingRecipe:
+        """The training recipe at one point of the axes: at least a learning rate and a seed."""
+        return TrainingRecipe.model_validate({**dict(self.training or ()), **changes})
+
+    @property
+    def blocks(self) -> tuple[Axes, ...]:
+        """All blocks of fine-tuning trials."""
+        return ((self.axes,) if self.axes else ()) + self.more_axes
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Every base on an axis, in the order of their first naming."""
+        blocks = (*self.blocks, *((self.few_shot,) if self.few_shot else ()))
+        return tuple(dict.fromkeys(name for block in blocks for name in block.base))
+
+    def base_recipe(self, name: str) -> BaseRecipe:
+        """The recipe of a declared base."""
+        return recipe_of(self.bases[name])
 
 
 def load_study(path: Path) -> Study:
@@ -113,8 +159,13 @@ def load_study(path: Path) -> Study:
     if problems:
         raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
     study = Study(path=path, **dict(written))
-    training = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
-    return study.model_copy(update={"cohort": study.cohort.below(path.parent), "training": training})
+    placed: dict[str, object] = {
+        "cohort": study.cohort.below(path.parent),
+        "bases": {name: below(base, path.parent) for name, base in study.bases.items()},
+    }
+    if study.axes is not None:
+        placed["training"] = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
+    return study.model_copy(update=placed)
 
 
 def load_sealed(path: Path) -> Study:

@@ -38,6 +38,7 @@ class Draft:
 def cross_problems(draft: Draft) -> list[Problem]:
     """Every broken rule between the sound parts of a draft."""
     return [
+        *_missing_sections(draft),
         *_unfit_names(draft),
         *_repeated_values(draft),
         *_varied_training(draft),
@@ -57,7 +58,7 @@ def _unfit_names(draft: Draft) -> Iterator[Problem]:
 
 def _repeated_values(draft: Draft) -> Iterator[Problem]:
     """Equal values in a list, however they are written."""
-    axes: list[Location] = [("axes", axis) for axis in draft.names("axes")]
+    axes = [(*block, axis) for block in _blocks(draft) for axis in draft.source.value(block)]
     treatments: list[Location] = [("contrasts", name, "treatment") for name in draft.names("contrasts")]
     for at in (*axes, *treatments, ("controls",)):
         values = draft.sound(*at) or []
@@ -74,12 +75,35 @@ def _varied_training(draft: Draft) -> Iterator[Problem]:
             yield draft.source.problem(("training", axis), what="is an axis", remedy=f"move it to axes.{axis}")
 
 
+def _blocks(draft: Draft) -> list[Location]:
+    """Where the blocks of axes are, as far as they are mappings."""
+    further = draft.source.value(("more_axes",))
+    places: list[Location] = [("axes",), ("few_shot",)]
+    places += [("more_axes", index) for index in range(len(further) if isinstance(further, list) else 0)]
+    return [place for place in places if isinstance(draft.source.value(place), dict)]
+
+
+def _missing_sections(draft: Draft) -> Iterator[Problem]:
+    """Sections that another section makes necessary."""
+    given = draft.source.data
+    if "axes" not in given and "few_shot" not in given:
+        yield draft.source.problem(("axes",), what="is missing", remedy="add the axes of a grid, or `few_shot`")
+    if "more_axes" in given and "axes" not in given:
+        yield draft.source.problem(("more_axes",), what="has no first block", remedy="name its first block `axes`")
+    if "axes" in given and "training" not in given:
+        yield draft.source.problem(("training",), what="is missing", remedy="add a mapping with steps, batch_size")
+    if draft.sound("teacher", "kind") == "endpoint" and "endpoint" not in given:
+        remedy = "add `endpoint: {base_url: http://127.0.0.1:8000/v1}`"
+        yield draft.source.problem(("endpoint",), what="is missing: the teacher is an endpoint", remedy=remedy)
+
+
 def _unknown_bases(draft: Draft) -> Iterator[Problem]:
     declared = draft.names("bases")
-    for index, name in enumerate(draft.sound("axes", "base") or ()):
-        if name not in declared:
-            remedy = closest(name, declared, otherwise="declare it under `bases`")
-            yield draft.source.problem(("axes", "base", index), what=f"{name} is not among `bases`", remedy=remedy)
+    for block in _blocks(draft):
+        for index, name in enumerate(draft.sound(*block, "base") or ()):
+            if name not in declared:
+                remedy = closest(name, declared, otherwise="declare it under `bases`")
+                yield draft.source.problem((*block, "base", index), what=f"{name} is not among `bases`", remedy=remedy)
 
 
 def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
