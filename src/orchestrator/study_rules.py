@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.study_problems import closest
 from orchestrator.study_source import Location, StudySource
+from workers.contract.bases import CHAT
 from workers.contract.errors import Problem
 
 # Names of bases and contrasts become columns, coordinates and headings.
@@ -61,7 +62,9 @@ def _repeated_values(draft: Draft) -> Iterator[Problem]:
     axes = [(*block, axis) for block in _blocks(draft) for axis in draft.source.value(block)]
     treatments: list[Location] = [("contrasts", name, "treatment") for name in draft.names("contrasts")]
     for at in (*axes, *treatments, ("controls",)):
-        values = draft.sound(*at) or []
+        values = draft.sound(*at)
+        if not isinstance(values, list):
+            continue
         for index, value in enumerate(values):
             first = values.index(value)
             if first < index:
@@ -110,9 +113,10 @@ def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
     for name in draft.names("bases"):
         at = ("bases", name, "prompt_format")
         written = draft.sound(*at)
-        if isinstance(written, str) and written.count("{prompt}") != 1:
+        if isinstance(written, str) and written != CHAT and written.count("{prompt}") != 1:
             what = f"{draft.source.written(at)} does not hold {{prompt}} once"
-            yield draft.source.problem(at, what=what, remedy="write {prompt} where the record's text goes")
+            remedy = f"write {{prompt}} where the record's text goes, or {CHAT} for the model's own template"
+            yield draft.source.problem(at, what=what, remedy=remedy)
 
 
 def _contrast_problems(draft: Draft) -> Iterator[Problem]:

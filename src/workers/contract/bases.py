@@ -11,6 +11,8 @@ from workers.contract.recipe import Recipe, Sha256
 LABEL_SPELLINGS = ((" yes", " no"), (" Yes", " No"), ("yes", "no"), ("Yes", "No"))
 # Stands for a revision that the first plan on a connected machine looks up and seals.
 UNRESOLVED = "resolve"
+# A prompt format that means the chat template of the model's own tokenizer.
+CHAT = "chat"
 
 
 class Decoding(Recipe):
