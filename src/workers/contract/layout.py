@@ -101,6 +101,10 @@ class StoreLayout:
         """The commit of one trial."""
         return self.trial(trial_id) / "outcome.json"
 
+    def transfer(self, trial_id: str, cohort_digest: str) -> Path:
+        """What a trial's adapter scored on another cohort."""
+        return self.trial(trial_id) / "transfers" / cohort_digest / "scores.json"
+
     def quarantined(self, trial_id: str, number: int) -> Path:
         """The n-th outcome of a trial that could not be trusted, from 1."""
         return self.quarantine / f"{trial_id}-{number}.json"

@@ -25,14 +25,28 @@ def fresh_adapter(base: PreTrainedModel, recipe: LoraRecipe, *, seed: int) -> It
     try:
         yield model
     finally:
-        model.unload()
-        # unload() leaves peft's marker behind; with it the next wrap warns about a second adapter.
-        if hasattr(base, "peft_config"):
-            del base.peft_config
-        base.requires_grad_(False)
+        _take_off(model, base)
+
+
+@contextmanager
+def stored_adapter(base: PreTrainedModel, folder: Path) -> Iterator[PeftModel]:
+    """The base under an adapter that `save_adapter` wrote, frozen; the base is bare again after."""
+    model = PeftModel.from_pretrained(base, folder, is_trainable=False)
+    try:
+        yield model
+    finally:
+        _take_off(model, base)
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
     """Write adapter weights (safetensors) and configuration, never the base."""
     model.save_pretrained(folder, safe_serialization=True)
     (folder / "README.md").unlink(missing_ok=True)  # a model card with a path in it
+
+
+def _take_off(model: PeftModel, base: PreTrainedModel) -> None:
+    model.unload()
+    # unload() leaves peft's marker behind; with it the next wrap warns about a second adapter.
+    if hasattr(base, "peft_config"):
+        del base.peft_config
+    base.requires_grad_(False)

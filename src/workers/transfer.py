@@ -1,0 +1,127 @@
+"""A stored adapter applied to another cohort: external validation of one committed trial, no training.
+
+The other cohort's inputs are prepared in the same store; scores and predictions lie beside the trial's own attempt.
+"""
+
+import secrets
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from pydantic import Field
+
+from workers.bench import Bench, Predicting, Work
+from workers.commit import file_digests, link_exclusive, sync_tree
+from workers.contract.cohorts import CohortRecipe
+from workers.contract.errors import InputError, Problem, StoreError
+from workers.contract.inputs import input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome, Record, SplitScores
+from workers.contract.recipe import Recipe
+from workers.contract.trial import Method, WorkOrder
+from workers.evaluating import score_model
+from workers.inputs import publish
+from workers.models.adapters import stored_adapter
+from workers.predictions import Prevalence, score_predictions
+from workers.workshop import Workshop
+
+
+class TransferOrder(Recipe):
+    """Which trial's adapter to apply to which cohort, and where that cohort's data lie."""
+
+    trial_id: str
+    store: str
+    cohort: CohortRecipe
+    sources: dict[str, str] = Field(default={}, description="the cohort's file or folder by its digest")
+
+
+class Transfer(Record):
+    """What a stored adapter scored on another cohort; creating its file is the commit."""
+
+    trial_id: str
+    cohort_digest: str
+    train_prevalence: float
+    natural_prevalence: float
+    scores: dict[str, SplitScores]
+    folder: str
+    files: dict[str, str]
+
+
+def apply_adapter(order: TransferOrder) -> Transfer:
+    """Score a committed trial's adapter on another cohort, or return what was scored before.
+
+    Raises:
+        InputError: No such trial, it holds no adapter, or the cohort's data are wrong.
+        StoreError: The outcome or the adapter is damaged.
+    """
+    layout = StoreLayout(Path(order.store))
+    path = layout.transfer(order.trial_id, order.cohort.digest())
+    if path.is_file():
+        return Transfer.model_validate_json(path.read_bytes())
+    outcome = _outcome(order, layout)
+    spec = outcome.trial.spec.model_copy(update={"cohort": order.cohort})
+    sources = {**order.sources}
+    work_order = WorkOrder(trial=outcome.trial.model_copy(update={"spec": spec}), store=order.store, sources=sources)
+    workshop = Workshop(layout, work_order)
+    for kind, recipe in input_recipes(spec.model_copy(update={"teacher": None})).items():
+        publish(recipe, layout, workshop.builder(kind))
+    folder = path.parent / secrets.token_hex(4)
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        transfer = _score(outcome, Work(spec=spec, layout=layout, folder=folder, bench=Bench()))
+        link_exclusive(path, transfer.model_dump_json(indent=1).encode())
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Transfer.model_validate_json(path.read_bytes())
+
+
+def _outcome(order: TransferOrder, layout: StoreLayout) -> Outcome:
+    """The committed trial whose adapter is wanted."""
+    path = layout.outcome(order.trial_id)
+    if not path.is_file():
+        raise InputError(Problem("--trial", f"{order.trial_id} has no outcome", "name a trial that is done"))
+    outcome = Outcome.load(path)
+    if outcome.trial.spec.method is not Method.LORA or outcome.state != "scored":
+        raise InputError(Problem("--trial", f"{order.trial_id} holds no adapter", "name a scored fine-tuning trial"))
+    return outcome
+
+
+def _score(outcome: Outcome, work: Work) -> Transfer:
+    base, answer = work.base
+    labels = work.labels
+    natural = float(work.outcomes[(labels["split"] == "train").to_numpy()].mean())
+    work.prevalence = Prevalence(train=outcome.train_prevalence, natural=natural)
+    with stored_adapter(base.model, _verified_adapter(outcome, work.layout)) as model:
+        predictions = _drain(score_model(work, model.eval(), base, answer))
+    predictions.to_parquet(work.folder / "predictions.parquet", index=False)
+    sync_tree(work.folder)
+    return Transfer(
+        trial_id=outcome.trial_id,
+        cohort_digest=work.spec.cohort.digest(),
+        train_prevalence=outcome.train_prevalence,
+        natural_prevalence=natural,
+        scores=dict(score_predictions(predictions, work.prevalence)),
+        folder=work.folder.name,
+        files=file_digests(work.folder),
+    )
+
+
+def _verified_adapter(outcome: Outcome, layout: StoreLayout) -> Path:
+    """The adapter's folder, once every file in it is the one that was committed."""
+    attempt = layout.trial(outcome.trial_id) / outcome.attempt
+    expected = {name: digest for name, digest in outcome.files.items() if name.startswith("adapter/")}
+    found = {f"adapter/{name}": digest for name, digest in file_digests(attempt / "adapter").items()}
+    if found != expected or not expected:
+        raise StoreError(f"trials/{outcome.trial_id}: the adapter is not the one that was committed; rerun the trial")
+    return attempt / "adapter"
+
+
+def _drain(running: Predicting) -> pd.DataFrame:
+    """The result of a generator, its progress unheard."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as stop:
+            table: pd.DataFrame = stop.value
+            return table
