@@ -33,12 +33,14 @@ class Cohort:
         (float64, NaN for a bare code).
     labels: one row an index date: subject_id, prediction_time, boolean_value (bool), split.
     lexicon: its codes in words; null where the prompt template brings its own (`exam_summary`).
+    warnings: what its source leaves unsaid; they refuse nothing and hold no small count.
     """
 
     events: pd.DataFrame
     labels: pd.DataFrame
     flow: Flow
     lexicon: Lexicon | None = None
+    warnings: tuple[str, ...] = ()
 
     def values_at_index(self) -> pd.DataFrame:
         """Values of the index day: one row a label (same order), one column a code, NaN where missing."""

@@ -1,9 +1,12 @@
-"""From a cohort's recipe to its events and labels: one loader a kind of source."""
+"""From a cohort's recipe to its events and labels: one loader a kind of source, the same leak checks for all."""
 
+from collections.abc import Collection
 from pathlib import Path
 
+from workers.cohort.checks import CohortCheck, check_cohort
 from workers.cohort.cohort import Cohort
-from workers.contract.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort
+from workers.contract.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
+from workers.contract.errors import InputError
 
 
 def load_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
@@ -14,6 +17,18 @@ def load_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
 
     Raises:
         InputError: The data break a rule of their format, or leak what they should predict; counts, never rows.
+    """
+    cohort = read_cohort(recipe, place)
+    if problems := check_source(cohort, recipe).problems:
+        raise InputError(*problems)
+    return cohort
+
+
+def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
+    """Read or generate a cohort whose format is sound; whether it leaks is not looked at.
+
+    Raises:
+        InputError: The data break a rule of their format.
     """
     if isinstance(recipe, SyntheticCohort):
         from workers.cohort.synthetic import generate_adrd
@@ -32,3 +47,21 @@ def load_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
     from workers.cohort.tables import read_table
 
     return read_table(place, recipe)
+
+
+def check_source(cohort: Cohort, recipe: CohortRecipe) -> CohortCheck:
+    """The leak checks, with what this kind of source forbids as an input."""
+    return check_cohort(cohort, forbidden=_forbidden(cohort, recipe))
+
+
+def _forbidden(cohort: Cohort, recipe: CohortRecipe) -> Collection[str]:
+    if isinstance(recipe, FraminghamCohort):
+        from workers.cohort.framingham import FORBIDDEN_COLUMNS
+
+        return FORBIDDEN_COLUMNS
+    if isinstance(recipe, TableCohort):
+        never = recipe.mapping.never_inputs
+        if recipe.mapping.shape == "wide":
+            return never
+        return [str(code) for code in cohort.events["code"].unique() if str(code).startswith(never)]
+    return ()

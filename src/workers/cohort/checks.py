@@ -1,0 +1,166 @@
+"""Leak checks of any cohort: what would let a model know the answer, and what would make its scores worth little.
+
+A problem refuses the cohort, a warning does not. Counts, codes and AUCs only. About a second for 42,566 people with
+40 recorded codes each, `records()` aside.
+Source: protocol, sections 3.2 and 4.2.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from workers.cohort.cohort import SPLITS, Cohort
+from workers.cohort.lexicon import AGE
+from workers.contract.errors import Problem
+
+# Nothing that is known before the index ranks so well alone; what does is the outcome by another name.
+# Source: protocol, section 3.2.
+TELLING_AUC = 0.9
+# Standard errors of a Mann-Whitney AUC without signal; with fewer, a rare code ranks perfectly by chance. Ours.
+BEYOND_CHANCE = 4.0
+# Events in held_out. Source: protocol, section 3.2: ask for 200, warn below 100.
+ENOUGH_TEST_EVENTS, FEW_TEST_EVENTS = 200, 100
+# The largest `min_cell` of any data set's rules: a smaller count is not spelled out in a warning. Protocol, section 8.
+SMALL_CELL = 20
+# A clock that runs a second late is no leak: `records()` counts years in floating point.
+LATE_YEARS = -1e-9
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CohortCheck:
+    """What the checks found; `n_features` is what classical models see of each participant."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+    n_features: int
+
+
+def check_cohort(cohort: Cohort, *, forbidden: Collection[str] = ()) -> CohortCheck:
+    """Look for leaks in a cohort's labels, records and features.
+
+    Args:
+        forbidden: Codes or columns that tell the outcome and must never be an input.
+    """
+    records = None if cohort.lexicon is None else cohort.records()
+    values = cohort.values_at_index() if records is None else cohort.latest_values(records)
+    is_train = (cohort.labels["split"] == "train").to_numpy()
+    outcomes = cohort.labels["boolean_value"].to_numpy(dtype=np.bool_, na_value=False)
+    telling = telling_features(values[is_train], outcomes[is_train])
+    problems = [
+        *label_problems(cohort.labels),
+        *_forbidden_problems({*cohort.events["code"].unique(), *values.columns}, forbidden),
+        *([] if records is None else _late_problems(records)),
+        *(_telling_problem(code, auc) for code, auc in telling.items() if code != AGE),
+    ]
+    warnings = [*cohort.warnings, *_size_warnings(cohort.labels)]
+    if AGE in telling:
+        warnings.append(f"age alone ranks with an AUC of {telling[AGE]:.2f} on train: narrow the range of ages")
+    repeated = repeated_histories(cohort.labels, history_hashes(values, records))
+    if repeated:
+        warnings.append(f"{_shown(repeated)} histories outside train stand in train too, word for word")
+    return CohortCheck(problems=tuple(problems), warnings=tuple(warnings), n_features=values.shape[1])
+
+
+def label_problems(labels: pd.DataFrame) -> Iterator[Problem]:
+    """What is wrong with the labels and splits of a cohort, whoever made it."""
+    where = "cohort: labels"
+    repeated = int(labels.duplicated(["subject_id", "prediction_time"]).sum())
+    if repeated:
+        yield Problem(where, f"{repeated} index dates of a participant stand twice", "keep one row an index date")
+    shared = int((labels.groupby("subject_id")["split"].nunique() > 1).sum())
+    if shared:
+        yield Problem(where, f"{shared} participants are in more than one split", "split by participant")
+    unknown = int((~labels["split"].isin(SPLITS)).sum())
+    if unknown:
+        yield Problem(where, f"{unknown} rows are in no split of {', '.join(SPLITS)}", "give each row one of them")
+    wrong = int((~labels["boolean_value"].isin([0, 1])).sum())
+    if wrong:
+        yield Problem(where, f"{wrong} labels are neither 0 nor 1", "a binary outcome needs exactly these two values")
+
+
+def telling_features(values: pd.DataFrame, outcomes: BoolArray) -> dict[str, float]:
+    """AUC of each feature that alone ranks the outcome beyond `TELLING_AUC`, either way round.
+
+    A feature is looked at twice: the order of its recorded values, and whether it is recorded at all.
+
+    Args:
+        values: One row an example, one column a feature, NaN where not recorded; of the train split.
+        outcomes: What happened, shape (n_examples,).
+
+    Source:
+        AUC as the Mann-Whitney statistic with midranks; its variance without signal, (n1 + n0 + 1) / (12 n1 n0).
+    """
+    n_cases = int(outcomes.sum())
+    n_controls = len(outcomes) - n_cases
+    if not n_cases or not n_controls or values.empty:
+        return {}
+    is_recorded = values.notna().to_numpy()
+    cases, controls = is_recorded[outcomes].sum(axis=0), is_recorded[~outcomes].sum(axis=0)
+    ranks = values.rank(axis=0, na_option="keep").to_numpy()
+    rank_sums = np.nansum(ranks[outcomes], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        by_value = (rank_sums - cases * (cases + 1) / 2) / (cases * controls)
+    by_presence = (1 + cases / n_cases - controls / n_controls) / 2
+    found: dict[str, float] = {}
+    views = ((by_value, cases, controls), (by_presence, np.full_like(cases, n_cases), np.full_like(cases, n_controls)))
+    for aucs, n1, n0 in views:
+        strongest = np.maximum(aucs, 1 - aucs)
+        with np.errstate(divide="ignore"):
+            error = np.sqrt((n1 + n0 + 1) / (12.0 * n1 * n0))
+            is_telling = (strongest > TELLING_AUC) & (strongest - 0.5 > BEYOND_CHANCE * error)
+        for code, auc in zip(values.columns[is_telling], strongest[is_telling], strict=True):
+            found[str(code)] = max(found.get(str(code), 0.0), float(auc))
+    return found
+
+
+def history_hashes(values: pd.DataFrame, records: pd.DataFrame | None) -> npt.NDArray[np.uint64]:
+    """A hash of all that is known of each label row, shape (n_rows,); equal histories have equal hashes."""
+    if records is None:
+        return np.asarray(pd.util.hash_pandas_object(values, index=False), dtype=np.uint64)
+    lines = np.asarray(pd.util.hash_pandas_object(records.drop(columns="row"), index=False), dtype=np.uint64)
+    hashes = np.zeros(len(values), dtype=np.uint64)
+    np.add.at(hashes, records["row"].to_numpy(), lines)  # a sum, for the order of codes says nothing
+    return hashes
+
+
+def repeated_histories(labels: pd.DataFrame, hashes: npt.NDArray[np.uint64]) -> int:
+    """Rows of tuning and held_out whose whole history some train row has too."""
+    is_train = (labels["split"] == "train").to_numpy()
+    return int(np.isin(hashes[~is_train], hashes[is_train]).sum())
+
+
+def _forbidden_problems(codes: Collection[str], forbidden: Collection[str]) -> Iterator[Problem]:
+    leaks = sorted(set(codes) & set(forbidden))
+    if leaks:
+        yield Problem("cohort: inputs", f"forbidden columns {leaks} are among them", "take them out of the inputs")
+
+
+def _late_problems(records: pd.DataFrame) -> Iterator[Problem]:
+    late = int((records["last_years"] < LATE_YEARS).sum())
+    if late:
+        yield Problem("cohort: records", f"{late} events lie after the index", "keep events up to the index only")
+
+
+def _telling_problem(code: str, auc: float) -> Problem:
+    what = f"alone ranks the outcome with an AUC of {auc:.2f} on train, above {TELLING_AUC}"
+    return Problem(f"cohort: feature {code}", what, "it says the outcome by another name: forbid or remove it")
+
+
+def _size_warnings(labels: pd.DataFrame) -> Iterator[str]:
+    outcomes = labels["boolean_value"].astype(bool)
+    n_test = int(outcomes[labels["split"] == "held_out"].sum())
+    if n_test < FEW_TEST_EVENTS:
+        # Hanley-McNeil: the standard error of an AUC of 0.73 is 0.029 with 100 cases. Protocol, section 3.2.
+        yield f"fewer than {FEW_TEST_EVENTS} test events: an AUC is uncertain by 0.06 either way, or more; find more"
+    elif n_test < ENOUGH_TEST_EVENTS:
+        yield f"fewer than {ENOUGH_TEST_EVENTS} test events: expect wide intervals"
+
+
+def _shown(n: int) -> str:
+    return str(n) if n > SMALL_CELL else f"up to {SMALL_CELL}"

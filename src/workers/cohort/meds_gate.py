@@ -1,0 +1,119 @@
+"""The gate of a MEDS folder: which columns a file must have and hold, and the problems found while files come in.
+
+Problems name file, column and count; a library's message never gets through, it may quote what it failed on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as kinds
+
+from workers.contract.errors import Problem
+
+Test = Callable[[pa.DataType], bool]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(kinds.is_timestamp(kind) and kind.tz is None) or bool(kinds.is_null(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(kinds.is_floating(kind) or kinds.is_integer(kind) or kinds.is_null(kind))
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(kinds.is_boolean(kind) or kinds.is_integer(kind) or kinds.is_floating(kind))
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    return bool(kinds.is_integer(kind))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column that a file must or may have, and what it must hold."""
+
+    name: str
+    fits: Test
+    says: str
+    is_required: bool = True
+
+
+SUBJECT = Column("subject_id", _is_id, "int64")
+EVENT_COLUMNS = (
+    SUBJECT,
+    Column("time", _is_time, "timestamp[us] without a time zone"),
+    Column("code", _is_text, "string"),
+    Column("numeric_value", _is_number, "float32", is_required=False),
+)
+LABEL_COLUMNS = (
+    SUBJECT,
+    Column("prediction_time", _is_time, "timestamp[us] without a time zone"),
+    Column("boolean_value", _is_binary, "bool"),
+)
+SPLIT_COLUMNS = (SUBJECT, Column("split", _is_text, "string"))
+CODE_COLUMNS = (Column("code", _is_text, "string"), Column("description", _is_text, "string", is_required=False))
+
+
+@dataclass
+class Gate:
+    """Reads files and collects what is wrong with them."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def refuse(self, path: Path, what: str, remedy: str, *, column: str | None = None) -> None:
+        """Note a problem with a file, or with a column of it."""
+        where = str(path) if column is None else f"{path}: column {column}"
+        self.problems.append(Problem(where, what, remedy))
+
+    def count(self, path: Path, n: int, what: str, remedy: str, *, column: str | None = None) -> None:
+        """Note a problem where `n` things have it."""
+        if n:
+            self.refuse(path, f"{n} {what}", remedy, column=column)
+
+    def read(self, path: Path, columns: Sequence[Column]) -> pd.DataFrame | None:
+        """The columns of a Parquet file; null, and problems noted, where they are not all there."""
+        try:
+            schema = pq.read_schema(path)
+            if not self._has(path, schema, columns):
+                return None
+            names = [column.name for column in columns if column.name in schema.names]
+            # `ParquetFile`: a dataset would read more columns out of folder names such as `split=train`.
+            with pq.ParquetFile(path) as file:
+                table: pd.DataFrame = file.read(columns=names).to_pandas()
+        except (pa.ArrowException, OSError):
+            self.refuse(path, "can't be read as Parquet", "write it again")
+            return None
+        self._count_nulls(path, table, columns)
+        return table
+
+    def _has(self, path: Path, schema: pa.Schema, columns: Sequence[Column]) -> bool:
+        names = set(schema.names)
+        if {"patient_id", "events"} & names and SUBJECT in columns and SUBJECT.name not in names:
+            what = "is in the nested form of MEDS 0.1 (patient_id, events), which is not read"
+            self.refuse(path, what, "convert the folder to MEDS 0.3 or 0.4 with its ETL")
+            return False
+        missing = [column.name for column in columns if column.is_required and column.name not in names]
+        if missing:
+            self.refuse(path, f"columns {missing} are missing", "write them as MEDS 0.4 does")
+        wrong = [one for one in columns if one.name in names and not one.fits(schema.field(one.name).type)]
+        for column in wrong:
+            kind = schema.field(column.name).type
+            self.refuse(path, f"is {kind}, not {column.says}", "convert the column", column=column.name)
+        return not missing and not wrong
+
+    def _count_nulls(self, path: Path, table: pd.DataFrame, columns: Sequence[Column]) -> None:
+        may_be_null = {"time", "numeric_value", "description", "boolean_value"}  # the last has a message of its own
+        for name in (column.name for column in columns if column.name in table):
+            if name not in may_be_null:
+                self.count(path, int(table[name].isna().sum()), "values are null", "fill them in", column=name)
