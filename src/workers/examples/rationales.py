@@ -1,14 +1,20 @@
 """All rationales of a prepared cohort, written once by its teacher."""
 
+from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
 
 import pandas as pd
 
-from workers.contract.teaching import Supervision, TeacherRecipe, TemplateTeacherRecipe
+from workers.contract.errors import InputError, Problem
+from workers.contract.teaching import EndpointTeacherRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import EndpointPlace
-from workers.examples.teacher import TemplateTeacher, cases_of, fit_threshold
-from workers.inputs import LABELS, VALUES, Counts
+from workers.examples.exam_facts import EXAM_KNOWLEDGE, cases_of
+from workers.examples.facts import Case, Knowledge
+from workers.examples.history import cases_of_records, knowledge_of
+from workers.examples.prompts import read_lexicon
+from workers.examples.teacher import TemplateTeacher, fit_threshold
+from workers.inputs import LABELS, RECORDS, VALUES, Counts
 
 RATIONALE_SUPERVISIONS = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
 
@@ -18,19 +24,60 @@ def write_rationales(
 ) -> tuple[pd.DataFrame, Counts]:
     """One rationale a label row and supervision, empty where none may be written; and figures for the manifest.
 
-    Nobody who is scored gets a rationale: a conditioned teacher's would give the label away.
+    Nobody of the held-out split gets a rationale, and outside train nobody whose label the teacher may have seen.
+
+    Raises:
+        InputError: The teacher is an endpoint and nobody said where it listens, or it failed.
     """
-    if not isinstance(recipe, TemplateTeacherRecipe):
-        raise NotImplementedError
-    labels = pd.read_parquet(cohort / LABELS)
-    cases = cases_of(pd.read_parquet(cohort / VALUES), labels)
-    is_train = (labels["split"] == "train").tolist()
-    teacher = TemplateTeacher(recipe, fit_threshold(list(compress(cases, is_train))))
-    texts = pd.DataFrame(
-        {
-            str(kind): [teacher.write(case, kind) if use else "" for case, use in zip(cases, is_train, strict=True)]
-            for kind in RATIONALE_SUPERVISIONS
-        }
-    )
-    counts: Counts = {"threshold_points": teacher.threshold}
-    return texts, counts | {f"n_distinct {name}": int(texts[name].nunique()) for name in texts}
+    if isinstance(recipe, EndpointTeacherRecipe):
+        from workers.examples.endpoint import write_by_endpoint
+
+        if endpoint is None:
+            raise InputError(Problem("teacher", "no endpoint is given", "say where it listens, as `endpoint`"))
+        return write_by_endpoint(cohort, recipe, prompts=prompts, place=endpoint, cache=cache)
+    return _write_by_template(cohort, recipe)
+
+
+def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.DataFrame, Counts]:
+    labels = pd.read_parquet(cohort / LABELS).reset_index(drop=True)
+    has_lexicon = read_lexicon(cohort) is not None
+    # A probe of the mechanism compares train with tuning; exam summaries came first and keep to train.
+    splits = ("train", "tuning") if has_lexicon and recipe.label_access == "blind" else ("train",)
+    is_written = labels["split"].isin(splits)
+    chosen = labels[is_written]
+    cases, knowledge = _cases(cohort, labels, is_written.tolist())
+    is_train = (chosen["split"] == "train").tolist()
+    train = list(compress(cases, is_train))
+    teacher = TemplateTeacher(recipe, fit_threshold(train), knowledge)
+    written = {str(kind): [teacher.write(case, kind) for case in cases] for kind in RATIONALE_SUPERVISIONS}
+    texts = pd.DataFrame(written, index=chosen.index).reindex(labels.index, fill_value="")
+    return texts, _counts(texts, teacher, train)
+
+
+def _cases(cohort: Path, labels: pd.DataFrame, is_wanted: Sequence[bool]) -> tuple[list[Case], Knowledge]:
+    """What the teacher may see of the wanted label rows, and what it knows of their codes."""
+    lexicon = read_lexicon(cohort)
+    if lexicon is None:
+        return cases_of(pd.read_parquet(cohort / VALUES)[is_wanted], labels[is_wanted]), EXAM_KNOWLEDGE
+    cases = cases_of_records(pd.read_parquet(cohort / RECORDS), labels, lexicon, is_wanted=is_wanted)
+    return cases, knowledge_of(lexicon)
+
+
+def _counts(texts: pd.DataFrame, teacher: TemplateTeacher, train: Sequence[Case]) -> Counts:
+    """Provenance: who wrote, from which threshold, how often its own judgement was the label, and how much came out.
+
+    Under a filtered teacher the agreement is the selection rate. The examples that it leaves without a rationale are
+    counted, not removed: what becomes of them is for training to decide and to record.
+    """
+    counts: Counts = {
+        "teacher": teacher.recipe.digest(),
+        "threshold_points": teacher.threshold,
+        "n_written": int((texts != "").any(axis=1).sum()),
+    }
+    for name, has_event in (("events", True), ("controls", False)):
+        of_class = [case for case in train if case.has_event == has_event]
+        n_agreeing = sum(teacher.judges_raised(case) == has_event for case in of_class)
+        counts[f"train_{name}_agreement"] = n_agreeing / max(1, len(of_class))
+        if teacher.recipe.label_access == "filtered":
+            counts |= {f"n_kept_{name}": n_agreeing, f"n_empty_{name}": len(of_class) - n_agreeing}
+    return counts | {f"n_distinct {name}": int(texts[name].nunique()) for name in texts}

@@ -16,9 +16,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workers.contract.teaching import Supervision, TemplateTeacherRecipe
+from workers.examples.exam_facts import facts_of
+from workers.examples.facts import Case
 from workers.examples.prompt import render_prompt
 from workers.examples.targets import target_text
-from workers.examples.teacher import Case, TemplateTeacher, facts_of
+from workers.examples.teacher import TemplateTeacher
 
 SEED = 2606
 VOCABULARY_SIZE = 768
@@ -76,8 +78,8 @@ def generated_documents(seed: int) -> Iterator[str]:
     for number in itertools.count():
         values = _invented_values(source)
         coin = source.random() < 0.5
-        case = Case(key=f"{seed}|{number}", values=values, has_event=coin)
-        facts = [fact.words for fact in facts_of(values)]
+        case = Case(key=f"{seed}|{number}", facts=tuple(facts_of(values)), has_event=coin)
+        facts = [fact.words for fact in case.facts]
         source.shuffle(facts)
         noted = f"Noted: {', '.join(facts[: source.randint(1, 5)])}."
         supervision = source.choice(list(Supervision))

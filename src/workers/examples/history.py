@@ -1,0 +1,261 @@
+"""A participant's whole history as text, and the facts in it: for every cohort that brings a lexicon.
+
+Age and sex, then what is static or a number, then dated events, newest last, then the question. A text that would be too
+long loses its least telling items by a rule that knows neither label nor supervision.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from itertools import compress
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from workers.cohort.lexicon import AGE, SEX, Band, Concept, Lexicon
+from workers.examples.facts import Case, Fact, Knowledge, example_keys
+from workers.examples.targets import DELIMITER
+
+MALE = 1
+# Below every priority that a lexicon would give: what nobody put into words is the first to go.
+UNKNOWN_PRIORITY = -1_000_000
+
+
+class Item(NamedTuple):
+    """What was known of one code at the index: a row of `Cohort.records`. A tuple, for there are millions.
+
+    value: the latest number; null for a bare code. n: how many events. first_years, last_years: before the index; null
+    where static.
+    """
+
+    code: str
+    value: float | None = None
+    n: int = 1
+    first_years: float | None = None
+    last_years: float | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """A record as text, and how many of its items the text had no room for."""
+
+    text: str
+    n_dropped: int
+
+
+class _Line(NamedTuple):
+    """One item in words: where it stands in the text, and how early it is dropped from it."""
+
+    place: tuple[float, ...]
+    drop_rank: tuple[float, float, str]
+    text: str
+    fact: Fact
+
+
+def render_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | None = None) -> str:
+    """A record as one paragraph that ends with the lexicon's question; `max_words` counts all of it."""
+    return write_history(items, lexicon, max_words=max_words).text
+
+
+def write_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | None = None) -> History:
+    """A record as one paragraph that ends with the lexicon's question, and how many items it leaves out.
+
+    Over `max_words` the item of lowest priority goes first, among equals the one last seen longest ago; age, sex and the
+    question always stay.
+    """
+    person, question = _person(items, lexicon), clean(lexicon.question)
+    lines = _lines(items, lexicon)
+    n_dropped = 0
+    if max_words is not None:
+        room = max_words - len(f"{person} {question}".split())
+        kept = _fitting(lines, room=room)
+        n_dropped = len(lines) - len(kept)
+        lines = kept
+    opening = [f"{person}."] if person else []
+    return History(" ".join([*opening, *(f"{upper_first(line.text)}." for line in lines), question]), n_dropped)
+
+
+def facts_of_items(items: Sequence[Item], lexicon: Lexicon) -> list[Fact]:
+    """Every recorded fact with its points, age and sex as one and first; nothing where a record holds nothing."""
+    facts = [line.fact for line in _lines(items, lexicon)]
+    person = _person_fact(items, lexicon)
+    return [person, *facts] if person else facts
+
+
+def items_by_row(records: pd.DataFrame, *, n_rows: int) -> Iterator[list[Item]]:
+    """The items of each label row in order, an empty list where nothing is known; `records` is sorted by row."""
+    bounds = np.searchsorted(records["row"].to_numpy(), np.arange(n_rows + 1)).tolist()
+    codes, counts = records["code"].astype(object).tolist(), records["n"].to_numpy().tolist()
+    values, first, last = (_optional(records[name].to_numpy()) for name in ("value", "first_years", "last_years"))
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        here = slice(start, end)
+        yield list(map(Item, codes[here], values[here], counts[here], first[here], last[here]))
+
+
+def cases_of_records(
+    records: pd.DataFrame, labels: pd.DataFrame, lexicon: Lexicon, *, is_wanted: Sequence[bool]
+) -> list[Case]:
+    """One case a wanted label row, in order."""
+    rows = zip(
+        items_by_row(records, n_rows=len(labels)), example_keys(labels), labels["boolean_value"].tolist(), strict=True
+    )
+    return [
+        Case(key, tuple(facts_of_items(items, lexicon)), bool(has_event))
+        for items, key, has_event in compress(rows, is_wanted)
+    ]
+
+
+def knowledge_of(lexicon: Lexicon) -> Knowledge:
+    """What a teacher knows of this cohort beside the record.
+
+    Numbers and flags are expected in every record; an event that is not recorded did not happen.
+    """
+    concepts = sorted(lexicon.concepts, key=lambda concept: (-concept.priority, concept.code))
+    others = [concept for concept in concepts if concept.code not in (AGE, SEX)]
+    expected = [
+        (concept.code, clean(concept.name)) for concept in others if concept.kind != "event" and _bears(concept)
+    ]
+    pool = tuple(fact for concept in others for fact in _possible_facts(concept, lexicon) if fact.points)
+    return Knowledge(lexicon.themes, pool, tuple(expected))
+
+
+def _fitting(lines: list[_Line], *, room: int) -> list[_Line]:
+    excess = sum(len(line.text.split()) for line in lines) - room
+    dropped: set[str] = set()
+    for line in sorted(lines, key=lambda line: line.drop_rank):
+        if excess <= 0:
+            break
+        dropped.add(line.fact.code)
+        excess -= len(line.text.split())
+    return [line for line in lines if line.fact.code not in dropped]
+
+
+def _lines(items: Sequence[Item], lexicon: Lexicon) -> list[_Line]:
+    """All items but age and sex in words, in the order of the text."""
+    concepts, theme_places = lexicon.by_code, {theme: place for place, theme in enumerate(lexicon.themes)}
+    lines = []
+    for item in items:
+        if item.code == AGE or item.code == SEX:
+            continue
+        concept = concepts.get(item.code) or _unknown(item.code)
+        fact = _fact(item, concept)
+        if not fact.words:
+            continue
+        is_dated = concept.kind == "event" and item.first_years is not None
+        if is_dated:
+            place = (1.0, -(item.first_years or 0.0), 0.0)
+            text = f"{fact.words}, {fact.when}"
+        else:
+            place = (0.0, theme_places.get(concept.theme, len(theme_places)), -concept.priority)
+            text = _number_text(item.value, concept) if concept.kind == "number" else fact.words
+        if item.n > 1 and concept.kind == "event":
+            text = f"{text} ({item.n} times)"
+        drop_rank = (concept.priority, -(item.last_years or 0.0), item.code)
+        lines.append(_Line((*place,), drop_rank, text, fact))
+    return sorted(lines, key=lambda line: (line.place, line.fact.code))
+
+
+def _fact(item: Item, concept: Concept) -> Fact:
+    """One item as a fact; without words where there is nothing to say, as of a flag that is not set."""
+    name, points, when = clean(concept.name), concept.points, ""
+    if concept.kind == "flag" and item.value == 0:
+        name, points = clean(concept.absent), concept.absent_points
+    elif concept.kind == "number":
+        points = 0
+        if item.value is not None:
+            band = band_of(item.value, concept)
+            name = " ".join(filter(None, (clean(band.word) if band else "", name, shown_number(item.value, concept))))
+            points = band.points if band else 0
+    elif concept.kind == "event" and item.first_years is not None:
+        when = f"{round(item.first_years)} y ago"
+    return Fact(name, points, concept.theme, clean(concept.mechanism), item.code, when)
+
+
+def _number_text(value: float | None, concept: Concept) -> str:
+    """A number as the prompt shows it: `systolic pressure 150 mmHg, high`."""
+    name = clean(concept.name)
+    if value is None:
+        return name
+    band = band_of(value, concept)
+    text = " ".join(filter(None, (name, shown_number(value, concept), clean(concept.unit))))
+    return f"{text}, {clean(band.word)}" if band and band.word else text
+
+
+def _person(items: Sequence[Item], lexicon: Lexicon) -> str:
+    """Sex and age as the text opens with them; what is not recorded is left out."""
+    known = {item.code: item.value for item in items if item.code == AGE or item.code == SEX}
+    age = known.get(AGE)
+    words = [] if age is None else [f"age {shown_number(age, lexicon.by_code.get(AGE) or _unknown(AGE))}"]
+    if known.get(SEX) is not None:
+        words = ["man" if known[SEX] == MALE else "woman", *words]
+    return upper_first(", ".join(words))
+
+
+def _person_fact(items: Sequence[Item], lexicon: Lexicon) -> Fact | None:
+    known = {item.code: item.value for item in items if item.code == AGE or item.code == SEX}
+    age, sex = known.get(AGE), known.get(SEX)
+    if age is None and sex is None:
+        return None
+    about_age = lexicon.by_code.get(AGE) or _unknown(AGE)
+    about_sex = lexicon.by_code.get(SEX) or _unknown(SEX)
+    words, points = "person" if sex is None else "man" if sex == MALE else "woman", 0
+    if sex is not None:
+        points += about_sex.points if sex == MALE else about_sex.absent_points
+    if age is not None:
+        shown = shown_number(age, about_age)
+        band = band_of(float(shown), about_age)  # of the rounded age: the prompt shows no word for it
+        words, points = f"{words} of {shown}", points + (band.points if band else 0)
+    return Fact(words, points, about_age.theme, clean(about_age.mechanism) if age is not None else "", AGE)
+
+
+def _possible_facts(concept: Concept, lexicon: Lexicon) -> list[Fact]:
+    """What a record could say of a concept: one fact a bounded band, or the flag or event itself."""
+    if concept.kind != "number":
+        return [_fact(Item(concept.code, 1.0), concept)]
+    values = [band.below - concept.step for band in concept.bands if band.below is not None]
+    return [_fact(Item(concept.code, value), concept) for value in values]
+
+
+def _bears(concept: Concept) -> bool:
+    return bool(concept.points or concept.absent_points or any(band.points for band in concept.bands))
+
+
+def band_of(value: float, concept: Concept) -> Band | None:
+    """The first band that holds a value; null where the concept has none for it."""
+    return next((band for band in concept.bands if band.below is None or value < band.below), None)
+
+
+def shown_number(value: float, concept: Concept) -> str:
+    """A value rounded to the concept's step, with as many decimals as the step has."""
+    shown = round(value / concept.step) * concept.step
+    return f"{shown:.{_decimals(concept.step)}f}"
+
+
+@lru_cache(maxsize=1024)
+def _decimals(step: float) -> int:
+    return max(0, -int(Decimal(str(step)).normalize().as_tuple().exponent))
+
+
+@lru_cache(maxsize=65_536)
+def _unknown(code: str) -> Concept:
+    """A code that the lexicon doesn't have: it stands for itself."""
+    return Concept(code=code, name=code, kind="event", priority=UNKNOWN_PRIORITY)
+
+
+@lru_cache(maxsize=65_536)
+def clean(text: str) -> str:
+    """A name from anyone's data on one line, and without what would look like an answer."""
+    return " ".join(text.replace(DELIMITER, DELIMITER.rstrip(":")).split())
+
+
+def upper_first(text: str) -> str:
+    """A sentence's first letter in upper case, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def _optional(values: npt.NDArray[np.float64]) -> list[float | None]:
+    optional: list[float | None] = np.where(np.isnan(values), None, values).tolist()  # type: ignore[call-overload]
+    return optional
