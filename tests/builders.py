@@ -239,6 +239,7 @@ def _scores(table: pa.Table) -> dict[Literal["tuning", "held_out"], SplitScores]
                     columns["sampling_weight"][rows],
                 )
                 for scoring in Scoring
+                if f"p_{scoring}" in columns
             },
         )
     return scores

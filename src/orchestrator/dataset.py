@@ -163,7 +163,8 @@ def _trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
         **outcome.provenance.model_dump(include=set(PROVENANCE)),
     }
     for split, scores in outcome.scores.items():
-        row |= {f"{split}_{name}": value for name, value in scores.model_dump(exclude={"metrics"}).items()}
+        figures = scores.model_dump(exclude={"metrics", "saturation"})
+        row |= {f"{split}_{name}": value for name, value in figures.items()}
         for scoring, metrics in scores.metrics.items():
             row |= {f"{split}_{scoring}_{name}": value for name, value in metrics.model_dump().items()}
     return row
@@ -185,7 +186,7 @@ def table_schemas() -> dict[Table, "pa.Schema"]:
     trials |= {"train_prevalence": real, "natural_prevalence": real}
     for split in SPLITS:
         trials |= numbers(SplitScores, f"{split}_")
-        del trials[f"{split}_metrics"]
+        del trials[f"{split}_metrics"], trials[f"{split}_saturation"]
         for scoring in Scoring:
             trials |= numbers(Metrics, f"{split}_{scoring}_")
     trials |= numbers(Cost) | dict.fromkeys(PROVENANCE, text)

@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from transformers import PreTrainedModel
 
@@ -12,8 +11,8 @@ from workers.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.contract.outcome import Progress, Validity
 from workers.examples.tokens import AnswerTokens
 from workers.models.base import Base
-from workers.predictions import prediction_table, store_salt
-from workers.scoring import Scorer
+from workers.predictions import RawScores, prediction_table, store_salt
+from workers.scoring import AlsoRead, Scored, Scorer
 
 # Prompt tokens that are scored together; keeps the cache of a 135M base near 1 GB and a tiny one's batch large.
 TOKENS_PER_SCORING_BATCH = 4_096
@@ -24,21 +23,49 @@ def score_model(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTo
     started = time.monotonic()
     rows = work.scored_rows.rows
     tokens = work.prompt_tokens(rows)
-    scorer = Scorer(model, base, answer, max_new_tokens=work.spec.evaluation.max_new_tokens)
-    strict, forced = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    validity = [Validity.TRUNCATED] * len(rows)
+    scorer = _scorer(work, model, base, answer)
+    parts: list[Scored] = []
     n_done, reported = 0, started
     batch_size = max(1, TOKENS_PER_SCORING_BATCH // max(len(prompt) for prompt in tokens))
     for scored in scorer.score(tokens, batch_size=batch_size):
-        strict[scored.rows], forced[scored.rows] = scored.p_strict, scored.p_forced
-        for row, kind in zip(scored.rows, scored.validity, strict=True):
-            validity[row] = kind
+        parts.append(scored)
         n_done += len(scored.rows)
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
             yield Progress(phase="scoring", done=n_done, total=len(rows))
     work.meter.score_wall_s = time.monotonic() - started
-    return _table(work, strict, forced, validity)
+    return _table(work, _in_row_order(parts))
+
+
+def _in_row_order(parts: list[Scored]) -> RawScores:
+    """The scores of all batches, put back into the order of the rows."""
+    order = np.argsort(np.concatenate([part.rows for part in parts]))
+    validity = [kind for part in parts for kind in part.validity]
+    off_label = [part.off_label_mass for part in parts if part.off_label_mass is not None]
+    return RawScores(
+        p_strict=np.concatenate([part.p_strict for part in parts])[order],
+        p_forced=np.concatenate([part.p_forced for part in parts])[order],
+        validity=[validity[place] for place in order],
+        also={name: np.concatenate([part.also[name] for part in parts])[order] for name in parts[0].also},
+        off_label_mass=np.concatenate(off_label)[order] if off_label else None,
+    )
+
+
+def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens) -> Scorer:
+    recipe = work.spec.evaluation
+    return Scorer(
+        model,
+        base,
+        answer,
+        max_new_tokens=recipe.max_new_tokens,
+        also=AlsoRead(
+            direct=recipe.direct,
+            reasoned_tokens=recipe.reasoned_tokens,
+            marginal_samples=recipe.marginal_samples,
+            marginal_temperature=recipe.marginal_temperature,
+        ),
+        decoding=work.spec.base.decoding if work.spec.base else None,
+    )
 
 
 def score_classical(work: Work) -> pd.DataFrame:
@@ -48,19 +75,15 @@ def score_classical(work: Work) -> pd.DataFrame:
     rows = work.scored_rows.rows
     risks = predict_risk(model, work.spec.method, values.iloc[rows])
     work.meter.n_examples_seen = len(work.train_rows)
-    return _table(work, risks, risks, [Validity.VALID] * len(rows))
+    return _table(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows)))
 
 
-def _table(
-    work: Work, strict: npt.NDArray[np.float64], forced: npt.NDArray[np.float64], validity: list[Validity]
-) -> pd.DataFrame:
+def _table(work: Work, read: RawScores) -> pd.DataFrame:
     return prediction_table(
         work.labels,
         rows=work.scored_rows.rows,
         weights=work.scored_rows.weights,
-        p_strict=strict,
-        p_forced=forced,
-        validity=validity,
+        read=read,
         invalid_score=work.prevalence.train,
         salt=store_salt(work.layout),
     )

@@ -6,13 +6,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from orders import FRAMINGHAM, comparator_spec, order_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring, Validity
 from workers.contract.trial import Method
-from workers.predictions import Prevalence, prediction_table, salted, score_predictions, store_salt
+from workers.predictions import (
+    Prevalence,
+    RawScores,
+    prediction_table,
+    salted,
+    saturation_of,
+    score_predictions,
+    store_salt,
+)
 from workers.runner import Runner
 
 SPEC = comparator_spec(Method.AGE_SEX)
@@ -49,7 +58,7 @@ def at_natural_prevalence(raw: "pd.Series[float]", outcome: Outcome) -> "pd.Seri
 
 class TestStoredScores:
     @pytest.mark.parametrize("split", ["tuning", "held_out"])
-    @pytest.mark.parametrize("scoring", Scoring)
+    @pytest.mark.parametrize("scoring", [Scoring.STRICT, Scoring.FORCED])
     def test_metrics_are_those_that_scikit_learn_finds_in_the_file(
         self, split: str, scoring: Scoring, outcome: Outcome, predictions: pd.DataFrame
     ) -> None:
@@ -126,9 +135,11 @@ class TestInvalidOutputs:
             labels,
             rows=np.arange(4),
             weights=np.array([1.0, 3.0, 3.0, 1.0]),
-            p_strict=np.array([0.9, np.nan, 0.2, np.nan]),
-            p_forced=np.array([0.9, 0.4, 0.2, 0.7]),
-            validity=[Validity.VALID, Validity.TRUNCATED, Validity.VALID, Validity.NO_DELIMITER],
+            read=RawScores(
+                p_strict=np.array([0.9, np.nan, 0.2, np.nan]),
+                p_forced=np.array([0.9, 0.4, 0.2, 0.7]),
+                validity=[Validity.VALID, Validity.TRUNCATED, Validity.VALID, Validity.NO_DELIMITER],
+            ),
             invalid_score=0.5,
             salt=b"salt",
         )
@@ -154,3 +165,50 @@ class TestInvalidOutputs:
         scores = score_predictions(table[table["label"] == 0], Prevalence(train=0.5, natural=0.05))["held_out"]
         assert (scores.n_events, scores.invalid_rate_events, scores.invalid_rate_controls) == (0, 0.0, 0.5)
         assert scores.metrics[Scoring.STRICT].roc_auc is None
+
+
+class TestSaturation:
+    RISKS = np.array([0.999, 0.999, 0.4, 0.001])
+    OUTCOMES = np.array([1, 0, 0, 0])
+
+    def test_diagnostics_are_those_counted_by_hand(self) -> None:
+        found = saturation_of(self.RISKS, self.OUTCOMES, np.array([1.0, 1.0, 2.0, 1.0]))
+        assert found.n_distinct == 3
+        assert found.share_extreme == pytest.approx(3 / 5)
+        entropies = [scipy.stats.entropy([p, 1 - p]) for p in self.RISKS]
+        assert found.mean_entropy == pytest.approx(np.average(entropies, weights=[1, 1, 2, 1]))
+        assert found.tie_rate == pytest.approx(1 / 4)  # one control of weight 1 beside the case, of 4
+        assert found.mean_off_label_mass is None
+
+    def test_certain_probabilities_have_no_entropy(self) -> None:
+        assert saturation_of(np.array([0.0, 1.0]), np.array([0, 1]), np.ones(2)).mean_entropy == 0
+
+    def test_without_a_case_there_is_no_pair(self) -> None:
+        assert saturation_of(self.RISKS, np.zeros(4, dtype=np.int64), np.ones(4)).tie_rate is None
+
+    def test_every_scoring_in_the_table_has_metrics_and_saturation_and_no_other(self, outcome: Outcome) -> None:
+        scores = outcome.scores["held_out"]
+        assert set(scores.metrics) == set(scores.saturation) == {Scoring.STRICT, Scoring.FORCED}
+
+    def test_asked_for_columns_are_scored_on_the_corrected_prior_and_forced_has_its_off_label_mass(self) -> None:
+        labels = pd.DataFrame(
+            {
+                "subject_id": list("abcd"),
+                "prediction_time": pd.Timestamp("1956-01-01"),
+                "boolean_value": self.OUTCOMES.astype(bool),
+                "split": "held_out",
+            }
+        )
+        flat = np.full(4, 0.5)
+        read = RawScores(
+            flat, flat, [Validity.VALID] * 4, also={Scoring.DIRECT: self.RISKS}, off_label_mass=np.full(4, 0.25)
+        )
+        table = prediction_table(
+            labels, rows=np.arange(4), weights=np.ones(4), read=read, invalid_score=0.5, salt=b"salt"
+        )
+        assert list(table.columns) == [*COLUMNS, "p_direct", "off_label_mass"]
+        scores = score_predictions(table, Prevalence(train=0.5, natural=0.5))["held_out"]
+        assert set(scores.metrics) == {Scoring.STRICT, Scoring.FORCED, Scoring.DIRECT}
+        assert scores.metrics[Scoring.DIRECT].roc_auc == pytest.approx(roc_auc_score(self.OUTCOMES, self.RISKS))
+        assert scores.saturation[Scoring.FORCED].mean_off_label_mass == pytest.approx(0.25)
+        assert scores.saturation[Scoring.DIRECT].mean_off_label_mass is None

@@ -1,4 +1,4 @@
-"""Strict and forced scores: where P(yes) is read, what counts as invalid, and that batching changes nothing."""
+"""The five scores: where P(yes) is read, what counts as invalid, and that batching changes nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from orders import micro_spec
+from workers.contract.bases import Decoding
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Validity
+from workers.contract.outcome import Scoring, Validity
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.inputs import folder_of
 from workers.models.base import Base, load
-from workers.scoring import Scored, Scorer
+from workers.scoring import MIN_ROWS_TO_SHED, AlsoRead, Scored, Scorer
 
 MAX_NEW_TOKENS = 12
 
@@ -145,3 +146,123 @@ def test_forced_score_equals_a_fresh_forward_pass_over_what_was_written(base: Ba
         logits = base.model(input_ids=torch.tensor([[*tokens, *line]])).logits[0, -1]
         gap = logits[answer.label_ids[True]].logsumexp(-1) - logits[answer.label_ids[False]].logsumexp(-1)
         assert p_forced == pytest.approx(torch.sigmoid(gap).item(), abs=1e-5)
+
+
+EVERYTHING = AlsoRead(direct=True, reasoned_tokens=5, marginal_samples=3, marginal_temperature=0.9)
+SAMPLED = Decoding(temperature=0.9, top_p=0.95, seed=3)
+COLUMNS = ("p_strict", "p_forced", "off_label_mass")
+
+
+def everything(base: Base, answer: AnswerTokens, *, batch_size: int, decoding: Decoding) -> dict[str, np.ndarray]:
+    """All scores of the real prompts, in their order."""
+    prompts = real_prompts(base)
+    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=EVERYTHING, decoding=decoding)
+    values = {name: np.full(len(prompts), np.nan) for name in (*COLUMNS, *map(str, EVERYTHING_NAMES))}
+    for scored in scorer.score(prompts, batch_size=batch_size):
+        for name in COLUMNS:
+            values[name][scored.rows] = getattr(scored, name)
+        for scoring, part in scored.also.items():
+            values[str(scoring)][scored.rows] = part
+    return values
+
+
+EVERYTHING_NAMES = (Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL)
+
+
+def p_yes_after(base: Base, answer: AnswerTokens, tokens: list[int]) -> tuple[float, float]:
+    """P(yes) and the mass of neither label, by a pass without any cache."""
+    chances = base.model(input_ids=torch.tensor([tokens])).logits[0, -1].double().softmax(-1)
+    yes, no = (float(chances[answer.label_ids[label]].sum()) for label in (True, False))
+    return yes / (yes + no), 1 - yes - no
+
+
+def test_nothing_but_strict_and_forced_is_read_unless_asked_for(base: Base, answer: AnswerTokens) -> None:
+    scored = perform(base, answer, "Answer: yes", "Man of 50.")
+    assert (scored.also, scored.off_label_mass) == ({}, None)
+
+
+def test_direct_is_read_right_after_the_prompt_and_changes_no_other_score(base: Base, answer: AnswerTokens) -> None:
+    prompts = real_prompts(base)
+    plain = list(collected(Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS), prompts, batch_size=99))
+    scores = everything(base, answer, batch_size=99, decoding=Decoding())
+    for row, prompt in enumerate(prompts):
+        expected, _ = p_yes_after(base, answer, [*prompt, *answer.alone[True][:-1]])
+        assert scores["direct"][row] == pytest.approx(expected, abs=1e-5)
+    assert np.array_equal(scores["p_forced"], plain[0])
+    assert np.array_equal(scores["p_strict"], plain[1], equal_nan=True)
+
+
+def test_off_label_mass_is_what_neither_label_gets_where_forced_is_read(base: Base, answer: AnswerTokens) -> None:
+    direct = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=AlsoRead(direct=True), writes=False)
+    prompts = real_prompts(base)
+    (scored,) = direct.score(prompts, batch_size=99)
+    assert scored.off_label_mass is not None
+    for row, p_forced, mass in zip(scored.rows, scored.p_forced, scored.off_label_mass, strict=True):
+        expected = p_yes_after(base, answer, [*prompts[row], *answer.alone[True][:-1]])
+        assert (p_forced, mass) == pytest.approx(expected, abs=1e-5)
+        assert 0 < mass < 1
+
+
+def test_a_scorer_that_writes_nothing_gives_the_direct_score_as_strict_and_forced(
+    base: Base, answer: AnswerTokens
+) -> None:
+    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, writes=False)
+    (scored,) = scorer.score(real_prompts(base), batch_size=99)
+    expected = everything(base, answer, batch_size=99, decoding=Decoding())["direct"][scored.rows]
+    assert np.array_equal(scored.p_strict, expected)
+    assert np.array_equal(scored.p_forced, expected)
+    assert set(scored.validity) == {Validity.VALID}
+
+
+def test_reasoned_is_read_after_exactly_so_many_tokens_that_neither_end_nor_answer(
+    base: Base, answer: AnswerTokens
+) -> None:
+    prompts = real_prompts(base)
+    scores = everything(base, answer, batch_size=99, decoding=Decoding())
+    barred = [answer.end, answer.alone[True][0], answer.after_rationale[True][0]]
+    for row, prompt in enumerate(prompts):
+        tokens = list(prompt)
+        for _ in range(EVERYTHING.reasoned_tokens):
+            logits = base.model(input_ids=torch.tensor([tokens])).logits[0, -1]
+            logits[barred] = -torch.inf
+            tokens.append(int(logits.argmax()))
+        expected, _ = p_yes_after(base, answer, [*tokens, *answer.forced])
+        assert scores["reasoned"][row] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), SAMPLED])
+def test_no_score_depends_on_the_batch_not_even_a_sampled_one(
+    base: Base, answer: AnswerTokens, decoding: Decoding
+) -> None:
+    one_by_one, together = (everything(base, answer, batch_size=size, decoding=decoding) for size in (1, 99))
+    for name, alone in one_by_one.items():
+        assert together[name] == pytest.approx(alone, abs=1e-5, nan_ok=True), name
+
+
+def test_a_sampled_score_follows_its_seed(base: Base, answer: AnswerTokens) -> None:
+    first, again, other = (
+        everything(base, answer, batch_size=4, decoding=SAMPLED.model_copy(update={"seed": seed})) for seed in (3, 3, 4)
+    )
+    for name in ("p_forced", "reasoned", "marginal"):
+        assert np.array_equal(first[name], again[name])
+        assert not np.allclose(first[name], other[name])
+    assert np.array_equal(first["direct"], other["direct"])
+
+
+def test_marginal_at_nearly_no_temperature_is_the_greedy_forced_score(base: Base, answer: AnswerTokens) -> None:
+    prompts = real_prompts(base)
+    cold = AlsoRead(marginal_samples=2, marginal_temperature=1e-6)
+    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=cold)
+    (scored,) = scorer.score(prompts, batch_size=99)
+    assert scored.also[Scoring.MARGINAL] == pytest.approx(scored.p_forced, abs=1e-6)
+
+
+def test_rows_left_behind_by_a_shrinking_batch_score_as_one_by_one(base: Base, answer: AnswerTokens) -> None:
+    """Sampled rows end at many different lengths, so a batch of four times the minimum is shed more than once."""
+    prompts = [prompt for prompt in real_prompts(base) for _ in range(5)]
+    assert len(prompts) > 4 * MIN_ROWS_TO_SHED
+    hot = Decoding(temperature=1.5)
+    scorer = Scorer(base.model, base, answer, max_new_tokens=40, decoding=hot)
+    one_by_one, together = (list(collected(scorer, prompts, batch_size=size)) for size in (1, len(prompts)))
+    for alone, batched in zip(one_by_one, together, strict=True):
+        assert batched == pytest.approx(alone, abs=1e-5, nan_ok=True)

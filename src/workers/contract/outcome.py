@@ -38,10 +38,13 @@ class FailureKind(StrEnum):
 
 
 class Scoring(StrEnum):
-    """How a probability is read from a model; `strict` is the primary score."""
+    """How a probability is read from a model; `strict` is the primary score, the last three only where asked for."""
 
     STRICT = "strict"
     FORCED = "forced"
+    DIRECT = "direct"
+    REASONED = "reasoned"
+    MARGINAL = "marginal"
 
 
 class Validity(StrEnum):
@@ -73,6 +76,20 @@ class Metrics(Record):
     calibration_intercept: float | None
 
 
+class Saturation(Record):
+    """How far the probabilities of one scoring can still rank; of the model's own, before the prior is corrected.
+
+    Weighted like the metrics. share_extreme is of P(yes) above 0.99 or below 0.01, mean_entropy in nats (at most 0.693),
+    tie_rate the share of case-control pairs with equal scores, off-label mass what neither label gets.
+    """
+
+    n_distinct: int
+    share_extreme: float
+    mean_entropy: float
+    tie_rate: float | None
+    mean_off_label_mass: float | None = None
+
+
 class SplitScores(Record):
     """Scores on one split; metrics are weighted back to natural prevalence."""
 
@@ -85,10 +102,17 @@ class SplitScores(Record):
     invalid_rate_controls: float
     n_distinct: int
     metrics: dict[Scoring, Metrics]
+    saturation: dict[Scoring, Saturation] = {}
 
 
 class Cost(Record):
-    """What the attempt used on its node."""
+    """What the attempt used on its node, and what it was taught with: the ledger by which supervisions are compared.
+
+    Tokens and operations are those of training, without padding, scoring and diagnostics. `n_loss_tokens` are target
+    tokens whose weight in the loss is above 0, `n_label_tokens` the yes and no among the target tokens,
+    `n_examples_dropped` training examples without a rationale in a trial that needs one, `flops` an estimate
+    (`workers.meter.training_flops`); 0 where a trial trains no adapter or is older than the field.
+    """
 
     wall_s: float
     cpu_s: float
@@ -98,6 +122,11 @@ class Cost(Record):
     n_examples_seen: int
     n_input_tokens: int
     n_target_tokens: int
+    n_steps: int = 0
+    n_loss_tokens: int = 0
+    n_label_tokens: int = 0
+    n_examples_dropped: int = 0
+    flops: float = 0.0
 
 
 class Provenance(Record):
