@@ -27,7 +27,7 @@ from ray.tune.search import Searcher
 from orchestrator.actor import ENDING, PROGRESS, TrialActor, prepare_inputs, record_for_worker
 from orchestrator.events import Ended, Listener, Progressed, Started, StopLevel
 from orchestrator.study import Resources
-from workers.contract.errors import ClusterError, InputError
+from workers.contract.errors import ClusterError, InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 
@@ -124,28 +124,36 @@ def find_slots(resources: Resources) -> Slots:
     return Slots(n_slots, resources.cpus_per_trial, gpus_per_trial)
 
 
-def prepare_on_cluster(orders: Sequence[Path], *, stop_level: Callable[[], StopLevel]) -> bool:
-    """Make what the trials need, on one node, once; False where somebody stopped the launch meanwhile.
+def prepare_on_cluster(groups: Sequence[Sequence[Path]], *, stop_level: Callable[[], StopLevel]) -> bool:
+    """Make what the trials need, once; False where somebody stopped the launch meanwhile.
+
+    The first group goes first, for the inputs that all share; the others follow side by side.
+
+    Args:
+        groups: Orders by base model.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
         ClusterError: The preparation broke.
     """
-    task = prepare_inputs.remote([str(order) for order in orders])
-    try:
-        while not ray.wait([task], timeout=1)[0]:
-            if stop_level() > StopLevel.GO_ON:
-                ray.cancel(task, force=True)
-                return False
-        problems = ray.get(task)
-    except ray.exceptions.RayError as error:
-        cause = type(getattr(error, "cause", None) or error).__name__
-        raise ClusterError(
-            f"the inputs could not be prepared on the cluster ({cause}); "
-            f"`python -m workers prepare {orders[0]}` shows why"
-        ) from None
+    problems: dict[str, Problem] = {}
+    for wave in (groups[:1], groups[1:]):
+        tasks = [prepare_inputs.remote([str(order) for order in orders]) for orders in wave]
+        try:
+            while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
+                if stop_level() > StopLevel.GO_ON:
+                    for task in tasks:
+                        ray.cancel(task, force=True)
+                    return False
+            problems |= {str(problem): problem for found in ray.get(tasks) for problem in found}
+        except ray.exceptions.RayError as error:
+            cause = type(getattr(error, "cause", None) or error).__name__
+            raise ClusterError(
+                f"the inputs could not be prepared on the cluster ({cause}); "
+                f"`python -m workers prepare {wave[0][0]}` shows why"
+            ) from None
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems.values())
     return True
 
 

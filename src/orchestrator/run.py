@@ -36,7 +36,7 @@ from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.recipe import digest_of
-from workers.contract.trial import Trial, WorkOrder
+from workers.contract.trial import AxisValue, Trial, WorkOrder
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -135,12 +135,14 @@ def _run_todo(
     queue = {
         planned.trial.trial_id: planned.trial for planned in sorted(plan.todo, key=lambda p: longest_first(p.trial))
     }
-    orders = [_write_order(trial, study, layout) for trial in queue.values()]
+    orders: dict[AxisValue | None, list[Path]] = {}
+    for trial in queue.values():
+        orders.setdefault(trial.coordinates.get("base"), []).append(_write_order(trial, study, layout))
     with _stop_requests(layout, console) as stop_level, cluster(address):
         slots = find_slots(study.resources)
         if not layout.inputs.exists():
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        if not prepare_on_cluster(orders, stop_level=stop_level):
+        if not prepare_on_cluster(list(orders.values()), stop_level=stop_level):
             return Launch()
         tracking.open_study(study.study, question=study.question)
         for trial in queue.values():
