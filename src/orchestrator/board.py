@@ -113,14 +113,15 @@ class Board:
 
 
 def kind_of(trial: Trial) -> str:
-    """What decides a trial's duration: its method, supervision and training size."""
-    return f"{trial.spec.method}|{trial.spec.supervision}|{trial.spec.training and trial.spec.training.steps}"
+    """What decides a trial's duration: its method, supervision, base and number of steps."""
+    steps = trial.spec.training and trial.spec.training.steps
+    return f"{trial.spec.method}|{trial.spec.supervision}|{trial.coordinates.get('base')}|{steps}"
 
 
 def longest_first(trial: Trial) -> int:
     """Sort key: what takes longest starts first, so that no slot idles at the end while one long trial runs."""
-    if trial.spec.method in (Method.AGE_SEX, Method.LOGISTIC):
+    if trial.spec.base is None:
         return 3
-    if trial.spec.teacher is not None:
+    if trial.spec.teacher is not None or trial.spec.method is Method.FEW_SHOT:
         return 0
     return 1 if trial.spec.method is Method.ZERO_SHOT else 2
