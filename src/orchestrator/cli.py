@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_cohort import cohort_app
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.layout import StoreLayout
 
@@ -28,6 +29,7 @@ StoreRoot = Annotated[Path, typer.Option("--store", help="folder that holds one 
 AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow; default: SQLite in the store")]
 STORES = Path("store")
+app.add_typer(cohort_app, name="cohort")
 
 
 def main() -> None:

@@ -1,18 +1,24 @@
 """`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
 
 An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
+`check` and `predictions` answer in JSON, problems included: `sweep cohort` asks them.
 """
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
+from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
 from workers.contract.trial import WorkOrder
 from workers.faults import place_of
+
+STANDARD_INPUT = Path("-")
 
 
 def main() -> int:
@@ -24,10 +30,21 @@ def main() -> int:
         command.add_argument("orders", type=Path, nargs=1 if name == "run" else "+", metavar="ORDER.json")
     fetch = commands.add_parser("fetch", help="fetch the Framingham teaching CSV")
     fetch.add_argument("folder", type=Path)
+    check = commands.add_parser("check", help="look for leaks in a cohort; JSON")
+    check.add_argument("request", type=Path, metavar="COHORT.json", help="- reads standard input")
+    predictions = commands.add_parser("predictions", help="write predictions as MEDS-Evaluation reads them; JSON")
+    predictions.add_argument("store", type=Path)
+    predictions.add_argument("trial_id")
+    predictions.add_argument("out", type=Path, metavar="OUT.parquet")
     arguments = parser.parse_args()
     try:
         if arguments.command == "fetch":
             return _fetch(arguments.folder)
+        if arguments.command == "check":
+            return _answer(lambda: _check(arguments.request), CohortFindings)
+        if arguments.command == "predictions":
+            layout = StoreLayout(arguments.store)
+            return _answer(lambda: _predictions(layout, arguments.trial_id, arguments.out), WrittenPredictions)
         orders = [read_order(path) for path in arguments.orders]
         return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
     except SweepError as error:
@@ -52,6 +69,41 @@ def read_order(path: Path) -> WorkOrder:
         raise InputError(
             Problem(str(path), f"is not a work order ({error.error_count()} problems)", "plan again")
         ) from None
+
+
+def _answer(ask: Callable[[], Answer], kind: type[Answer]) -> int:
+    """Print what `ask` returns, or the problems that it raises; 2 where there are any."""
+    try:
+        answer = ask()
+    except InputError as error:
+        answer = kind.refusing(error)
+    sys.stdout.write(answer.model_dump_json() + "\n")
+    return 2 if answer.problems else 0
+
+
+def _check(path: Path) -> CohortFindings:
+    from workers.cohort.counts import counts_of
+    from workers.cohort.sources import check_source, read_cohort
+
+    try:
+        request = CheckRequest.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else path.read_bytes())
+    except (OSError, ValidationError) as error:
+        what = f"is not a request to check a cohort ({type(error).__name__})"
+        raise InputError(Problem(str(path), what, 'write {"cohort": {…}, "place": "…"}')) from None
+    cohort = read_cohort(request.cohort, request.place)
+    found = check_source(cohort, request.cohort)
+    return CohortFindings(
+        counts=counts_of(cohort),
+        n_features=found.n_features,
+        warnings=found.warnings,
+        problems=tuple(map(Finding.of, found.problems)),
+    )
+
+
+def _predictions(layout: StoreLayout, trial_id: str, out: Path) -> WrittenPredictions:
+    from workers.cohort.evaluation import write_predictions
+
+    return write_predictions(layout, trial_id, out=out)
 
 
 def _run(order: WorkOrder) -> int:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from workers.cohort.cohort import SPLITS, Cohort
+from workers.cohort.counts import counts_of
 from workers.cohort.sources import load_cohort
-from workers.cohort.splits import largest_balanced_size
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
@@ -54,7 +53,7 @@ class Workshop:
             records.to_parquet(folder / RECORDS)
             cohort.latest_values(records).to_parquet(folder / VALUES)
             (folder / LEXICON).write_text(cohort.lexicon.model_dump_json(indent=1))
-        return _counts(cohort)
+        return {**counts_of(cohort)}
 
     def _verified_source(self) -> Path | None:
         expected = self.spec.cohort.source_digest
@@ -121,21 +120,3 @@ class Workshop:
         tokens = tokenise(pd.read_parquet(self._folder(texts) / TEXTS), tokenizer, wrapping=wrapping)
         tokens.to_parquet(folder / TOKENS)
         return {f"longest {name}": int(tokens[name].map(len).max()) for name in tokens}
-
-
-def _counts(cohort: Cohort) -> Counts:
-    """The figures of a cohort's manifest: flow, splits, and the largest train size."""
-    counts: Counts = {
-        "n_candidates": cohort.flow.n_candidates,
-        "n_examples": cohort.flow.n_eligible,
-        "n_participants": cohort.flow.n_participants,
-        "n_events": cohort.flow.n_events,
-        "largest_balanced_size": largest_balanced_size(cohort.labels),
-    }
-    counts |= {f"excluded: {reason}": number for reason, number in cohort.flow.excluded.items()}
-    for split in SPLITS:
-        members = cohort.labels[cohort.labels["split"] == split]
-        counts[f"{split}_n_examples"] = len(members)
-        counts[f"{split}_n_participants"] = int(members["subject_id"].nunique())
-        counts[f"{split}_n_events"] = int(members["boolean_value"].sum())
-    return counts

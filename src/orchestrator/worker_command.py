@@ -1,0 +1,50 @@
+"""Asks a worker something that the driver may not do itself, in a process of its own; the answer is typed JSON.
+
+The driver never imports a worker's rooms, nor reads a participant's row.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from workers.contract.errors import InputError, SweepError
+from workers.contract.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
+from workers.contract.layout import StoreLayout
+
+A = TypeVar("A", bound=Answer)
+
+
+def check_cohort(request: CheckRequest) -> CohortFindings:
+    """What the checks of a cohort find; problems are in the answer, not raised.
+
+    Raises:
+        SweepError: The worker could not answer.
+    """
+    return _ask(CohortFindings, "check", "-", asked=request.model_dump_json())
+
+
+def write_predictions(layout: StoreLayout, trial_id: str, *, out: Path) -> WrittenPredictions:
+    """Have a trial's predictions written as MEDS-Evaluation reads them.
+
+    Raises:
+        InputError: The trial or the place won't do.
+        SweepError: The worker could not answer.
+    """
+    answer = _ask(WrittenPredictions, "predictions", str(layout.root), trial_id, str(out))
+    if answer.problems:
+        raise InputError(*(finding.problem for finding in answer.problems))
+    return answer
+
+
+def _ask(kind: type[A], *arguments: str, asked: str = "") -> A:
+    command = [sys.executable, "-m", "workers", *arguments]
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+    try:
+        return kind.model_validate_json(done.stdout)
+    except ValidationError:
+        said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
+        why = "\n".join(said) or f"the worker ended with code {done.returncode} and no answer; this is a fault"
+        raise SweepError(why) from None
