@@ -1,17 +1,24 @@
-"""One LoRA trial: training examples, the step loop in its engine, history and adapter on disk."""
+"""One LoRA trial: training examples, the step loop in its engine, history, ledger and adapter on disk."""
 
 import time
+from collections.abc import Generator
 from dataclasses import asdict, fields
 
 import numpy as np
 import pandas as pd
+from peft import PeftModel
 
 from workers.bench import PROGRESS_EVERY_S, Predicting, Work
+from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Progress
+from workers.contract.teaching import Supervision
+from workers.contract.trial import TrainingRecipe
 from workers.evaluating import score_model
-from workers.examples.tokens import AnswerTokens
+from workers.examples.targets import controlled_rationales
+from workers.meter import training_flops
 from workers.models.adapters import fresh_adapter, save_adapter
-from workers.training import StepRecord, TokenisedExample, train
+from workers.objectives import Example, Wording, label_views, rationale_views, refuse_meaningless
+from workers.training import StepRecord, budgeted, train
 
 PERMUTATION_SEED = 1
 
@@ -21,45 +28,115 @@ def fine_tune(work: Work) -> Predicting:
 
     Raises:
         TrainingDiverged: The loss stopped being a number.
+        InputError: The trial needs rationales and has none.
     """
-    from workers.models.engine import deepspeed_engine
-
-    recipe = work.training
     base, answer = work.base
-    examples = training_examples(work, answer)
+    examples = training_examples(work, Wording.of(base.tokenizer, answer))
+    recipe = budgeted(work.training, examples)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
+        history: list[StepRecord] = []
         started = time.monotonic()
-        with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-            history: list[StepRecord] = []
-            reported = 0.0
-            try:
-                for record in train(engine, examples, recipe, pad_token=answer.end):
-                    history.append(record)
-                    if record.wall_s - reported >= PROGRESS_EVERY_S:
-                        reported = record.wall_s
-                        yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
-            finally:
-                columns = [field.name for field in fields(StepRecord)]
-                table = pd.DataFrame([asdict(record) for record in history], columns=columns)
-                table.to_parquet(work.folder / "history.parquet", index=False)
-                work.meter.train_wall_s = time.monotonic() - started
-        work.meter.n_examples_seen = recipe.batch_size * len(history)
-        work.meter.n_input_tokens = sum(record.n_input_tokens for record in history)
-        work.meter.n_target_tokens = sum(record.n_target_tokens for record in history)
+        try:
+            yield from _train(work, model, examples, recipe, history=history, pad_token=answer.end)
+        finally:
+            work.meter.train_wall_s = time.monotonic() - started
+            _write_history(work, history)
+            _fill_ledger(work, model, recipe, history)
         save_adapter(model, work.folder / "adapter")
         return (yield from score_model(work, model.eval(), base, answer))
 
 
-def training_examples(work: Work, answer: AnswerTokens) -> list[TokenisedExample]:
-    """The training examples in row order; permuted labels keep their number, not their owners."""
-    rows = work.train_rows
-    outcomes = work.outcomes[rows]
-    if work.spec.labels == "permuted":
-        outcomes = np.random.default_rng([PERMUTATION_SEED, work.training.seed]).permutation(outcomes)
+def _train(
+    work: Work,
+    model: PeftModel,
+    examples: list[Example],
+    recipe: TrainingRecipe,
+    *,
+    history: list[StepRecord],
+    pad_token: int,
+) -> Generator[Progress, None, None]:
+    """Take all steps; each is in `history` once it is done."""
+    from workers.models.engine import deepspeed_engine
+
+    reported = 0.0
+    with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
+        for record in train(engine, examples, recipe, pad_token=pad_token):
+            history.append(record)
+            if record.wall_s - reported >= PROGRESS_EVERY_S:
+                reported = record.wall_s
+                yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
+
+
+def _write_history(work: Work, history: list[StepRecord]) -> None:
+    columns = [field.name for field in fields(StepRecord)]
+    table = pd.DataFrame([asdict(record) for record in history], columns=columns)
+    table.astype({"label_gradient_share": "float64"}).to_parquet(work.folder / "history.parquet", index=False)
+
+
+def _fill_ledger(work: Work, model: PeftModel, recipe: TrainingRecipe, history: list[StepRecord]) -> None:
+    meter = work.meter
+    meter.n_steps = len(history)
+    meter.n_examples_seen = recipe.batch_size * len(history)
+    meter.n_input_tokens = sum(record.n_input_tokens for record in history)
+    meter.n_target_tokens = sum(record.n_target_tokens for record in history)
+    meter.n_loss_tokens = sum(record.n_loss_tokens for record in history)
+    meter.n_label_tokens = sum(record.n_label_tokens for record in history)
+    meter.flops = training_flops(model, n_input_tokens=meter.n_input_tokens, n_target_tokens=meter.n_target_tokens)
+
+
+def training_examples(work: Work, words: Wording) -> list[Example]:
+    """The training examples in row order; permuted labels keep their number, not their owners.
+
+    Where a trial needs rationales, examples that the teacher wrote none for are dropped from `work.train_rows`.
+
+    Raises:
+        InputError: The teacher wrote none at all.
+        ValueError: The objective needs rationales, and the supervision has none.
+    """
+    spec = work.spec
+    refuse_meaningless(spec)
+    if spec.supervision is Supervision.LABEL_ONLY:
+        return [
+            label_views(prompt, has_event=has_event, words=words)
+            for prompt, has_event in zip(work.prompt_tokens(work.train_rows), _taught_labels(work), strict=True)
+        ]
+    _drop_unexplained(work)
+    rationales = controlled_rationales(
+        work.rationale_tokens(work.train_rows),
+        spec.target,
+        owners=work.labels["subject_id"].iloc[work.train_rows].tolist(),
+        seed=work.training.seed,
+        filler=words.filler,
+    )
     return [
-        TokenisedExample(prompt=prompt, target=answer.target(rationale, has_event=bool(outcome)))
-        for prompt, rationale, outcome in zip(
-            work.prompt_tokens(rows), work.rationale_tokens(rows), outcomes, strict=True
+        rationale_views(
+            prompt,
+            rationale,
+            has_event=has_event,
+            objective=work.training.objective,
+            target=spec.target,
+            words=words,
+        )
+        for prompt, rationale, has_event in zip(
+            work.prompt_tokens(work.train_rows), rationales, _taught_labels(work), strict=True
         )
     ]
+
+
+def _drop_unexplained(work: Work) -> None:
+    """Keep the rows that have a rationale: a filtered teacher leaves out those that it got wrong."""
+    rows = work.train_rows
+    is_written = np.array([len(rationale) > 0 for rationale in work.rationale_tokens(rows)], dtype=bool)
+    if not is_written.any():
+        what = f"it wrote no rationale for any of the {len(rows)} training examples"
+        raise InputError(Problem("teacher", what, "choose another teacher or a larger train size"))
+    work.meter.n_examples_dropped = int((~is_written).sum())
+    work.train_rows = rows[is_written]
+
+
+def _taught_labels(work: Work) -> list[bool]:
+    outcomes = work.outcomes[work.train_rows]
+    if work.spec.labels == "permuted":
+        outcomes = np.random.default_rng([PERMUTATION_SEED, work.training.seed]).permutation(outcomes)
+    return [bool(outcome) for outcome in outcomes]

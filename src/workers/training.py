@@ -1,7 +1,6 @@
 """The step loop: completion-only loss, seeded order, cosine rate; a non-finite loss ends the trial as diverged.
 
-The loss of a step is the sum over its target tokens divided by their number in the whole effective batch, which goes
-through the model as one.
+What a step minimises is in `objectives.py`.
 """
 
 import math
@@ -14,9 +13,9 @@ import torch
 
 from workers.contract.errors import TrialError
 from workers.contract.trial import TrainingRecipe
+from workers.diagnostics import gradient_share
 from workers.models.engine import Engine
-
-IGNORED = -100
+from workers.objectives import Example, collate, label_and_rest, step_loss
 
 
 class TrainingDiverged(TrialError):
@@ -24,16 +23,13 @@ class TrainingDiverged(TrialError):
 
 
 @dataclass(frozen=True)
-class TokenisedExample:
-    """One training example: prompt and target as token ids; loss falls on the target alone."""
-
-    prompt: list[int]
-    target: list[int]
-
-
-@dataclass(frozen=True)
 class StepRecord:
-    """One row of history.parquet."""
+    """One row of history.parquet.
+
+    label_loss_share: summed loss of the yes and no tokens over that of all target tokens, unweighted, in [0, 1].
+    label_gradient_share: the same of gradient norms on the adapter, of the weighted summands; null where not measured.
+    n_loss_tokens: target tokens whose weight in the loss is above 0.
+    """
 
     step: int
     loss: float
@@ -42,10 +38,14 @@ class StepRecord:
     n_target_tokens: int
     n_input_tokens: int
     wall_s: float
+    label_loss_share: float
+    n_label_tokens: int
+    n_loss_tokens: int
+    label_gradient_share: float | None
 
 
 def train(
-    engine: Engine, examples: Sequence[TokenisedExample], recipe: TrainingRecipe, *, pad_token: int
+    engine: Engine, examples: Sequence[Example], recipe: TrainingRecipe, *, pad_token: int
 ) -> Iterator[StepRecord]:
     """Take `recipe.steps` optimizer steps, yielding after each.
 
@@ -53,14 +53,18 @@ def train(
         TrainingDiverged: Loss or gradient norm is not finite.
     """
     started = time.monotonic()
+    every = recipe.diagnostics.gradient_share_every
     for step, rows in enumerate(batches(len(examples), recipe), start=1):
-        batch = [examples[row] for row in rows]
-        padded = collate(batch, pad_token=pad_token, device=engine.device)
-        output = engine.forward(**padded.inputs, logits_to_keep=padded.labels.shape[1] + 1, use_cache=False)
-        loss = completion_loss(output.logits, padded.labels)
-        if not math.isfinite(loss.item()):
+        views = [view for row in rows for view in examples[row]]
+        batch = collate(views, pad_token=pad_token, device=engine.device)
+        output = engine.forward(**batch.inputs, logits_to_keep=batch.labels.shape[1] + 1, use_cache=False)
+        loss = step_loss(output.logits, batch, recipe.objective)
+        value, label_sum, target_sum = torch.stack([loss.total.detach(), loss.label_sum, loss.target_sum]).tolist()
+        if not math.isfinite(value):
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
-        done = engine.step(loss, learning_rate=rate_at(step, recipe))
+        is_measured = every > 0 and (step - 1) % every == 0
+        share = gradient_share(*label_and_rest(loss, batch), engine.trainable) if is_measured else None
+        done = engine.step(loss.total, learning_rate=rate_at(step, recipe))
         if not math.isfinite(done.grad_norm):
             raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
         yield StepRecord(
@@ -68,10 +72,35 @@ def train(
             loss=done.loss,
             learning_rate=done.learning_rate,
             grad_norm=done.grad_norm,
-            n_target_tokens=sum(len(example.target) for example in batch),
-            n_input_tokens=sum(len(example.prompt) + len(example.target) for example in batch),
+            n_target_tokens=sum(len(view.target) for view in views),
+            n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
             wall_s=time.monotonic() - started,
+            label_loss_share=label_sum / target_sum if target_sum > 0 else 0.0,
+            n_label_tokens=sum(view.label_at is not None for view in views),
+            n_loss_tokens=loss.n_loss_tokens,
+            label_gradient_share=share,
         )
+
+
+def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRecipe:
+    """The recipe with the number of steps that its budget pays for, at what a mean step of these examples takes.
+
+    Raises:
+        ValueError: A budget without an amount.
+    """
+    if recipe.budget.match == "steps":
+        return recipe
+    if recipe.budget.amount is None:
+        raise ValueError(f"a budget of {recipe.budget.match} needs budget.amount")
+    match recipe.budget.match:
+        case "examples":
+            taken = [1 for _ in examples]
+        case "label_tokens":
+            taken = [sum(view.label_at is not None for view in example) for example in examples]
+        case "target_tokens":
+            taken = [sum(len(view.target) for view in example) for example in examples]
+    steps = math.ceil(recipe.budget.amount * len(taken) / (recipe.batch_size * sum(taken)))
+    return recipe.model_copy(update={"steps": steps})
 
 
 def batches(n_examples: int, recipe: TrainingRecipe) -> Iterator[list[int]]:
@@ -95,46 +124,3 @@ def rate_at(step: int, recipe: TrainingRecipe) -> float:
         return recipe.learning_rate * step / warmup
     progress = (step - warmup) / max(1, recipe.steps - warmup + 1)
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Left-padded tensors: inputs of shape (n_examples, longest), labels of shape (n_examples, n_label_positions).
-
-    Targets end together at the right edge, so the output layer runs on the last positions only.
-    """
-
-    inputs: dict[str, torch.Tensor]
-    labels: torch.Tensor
-
-
-def collate(examples: Sequence[TokenisedExample], *, pad_token: int, device: torch.device) -> Batch:
-    """Pad examples to one length; labels are the target tokens, everything else is ignored."""
-    longest = max(len(example.prompt) + len(example.target) for example in examples)
-    n_label_positions = max(len(example.target) for example in examples)
-    input_ids = torch.full((len(examples), longest), pad_token)
-    attention_mask = torch.zeros((len(examples), longest), dtype=torch.long)
-    labels = torch.full((len(examples), n_label_positions), IGNORED)
-    for row, example in enumerate(examples):
-        tokens = torch.tensor([*example.prompt, *example.target])
-        input_ids[row, -len(tokens) :] = tokens
-        attention_mask[row, -len(tokens) :] = 1
-        labels[row, -len(example.target) :] = tokens[-len(example.target) :]
-    inputs = {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0),
-    }
-    return Batch({name: tensor.to(device) for name, tensor in inputs.items()}, labels.to(device))
-
-
-def completion_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the target tokens of the batch.
-
-    Args:
-        logits: Shape (n_examples, n_label_positions + 1, vocabulary); position i predicts label i.
-        labels: Shape (n_examples, n_label_positions); IGNORED where a token carries no loss.
-    """
-    return torch.nn.functional.cross_entropy(
-        logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED
-    )

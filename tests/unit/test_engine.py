@@ -14,10 +14,11 @@ from workers.inputs import folder_of
 from workers.models.adapters import fresh_adapter
 from workers.models.base import Base, load
 from workers.models.engine import HOOKS, deepspeed_engine
-from workers.training import TokenisedExample, collate, completion_loss, rate_at, train
+from workers.objectives import View, collate
+from workers.training import batches, rate_at, train
 
 CPU = torch.device("cpu")
-EXAMPLES = [TokenisedExample(prompt=[5 + i, 30, 40 + i], target=[60 + i, 70, 80]) for i in range(16)]
+EXAMPLES = [(View(prompt=[5 + i, 30, 40 + i], target=[60 + i, 70, 80], label_at=1),) for i in range(16)]
 N_TRIALS = 30
 
 
@@ -37,16 +38,14 @@ def losses_with_deepspeed(base: Base, recipe: TrainingRecipe) -> list[float]:
 
 def losses_with_torch(base: Base, recipe: TrainingRecipe) -> list[float]:
     """The same training by a plain loop: the reference."""
-    from workers.training import batches
-
     losses = []
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         for step, rows in enumerate(batches(len(EXAMPLES), recipe), start=1):
-            batch = collate([EXAMPLES[row] for row in rows], pad_token=0, device=CPU)
+            batch = collate([view for row in rows for view in EXAMPLES[row]], pad_token=0, device=CPU)
             output = model(**batch.inputs, logits_to_keep=batch.labels.shape[1] + 1)
-            loss = completion_loss(output.logits, batch.labels)
+            loss = torch.nn.functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), batch.labels.flatten())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)

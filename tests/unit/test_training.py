@@ -8,42 +8,15 @@ import torch
 
 from orders import micro_training
 from workers.models.engine import Step
-from workers.training import TokenisedExample, TrainingDiverged, batches, collate, completion_loss, rate_at, train
+from workers.objectives import View
+from workers.training import TrainingDiverged, batches, rate_at, train
 
 CPU = torch.device("cpu")
 VOCABULARY = 11
 EXAMPLES = [
-    TokenisedExample(prompt=[1, 2, 3, 4], target=[5, 6]),
-    TokenisedExample(prompt=[7], target=[8, 9, 10]),
+    (View(prompt=[1, 2, 3, 4], target=[5, 6], label_at=0),),
+    (View(prompt=[7], target=[8, 9, 10], label_at=1),),
 ]
-
-
-def next_token_losses(example: TokenisedExample, logits: torch.Tensor) -> list[float]:
-    """Cross-entropy of each target token, the long way: `logits` are those of the unpadded example."""
-    tokens = [*example.prompt, *example.target]
-    return [
-        -torch.log_softmax(logits[position - 1], -1)[tokens[position]].item()
-        for position in range(len(example.prompt), len(tokens))
-    ]
-
-
-def test_loss_falls_on_the_target_tokens_alone_and_is_their_mean_over_the_whole_batch() -> None:
-    generator = torch.Generator().manual_seed(0)
-    full = [torch.randn(len(e.prompt) + len(e.target), VOCABULARY, generator=generator) for e in EXAMPLES]
-    batch = collate(EXAMPLES, pad_token=0, device=CPU)
-    keep = batch.labels.shape[1] + 1
-    longest = batch.inputs["input_ids"].shape[1]
-    padded = torch.stack([torch.cat([torch.zeros(longest - len(f), VOCABULARY), f])[-keep:] for f in full])
-    by_hand = [
-        loss for example, logits in zip(EXAMPLES, full, strict=True) for loss in next_token_losses(example, logits)
-    ]
-    assert completion_loss(padded, batch.labels).item() == pytest.approx(sum(by_hand) / len(by_hand), abs=1e-6)
-
-
-def test_padding_is_masked_and_takes_no_position() -> None:
-    batch = collate(EXAMPLES, pad_token=0, device=CPU)
-    assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [0, 0, 1, 1, 1, 1]]
-    assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 2, 3]]
 
 
 def test_every_example_is_seen_once_an_epoch_whatever_the_batch_size() -> None:

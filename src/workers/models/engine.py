@@ -42,6 +42,11 @@ class Engine:
         self._engine = engine
         self.device = device
 
+    @property
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """What is trained: the adapter."""
+        return [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
+
     def forward(self, **inputs: torch.Tensor | int | bool) -> Any:
         """The wrapped model's forward pass."""
         return self._engine(**inputs)
