@@ -32,6 +32,11 @@ def find_problems(error: ValidationError, schema: Schema, source: StudySource) -
             continue  # pydantic counts the sound items only, and has named the others
         if details["type"].startswith("union_tag"):  # pydantic blames the mapping, we the key that decides
             at = (*at, details["ctx"]["discriminator"].strip("'"))
+        if details["type"] == "value_error":  # a rule across fields, in its own words: fault; remedy
+            at = _in_file((*details["loc"], 0), source)[:-1]
+            fault, _, remedy = str(details["ctx"]["error"]).rpartition("; ")
+            found[at] = source.problem(at, what=fault, remedy=remedy)
+            continue
         found[at] = _reword(details, at, schema, source)
     return found
 

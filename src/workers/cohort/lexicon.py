@@ -7,11 +7,9 @@ from functools import cached_property
 from typing import Literal
 
 from workers.contract.recipe import Recipe
-from workers.contract.words import Band, Wording
+from workers.contract.words import AGE, SEX, Band, Wording
 
 __all__ = ["AGE", "SEX", "Band", "Concept", "Lexicon"]
-
-AGE, SEX = "AGE", "SEX"
 
 
 class Concept(Wording):

@@ -4,6 +4,8 @@ from pydantic import Field
 
 from workers.contract.recipe import Recipe
 
+AGE, SEX = "AGE", "SEX"
+
 
 class Band(Recipe):
     """A range of a number: every value under `below` (null: no bound) that no earlier band took."""
