@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_cohort import cohort_app
+from orchestrator.cli_score import score
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.layout import StoreLayout
 
@@ -192,6 +193,9 @@ def ui(
     _console().print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
     os.execv(command[0], command)
+
+
+app.command()(score)
 
 
 def _open(path: Path, stores: Path) -> "tuple[Study, StoreLayout]":

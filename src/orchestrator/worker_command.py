@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from workers.contract.errors import InputError, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
 from workers.contract.layout import StoreLayout
+from workers.contract.transfer import Transfer, TransferOrder
 
 A = TypeVar("A", bound=Answer)
 
@@ -34,6 +35,19 @@ def write_predictions(layout: StoreLayout, trial_id: str, *, out: Path) -> Writt
         SweepError: The worker could not answer.
     """
     answer = _ask(WrittenPredictions, "predictions", str(layout.root), trial_id, str(out))
+    if answer.problems:
+        raise InputError(*(finding.problem for finding in answer.problems))
+    return answer
+
+
+def apply_adapter(order: TransferOrder) -> Transfer:
+    """Have a stored adapter scored on another cohort.
+
+    Raises:
+        InputError: There is no such adapter, or the cohort's data won't do.
+        SweepError: The worker could not answer.
+    """
+    answer = _ask(Transfer, "score", "-", asked=order.model_dump_json())
     if answer.problems:
         raise InputError(*(finding.problem for finding in answer.problems))
     return answer

@@ -1,24 +1,27 @@
 """`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
 
 An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
-`check` and `predictions` answer in JSON, problems included: `sweep cohort` asks them.
+`check`, `predictions` and `score` answer in JSON, problems included: `sweep cohort` asks them.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
+from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import WorkOrder
 from workers.faults import place_of
 
 STANDARD_INPUT = Path("-")
+R = TypeVar("R", bound=BaseModel)
 
 
 def main() -> int:
@@ -36,6 +39,8 @@ def main() -> int:
     predictions.add_argument("store", type=Path)
     predictions.add_argument("trial_id")
     predictions.add_argument("out", type=Path, metavar="OUT.parquet")
+    score = commands.add_parser("score", help="apply a stored adapter to another cohort; JSON")
+    score.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
     arguments = parser.parse_args()
     try:
         if arguments.command == "fetch":
@@ -45,6 +50,8 @@ def main() -> int:
         if arguments.command == "predictions":
             layout = StoreLayout(arguments.store)
             return _answer(lambda: _predictions(layout, arguments.trial_id, arguments.out), WrittenPredictions)
+        if arguments.command == "score":
+            return _answer(lambda: _score(arguments.request), Transfer)
         orders = [read_order(path) for path in arguments.orders]
         return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
     except SweepError as error:
@@ -71,6 +78,19 @@ def read_order(path: Path) -> WorkOrder:
         ) from None
 
 
+def read_request(path: Path, kind: type[R]) -> R:
+    """Parse what is asked, from a file or standard input.
+
+    Raises:
+        InputError: It is missing or something else.
+    """
+    try:
+        return kind.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else path.read_bytes())
+    except (OSError, ValidationError) as error:
+        what = f"is no {kind.__name__} ({type(error).__name__})"
+        raise InputError(Problem(str(path), what, "write it as `sweep` does")) from None
+
+
 def _answer(ask: Callable[[], Answer], kind: type[Answer]) -> int:
     """Print what `ask` returns, or the problems that it raises; 2 where there are any."""
     try:
@@ -85,11 +105,7 @@ def _check(path: Path) -> CohortFindings:
     from workers.cohort.counts import counts_of
     from workers.cohort.sources import check_source, read_cohort
 
-    try:
-        request = CheckRequest.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else path.read_bytes())
-    except (OSError, ValidationError) as error:
-        what = f"is not a request to check a cohort ({type(error).__name__})"
-        raise InputError(Problem(str(path), what, 'write {"cohort": {…}, "place": "…"}')) from None
+    request = read_request(path, CheckRequest)
     cohort = read_cohort(request.cohort, request.place)
     found = check_source(cohort, request.cohort)
     return CohortFindings(
@@ -98,6 +114,12 @@ def _check(path: Path) -> CohortFindings:
         warnings=found.warnings,
         problems=tuple(map(Finding.of, found.problems)),
     )
+
+
+def _score(path: Path) -> Transfer:
+    from workers.transfer import apply_adapter
+
+    return apply_adapter(read_request(path, TransferOrder))
 
 
 def _predictions(layout: StoreLayout, trial_id: str, out: Path) -> WrittenPredictions:

@@ -8,43 +8,20 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from pydantic import Field
 
 from workers.bench import Bench, Predicting, Work
 from workers.commit import file_digests, link_exclusive, sync_tree
-from workers.contract.cohorts import CohortRecipe
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Record, SplitScores
-from workers.contract.recipe import Recipe
+from workers.contract.outcome import Outcome
+from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import Method, WorkOrder
 from workers.evaluating import score_model
 from workers.inputs import publish
 from workers.models.adapters import stored_adapter
 from workers.predictions import Prevalence, score_predictions
 from workers.workshop import Workshop
-
-
-class TransferOrder(Recipe):
-    """Which trial's adapter to apply to which cohort, and where that cohort's data lie."""
-
-    trial_id: str
-    store: str
-    cohort: CohortRecipe
-    sources: dict[str, str] = Field(default={}, description="the cohort's file or folder by its digest")
-
-
-class Transfer(Record):
-    """What a stored adapter scored on another cohort; creating its file is the commit."""
-
-    trial_id: str
-    cohort_digest: str
-    train_prevalence: float
-    natural_prevalence: float
-    scores: dict[str, SplitScores]
-    folder: str
-    files: dict[str, str]
 
 
 def apply_adapter(order: TransferOrder) -> Transfer:
@@ -60,8 +37,8 @@ def apply_adapter(order: TransferOrder) -> Transfer:
         return Transfer.model_validate_json(path.read_bytes())
     outcome = _outcome(order, layout)
     spec = outcome.trial.spec.model_copy(update={"cohort": order.cohort})
-    sources = {**order.sources}
-    work_order = WorkOrder(trial=outcome.trial.model_copy(update={"spec": spec}), store=order.store, sources=sources)
+    trial = outcome.trial.model_copy(update={"spec": spec})
+    work_order = WorkOrder(trial=trial, store=order.store, sources=order.sources)
     workshop = Workshop(layout, work_order)
     for kind, recipe in input_recipes(spec.model_copy(update={"teacher": None})).items():
         publish(recipe, layout, workshop.builder(kind))
