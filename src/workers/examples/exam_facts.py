@@ -65,7 +65,7 @@ def _measured(measure: Measure, value: float) -> Fact:
 
 def _condition(words: str) -> Fact:
     theme = "metabolism" if "diabetes" in words else "pressure" if "medicine" in words else "habits"
-    code = CODE_OF_CONDITION.get(words.split()[-1], "CURSMOKE")
+    code = CODE_OF_CONDITION.get(words.rsplit(maxsplit=1)[-1], "CURSMOKE")
     return Fact(words, CONDITION_POINTS.get(words, SMOKING_POINTS), theme, code=code)
 
 

@@ -15,7 +15,7 @@ from workers.cohort.lexicon import AGE
 class Fact:
     """One recorded fact in words, and how it bears on risk: negative points lower, positive raise.
 
-    code: of the record; age and sex together are one fact, `AGE`. mechanism: why it bears on risk, one clause or nothing.
+    code: of the record; age and sex together are one fact, `AGE`. mechanism: why it bears on risk, one clause or none.
     when: how long ago, as the prompt says it; empty where undated.
     """
 

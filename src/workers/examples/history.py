@@ -1,14 +1,14 @@
 """A participant's whole history as text, and the facts in it: for every cohort that brings a lexicon.
 
-Age and sex, then what is static or a number, then dated events, newest last, then the question. A text that would be too
-long loses its least telling items by a rule that knows neither label nor supervision.
+Age and sex, then what is static or a number, then dated events, newest last, then the question. A text that would be
+too long loses its least telling items by a rule that knows neither label nor supervision.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from itertools import compress
+from itertools import compress, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,14 @@ class History:
     n_dropped: int
 
 
+@dataclass(frozen=True)
+class _Person:
+    """Age and sex, as the prompt opens with them and as one fact."""
+
+    text: str
+    fact: Fact
+
+
 class _Line(NamedTuple):
     """One item in words: where it stands in the text, and how early it is dropped from it."""
 
@@ -63,26 +71,25 @@ def render_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | 
 def write_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | None = None) -> History:
     """A record as one paragraph that ends with the lexicon's question, and how many items it leaves out.
 
-    Over `max_words` the item of lowest priority goes first, among equals the one last seen longest ago; age, sex and the
-    question always stay.
+    Over `max_words` the item of lowest priority goes first, among equals the one last seen longest ago; age, sex and
+    the question always stay. An event is dated by its first record, a number is the latest.
     """
     person, question = _person(items, lexicon), clean(lexicon.question)
+    opening = f"{person.text}." if person else ""
     lines = _lines(items, lexicon)
     n_dropped = 0
     if max_words is not None:
-        room = max_words - len(f"{person} {question}".split())
-        kept = _fitting(lines, room=room)
-        n_dropped = len(lines) - len(kept)
-        lines = kept
-    opening = [f"{person}."] if person else []
-    return History(" ".join([*opening, *(f"{upper_first(line.text)}." for line in lines), question]), n_dropped)
+        kept = _fitting(lines, room=max_words - len(f"{opening} {question}".split()))
+        lines, n_dropped = kept, len(lines) - len(kept)
+    sentences = [opening, *(f"{upper_first(line.text)}." for line in lines), question]
+    return History(" ".join(filter(None, sentences)), n_dropped)
 
 
 def facts_of_items(items: Sequence[Item], lexicon: Lexicon) -> list[Fact]:
     """Every recorded fact with its points, age and sex as one and first; nothing where a record holds nothing."""
     facts = [line.fact for line in _lines(items, lexicon)]
-    person = _person_fact(items, lexicon)
-    return [person, *facts] if person else facts
+    person = _person(items, lexicon)
+    return [person.fact, *facts] if person else facts
 
 
 def items_by_row(records: pd.DataFrame, *, n_rows: int) -> Iterator[list[Item]]:
@@ -90,7 +97,7 @@ def items_by_row(records: pd.DataFrame, *, n_rows: int) -> Iterator[list[Item]]:
     bounds = np.searchsorted(records["row"].to_numpy(), np.arange(n_rows + 1)).tolist()
     codes, counts = records["code"].astype(object).tolist(), records["n"].to_numpy().tolist()
     values, first, last = (_optional(records[name].to_numpy()) for name in ("value", "first_years", "last_years"))
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         here = slice(start, end)
         yield list(map(Item, codes[here], values[here], counts[here], first[here], last[here]))
 
@@ -118,7 +125,7 @@ def knowledge_of(lexicon: Lexicon) -> Knowledge:
     expected = [
         (concept.code, clean(concept.name)) for concept in others if concept.kind != "event" and _bears(concept)
     ]
-    pool = tuple(fact for concept in others for fact in _possible_facts(concept, lexicon) if fact.points)
+    pool = tuple(fact for concept in others for fact in _possible_facts(concept) if fact.points)
     return Knowledge(lexicon.themes, pool, tuple(expected))
 
 
@@ -154,7 +161,7 @@ def _lines(items: Sequence[Item], lexicon: Lexicon) -> list[_Line]:
         if item.n > 1 and concept.kind == "event":
             text = f"{text} ({item.n} times)"
         drop_rank = (concept.priority, -(item.last_years or 0.0), item.code)
-        lines.append(_Line((*place,), drop_rank, text, fact))
+        lines.append(_Line(place, drop_rank, text, fact))
     return sorted(lines, key=lambda line: (line.place, line.fact.code))
 
 
@@ -184,38 +191,33 @@ def _number_text(value: float | None, concept: Concept) -> str:
     return f"{text}, {clean(band.word)}" if band and band.word else text
 
 
-def _person(items: Sequence[Item], lexicon: Lexicon) -> str:
-    """Sex and age as the text opens with them; what is not recorded is left out."""
-    known = {item.code: item.value for item in items if item.code == AGE or item.code == SEX}
-    age = known.get(AGE)
-    words = [] if age is None else [f"age {shown_number(age, lexicon.by_code.get(AGE) or _unknown(AGE))}"]
-    if known.get(SEX) is not None:
-        words = ["man" if known[SEX] == MALE else "woman", *words]
-    return upper_first(", ".join(words))
-
-
-def _person_fact(items: Sequence[Item], lexicon: Lexicon) -> Fact | None:
+def _person(items: Sequence[Item], lexicon: Lexicon) -> _Person | None:
+    """Age and sex in words; null where neither is recorded."""
     known = {item.code: item.value for item in items if item.code == AGE or item.code == SEX}
     age, sex = known.get(AGE), known.get(SEX)
     if age is None and sex is None:
         return None
     about_age = lexicon.by_code.get(AGE) or _unknown(AGE)
     about_sex = lexicon.by_code.get(SEX) or _unknown(SEX)
-    words, points = "person" if sex is None else "man" if sex == MALE else "woman", 0
+    who, points = "person", 0
     if sex is not None:
-        points += about_sex.points if sex == MALE else about_sex.absent_points
-    if age is not None:
-        shown = shown_number(age, about_age)
-        band = band_of(float(shown), about_age)  # of the rounded age: the prompt shows no word for it
-        words, points = f"{words} of {shown}", points + (band.points if band else 0)
-    return Fact(words, points, about_age.theme, clean(about_age.mechanism) if age is not None else "", AGE)
+        who, points = ("man", about_sex.points) if sex == MALE else ("woman", about_sex.absent_points)
+    if age is None:
+        return _Person(upper_first(who), Fact(who, points, about_sex.theme, code=AGE))
+    shown = shown_number(age, about_age)
+    band = band_of(float(shown), about_age)  # of the rounded age: the prompt has no word for it
+    points += band.points if band else 0
+    fact = Fact(f"{who} of {shown}", points, about_age.theme, clean(about_age.mechanism), AGE)
+    return _Person(f"{upper_first(who)}, age {shown}", fact)
 
 
-def _possible_facts(concept: Concept, lexicon: Lexicon) -> list[Fact]:
-    """What a record could say of a concept: one fact a bounded band, or the flag or event itself."""
+def _possible_facts(concept: Concept) -> list[Fact]:
+    """What a record could say of a concept: one fact a band, or the flag or event itself."""
     if concept.kind != "number":
         return [_fact(Item(concept.code, 1.0), concept)]
-    values = [band.below - concept.step for band in concept.bands if band.below is not None]
+    bounds = [band.below for band in concept.bands if band.below is not None]
+    values = [bound - concept.step for bound in bounds]
+    values += [bound + concept.step for bound in bounds[-1:] if concept.bands[-1].below is None]
     return [_fact(Item(concept.code, value), concept) for value in values]
 
 

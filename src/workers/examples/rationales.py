@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from workers.cohort.lexicon import Lexicon
 from workers.contract.errors import InputError, Problem
 from workers.contract.teaching import EndpointTeacherRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import EndpointPlace
@@ -40,12 +41,12 @@ def write_rationales(
 
 def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.DataFrame, Counts]:
     labels = pd.read_parquet(cohort / LABELS).reset_index(drop=True)
-    has_lexicon = read_lexicon(cohort) is not None
+    lexicon = read_lexicon(cohort)
     # A probe of the mechanism compares train with tuning; exam summaries came first and keep to train.
-    splits = ("train", "tuning") if has_lexicon and recipe.label_access == "blind" else ("train",)
+    splits = ("train", "tuning") if lexicon and recipe.label_access == "blind" else ("train",)
     is_written = labels["split"].isin(splits)
     chosen = labels[is_written]
-    cases, knowledge = _cases(cohort, labels, is_written.tolist())
+    cases, knowledge = _cases(cohort, labels, lexicon, is_wanted=is_written.tolist())
     is_train = (chosen["split"] == "train").tolist()
     train = list(compress(cases, is_train))
     teacher = TemplateTeacher(recipe, fit_threshold(train), knowledge)
@@ -54,9 +55,10 @@ def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.
     return texts, _counts(texts, teacher, train)
 
 
-def _cases(cohort: Path, labels: pd.DataFrame, is_wanted: Sequence[bool]) -> tuple[list[Case], Knowledge]:
+def _cases(
+    cohort: Path, labels: pd.DataFrame, lexicon: Lexicon | None, *, is_wanted: Sequence[bool]
+) -> tuple[list[Case], Knowledge]:
     """What the teacher may see of the wanted label rows, and what it knows of their codes."""
-    lexicon = read_lexicon(cohort)
     if lexicon is None:
         return cases_of(pd.read_parquet(cohort / VALUES)[is_wanted], labels[is_wanted]), EXAM_KNOWLEDGE
     cases = cases_of_records(pd.read_parquet(cohort / RECORDS), labels, lexicon, is_wanted=is_wanted)

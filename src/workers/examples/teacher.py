@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workers.contract.teaching import Supervision, TemplateTeacherRecipe
-from workers.examples import terse
+from workers.examples import grammar, terse
 from workers.examples.exam_facts import EXAM_KNOWLEDGE
 from workers.examples.facts import Argument, Case, Fact, Knowledge, risk_points
 from workers.examples.flaws import flawed, has_flaws
@@ -20,6 +20,8 @@ from workers.examples.flaws import flawed, has_flaws
 WRITERS = {
     ("terse", Supervision.FREE_FORM): terse.free_form,
     ("terse", Supervision.STEP_BY_STEP): terse.step_by_step,
+    ("varied", Supervision.FREE_FORM): grammar.free_form,
+    ("varied", Supervision.STEP_BY_STEP): grammar.step_by_step,
 }
 
 
