@@ -2,10 +2,22 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from workers.contract.teaching import TargetRecipe
-from workers.contract.trial import BudgetRecipe, ObjectiveRecipe
+from workers.contract.trial import AxisValue, BudgetRecipe, ObjectiveRecipe
+
+
+def _as_one_problem(value: object, judge: ValidatorFunctionWrapHandler) -> object:
+    """One problem for a value that is neither text nor a number, not one for each kind it could have been."""
+    try:
+        return judge(value)
+    except ValidationError:
+        raise PydanticCustomError("level", "is not a value of an axis") from None
+
+
+LevelValue = Annotated[AxisValue, WrapValidator(_as_one_problem), Field(description="a value of the axis")]
 
 ObjectiveValue = Annotated[
     str,

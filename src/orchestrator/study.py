@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.axis_values import BudgetValue, ObjectiveValue, RationaleValue
+from orchestrator.axis_fields import AxisName
+from orchestrator.axis_values import BudgetValue, LevelValue, ObjectiveValue, RationaleValue
 from orchestrator.study_bases import StudyBase, below, recipe_of
 from orchestrator.study_cohort import StudyCohort
 from orchestrator.study_problems import find_problems
@@ -80,10 +81,23 @@ class FewShotAxes(Section):
 
 
 class Contrast(Section):
-    """A paired comparison: supervisions pooled against one other, within matched cells."""
+    """A paired comparison along one axis: some of its values pooled against another, within matched cells.
 
-    treatment: tuple[Supervision, ...] = Field(min_length=1)
-    reference: Supervision
+    `where` keeps trials with these values on other axes, each value a cell of its own; a trial that has no value there,
+    as a label-only one has no objective, stands for all of them.
+    """
+
+    axis: AxisName = "supervision"
+    treatment: tuple[LevelValue, ...] = Field(min_length=1)
+    reference: LevelValue
+    where: dict[str, Annotated[tuple[LevelValue, ...], Field(min_length=1)]] = {}
+
+
+class Interaction(Section):
+    """A difference of differences: one contrast minus another, on the same resamples of participants."""
+
+    of: str
+    minus: str
 
 
 class Resources(Section):
@@ -113,6 +127,7 @@ class StudyFile(Section):
     evaluation: EvaluationRecipe = EvaluationRecipe()
     controls: tuple[Control, ...] = ()
     contrasts: dict[str, Contrast] = {}
+    interactions: dict[str, Interaction] = {}
     resources: Resources = Resources()
 
 

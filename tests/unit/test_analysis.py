@@ -13,13 +13,13 @@ import pytest
 from builders import build_store, commit_trial, invent_people, predict, usual_signal
 from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import Estimate
-from orchestrator.analysis.contrasts import group_cells
+from orchestrator.analysis.cells import match_cells
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.learning import Verdict
-from orchestrator.analysis.results import Predictions, Results, load_results
+from orchestrator.analysis.results import Results, load_results
 from orchestrator.grid import Design, expand
 from orchestrator.store import read_attempts, read_outcomes
-from orchestrator.study import Study, load_study
+from orchestrator.study import Contrast, Study, load_study
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring
@@ -131,10 +131,7 @@ def test_events_of_the_test_set_can_not_be_had_from_its_size(study: Study, desig
     first = next(iter(results.predictions.values()))
     rows = np.concatenate([np.flatnonzero(first.label == 1)[:3], np.flatnonzero(first.label == 0)[:30]])
     tables = {
-        trial_id: Predictions(
-            **{name: getattr(table, name)[rows] for name in Predictions.__dataclass_fields__ if name != "split"},
-            split=np.full(len(rows), "held_out"),
-        )
+        trial_id: replace(table.at(rows), split=np.full(len(rows), "held_out"))
         for trial_id, table in results.predictions.items()
     }
     held_out = analyse(study, design, replace(results, predictions=tables), n_replicates=10).held_out
@@ -143,10 +140,12 @@ def test_events_of_the_test_set_can_not_be_had_from_its_size(study: Study, desig
 
 
 def test_cells_hold_every_supervision_once(design: Design) -> None:
-    cells = group_cells(design.trials)
+    contrast = Contrast(treatment=("free_form", "step_by_step"), reference="label_only")
+    cells = match_cells(design.trials, contrast)
     assert len(cells) == 4
     assert all(set(cell.members) == set(Supervision) for cell in cells)
     assert all("supervision" not in cell.coordinates for cell in cells)
+    assert {cell.cell_id for cell in cells} == {trial.cell_id for trial in design.trials}
 
 
 def test_two_trials_of_one_supervision_in_a_cell_are_refused(design: Design) -> None:
@@ -155,7 +154,7 @@ def test_two_trials_of_one_supervision_in_a_cell_are_refused(design: Design) -> 
     teacher = trial.spec.teacher.model_copy(update={"seed": 1})
     twin = trial.model_copy(update={"spec": trial.spec.model_copy(update={"teacher": teacher})})
     with pytest.raises(StoreError, match="two trials"):
-        group_cells((*design.trials, twin))
+        match_cells((*design.trials, twin), Contrast(treatment=("free_form",), reference="label_only"))
 
 
 def test_contrast_is_the_mean_of_its_cells_differences(findings: Findings) -> None:

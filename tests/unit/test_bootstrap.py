@@ -26,9 +26,8 @@ def few_predictions(risks: list[float], labels: list[int]) -> Predictions:
         split=np.array(["held_out"] * n),
         label=np.array(labels),
         weight=np.ones(n),
-        p_strict=np.array(risks),
-        p_forced=np.array(risks),
         validity=np.array(["valid"] * n),
+        risks=dict.fromkeys((Scoring.STRICT, Scoring.FORCED), np.array(risks)),
     )
 
 
@@ -73,7 +72,7 @@ def test_both_scorings_share_their_resamples() -> None:
 
 def test_row_order_does_not_matter() -> None:
     table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
-    turned = Predictions(**{name: getattr(table, name)[::-1] for name in Predictions.__dataclass_fields__})
+    turned = table.at(np.arange(4)[::-1])
     held_out = align_held_out({"a": table, "b": turned})
     np.testing.assert_array_equal(*held_out.risks[Scoring.STRICT])
 

@@ -17,7 +17,7 @@ def phrase_answer(primary: ContrastFindings | None, verdict: Verdict) -> str:
     if primary is None:
         return "No verdict: the study declares no contrast."
     if primary.strict is None:
-        return "No verdict: no matched cell has scores for every supervision that the primary contrast compares."
+        return "No verdict: no matched cell has scores for everything that the primary contrast compares."
     if not verdict.allowed:
         objections = " ".join(f"({i}) {reason}." for i, reason in enumerate(verdict.reasons, start=1))
         return (
@@ -44,16 +44,24 @@ def sign(estimate: Estimate) -> int:
 
 def listed(names: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def _direction(contrast: ContrastFindings) -> str:
-    treatment = listed([supervision.value for supervision in contrast.treatment])
-    reference = contrast.reference.value
+    treatment = listed([str(value) for value in contrast.treatment])
+    reference = str(contrast.reference)
+    trained = "trained on" if contrast.axis == "supervision" else f"with {contrast.axis.replace('_', ' ')}"
+    narrowed = listed([f"{axis} {listed([str(value) for value in values])}" for axis, values in contrast.where.items()])
+    place = f" (where {narrowed})" if narrowed else ""
     ranked = {-1: "worse than", 1: "better than"}.get(sign(_known(contrast.strict)))
     if ranked:
-        return f"Models trained on {treatment} ranked participants {ranked} those trained on {reference}"
-    return f"No difference was shown between models trained on {treatment} and on {reference}"
+        return f"Models {trained} {treatment} ranked participants {ranked} those {trained} {reference}{place}"
+    return f"No difference was shown between models {trained} {treatment} and {_again(trained)} {reference}{place}"
+
+
+def _again(trained: str) -> str:
+    """`trained on a and on b`, `with base a and with base b`."""
+    return trained.removeprefix("trained ")
 
 
 def _beside(contrast: ContrastFindings) -> str:

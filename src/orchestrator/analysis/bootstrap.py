@@ -2,12 +2,14 @@
 
 Each replicate draws one resample of the held-out participants and recomputes the ROC-AUC of every trial; any
 mean or difference of AUCs is then a linear combination of columns of the same table.
-Cost: 500 trials, 3,000 examples and 2,000 replicates take half a minute on one core and about 50 MB.
+Cost: see tests/benchmarks/bootstrap_speed.py.
 Source: protocol, section 3.8, point 1.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -15,8 +17,8 @@ from orchestrator.analysis.results import FloatArray, IntArray, Predictions, Tex
 from workers.contract.errors import StoreError
 from workers.contract.outcome import Record, Scoring
 
-# Replicates × examples held at once; 1e6 float64 are 8 MB, and the AUC needs about four such arrays.
-CHUNK_ELEMENTS = 1_000_000
+# Replicates × examples held at once: 1e5 float64 are 0.8 MB, so that the half dozen such arrays stay in the cache.
+CHUNK_ELEMENTS = 100_000
 CONFIDENCE = 0.95
 
 
@@ -28,12 +30,28 @@ class Estimate(Record):
     high: float | None
 
 
+class ByScoring(Record):
+    """One estimate under each scoring; null where a trial behind it was not scored so."""
+
+    strict: Estimate | None = None
+    forced: Estimate | None = None
+    direct: Estimate | None = None
+    reasoned: Estimate | None = None
+    marginal: Estimate | None = None
+
+    def of_aucs(self, aucs: "Aucs", weights: Mapping[str, float]) -> Self:
+        """The same record with a linear combination of AUCs under every scoring; all null without weights."""
+        estimates = {scoring.value: table.estimate(weights) for scoring, table in aucs.items()} if weights else {}
+        return self.model_copy(update=estimates)
+
+
 @dataclass(frozen=True, eq=False)
 class HeldOut:
     """The held-out examples that all trials share, sorted by id, and the risks that each trial gave them.
 
     `participant`, `label` and `weight` have shape (n_examples,); `participant` counts from 0;
-    `risks` maps each scoring to shape (n_trials, n_examples), rows in the order of `trial_ids`.
+    `risks` maps each scoring that any trial has to shape (n_trials, n_examples), rows in the order of `trial_ids`, NaN
+    in the rows of trials that were not scored so.
     """
 
     trial_ids: tuple[str, ...]
@@ -49,22 +67,72 @@ class HeldOut:
 
 
 @dataclass(frozen=True, eq=False)
+class Sample:
+    """One quantity as observed and in each replicate, (n_replicates,)."""
+
+    observed: float
+    replicates: FloatArray
+
+    def estimate(self) -> Estimate:
+        """Its value and percentile interval; replicates in which it can't be computed are left out."""
+        finite = self.replicates[np.isfinite(self.replicates)]
+        tail = (1 - CONFIDENCE) / 2
+        low, high = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (None, None)
+        return Estimate(value=self.observed, low=low, high=high)
+
+
+@dataclass(frozen=True, eq=False)
 class AucTable:
-    """ROC-AUC of every trial: as observed, (n_trials,), and in each replicate, (n_replicates, n_trials)."""
+    """ROC-AUC of every trial: as observed, (n_trials,), and in each replicate, (n_replicates, n_trials).
+
+    NaN where a trial was not scored so.
+    """
 
     trial_ids: tuple[str, ...]
     observed: FloatArray
     replicates: FloatArray
 
-    def estimate(self, weights: Mapping[str, float], *, constant: float = 0.0) -> Estimate:
-        """A linear combination of AUCs, `constant + Σ weight × AUC(trial)`, with its percentile interval."""
-        columns = [self.trial_ids.index(trial_id) for trial_id in weights]
+    def estimate(self, weights: Mapping[str, float], *, constant: float = 0.0) -> Estimate | None:
+        """A linear combination of AUCs, `constant + Σ weight × AUC(trial)`; null where a trial has none."""
+        sample = self.sample(weights, constant=constant)
+        return sample.estimate() if sample else None
+
+    def sample(self, weights: Mapping[str, float], *, constant: float = 0.0) -> Sample | None:
+        """The same combination in every replicate."""
+        columns = [self._column_of.get(trial_id) for trial_id in weights]
+        known = [column for column in columns if column is not None]
+        if len(known) < len(columns) or not np.isfinite(self.observed[known]).all():
+            return None
         factors = np.array(list(weights.values()), dtype=np.float64)
-        values = constant + self.replicates[:, columns] @ factors
-        values = values[np.isfinite(values)]
-        tail = (1 - CONFIDENCE) / 2
-        low, high = np.quantile(values, [tail, 1 - tail]) if len(values) else (None, None)
-        return Estimate(value=constant + float(self.observed[columns] @ factors), low=low, high=high)
+        return Sample(constant + float(self.observed[known] @ factors), constant + self.replicates[:, known] @ factors)
+
+    def share_below_zero(self, differences: Sequence[Mapping[str, float]]) -> Estimate | None:
+        """The share of several differences that are negative, in [0, 1]; null where one can't be computed."""
+        samples = [self.sample(weights) for weights in differences]
+        known = [sample for sample in samples if sample is not None]
+        if not known or len(known) < len(samples):
+            return None
+        observed = np.array([sample.observed for sample in known])
+        replicates = np.stack([sample.replicates for sample in known])
+        shares = np.where(np.isfinite(replicates).all(axis=0), (replicates < 0).mean(axis=0), np.nan)
+        return Sample(float((observed < 0).mean()), shares).estimate()
+
+    @cached_property
+    def _column_of(self) -> dict[str, int]:
+        return {trial_id: column for column, trial_id in enumerate(self.trial_ids)}
+
+
+Aucs = Mapping[Scoring, AucTable]
+
+
+def combine(aucs: Aucs, weights: Mapping[Scoring, Mapping[str, float]]) -> Estimate | None:
+    """A linear combination of AUCs over several scorings, on the same resamples; null where one is missing."""
+    samples = [aucs[scoring].sample(parts) for scoring, parts in weights.items() if scoring in aucs]
+    known = [sample for sample in samples if sample is not None]
+    if len(known) < len(weights):
+        return None
+    total = np.sum([sample.replicates for sample in known], axis=0)
+    return Sample(sum(sample.observed for sample in known), total).estimate()
 
 
 def align_held_out(predictions: Mapping[str, Predictions]) -> HeldOut:
@@ -85,35 +153,43 @@ def align_held_out(predictions: Mapping[str, Predictions]) -> HeldOut:
             )
     if len(np.unique(first.label)) < 2:
         raise StoreError("the held-out examples hold one class only; score more participants")
+    scorings = [scoring for scoring in Scoring if any(scoring in table.risks for table in tables.values())]
+    missing = np.full(len(first.label), np.nan)
     return HeldOut(
         trial_ids=tuple(tables),
         participant=np.unique(first.participant_id, return_inverse=True)[1].astype(np.int64),
         label=first.label,
         weight=first.weight,
         risks={
-            Scoring.STRICT: np.stack([table.p_strict for table in tables.values()]),
-            Scoring.FORCED: np.stack([table.p_forced for table in tables.values()]),
+            scoring: np.stack([table.risks.get(scoring, missing) for table in tables.values()]) for scoring in scorings
         },
     )
 
 
 def bootstrap_aucs(held_out: HeldOut, *, n_replicates: int = 2000, seed: int = 0) -> dict[Scoring, AucTable]:
-    """AUCs of all trials under both scorings, from the same resamples of participants.
+    """AUCs of all trials under every scoring, from the same resamples of participants.
 
     Source:
         Cluster bootstrap: Field & Welsh, Bootstrapping clustered data, JRSS B 2007.
     """
-    chunks: dict[Scoring, list[FloatArray]] = {scoring: [] for scoring in held_out.risks}
+    ranked = {scoring: [_Ranking.of(row, held_out.label) for row in risks] for scoring, risks in held_out.risks.items()}
+    shape = (n_replicates, len(held_out.trial_ids))
+    replicates = {scoring: np.empty(shape) for scoring in ranked}
+    start = 0
     for weights in resampled_weights(held_out, n_replicates=n_replicates, seed=seed):
-        for scoring, risks in held_out.risks.items():
-            chunks[scoring].append(_all_aucs(risks, held_out.label, weights))
+        columns = np.ascontiguousarray(weights.T)
+        for scoring, rankings in ranked.items():
+            for trial, ranking in enumerate(rankings):
+                replicates[scoring][start : start + len(weights), trial] = ranking.aucs(columns)
+        start += len(weights)
+    observed = held_out.weight[:, None]
     return {
         scoring: AucTable(
             trial_ids=held_out.trial_ids,
-            observed=_all_aucs(risks, held_out.label, held_out.weight[None, :])[0],
-            replicates=np.concatenate(chunks[scoring]),
+            observed=np.array([ranking.aucs(observed)[0] for ranking in rankings]),
+            replicates=replicates[scoring],
         )
-        for scoring, risks in held_out.risks.items()
+        for scoring, rankings in ranked.items()
     }
 
 
@@ -143,35 +219,60 @@ def weighted_auc(risks: FloatArray, labels: IntArray, weights: FloatArray) -> Fl
         weights: One weighting a row, shape (n_replicates, n_examples), ≥ 0.
 
     Returns:
-        Shape (n_replicates,), in [0, 1]; NaN where a class has no weight.
+        Shape (n_replicates,), in [0, 1]; NaN where a class has no weight, or a risk is NaN.
 
     Source:
         AUC = Σᵢ Σⱼ wᵢ wⱼ [1(sᵢ > sⱼ) + ½ 1(sᵢ = sⱼ)] / (Σᵢ wᵢ Σⱼ wⱼ) over events i and controls j.
     """
-    events, controls = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    controls = controls[np.argsort(risks[controls], kind="stable")]
-    mass = np.zeros((len(weights), len(controls) + 1))
-    np.cumsum(weights[:, controls], axis=1, out=mass[:, 1:])
-    below = np.searchsorted(risks[controls], risks[events], side="left")
-    up_to = np.searchsorted(risks[controls], risks[events], side="right")
-    event_weights = weights[:, events]
-    wins = (event_weights * (mass[:, below] + mass[:, up_to])).sum(axis=1) / 2
-    pairs = event_weights.sum(axis=1) * mass[:, -1]
-    aucs = np.full(len(weights), np.nan)
-    np.divide(wins, pairs, out=aucs, where=pairs > 0)
-    return aucs
+    return _Ranking.of(risks, labels).aucs(np.ascontiguousarray(weights.T))
 
 
-def _all_aucs(risks: FloatArray, labels: IntArray, weights: FloatArray) -> FloatArray:
-    """AUC of every trial (column) under every weighting (row)."""
-    return np.stack([weighted_auc(row, labels, weights) for row in risks], axis=1)
+@dataclass(frozen=True, eq=False)
+class _Ranking:
+    """How one trial ranks the examples: sorted once, then used in every replicate.
+
+    `controls` are rows in order of risk; for each row of `events`, `below` controls have a smaller risk and `up_to` one
+    that is not greater.
+    """
+
+    events: IntArray
+    controls: IntArray
+    below: IntArray
+    up_to: IntArray
+    is_known: bool
+
+    @classmethod
+    def of(cls, risks: FloatArray, labels: IntArray) -> Self:
+        """Rank the events of one trial among its controls."""
+        events, controls = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+        controls = controls[np.argsort(risks[controls], kind="stable")]
+        return cls(
+            events=events,
+            controls=controls,
+            below=np.searchsorted(risks[controls], risks[events], side="left"),
+            up_to=np.searchsorted(risks[controls], risks[events], side="right"),
+            is_known=bool(np.isfinite(risks).all()),
+        )
+
+    def aucs(self, weights: FloatArray) -> FloatArray:
+        """AUC under each weighting, (n_replicates,); `weights` are transposed, (n_examples, n_replicates)."""
+        aucs = np.full(weights.shape[1], np.nan)
+        if not self.is_known:
+            return aucs
+        mass = np.zeros((len(self.controls) + 1, weights.shape[1]))
+        np.cumsum(weights[self.controls], axis=0, out=mass[1:])
+        of_events = weights[self.events]
+        wins = np.einsum("ij,ij->j", of_events, mass[self.below]) + np.einsum("ij,ij->j", of_events, mass[self.up_to])
+        pairs = of_events.sum(axis=0) * mass[-1]
+        np.divide(wins / 2, pairs, out=aucs, where=pairs > 0)
+        return aucs
 
 
 def _sorted_held_out(table: Predictions) -> Predictions:
     """The held-out rows in the order of their example ids."""
     rows = np.flatnonzero(table.split == "held_out")
     rows = rows[np.argsort(table.example_id[rows], kind="stable")]
-    return Predictions(**{name: getattr(table, name)[rows] for name in Predictions.__dataclass_fields__})
+    return table.at(rows)
 
 
 def _same_examples(one: Predictions, other: Predictions) -> bool:

@@ -1,43 +1,39 @@
-"""Matched cells, and the paired differences that a study declares between them.
+"""The paired differences that a study declares, pooled over matched cells, and differences between two of them.
 
-Trials are paired only inside a cell (same base, train size, learning rate, seed, participants, prompt:
-everything but the target text). A cell that lacks a member is listed, never silently dropped.
-Source: protocol, sections 3.3 and 3.8.
+A cell that lacks a member is listed, never silently dropped.
+Source: protocol, sections 3.3, 3.8 and 3.9.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import combinations
 
-from orchestrator.analysis.bootstrap import AucTable, Estimate
+from orchestrator.analysis.bootstrap import Aucs, AucTable, ByScoring, Estimate
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.results import Results
-from orchestrator.study import Contrast
-from workers.contract.errors import StoreError
+from orchestrator.study import Contrast, Interaction
 from workers.contract.outcome import Record, Scoring
-from workers.contract.teaching import Supervision
-from workers.contract.trial import AxisValue, Trial
+from workers.contract.trial import AxisValue
 
 # A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
 AUC_OF_FAILURE = 0.5
 # How such a trial ranks is not known: to count it as a failure would be an invention.
 UNKNOWN = {"missing", "damaged"}
+# Where differences are summed up: the axes on which a study is expected to generalise.
+GROUPED_BY = ("base", "train_size")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Trials that differ in their target text only, by supervision."""
-
-    cell_id: str
-    coordinates: Mapping[str, AxisValue]
-    members: Mapping[Supervision, str]
-
-
-class CellDifference(Record):
+class CellDifference(ByScoring):
     """One complete cell's difference in AUC, mean of the treatments minus the reference."""
 
     cell_id: str
     coordinates: dict[str, AxisValue]
-    strict: Estimate
-    forced: Estimate
+
+
+class GroupDifference(ByScoring):
+    """Mean difference over the complete cells at one place on the axes of `GROUPED_BY`."""
+
+    coordinates: dict[str, AxisValue]
+    n_cells: int
 
 
 class IncompleteCell(Record):
@@ -45,24 +41,27 @@ class IncompleteCell(Record):
 
     cell_id: str
     coordinates: dict[str, AxisValue]
-    unscored: dict[Supervision, str]
+    unscored: dict[str, str]
 
 
-class ContrastFindings(Record):
+class ContrastFindings(ByScoring):
     """A declared contrast: mean over the complete cells of [mean AUC(treatment) − AUC(reference)].
 
     Estimates are null where no cell is complete. `sensitivity` repeats the strict one over all cells of whose
-    members the ending is known, with every failed or diverged trial at an AUC of 0.5.
+    members the ending is known, with every failed or diverged trial at an AUC of 0.5. `share_below` is the share of
+    complete cells whose strict difference is negative.
     """
 
     name: str
-    treatment: tuple[Supervision, ...]
-    reference: Supervision
+    axis: str
+    where: dict[str, tuple[AxisValue, ...]]
+    treatment: tuple[AxisValue, ...]
+    reference: AxisValue
     n_cells: int
-    strict: Estimate | None
-    forced: Estimate | None
+    share_below: Estimate | None
     sensitivity: Estimate | None
     n_cells_sensitivity: int
+    groups: tuple[GroupDifference, ...]
     cells: tuple[CellDifference, ...]
     incomplete: tuple[IncompleteCell, ...]
 
@@ -74,99 +73,115 @@ class ContrastFindings(Record):
     @property
     def n_lower(self) -> int:
         """Complete cells in which the treatment's strict AUC is below the reference's."""
-        return sum(cell.strict.value < 0 for cell in self.cells)
+        return sum(cell.strict is not None and cell.strict.value < 0 for cell in self.cells)
 
 
-def group_cells(trials: Iterable[Trial]) -> tuple[Cell, ...]:
-    """Sort trials into matched cells, in the order in which the cells first appear.
+class InteractionFindings(ByScoring):
+    """One contrast's pooled difference minus another's; null where one of the two has no complete cell."""
 
-    Raises:
-        StoreError: Two trials of one cell have the same supervision.
-    """
-    members: dict[str, dict[Supervision, str]] = {}
-    coordinates: dict[str, dict[str, AxisValue]] = {}
-    for trial in trials:
-        supervision = trial.spec.supervision
-        if supervision is None:
-            continue
-        cell = members.setdefault(trial.cell_id, {})
-        if supervision in cell:
-            raise StoreError(f"cell {trial.cell_id}: two trials with supervision {supervision}; repair the design")
-        cell[supervision] = trial.trial_id
-        place = {axis: value for axis, value in trial.coordinates.items() if axis != "supervision"}
-        coordinates.setdefault(trial.cell_id, place)
-    return tuple(
-        Cell(cell_id=cell_id, coordinates=coordinates[cell_id], members=by_supervision)
-        for cell_id, by_supervision in members.items()
-    )
+    name: str
+    of: str
+    minus: str
 
 
 def contrast_findings(
-    name: str,
-    contrast: Contrast,
-    *,
-    cells: Sequence[Cell],
-    results: Results,
-    aucs: Mapping[Scoring, AucTable],
+    name: str, contrast: Contrast, *, cells: Sequence[Cell], results: Results, aucs: Aucs
 ) -> ContrastFindings:
-    """Compare treatment and reference inside every cell that has both in the design."""
-    wanted = (*contrast.treatment, contrast.reference)
-    matched = [cell for cell in cells if set(wanted) <= set(cell.members)]
-    complete = [cell for cell in matched if not _unscored(cell, wanted, results)]
-    incomplete = [cell for cell in matched if cell not in complete]
-    weights = {cell.cell_id: _difference(cell, contrast) for cell in complete}
-    pooled = _mean(list(weights.values()))
-    ended = [cell for cell in matched if UNKNOWN.isdisjoint(_unscored(cell, wanted, results).values())]
+    """Compare treatment and reference inside every matched cell."""
+    complete = [cell for cell in cells if not _unscored(cell, results)]
+    ended = [cell for cell in cells if UNKNOWN.isdisjoint(_unscored(cell, results).values())]
+    differences = [(cell, _difference(cell, contrast)) for cell in complete]
     return ContrastFindings(
         name=name,
+        axis=contrast.axis,
+        where=dict(contrast.where),
         treatment=contrast.treatment,
         reference=contrast.reference,
-        n_cells=len(matched),
-        strict=aucs[Scoring.STRICT].estimate(pooled) if pooled else None,
-        forced=aucs[Scoring.FORCED].estimate(pooled) if pooled else None,
+        n_cells=len(cells),
+        share_below=aucs[Scoring.STRICT].share_below_zero([weights for _, weights in differences]),
         sensitivity=_with_failures(ended, contrast, results, aucs[Scoring.STRICT]),
         n_cells_sensitivity=len(ended),
+        groups=tuple(_groups(differences, aucs)),
         cells=tuple(
-            CellDifference(
-                cell_id=cell.cell_id,
-                coordinates=dict(cell.coordinates),
-                strict=aucs[Scoring.STRICT].estimate(weights[cell.cell_id]),
-                forced=aucs[Scoring.FORCED].estimate(weights[cell.cell_id]),
-            )
-            for cell in complete
+            CellDifference(cell_id=cell.cell_id, coordinates=dict(cell.coordinates)).of_aucs(aucs, weights)
+            for cell, weights in differences
         ),
         incomplete=tuple(
-            IncompleteCell(
-                cell_id=cell.cell_id,
-                coordinates=dict(cell.coordinates),
-                unscored=_unscored(cell, wanted, results),
-            )
-            for cell in incomplete
+            IncompleteCell(cell_id=cell.cell_id, coordinates=dict(cell.coordinates), unscored=_unscored(cell, results))
+            for cell in cells
+            if cell not in complete
         ),
-    )
+    ).of_aucs(aucs, mean_of([weights for _, weights in differences]))
 
 
-def _unscored(cell: Cell, wanted: Sequence[Supervision], results: Results) -> dict[Supervision, str]:
-    """The wanted members without scores, and where each stands."""
-    standings = {supervision: results.standing(cell.members[supervision]) for supervision in wanted}
-    return {supervision: standing for supervision, standing in standings.items() if standing != "scored"}
+def interaction_findings(
+    name: str,
+    interaction: Interaction,
+    *,
+    contrasts: Mapping[str, Contrast],
+    cells: Mapping[str, Sequence[Cell]],
+    results: Results,
+    aucs: Aucs,
+) -> InteractionFindings:
+    """Subtract one pooled difference from another in every resample."""
+    pooled = []
+    for side in (interaction.of, interaction.minus):
+        complete = [cell for cell in cells[side] if not _unscored(cell, results)]
+        pooled.append(mean_of([_difference(cell, contrasts[side]) for cell in complete]))
+    of, minus = pooled
+    weights = sum_of([of, {trial_id: -weight for trial_id, weight in minus.items()}]) if of and minus else {}
+    return InteractionFindings(name=name, of=interaction.of, minus=interaction.minus).of_aucs(aucs, weights)
+
+
+def sum_of(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The sum of linear combinations of AUCs, which may share trials."""
+    total: dict[str, float] = {}
+    for weights in parts:
+        for trial_id, weight in weights.items():
+            total[trial_id] = total.get(trial_id, 0.0) + weight
+    return total
+
+
+def mean_of(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of linear combinations of AUCs; empty where there is none."""
+    return {trial_id: weight / len(parts) for trial_id, weight in sum_of(parts).items()}
+
+
+def _groups(differences: Sequence[tuple[Cell, Mapping[str, float]]], aucs: Aucs) -> list[GroupDifference]:
+    """Mean differences at each place of each combination of those axes that have several levels."""
+    levels = {axis: {cell.coordinates.get(axis) for cell, _ in differences} for axis in GROUPED_BY}
+    varied = [axis for axis in GROUPED_BY if len(levels[axis]) > 1]
+    found = []
+    for axes in (axes for size in range(1, len(varied) + 1) for axes in combinations(varied, size)):
+        groups: dict[tuple[AxisValue, ...], list[Mapping[str, float]]] = {}
+        for cell, weights in differences:
+            if set(axes) <= set(cell.coordinates):
+                groups.setdefault(tuple(cell.coordinates[axis] for axis in axes), []).append(weights)
+        found += [
+            GroupDifference(coordinates=dict(zip(axes, place, strict=True)), n_cells=len(members)).of_aucs(
+                aucs, mean_of(members)
+            )
+            for place, members in groups.items()
+        ]
+    return found
+
+
+def _unscored(cell: Cell, results: Results) -> dict[str, str]:
+    """The members without scores, and where each stands."""
+    standings = {str(value): results.standing(trial_id) for value, trial_id in cell.members.items()}
+    return {value: standing for value, standing in standings.items() if standing != "scored"}
 
 
 def _difference(cell: Cell, contrast: Contrast) -> dict[str, float]:
     """Weights of the trials in [mean AUC(treatment) − AUC(reference)] of one cell."""
     share = 1 / len(contrast.treatment)
-    weights = {cell.members[supervision]: share for supervision in contrast.treatment}
+    weights = {cell.members[value]: share for value in contrast.treatment}
     return {**weights, cell.members[contrast.reference]: -1.0}
-
-
-def _mean(combinations: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of linear combinations of AUCs; cells share no trial."""
-    return {trial_id: weight / len(combinations) for weights in combinations for trial_id, weight in weights.items()}
 
 
 def _with_failures(cells: Sequence[Cell], contrast: Contrast, results: Results, aucs: AucTable) -> Estimate | None:
     """The pooled difference with every failed or diverged trial at `AUC_OF_FAILURE`."""
-    pooled = _mean([_difference(cell, contrast) for cell in cells])
+    pooled = mean_of([_difference(cell, contrast) for cell in cells])
     scored = {trial_id: weight for trial_id, weight in pooled.items() if results.is_scored(trial_id)}
     if not scored:
         return None

@@ -4,21 +4,32 @@ A `Findings` holds aggregates only, small counts already hidden, so its JSON may
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import AucTable, HeldOut, align_held_out, bootstrap_aucs
-from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings, group_cells
+from orchestrator.analysis.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
+from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
+from orchestrator.analysis.cells import Cell, match_cells
+from orchestrator.analysis.contrasts import (
+    ContrastFindings,
+    InteractionFindings,
+    contrast_findings,
+    interaction_findings,
+)
 from orchestrator.analysis.disclosure import Count
+from orchestrator.analysis.factorial import DifferenceInDifferences, differences_in_differences
 from orchestrator.analysis.learning import Check, Verdict, judge, learning_checks
 from orchestrator.analysis.results import Results
+from orchestrator.analysis.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.scores import (
     BaselineScore,
+    PlaceScore,
     SupervisionScore,
     TrialRow,
     baseline_scores,
+    place_scores,
     supervision_scores,
     trial_rows,
 )
@@ -96,7 +107,14 @@ class Findings(Record):
     held_out: HeldOutSet | None
     completeness: tuple[Completeness, ...]
     contrasts: tuple[ContrastFindings, ...]
+    interactions: tuple[InteractionFindings, ...]
     supervisions: tuple[SupervisionScore, ...]
+    places: tuple[PlaceScore, ...]
+    arms: tuple[ArmScore, ...]
+    differences_in_differences: tuple[DifferenceInDifferences, ...]
+    saturation: tuple[SaturationRow, ...]
+    training: tuple[ArmTraining, ...]
+    probes: tuple[ArmProbe, ...]
     baselines: tuple[BaselineScore, ...]
     trials: tuple[TrialRow, ...]
     failures: tuple[FailureGroup, ...]
@@ -120,9 +138,9 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else _no_aucs()
     checks = learning_checks(design, results, aucs if held_out else None)
     verdict = judge(checks)
-    cells = group_cells(design.trials)
+    cells = {name: match_cells(design.trials, contrast) for name, contrast in study.contrasts.items()}
     contrasts = tuple(
-        contrast_findings(name, contrast, cells=cells, results=results, aucs=aucs)
+        contrast_findings(name, contrast, cells=cells[name], results=results, aucs=aucs)
         for name, contrast in study.contrasts.items()
     )
     return Findings(
@@ -133,14 +151,24 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         answer=phrase_answer(contrasts[0] if contrasts else None, verdict),
         verdict=verdict,
         checks=checks,
-        warnings=_warnings(design, results, held_out),
+        warnings=_warnings(design, results, held_out, cells),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         completeness=(
             _completeness("grid", design.trials, results),
             _completeness("control", design.controls, results),
         ),
         contrasts=contrasts,
+        interactions=tuple(
+            interaction_findings(name, one, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
+            for name, one in study.interactions.items()
+        ),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
+        places=place_scores(design, results, aucs),
+        arms=arm_scores(design, results, aucs, min_cell=min_cell),
+        differences_in_differences=differences_in_differences(design, results, aucs, narrowed=study.contrasts.values()),
+        saturation=saturation_rows(design, results),
+        training=arm_training(design, results),
+        probes=arm_probes(design, results),
         baselines=baseline_scores(design, results, aucs, min_cell=min_cell),
         trials=trial_rows(design, results, aucs, min_cell=min_cell),
         failures=_failures(results),
@@ -150,7 +178,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     )
 
 
-def _no_aucs() -> dict[Scoring, AucTable]:
+def _no_aucs() -> Aucs:
     empty = AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0)))
     return {Scoring.STRICT: empty, Scoring.FORCED: empty}
 
@@ -166,9 +194,15 @@ def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
     )
 
 
-def _warnings(design: Design, results: Results, held_out: HeldOut | None) -> tuple[str, ...]:
+def _warnings(
+    design: Design, results: Results, held_out: HeldOut | None, cells: Mapping[str, Sequence[Cell]]
+) -> tuple[str, ...]:
     """What a reader must know before reading any number."""
-    warnings = []
+    warnings = [
+        f"The contrast {name} matches no cell of the design: its trials differ in more than its axis and its `where`."
+        for name, matched in cells.items()
+        if not matched
+    ]
     if held_out is not None and held_out.label.sum() < ENOUGH_EVENTS:
         warnings.append(
             f"The test set holds fewer than {ENOUGH_EVENTS} events: only large differences can be seen in it."

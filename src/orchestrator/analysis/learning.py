@@ -5,11 +5,11 @@ participants whose labels it never saw. Source: architecture, section Scores.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import AucTable, Estimate
+from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate
 from orchestrator.analysis.results import Results
 from orchestrator.grid import Design
 from workers.contract.outcome import Record, Scoring
@@ -19,6 +19,8 @@ from workers.contract.trial import Method, Trial
 # The lower bound of a mean AUC from which on a model counts as having learnt the task.
 AUC_OF_LEARNING = 0.60
 CHANCE = 0.5
+# The marker alone ranks at its share of agreement, 0.95: a model that reads its prompt comes close.
+AUC_OF_PLANTED_SIGNAL = 0.80
 # Standard deviation of the held-out AUC over permutations of 640 training labels, logistic models on the Framingham
 # cohort (0.078 with 64): tests/benchmarks/permutation_spread.py. The test set alone would give 0.03.
 SPREAD_OF_PERMUTATIONS = 0.066
@@ -42,31 +44,28 @@ class Verdict(Record):
     reasons: tuple[str, ...]
 
 
-def learning_checks(
-    design: Design, results: Results, by_scoring: Mapping[Scoring, AucTable] | None
-) -> tuple[Check, ...]:
-    """Run the three checks; `by_scoring` is null where no trial is scored.
+def learning_checks(design: Design, results: Results, by_scoring: Aucs | None) -> tuple[Check, ...]:
+    """Run the checks that the study's kinds of trials call for; `by_scoring` is null where no trial is scored.
 
     Strict AUCs decide, but the untrained base is compared by forced ones: it seldom writes an answer line, and
     learning that form alone must not count as learning the task.
     """
     aucs = by_scoring[Scoring.STRICT] if by_scoring else None
-    largest = _label_only_at_largest_size(design)
-    learnt = [trial for trial in largest if aucs is not None and results.is_scored(trial.trial_id)]
-    permuted = [
-        trial
-        for trial in design.controls
-        if trial.spec.labels == "permuted" and aucs is not None and results.is_scored(trial.trial_id)
-    ]
+    if design.trials and all(trial.spec.method is Method.FEW_SHOT for trial in design.trials):
+        return (_demonstrations_help(_scored_among(_most_label_shots(design), results), aucs),)
+    learnt = _scored_among(_label_only_at_largest_size(design), results)
+    controls = _scored_among(design.controls, results)
+    planted = [trial for trial in design.controls if _is_planted(trial)]
     untrained = {
         trial.spec.base.digest(): trial.trial_id
-        for trial in design.controls
-        if trial.spec.method is Method.ZERO_SHOT and trial.spec.base and results.is_scored(trial.trial_id)
+        for trial in controls
+        if trial.spec.method is Method.ZERO_SHOT and trial.spec.base and not _is_planted(trial)
     }
     return (
         _learns(learnt, aucs),
         _beats_zero_shot(learnt, untrained, by_scoring[Scoring.FORCED] if by_scoring else None),
-        _permuted_at_chance(permuted, aucs),
+        _permuted_at_chance([trial for trial in controls if trial.spec.labels == "permuted"], aucs),
+        *([_finds_planted(_scored_among(planted, results), aucs)] if planted else []),
     )
 
 
@@ -77,7 +76,7 @@ def judge(checks: Sequence[Check]) -> Verdict:
 
 
 def mean_weights(trials: Sequence[Trial]) -> dict[str, float]:
-    """Equal weights that add up to 1."""
+    """Equal weights that add up to 1; none for no trials."""
     return {trial.trial_id: 1 / len(trials) for trial in trials}
 
 
@@ -86,13 +85,33 @@ def size_order(train_size: int | None) -> float:
     return float("inf") if train_size is None else train_size
 
 
+def _scored_among(trials: Iterable[Trial], results: Results) -> list[Trial]:
+    return [trial for trial in trials if results.is_scored(trial.trial_id)]
+
+
+def _is_planted(trial: Trial) -> bool:
+    return trial.spec.prompt is not None and trial.spec.prompt.planted_signal > 0
+
+
 def _label_only_at_largest_size(design: Design) -> list[Trial]:
-    largest = max((size_order(trial.spec.train_size) for trial in design.trials), default=0.0)
+    trained = [trial for trial in design.trials if trial.spec.method is Method.LORA]
+    largest = max((size_order(trial.spec.train_size) for trial in trained), default=0.0)
     return [
         trial
-        for trial in design.trials
+        for trial in trained
         if trial.spec.supervision is Supervision.LABEL_ONLY and size_order(trial.spec.train_size) == largest
     ]
+
+
+def _most_label_shots(design: Design) -> list[Trial]:
+    """Trials that show as many labelled examples as any does."""
+    shots = {
+        trial.trial_id: trial.spec.demonstrations.shots
+        for trial in design.trials
+        if trial.spec.demonstrations and trial.spec.demonstrations.shows == "label"
+    }
+    most = max(shots.values(), default=0)
+    return [trial for trial in design.trials if shots.get(trial.trial_id) == most]
 
 
 def _learns(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
@@ -100,7 +119,7 @@ def _learns(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
     requirement = f"mean AUC at the largest train size, lower bound above {AUC_OF_LEARNING:.2f}"
     if not trials or aucs is None:
         return _not_run(name, requirement, "no label_only trial at the largest train size is scored")
-    estimate = aucs.estimate(mean_weights(trials))
+    estimate = _mean_auc(aucs, trials)
     passed = _above(estimate.low, AUC_OF_LEARNING)
     statement = f"label_only at the largest train size has a mean AUC of {_shown(estimate, '.3f')}"
     return Check(name=name, requirement=requirement, passed=passed, estimate=estimate, statement=statement)
@@ -120,6 +139,7 @@ def _beats_zero_shot(trials: Sequence[Trial], untrained: dict[str, str], aucs: A
         weights[trained] = weights.get(trained, 0.0) + 1 / len(pairs)
         weights[base] = weights.get(base, 0.0) - 1 / len(pairs)
     estimate = aucs.estimate(weights)
+    assert estimate is not None  # every trial has forced scores
     statement = (
         f"label_only at the largest train size differs from zero-shot by {_shown(estimate, '+.3f')} in forced AUC"
     )
@@ -137,7 +157,7 @@ def _permuted_at_chance(trials: Sequence[Trial], aucs: AucTable | None) -> Check
     requirement = f"AUC of the permuted-label control within what chance alone gives around {CHANCE}"
     if not trials or aucs is None:
         return _not_run(name, requirement, "no permuted-label control is scored")
-    estimate = aucs.estimate(mean_weights(trials))
+    estimate = _mean_auc(aucs, trials)
     allowed = _chance_gap(estimate, n_permutations=len(trials))
     holds = allowed is not None and abs(estimate.value - CHANCE) <= allowed
     statement = (
@@ -145,6 +165,40 @@ def _permuted_at_chance(trials: Sequence[Trial], aucs: AucTable | None) -> Check
         f"chance explains a gap of {allowed or 0.0:.3f} to {CHANCE}"
     )
     return Check(name=name, requirement=requirement, passed=holds, estimate=estimate, statement=statement)
+
+
+def _finds_planted(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
+    name = "A planted signal is found"
+    requirement = f"AUC where the prompt holds a marker of the label, lower bound above {AUC_OF_PLANTED_SIGNAL:.2f}"
+    if not trials or aucs is None:
+        return _not_run(name, requirement, "no planted-signal control is scored")
+    estimate = _mean_auc(aucs, trials)
+    found = _above(estimate.low, AUC_OF_PLANTED_SIGNAL)
+    statement = f"the planted signal was {'found' if found else 'not found'}: an AUC of {_shown(estimate, '.3f')}"
+    return Check(name=name, requirement=requirement, passed=found, estimate=estimate, statement=statement)
+
+
+def _demonstrations_help(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
+    """Where nothing is trained, ranking better than chance takes the place of learning; this rule is ours."""
+    name = "Labelled demonstrations rank above chance"
+    requirement = f"mean AUC with the most labelled examples shown, lower bound above {CHANCE:.2f}"
+    if not trials or aucs is None:
+        return _not_run(name, requirement, "no trial that shows labels is scored")
+    estimate = _mean_auc(aucs, trials)
+    statement = f"with the most labelled examples shown the mean AUC is {_shown(estimate, '.3f')}"
+    return Check(
+        name=name,
+        requirement=requirement,
+        passed=_above(estimate.low, CHANCE),
+        estimate=estimate,
+        statement=statement,
+    )
+
+
+def _mean_auc(aucs: AucTable, trials: Sequence[Trial]) -> Estimate:
+    estimate = aucs.estimate(mean_weights(trials))
+    assert estimate is not None  # every scored trial has a strict score
+    return estimate
 
 
 def _chance_gap(estimate: Estimate, *, n_permutations: int) -> float | None:

@@ -5,34 +5,29 @@ Identifiers in here are salted hashes and go no further: nothing after the boots
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.grid import Design
 from orchestrator.store import verified_bytes
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Outcome
+from workers.contract.outcome import Attempt, Outcome, Scoring
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
 
 PREDICTIONS = "predictions.parquet"
-COLUMNS = (
-    "example_id",
-    "participant_id",
-    "split",
-    "label",
-    "sampling_weight",
-    "p_strict",
-    "p_forced",
-    "validity",
-)
+COLUMNS = ("example_id", "participant_id", "split", "label", "sampling_weight", "validity")
+NUMBERS = ("label", "sampling_weight")
+# Every trial has these; the other scorings are there where the study asks for them.
+ALWAYS_SCORED = (Scoring.STRICT, Scoring.FORCED)
 Standing = Literal["scored", "diverged", "failed", "damaged", "missing"]
 
 
@@ -40,7 +35,8 @@ Standing = Literal["scored", "diverged", "failed", "damaged", "missing"]
 class Predictions:
     """What one trial predicted; every array has shape (n_examples,).
 
-    `label` is 0 or 1, `weight` > 0, the probabilities are raw (before the prior shift) and in [0, 1].
+    `label` is 0 or 1, `weight` > 0; `risks` holds P(event) under each scoring that the trial has, raw (before the prior
+    shift) and in [0, 1].
     """
 
     example_id: TextArray
@@ -48,9 +44,13 @@ class Predictions:
     split: TextArray
     label: IntArray
     weight: FloatArray
-    p_strict: FloatArray
-    p_forced: FloatArray
     validity: TextArray
+    risks: Mapping[Scoring, FloatArray]
+
+    def at(self, rows: IntArray) -> Self:
+        """Some of the rows, in the order of `rows`."""
+        columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "risks"}
+        return type(self)(**columns, risks={scoring: values[rows] for scoring, values in self.risks.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +58,14 @@ class Results:
     """Everything the store holds about the trials of one design, by trial id.
 
     `damaged` says of each committed trial whose predictions can't be trusted why, and what to do; such a trial is in
-    neither `outcomes` nor `predictions`.
+    neither `outcomes` nor `predictions`. `traces` holds the trials whose files tell of their training.
     """
 
     outcomes: Mapping[str, Outcome]
     predictions: Mapping[str, Predictions]
     attempts: Mapping[str, Sequence[Attempt]]
     damaged: Mapping[str, str] = field(default_factory=dict)
+    traces: Mapping[str, Trace] = field(default_factory=dict)
 
     def standing(self, trial_id: str) -> Standing:
         """How far a trial got; a failed attempt before a committed outcome does not count."""
@@ -94,10 +95,13 @@ def load_results(
     kept = {trial_id: outcomes[trial_id] for trial_id in designed if trial_id in outcomes}
     predictions: dict[str, Predictions] = {}
     damaged: dict[str, str] = {}
+    traces: dict[str, Trace] = {}
     for trial_id, outcome in kept.items():
         try:
             if outcome.state == "scored":
                 predictions[trial_id] = read_predictions(layout, outcome)
+            if not (trace := read_trace(layout, outcome)).is_empty:
+                traces[trial_id] = trace
         except StoreError as error:
             damaged[trial_id] = str(error)
     return Results(
@@ -105,6 +109,7 @@ def load_results(
         predictions=predictions,
         attempts={trial_id: tuple(attempts[trial_id]) for trial_id in designed if attempts.get(trial_id)},
         damaged=damaged,
+        traces=traces,
     )
 
 
@@ -115,13 +120,12 @@ def read_predictions(layout: StoreLayout, outcome: Outcome) -> Predictions:
         StoreError: The file is missing or damaged, lacks a column, or holds a probability that is not finite.
     """
     try:
-        table = pq.read_table(pa.BufferReader(verified_bytes(layout, outcome, PREDICTIONS)), columns=list(COLUMNS))
-        predictions = _typed(table)
+        predictions = _typed(pq.ParquetFile(pa.BufferReader(verified_bytes(layout, outcome, PREDICTIONS))).read())
     except (StoreError, pa.ArrowException, KeyError, ValueError) as error:
         is_ours = isinstance(error, StoreError)
         what = str(error) if is_ours else f"{PREDICTIONS} holds no predictions ({type(error).__name__})"
         raise StoreError(f"trials/{outcome.trial_id}: {what}; {remedy(outcome.trial_id)}") from None
-    if not (np.isfinite(predictions.p_strict).all() and np.isfinite(predictions.p_forced).all()):
+    if not all(np.isfinite(risks).all() for risks in predictions.risks.values()):
         raise StoreError(f"trials/{outcome.trial_id}: a probability is not a number; {remedy(outcome.trial_id)}")
     return predictions
 
@@ -132,13 +136,11 @@ def remedy(trial_id: str) -> str:
 
 
 def _typed(table: pa.Table) -> Predictions:
+    texts = {name: table[name].to_numpy().astype(np.str_) for name in COLUMNS if name not in NUMBERS}
+    scorings = [scoring for scoring in Scoring if scoring in ALWAYS_SCORED or f"p_{scoring}" in table.column_names]
     return Predictions(
-        example_id=table["example_id"].to_numpy().astype(np.str_),
-        participant_id=table["participant_id"].to_numpy().astype(np.str_),
-        split=table["split"].to_numpy().astype(np.str_),
+        **texts,
         label=table["label"].to_numpy().astype(np.int64),
         weight=table["sampling_weight"].to_numpy().astype(np.float64),
-        p_strict=table["p_strict"].to_numpy().astype(np.float64),
-        p_forced=table["p_forced"].to_numpy().astype(np.float64),
-        validity=table["validity"].to_numpy().astype(np.str_),
+        risks={scoring: table[f"p_{scoring}"].to_numpy().astype(np.float64) for scoring in scorings},
     )
