@@ -1,7 +1,8 @@
-"""The synthetic cohort's codes in words, and what the literature says of each: direction and strength, never the hidden truth.
+"""The synthetic cohort's codes in words, and what the literature says of each: its direction and strength.
 
-Points: 3 strong, 2 moderate, 1 weak, signed. Directions and strength classes follow the Lancet commissions of 2020
-and 2024, APOE meta-analyses and the UK Biobank Dementia Risk Score; names, bands and mechanisms are in our own words.
+Points: 3 strong, 2 moderate, 1 weak, signed, after the Lancet commissions of 2020 and 2024, APOE meta-analyses and the
+UK Biobank Dementia Risk Score; never the hidden effects. Where a strong factor comes in steps (age: incidence about
+doubles every five years; e4 copies) the steps add up. Names, bands and mechanisms are in our own words.
 """
 
 from workers.cohort.adrd_distractors import DISTRACTORS
@@ -25,15 +26,15 @@ DEMOGRAPHICS = (
     Concept(
         code=AGE, name="age", kind="number", theme=GENETIC, step=5, priority=FIRST,
         bands=bands(
-            (62.5, "youngest", -3), (67.5, "younger", -2), (72.5, "middle", 0), (77.5, "older", 1), (82.5, "old", 2),
-            (None, "oldest", 3),
+            (62.5, "youngest", -6), (67.5, "younger", -4), (72.5, "middle", -1), (77.5, "older", 2), (82.5, "old", 4),
+            (None, "oldest", 6),
         ),
         mechanism="damage in the brain builds up over decades",
     ),
     Concept(code=SEX, name="man", absent="woman", kind="flag", theme=GENETIC, priority=FIRST),
     Concept(
         code="APOE_E4", name="APOE e4 copies", kind="number", theme=GENETIC, priority=CORE,
-        bands=bands((0.5, "none", -1), (1.5, "raised", 2), (None, "high", 3)),
+        bands=bands((0.5, "low", -1), (1.5, "raised", 3), (None, "high", 5)),
         mechanism="this variant clears amyloid poorly",
     ),
     Concept(

@@ -67,7 +67,7 @@ def _prodrome(watched: Watched) -> Iterator[Block]:
 
 
 def seen_cognition(watched: Watched) -> FloatArray:
-    """The state that tests measure, higher is worse, shape (n,); with a prodrome it worsens in the years before onset."""
+    """The state that tests measure, higher is worse, shape (n,); with a prodrome it worsens before onset."""
     if not watched.has_prodrome:
         return watched.traits.cognition
     nearness = np.clip(1 - watched.onset / PRODROME_YEARS, 0.0, 1.0)

@@ -1,7 +1,6 @@
 """Numbers measured on the synthetic people: pressure, body mass, laboratory values, frailty and cognitive tests.
 
-Means, spreads and the shares of the measured are ours; take-up (55 %) and reliability (0.55) of a cognitive test are the
-protocol's.
+Take-up (55 %) and reliability (0.55) of a cognitive test are the protocol's; means, spreads and other shares are ours.
 """
 
 import math
@@ -53,7 +52,7 @@ MEASUREMENTS = (
     Measurement("B12", 400, 110, 100, 900, (), share=0.4),
     Measurement("FRAILTY_INDEX", 0.16, 0.04, 0.0, 0.7, (("frailty", 0.06),), 2, share=0.85, mean_repeats=0.0),
     *(
-        Measurement(code, mean, NOISE * spread, low, high, (("cognition", SIGNAL * spread),), 0, TEST_TAKE_UP, 0.2)
+        Measurement(code, mean, NOISE * abs(spread), low, high, (("cognition", SIGNAL * spread),), 0, TEST_TAKE_UP, 0.2)
         for code, mean, spread, low, high in (
             ("REACTION_MS", 600, 70, 300, 1500),
             ("PAIRS_ERRORS", 5, 2.2, 0, 20),
@@ -72,9 +71,9 @@ def measured(watched: Watched) -> Iterator[Block]:
         has_it = chance.random(len(watched)) < item.share
         times = np.where(has_it, 1 + chance.poisson(item.mean_repeats, len(watched)), 0)
         person = np.repeat(np.arange(len(watched)), times)
-        values = expected[person] + abs(item.noise_sd) * chance.standard_normal(len(person))
+        values = expected[person] + item.noise_sd * chance.standard_normal(len(person))
         years = RECENT_YEARS * chance.random(len(person))
-        yield Block(item.code, person, years, np.round(np.clip(values, item.low, item.high), item.decimals))
+        yield Block(item.code, person, years, np.clip(values, item.low, item.high).round(item.decimals))
 
 
 def _predictors(watched: Watched) -> dict[str, FloatArray]:

@@ -57,28 +57,37 @@ class Cohort:
         Columns: row (of `labels`), code, value (the latest number, NaN for a bare code), n (how many events),
         first_years and last_years (before the index; NaN where static); sorted by row and code.
         """
+        # Sorted categories: millions of rows are then ordered and grouped by number, not by text.
+        codes = pd.CategoricalDtype(sorted(self.events["code"].unique()), ordered=True)
         known = (
-            self.labels[["subject_id", "prediction_time"]].reset_index(names="row").merge(self.events, on="subject_id")
+            self.labels[["subject_id", "prediction_time"]]
+            .reset_index(names="row")
+            .merge(self.events.astype({"code": codes}), on="subject_id")
+            .drop(columns="subject_id")
         )
         known = known[known["time"].isna() | (known["time"] <= known["prediction_time"])]
         known = known.assign(years=(known["prediction_time"] - known["time"]).dt.total_seconds() / SECONDS_PER_YEAR)
         known = known.sort_values(["row", "code", "years"], ascending=[True, True, False], kind="stable")
-        grouped = known.groupby(["row", "code"], sort=True)
-        return grouped.agg(
+        grouped = known.groupby(["row", "code"], sort=True, observed=True)
+        records = grouped.agg(
             value=("numeric_value", "last"),
-            n=("code", "size"),
+            n=("time", "size"),
             first_years=("years", "max"),
             last_years=("years", "min"),
         ).reset_index()
+        records = records.astype({"code": "str"})
+        records.attrs = dict(self.labels.attrs)
+        return records
 
     def latest_values(self, records: pd.DataFrame) -> pd.DataFrame:
         """Features for classical models: one row a label (same order), one column a code.
 
         The latest number; for a bare code 1 where it was ever recorded and 0 elsewhere.
         """
-        is_bare = records.groupby("code")["value"].transform(lambda values: values.isna().all())
+        is_bare = records.groupby("code")["value"].transform("count") == 0
         filled = records.assign(value=records["value"].where(~is_bare, 1.0))
         wide = filled.pivot(index="row", columns="code", values="value").reindex(self.labels.index)
         bare = sorted(records.loc[is_bare, "code"].unique())
         wide[bare] = wide[bare].fillna(0.0)
+        wide.attrs = dict(self.labels.attrs)
         return wide

@@ -61,7 +61,8 @@ def observe(population: Population, recipe: SyntheticCohort) -> Cohort:
         index_dates=index_dates,
     )
     labels = label_table(subjects, index_dates, population.has_event[members], salt=recipe.split_salt)
-    events.attrs, labels.attrs = dict(MARK), dict(MARK)
+    events.attrs.update(MARK)
+    labels.attrs.update(MARK)
     return Cohort(events=events, labels=labels, flow=flow_of(population), lexicon=ADRD_LEXICON)
 
 
