@@ -1,7 +1,7 @@
 """One LoRA trial: training examples, the step loop in its engine, history, ledger and adapter on disk."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, fields
 
 import numpy as np
@@ -13,11 +13,13 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Progress
 from workers.contract.teaching import Supervision
 from workers.contract.trial import TrainingRecipe
+from workers.diagnostics import Diagnosis
 from workers.evaluating import score_model
 from workers.examples.targets import controlled_rationales
 from workers.meter import training_flops
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.objectives import Example, Wording, label_views, rationale_views, refuse_meaningless
+from workers.probe import probe_of
 from workers.training import StepRecord, budgeted, train
 
 PERMUTATION_SEED = 1
@@ -30,42 +32,45 @@ def fine_tune(work: Work) -> Predicting:
         TrainingDiverged: The loss stopped being a number.
         InputError: The trial needs rationales and has none.
     """
+    from workers.models.engine import deepspeed_engine
+
     base, answer = work.base
-    examples = training_examples(work, Wording.of(base.tokenizer, answer))
+    words = Wording.of(base.tokenizer, answer)
+    examples = training_examples(work, words)
     recipe = budgeted(work.training, examples)
+    probe = probe_of(work, words)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
         history: list[StepRecord] = []
+        diagnosis = Diagnosis(
+            model, probe, steps=recipe.steps, batch_size=recipe.batch_size, pad_token=words.answer.end
+        )
         started = time.monotonic()
         try:
-            yield from _train(work, model, examples, recipe, history=history, pad_token=answer.end)
+            with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
+                steps = train(engine, examples, recipe, pad_token=words.answer.end)
+                yield from _take(steps, recipe, history=history, diagnosis=diagnosis)
         finally:
             work.meter.train_wall_s = time.monotonic() - started
+            diagnosis.write(work.folder / "diagnostics.parquet")
             _write_history(work, history)
             _fill_ledger(work, model, recipe, history)
         save_adapter(model, work.folder / "adapter")
         return (yield from score_model(work, model.eval(), base, answer))
 
 
-def _train(
-    work: Work,
-    model: PeftModel,
-    examples: list[Example],
-    recipe: TrainingRecipe,
-    *,
-    history: list[StepRecord],
-    pad_token: int,
+def _take(
+    steps: Iterator[StepRecord], recipe: TrainingRecipe, *, history: list[StepRecord], diagnosis: Diagnosis
 ) -> Generator[Progress, None, None]:
     """Take all steps; each is in `history` once it is done."""
-    from workers.models.engine import deepspeed_engine
-
     reported = 0.0
-    with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-        for record in train(engine, examples, recipe, pad_token=pad_token):
-            history.append(record)
-            if record.wall_s - reported >= PROGRESS_EVERY_S:
-                reported = record.wall_s
-                yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
+    diagnosis.after(0)
+    for record in steps:
+        history.append(record)
+        diagnosis.after(record.step)
+        if record.wall_s - reported >= PROGRESS_EVERY_S:
+            reported = record.wall_s
+            yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
 
 
 def _write_history(work: Work, history: list[StepRecord]) -> None:

@@ -125,6 +125,11 @@ class Batch:
     is_label: torch.Tensor
     is_label_view: torch.Tensor
 
+    @property
+    def model_inputs(self) -> dict[str, torch.Tensor | int | bool]:
+        """What a model is called with; position i of its logits predicts label i, the last one nothing."""
+        return {**self.inputs, "logits_to_keep": self.labels.shape[1] + 1, "use_cache": False}
+
 
 def collate(views: Sequence[View], *, pad_token: int, device: torch.device) -> Batch:
     """Pad views to one length; labels are the target tokens, everything else is ignored."""
@@ -191,14 +196,16 @@ def groups_of(batch: Batch, objective: ObjectiveRecipe) -> list[Group]:
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss of a batch with its graph, and the sums of token losses that its share of the label is read from."""
+    """The loss of a batch with its graph, and that of every target token, 0 elsewhere, in the shape of the labels."""
 
     total: torch.Tensor
-    label_sum: torch.Tensor
-    target_sum: torch.Tensor
-    n_loss_tokens: int
-    log_probs: torch.Tensor
+    by_token: torch.Tensor
     groups: list[Group]
+
+    @property
+    def n_loss_tokens(self) -> int:
+        """Target tokens that have a weight."""
+        return sum(group.n_tokens for group in self.groups)
 
 
 def step_loss(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) -> StepLoss:
@@ -207,35 +214,35 @@ def step_loss(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) ->
     Args:
         logits: Shape (n_views, n_label_positions + 1, vocabulary); position i predicts label i.
     """
-    log_probs = log_softmax(logits[:, :-1].flatten(0, 1).float(), dim=-1)
     groups = groups_of(batch, objective)
+    log_probs = _log_probs(logits)
+    # Each mean by the library's own kernel: one group gives what a plain cross-entropy gives, bit for bit.
     means = [
         group.weight
         * nll_loss(log_probs, batch.labels.masked_fill(~group.tokens, IGNORED).flatten(), ignore_index=IGNORED)
         for group in groups
     ]
-    token_losses = _token_losses(log_probs.detach(), batch)
-    return StepLoss(
-        total=sum(means[1:], start=means[0]),
-        label_sum=token_losses[batch.is_label].sum(),
-        target_sum=token_losses.sum(),
-        n_loss_tokens=sum(group.n_tokens for group in groups),
-        log_probs=log_probs,
-        groups=groups,
-    )
+    return StepLoss(total=sum(means[1:], start=means[0]), by_token=_by_token(log_probs, batch), groups=groups)
 
 
 def label_and_rest(loss: StepLoss, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """The two summands of a step's loss: what its label tokens bring to it, and what all others bring."""
-    shares = sum(
-        (group.tokens * (group.weight / group.n_tokens) for group in loss.groups),
-        start=torch.zeros_like(batch.labels, dtype=torch.float32),
-    )
-    weighted = _token_losses(loss.log_probs, batch) * shares
+    shares = torch.zeros_like(loss.by_token)
+    for group in loss.groups:
+        shares = shares + group.tokens * (group.weight / group.n_tokens)
+    weighted = loss.by_token * shares
     return weighted[batch.is_label].sum(), weighted[~batch.is_label].sum()
 
 
-def _token_losses(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Loss of every target token, 0 elsewhere, in the shape of the labels."""
+def token_losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of every target token, 0 elsewhere; `logits` as in `step_loss`, shape of the labels."""
+    return _by_token(_log_probs(logits), batch)
+
+
+def _log_probs(logits: torch.Tensor) -> torch.Tensor:
+    return log_softmax(logits[:, :-1].flatten(0, 1).float(), dim=-1)
+
+
+def _by_token(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
     flat = nll_loss(log_probs, batch.labels.flatten(), ignore_index=IGNORED, reduction="none")
     return flat.view(batch.labels.shape)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from workers.contract.errors import TrialError
-from workers.contract.trial import TrainingRecipe
+from workers.contract.trial import ObjectiveRecipe, TrainingRecipe
 from workers.diagnostics import gradient_share
 from workers.models.engine import Engine
-from workers.objectives import Example, collate, label_and_rest, step_loss
+from workers.objectives import Batch, Example, collate, label_and_rest, step_loss
 
 
 class TrainingDiverged(TrialError):
@@ -57,13 +57,15 @@ def train(
     for step, rows in enumerate(batches(len(examples), recipe), start=1):
         views = [view for row in rows for view in examples[row]]
         batch = collate(views, pad_token=pad_token, device=engine.device)
-        output = engine.forward(**batch.inputs, logits_to_keep=batch.labels.shape[1] + 1, use_cache=False)
+        output = engine.forward(**batch.model_inputs)
         loss = step_loss(output.logits, batch, recipe.objective)
-        value, label_sum, target_sum = torch.stack([loss.total.detach(), loss.label_sum, loss.target_sum]).tolist()
+        by_token = loss.by_token.detach()
+        sums = [loss.total.detach(), by_token[batch.is_label].sum(), by_token.sum()]
+        value, label_sum, target_sum = torch.stack(sums).tolist()
         if not math.isfinite(value):
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
         is_measured = every > 0 and (step - 1) % every == 0
-        share = gradient_share(*label_and_rest(loss, batch), engine.trainable) if is_measured else None
+        share = _label_gradient_share(engine, batch, recipe.objective) if is_measured else None
         done = engine.step(loss.total, learning_rate=rate_at(step, recipe))
         if not math.isfinite(done.grad_norm):
             raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
@@ -80,6 +82,12 @@ def train(
             n_loss_tokens=loss.n_loss_tokens,
             label_gradient_share=share,
         )
+
+
+def _label_gradient_share(engine: Engine, batch: Batch, objective: ObjectiveRecipe) -> float | None:
+    """By a forward and two backward passes of their own, so that the step stays as it is."""
+    loss = step_loss(engine.forward_aside(**batch.model_inputs).logits, batch, objective)
+    return gradient_share(*label_and_rest(loss, batch), engine.trainable)
 
 
 def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRecipe:

@@ -44,7 +44,7 @@ def losses_with_torch(base: Base, recipe: TrainingRecipe) -> list[float]:
         optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         for step, rows in enumerate(batches(len(EXAMPLES), recipe), start=1):
             batch = collate([view for row in rows for view in EXAMPLES[row]], pad_token=0, device=CPU)
-            output = model(**batch.inputs, logits_to_keep=batch.labels.shape[1] + 1)
+            output = model(**batch.model_inputs)
             loss = torch.nn.functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), batch.labels.flatten())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from orders import micro_training
+from toys import CPU, WORDS, ToyModel, losses_by_hand
+from workers.contract.teaching import TargetRecipe
+from workers.contract.trial import BudgetRecipe, DiagnosticsRecipe, ObjectiveRecipe
 from workers.models.engine import Step
-from workers.objectives import View
-from workers.training import TrainingDiverged, batches, rate_at, train
+from workers.objectives import View, rationale_views
+from workers.training import TrainingDiverged, batches, budgeted, rate_at, train
 
-CPU = torch.device("cpu")
 VOCABULARY = 11
 EXAMPLES = [
     (View(prompt=[1, 2, 3, 4], target=[5, 6], label_at=0),),
@@ -64,3 +66,79 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged_and_names_the_step(
     assert [next(running).step, next(running).step] == [1, 2]
     with pytest.raises(TrainingDiverged, match="step 3 of 6"):
         next(running)
+
+
+class HandEngine:
+    """Plain gradient descent on the toy model, where an engine would be."""
+
+    device = CPU
+
+    def __init__(self) -> None:
+        self.forward = self.forward_aside = ToyModel()
+        self.trainable = list(self.forward.parameters())
+
+    def step(self, loss: torch.Tensor, *, learning_rate: float) -> Step:
+        assert all(parameter.grad is None for parameter in self.trainable)
+        loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter in self.trainable:
+                assert parameter.grad is not None
+                parameter.sub_(learning_rate * parameter.grad)
+                parameter.grad = None
+        return Step(loss.item(), 1.0, learning_rate)
+
+
+def test_a_step_counts_its_tokens_and_its_labels_share_of_the_loss() -> None:
+    engine = HandEngine()
+    losses = [losses_by_hand(engine.forward, view) for (view,) in EXAMPLES]
+    (record,) = train(engine, EXAMPLES, micro_training(steps=1, batch_size=2), pad_token=0)  # type: ignore[arg-type]
+    label_sum = losses[0][0] + losses[1][1]
+    assert record.label_loss_share == pytest.approx((label_sum / torch.cat(losses).sum()).item(), abs=1e-6)
+    assert (record.n_label_tokens, record.n_loss_tokens, record.n_target_tokens) == (2, 5, 5)
+    assert record.n_input_tokens == 10
+    assert record.label_gradient_share is None
+
+
+def test_the_gradient_share_is_measured_every_so_often_and_changes_no_step() -> None:
+    recipe = micro_training(steps=5, batch_size=2, learning_rate=0.5)
+    measuring = recipe.model_copy(update={"diagnostics": DiagnosticsRecipe(gradient_share_every=2)})
+    plain = list(train(HandEngine(), EXAMPLES, recipe, pad_token=0))  # type: ignore[arg-type]
+    measured = list(train(HandEngine(), EXAMPLES, measuring, pad_token=0))  # type: ignore[arg-type]
+    assert [record.label_gradient_share is not None for record in measured] == [True, False, True, False, True]
+    assert all(0 < record.label_gradient_share < 1 for record in measured[::2] if record.label_gradient_share)
+    assert [record.loss for record in measured] == [record.loss for record in plain]
+
+
+REASONED = [
+    rationale_views(
+        [10, 11],
+        rationale,
+        has_event=True,
+        objective=ObjectiveRecipe(kind="two_view_mix"),
+        target=TargetRecipe(),
+        words=WORDS,
+    )
+    for rationale in ([12], [13, 14, 15])
+]  # targets of 5 + 3 and 7 + 3 tokens, two labels each
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps"),
+    [
+        (BudgetRecipe(), 6),
+        (BudgetRecipe(match="examples", amount=100), 25),
+        (BudgetRecipe(match="examples", amount=101), 26),
+        (BudgetRecipe(match="label_tokens", amount=100), 13),  # 8 a step
+        (BudgetRecipe(match="target_tokens", amount=100), 3),  # 36 a step
+    ],
+)
+def test_a_budget_buys_as_many_steps_as_cover_it(budget: BudgetRecipe, steps: int) -> None:
+    recipe = micro_training(steps=6, batch_size=4, budget=budget)
+    paid = budgeted(recipe, REASONED)
+    assert paid.steps == steps
+    assert paid.model_copy(update={"steps": recipe.steps}) == recipe
+
+
+def test_a_budget_without_an_amount_is_refused() -> None:
+    with pytest.raises(ValueError, match="budget of label_tokens needs"):
+        budgeted(micro_training(budget=BudgetRecipe(match="label_tokens")), REASONED)
