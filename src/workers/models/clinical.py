@@ -1,0 +1,75 @@
+"""The seven clinical bases: four architectures, two sizes, and a twin that read long arguments instead of short ones.
+
+Each is pre-trained for a minute or two on invented records (`corpus.py`), once a store. Their numbers show that a system
+works; they say nothing about large models of the same name.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from workers.models.architectures import Family, Shape, random_model
+from workers.models.corpus import CLINICAL, REASONING, Ending, documents
+from workers.models.pretraining import Schedule, pretrain, train_tokenizer
+
+SEED = 2610
+# Every word of the corpus, some in upper and lower case, is one token.
+VOCABULARY_SIZE = 1_280
+TOKENIZER_DOCUMENTS = 10_000
+
+SMALL = Shape(hidden=64, layers=2, heads=4, key_value_heads=2)
+MEDIUM = Shape(hidden=96, layers=3, heads=6, key_value_heads=3)
+FOR_SMALL = Schedule(steps=700, learning_rate=5e-3)
+FOR_MEDIUM = Schedule(steps=500, learning_rate=3e-3)
+
+
+@dataclass(frozen=True)
+class ClinicalBase:
+    """What one of the bases is made of."""
+
+    family: Family
+    shape: Shape = SMALL
+    schedule: Schedule = FOR_SMALL
+    corpus: tuple[Ending, ...] = CLINICAL
+
+
+BASES = {
+    "clinical_llama_s": ClinicalBase(Family.LLAMA),
+    "clinical_llama_m": ClinicalBase(Family.LLAMA, MEDIUM, FOR_MEDIUM),
+    "clinical_qwen_s": ClinicalBase(Family.QWEN),
+    "clinical_qwen_m": ClinicalBase(Family.QWEN, MEDIUM, FOR_MEDIUM),
+    "clinical_gemma_s": ClinicalBase(Family.GEMMA),
+    "clinical_mistral_s": ClinicalBase(Family.MISTRAL),
+    "clinical_qwen_s_reasoning": ClinicalBase(Family.QWEN, corpus=REASONING),
+}
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A base ready for use, and the loss of every step that led there, in nats a token."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    losses: list[float]
+
+
+def build(recipe: str) -> Pretrained:
+    """Pre-train one of `BASES`; the same weights on every run of one kind of machine."""
+    base = BASES[recipe]
+    tokenizer = clinical_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = random_model(
+            base.family, base.shape, vocabulary_size=len(tokenizer), end_token=int(tokenizer.eos_token_id)
+        )
+        losses = pretrain(model, tokenizer, documents(base.corpus, seed=SEED), base.schedule)
+    return Pretrained(model, tokenizer, losses)
+
+
+def clinical_tokenizer() -> PreTrainedTokenizerFast:
+    """One tokenizer for all seven, so that a record has as many tokens for each; from both corpora alike."""
+    each = (documents(corpus, seed=SEED + 1) for corpus in (CLINICAL, REASONING))
+    texts = itertools.chain.from_iterable(itertools.islice(texts, TOKENIZER_DOCUMENTS // 2) for texts in each)
+    return train_tokenizer(texts, vocabulary_size=VOCABULARY_SIZE)
