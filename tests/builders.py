@@ -5,9 +5,10 @@ The signal of each trial is given, so a test knows which way every contrast must
 
 import json
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,6 @@ from orchestrator.grid import Design
 from orchestrator.study import Study
 from workers.commit import file_digests, link_exclusive
 from workers.contract.layout import StoreLayout
-from workers.contract.metrics import compute_metrics, shift_prior
 from workers.contract.outcome import (
     Attempt,
     Cost,
@@ -32,11 +32,15 @@ from workers.contract.outcome import (
 )
 from workers.contract.teaching import Supervision
 from workers.contract.trial import Method, Trial
+from workers.predictions import Prevalence, score_predictions
 
 FloatArray = npt.NDArray[np.float64]
 TRAIN_PREVALENCE = 0.5
 NATURAL_PREVALENCE = 0.08
 ATTEMPT = "attempt-1"
+NO_SIGNALS: Mapping[Scoring, float] = MappingProxyType({})
+NOTHING_FURTHER: Mapping[Scoring, Callable[[Trial], float]] = MappingProxyType({})
+RATIONALES = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
 STARTED, ENDED = "2026-01-05T09:00:00+00:00", "2026-01-05T09:01:30+00:00"
 
 
@@ -72,7 +76,12 @@ def usual_signal(trial: Trial) -> float:
     spec = trial.spec
     if spec.labels == "permuted":
         return 0.0
-    by_method = {Method.ZERO_SHOT: 0.05, Method.AGE_SEX: 1.1, Method.LOGISTIC: 1.9}
+    if spec.prompt and spec.prompt.planted_signal:
+        return 6.0
+    if spec.demonstrations:
+        return {"none": 0.1, "label": 0.3, "rationale": 0.9}[spec.demonstrations.shows]
+    by_method = {Method.ZERO_SHOT: 0.05, Method.AGE_SEX: 1.1, Method.LOGISTIC: 1.9, Method.PREVALENCE: 0.0}
+    by_method |= {Method.HEAD: 1.3, Method.BOOSTING: 1.8}
     if spec.method in by_method:
         return by_method[spec.method]
     grows = 0.12 * np.log2((spec.train_size or 2048) / 64)
@@ -81,7 +90,7 @@ def usual_signal(trial: Trial) -> float:
 
 def usual_invalid_rate(trial: Trial) -> float:
     """Rationales sometimes end without an answer."""
-    return 0.06 if trial.spec.supervision in (Supervision.FREE_FORM, Supervision.STEP_BY_STEP) else 0.0
+    return 0.06 if trial.spec.supervision in RATIONALES else 0.0
 
 
 def build_store(
@@ -96,6 +105,7 @@ def build_store(
     missing: Collection[str] = (),
     damaged: Collection[str] = (),
     n_participants: int = 600,
+    further: Mapping[Scoring, Callable[[Trial], float]] = NOTHING_FURTHER,
 ) -> StoreLayout:
     """Write outcomes, predictions and attempts of a whole design below `folder/<study>`.
 
@@ -106,6 +116,7 @@ def build_store(
         failed: Trial ids with two failed attempts and no outcome.
         missing: Trial ids never tried.
         damaged: Trial ids whose predictions changed after the commit.
+        further: Signal of each further scoring that trials of a base have.
     """
     layout = StoreLayout(folder / study.study)
     people = invent_people(n_participants)
@@ -116,7 +127,8 @@ def build_store(
         elif trial.trial_id not in missing:
             scored = None
             if trial.trial_id not in diverged:
-                scored = predict(people, trial, signal=signal(trial), invalid_rate=invalid_rate(trial))
+                also = {scoring: of(trial) for scoring, of in further.items() if trial.spec.base}
+                scored = predict(people, trial, signal=signal(trial), invalid_rate=invalid_rate(trial), further=also)
             commit_trial(layout, trial, scored)
         if trial.trial_id in damaged:
             with (layout.trial(trial.trial_id) / ATTEMPT / "predictions.parquet").open("ab") as file:
@@ -139,7 +151,14 @@ def cohort_counts(*, lost: int = 11, tuning_events: int = 59) -> dict[str, int]:
     }
 
 
-def predict(people: People, trial: Trial, *, signal: float, invalid_rate: float) -> pa.Table:
+def predict(
+    people: People,
+    trial: Trial,
+    *,
+    signal: float,
+    invalid_rate: float,
+    further: Mapping[Scoring, float] = NO_SIGNALS,
+) -> pa.Table:
     """A predictions table; the noise depends on the trial's place in the design alone, not on its recipe."""
     place = json.dumps([trial.role, trial.coordinates], sort_keys=True)
     generator = np.random.default_rng(zlib.crc32(place.encode()))
@@ -147,6 +166,10 @@ def predict(people: People, trial: Trial, *, signal: float, invalid_rate: float)
     logit = signal * people.risk + generator.normal(size=n)
     forced = 1 / (1 + np.exp(-logit))
     is_invalid = generator.random(n) < invalid_rate
+    also = {
+        f"p_{scoring}": 1 / (1 + np.exp(-(strength * people.risk + generator.normal(size=n))))
+        for scoring, strength in further.items()
+    }
     return pa.table(
         {
             "example_id": people.example_id,
@@ -157,6 +180,7 @@ def predict(people: People, trial: Trial, *, signal: float, invalid_rate: float)
             "p_strict": np.where(is_invalid, TRAIN_PREVALENCE, forced),
             "p_forced": forced,
             "validity": np.where(is_invalid, Validity.TRUNCATED.value, Validity.VALID.value).tolist(),
+            **also,
         }
     )
 
@@ -168,7 +192,9 @@ def commit_trial(layout: StoreLayout, trial: Trial, predictions: pa.Table | None
     if predictions is not None:
         pq.write_table(predictions, home / "predictions.parquet")
     if trial.spec.method is Method.LORA:
-        pq.write_table(_history(), home / "history.parquet")
+        pq.write_table(_history(trial), home / "history.parquet")
+        if trial.spec.training and trial.spec.training.diagnostics.n_probe:
+            pq.write_table(_diagnostics(trial), home / "diagnostics.parquet")
         if predictions is not None:
             (home / "adapter").mkdir()
             (home / "adapter" / "adapter_config.json").write_text("{}")
@@ -211,42 +237,15 @@ def write_attempt(
 
 
 def _scores(table: pa.Table) -> dict[Literal["tuning", "held_out"], SplitScores]:
-    """Scores of both splits, as a worker computes them."""
-    columns = {name: table[name].to_numpy() for name in table.column_names}
-    scores: dict[Literal["tuning", "held_out"], SplitScores] = {}
-    splits: tuple[Literal["tuning", "held_out"], ...] = ("tuning", "held_out")
-    for split in splits:
-        rows = columns["split"] == split
-        label = columns["label"][rows].astype(np.int64)
-        invalid = columns["validity"][rows] != Validity.VALID.value
-        scores[split] = SplitScores(
-            n_examples=int(rows.sum()),
-            n_participants=len(set(columns["participant_id"][rows])),
-            n_events=int(label.sum()),
-            prevalence=float(label.mean()),
-            invalid_rate=float(invalid.mean()),
-            invalid_rate_events=float(invalid[label == 1].mean()),
-            invalid_rate_controls=float(invalid[label == 0].mean()),
-            n_distinct=len(np.unique(columns["p_strict"][rows])),
-            metrics={
-                scoring: compute_metrics(
-                    shift_prior(
-                        columns[f"p_{scoring.value}"][rows],
-                        from_prevalence=TRAIN_PREVALENCE,
-                        to_prevalence=NATURAL_PREVALENCE,
-                    ),
-                    label,
-                    columns["sampling_weight"][rows],
-                )
-                for scoring in Scoring
-                if f"p_{scoring}" in columns
-            },
-        )
-    return scores
+    """Scores of both splits, by the workers themselves."""
+    found = score_predictions(table.to_pandas(), Prevalence(train=TRAIN_PREVALENCE, natural=NATURAL_PREVALENCE))
+    return {"tuning": found["tuning"], "held_out": found["held_out"]}
 
 
-def _history() -> pa.Table:
+def _history(trial: Trial) -> pa.Table:
+    """Three steps; the label token is one of many where there is a rationale, and everything where there is none."""
     steps = np.arange(1, 4)
+    share = 0.05 if trial.spec.supervision in RATIONALES else 0.5
     return pa.table(
         {
             "step": pa.array(steps, pa.int32()),
@@ -255,13 +254,33 @@ def _history() -> pa.Table:
             "grad_norm": np.ones(3),
             "n_target_tokens": pa.array([96, 96, 96], pa.int32()),
             "wall_s": 0.1 * steps,
+            "label_loss_share": share * np.array([0.8, 1.0, 1.2]),
+            "n_label_tokens": pa.array([32, 32, 32], pa.int32()),
+            "n_loss_tokens": pa.array([96, 96, 96], pa.int32()),
+            "label_gradient_share": pa.array([2 * share * 0.9, None, None], pa.float64()),
         }
     )
 
 
+def _diagnostics(trial: Trial) -> pa.Table:
+    """Probe measurements at the start and the end, gradients at odds where there is a rationale."""
+    cosine = -0.2 if trial.spec.supervision in RATIONALES else None
+    rows = [
+        {"fraction": fraction, "step": int(100 * fraction), "split": split, "n_examples": 64}
+        | {"loss_direct": 0.7 - 0.1 * fraction, "loss_rationale": cosine and 2.0, "loss_conditioned": cosine and 0.6}
+        | {"norm_direct": 1.5, "norm_rationale": cosine and 0.5, "norm_conditioned": cosine and 1.0}
+        | {"cos_direct_rationale": cosine, "cos_direct_conditioned": cosine and 0.4}
+        | {"cos_rationale_conditioned": cosine and 0.1}
+        for fraction in (0.0, 1.0)
+        for split in ("train", "tuning")
+    ]
+    return pa.Table.from_pylist(rows)
+
+
 def _cost(trial: Trial) -> Cost:
-    is_long = trial.spec.supervision in (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
+    is_long = trial.spec.supervision in RATIONALES
     wall_s = {Method.LORA: 92.5 if is_long else 31.0, Method.ZERO_SHOT: 12.0}.get(trial.spec.method, 0.4)
+    trains = trial.spec.method is Method.LORA
     return Cost(
         wall_s=wall_s,
         cpu_s=1.9 * wall_s,
@@ -271,6 +290,10 @@ def _cost(trial: Trial) -> Cost:
         n_examples_seen=4_800,
         n_input_tokens=480_000,
         n_target_tokens=158_000 if is_long else 19_200,
+        n_steps=150 if trains else 0,
+        n_loss_tokens=(158_000 if is_long else 19_200) if trains else 0,
+        n_label_tokens=4_800 if trains else 0,
+        flops=2.5e12 if trains else 0.0,
     )
 
 
