@@ -1,11 +1,7 @@
-"""The aggregate: all committed trials of a design as three Parquet tables, and SQL over them.
-
-    trials        one row a trial: ids, coordinates, scores of both splits and scorings, cost, provenance
-    predictions   one row a trial and example, raw probabilities; identifiers are salted hashes
-    history       one row a trial and optimizer step
+"""The aggregate: all committed trials of a design as four Parquet tables, and SQL over them.
 
 One file a supervision. Derived: it may be deleted at any time, the driver never reads it back. 504 trials
-take some seconds.
+take some seconds. What the tables hold: `dataset_columns.py`.
 """
 
 import os
@@ -16,24 +12,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.dataset_columns import OPTIONAL, TABLES, Table, table_schemas, trial_row
 from orchestrator.grid import Design
 from orchestrator.store import Outcomes, read_outcomes, verified_bytes
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Cost, Metrics, Outcome, Record, Scoring, SplitScores
+from workers.contract.outcome import Outcome
 from workers.contract.trial import Method, Trial
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Table = Literal["trials", "predictions", "history"]
-TABLES: tuple[Table, ...] = get_args(Table)
-SPLITS = ("tuning", "held_out")
-PROVENANCE = ("commit", "device", "started_at", "ended_at")
+# The tables that are made of the files of an attempt.
+FILES: tuple[Table, ...] = ("predictions", "history", "diagnostics")
 # An aggregation takes seconds; a temporary older than this belongs to a process that died.
 STALE_AFTER_S = 900
 
@@ -97,6 +91,8 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
 def _partition(trial: Trial) -> str:
     if trial.spec.method is Method.LORA and trial.spec.supervision is not None:
         return trial.spec.supervision.value
+    if trial.spec.method is Method.FEW_SHOT:
+        return "few_shot"
     return "comparator"
 
 
@@ -107,23 +103,21 @@ def _tables(
 
     schemas = table_schemas()
     rows: list[dict[str, object]] = []
-    predictions = [schemas["predictions"].empty_table()]
-    history = [schemas["history"].empty_table()]
+    parts: dict[Table, list[pa.Table]] = {table: [schemas[table].empty_table()] for table in FILES}
     for trial, outcome in members:
         try:
-            predicted = _file_table(layout, outcome, "predictions", needed=outcome.state == "scored")
-            steps = _file_table(layout, outcome, "history", needed=False)
+            found = {
+                table: _file_table(layout, outcome, table, needed=table == "predictions" and outcome.state == "scored")
+                for table in FILES
+            }
         except StoreError as error:
             left_out[outcome.trial_id] = str(error)
             continue
-        rows.append(_trial_row(trial, outcome))
-        predictions.append(predicted)
-        history.append(steps)
-    return {
-        "trials": pa.Table.from_pylist(rows, schema=schemas["trials"]),
-        "predictions": pa.concat_tables(predictions),
-        "history": pa.concat_tables(history),
-    }
+        rows.append(trial_row(trial, outcome))
+        for table, content in found.items():
+            parts[table].append(content)
+    trials = pa.Table.from_pylist(rows, schema=schemas["trials"])
+    return {"trials": trials, **{table: pa.concat_tables(tables) for table, tables in parts.items()}}
 
 
 def _file_table(layout: StoreLayout, outcome: Outcome, table: Table, *, needed: bool) -> "pa.Table":
@@ -136,65 +130,12 @@ def _file_table(layout: StoreLayout, outcome: Outcome, table: Table, *, needed: 
         return schema.empty_table()
     try:
         read = pq.read_table(pa.BufferReader(verified_bytes(layout, outcome, name)))
-        ids = pa.repeat(outcome.trial_id, read.num_rows)
-        return read.add_column(0, "trial_id", ids).select(schema.names).cast(schema)
+        columns = dict(zip(read.column_names, read.columns, strict=True))
+        columns |= {"trial_id": pa.repeat(outcome.trial_id, read.num_rows)}
+        columns |= {name: pa.nulls(read.num_rows) for name in OPTIONAL if name in schema.names and name not in columns}
+        return pa.table({name: columns[name] for name in schema.names}).cast(schema)
     except (pa.ArrowException, KeyError) as error:
         raise StoreError(f"{name} has other columns than expected ({type(error).__name__})") from None
-
-
-def _trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
-    spec = trial.spec
-    row: dict[str, object] = {
-        "trial_id": outcome.trial_id,
-        "training_id": outcome.training_id,
-        "cell_id": outcome.cell_id,
-        "role": trial.role,
-        "state": outcome.state,
-        "method": spec.method.value,
-        "labels": spec.labels,
-        "base": trial.coordinates.get("base"),
-        "train_size": spec.train_size,
-        "learning_rate": spec.training.learning_rate if spec.training else None,
-        "seed": spec.training.seed if spec.training else None,
-        "control": trial.coordinates.get("control"),
-        "train_prevalence": outcome.train_prevalence,
-        "natural_prevalence": outcome.natural_prevalence,
-        **outcome.cost.model_dump(),
-        **outcome.provenance.model_dump(include=set(PROVENANCE)),
-    }
-    for split, scores in outcome.scores.items():
-        figures = scores.model_dump(exclude={"metrics", "saturation"})
-        row |= {f"{split}_{name}": value for name, value in figures.items()}
-        for scoring, metrics in scores.metrics.items():
-            row |= {f"{split}_{scoring}_{name}": value for name, value in metrics.model_dump().items()}
-    return row
-
-
-@cache
-def table_schemas() -> dict[Table, "pa.Schema"]:
-    """Columns of the three tables; readers see `supervision` beside them, from the names of the folders."""
-    import pyarrow as pa
-
-    text, real, whole = pa.string(), pa.float64(), pa.int64()
-
-    def numbers(model: type[Record], prefix: str = "") -> dict[str, "pa.DataType"]:
-        fields = model.model_fields.items()
-        return {f"{prefix}{name}": whole if field.annotation is int else real for name, field in fields}
-
-    names = ("trial_id", "training_id", "cell_id", "role", "state", "method", "labels", "base", "control")
-    trials = dict.fromkeys(names, text) | {"train_size": whole, "learning_rate": real, "seed": whole}
-    trials |= {"train_prevalence": real, "natural_prevalence": real}
-    for split in SPLITS:
-        trials |= numbers(SplitScores, f"{split}_")
-        del trials[f"{split}_metrics"], trials[f"{split}_saturation"]
-        for scoring in Scoring:
-            trials |= numbers(Metrics, f"{split}_{scoring}_")
-    trials |= numbers(Cost) | dict.fromkeys(PROVENANCE, text)
-    predictions = dict.fromkeys(("trial_id", "example_id", "participant_id", "split", "validity"), text)
-    predictions |= {"label": pa.int8(), "sampling_weight": real, "p_strict": real, "p_forced": real}
-    history = {"trial_id": text, "step": pa.int32(), "loss": real, "learning_rate": real, "grad_norm": real}
-    history |= {"n_target_tokens": pa.int32(), "wall_s": real}
-    return {"trials": pa.schema(trials), "predictions": pa.schema(predictions), "history": pa.schema(history)}
 
 
 def _write(content: "pa.Table", path: Path) -> None:
@@ -224,7 +165,7 @@ def _remove_stale(folder: Path, *, prefix: str) -> None:
 
 
 def query(layout: StoreLayout, sql: str) -> QueryResult:
-    """Answer one read-only SQL statement over the views trials, predictions and history.
+    """Answer one read-only SQL statement over the views trials, predictions, history and diagnostics.
 
     The statement can read nothing outside `dataset/` and write nowhere.
 
@@ -241,6 +182,8 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
         try:
             _check_read_only(duckdb.extract_statements(sql))
             for table, pattern in files.items():
+                if not any(layout.dataset.glob(f"{table}/*/*.parquet")):
+                    continue  # a dataset from before there was such a table
                 source = str(pattern).replace("'", "''")
                 connection.execute(
                     f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{source}', hive_partitioning = true)"
@@ -261,4 +204,4 @@ def _check_read_only(statements: list[Any]) -> None:
 
 
 def _sql_problem(what: str) -> Problem:
-    return Problem("sql", what, "see the columns with `DESCRIBE trials`, `DESCRIBE predictions`, `DESCRIBE history`")
+    return Problem("sql", what, f"see the columns with {', '.join(f'`DESCRIBE {table}`' for table in TABLES)}")

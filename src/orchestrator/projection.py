@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
+from orchestrator.analysis.disclosure import coarse
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.trial import Trial
 
@@ -18,9 +19,15 @@ TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
 # The digest of the history that is in MLflow, written once all of its steps are.
 HISTORY = "sweep.history"
-STEP_METRICS = ("loss", "learning_rate", "grad_norm")
-# A share is told in steps of at least so many examples: 0 then means 0 to 10 of them, the next step 10 to 30.
-EXAMPLES_A_STEP = 20
+STEP_METRICS = ("loss", "learning_rate", "grad_norm", "label_loss_share", "label_gradient_share")
+# Of a prompt, a teacher and an evaluation: names, numbers and switches only.
+TEACHER = (
+    *("kind", "label_access", "grammar", "max_words"),
+    *("fabricated_rate", "omission_rate", "vagueness_rate", "wrong_direction_rate"),
+)
+EVALUATION = ("max_new_tokens", "direct", "reasoned_tokens", "marginal_samples")
+SATURATION = ("mean_entropy", "mean_off_label_mass")
+PARTS_OF_TRAINING = ("lora", "objective", "budget", "diagnostics")
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ def committed(outcome: Outcome) -> Facts:
 def metrics_of(outcome: Outcome) -> dict[str, float]:
     """Final metrics under dotted names, e.g. `held_out.strict.roc_auc`; only finite ones.
 
-    Counts of people and rates by class stay in the store: 2 invalid events would follow from them. The report shows
-    what may be shown.
+    Counts of people, rates by class and ties stay in the store: 2 invalid events would follow from them. The report
+    shows what may be shown.
     """
     metrics: dict[str, float | None] = {f"cost.{name}": value for name, value in outcome.cost.model_dump().items()}
     for split, scores in outcome.scores.items():
@@ -128,13 +135,10 @@ def metrics_of(outcome: Outcome) -> dict[str, float]:
         metrics[f"{split}.invalid_rate"] = coarse(scores.invalid_rate, n_examples=scores.n_examples)
         for scoring, values in scores.metrics.items():
             metrics |= {f"{split}.{scoring}.{name}": value for name, value in values.model_dump().items()}
+        for scoring, found in scores.saturation.items():
+            metrics[f"{split}.{scoring}.share_extreme"] = coarse(found.share_extreme, n_examples=scores.n_examples)
+            metrics |= {f"{split}.{scoring}.{name}": getattr(found, name) for name in SATURATION}
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
-
-
-def coarse(share: float, *, n_examples: int) -> float:
-    """A share in [0, 1] rounded to two decimals, or to steps of `EXAMPLES_A_STEP` where these are wider."""
-    step = max(0.01, EXAMPLES_A_STEP / max(n_examples, 1))
-    return min(1.0, round(round(share / step) * step, 4))
 
 
 def steps_of(history: bytes, *, started_ms: int) -> list[tuple[str, float, int, int]]:
@@ -151,7 +155,7 @@ def steps_of(history: bytes, *, started_ms: int) -> list[tuple[str, float, int, 
         (name, row[name], started_ms + int(row["wall_s"] * 1000), row["step"])
         for row in pq.read_table(pa.BufferReader(history)).to_pylist()
         for name in STEP_METRICS
-        if row[name] is not None
+        if row.get(name) is not None
     ]
 
 
@@ -163,15 +167,28 @@ def params_of(trial: Trial) -> dict[str, str]:
         "train_size": spec.train_size or "all",
         "controls_per_case": spec.evaluation.controls_per_case or "all",
     }
-    params |= {"max_new_tokens": spec.evaluation.max_new_tokens}
+    params |= {name: getattr(spec.evaluation, name) for name in EVALUATION}
     if spec.supervision:
         params["supervision"] = spec.supervision.value
+    if spec.prompt:
+        params |= {"prompt.template": spec.prompt.template, "prompt.planted_signal": spec.prompt.planted_signal}
     if spec.teacher:
-        params["label_access"] = spec.teacher.label_access
+        teacher = spec.teacher.model_dump(mode="json", include=set(TEACHER))
+        params |= {"label_access": spec.teacher.label_access} | _flat("teacher", teacher)
+        params |= _flat("target", spec.target.model_dump(mode="json"))
+    if spec.demonstrations:
+        params |= spec.demonstrations.model_dump(mode="json")
     if spec.training:
-        params |= spec.training.model_dump(mode="json", exclude={"lora"})
-        params |= {f"lora.{name}": value for name, value in spec.training.lora.model_dump().items()}
+        training = spec.training.model_dump(mode="json")
+        parts = {name: training.pop(name) for name in PARTS_OF_TRAINING}
+        params |= training
+        for name, fields in parts.items():
+            params |= _flat(name, fields)
     return {name: str(value) for name, value in params.items()}
+
+
+def _flat(name: str, fields: Mapping[str, object]) -> dict[str, object]:
+    return {f"{name}.{field}": value for field, value in fields.items()}
 
 
 def identity_of(trial: Trial) -> dict[str, str]:
@@ -188,6 +205,7 @@ def identity_of(trial: Trial) -> dict[str, str]:
 def name_of(trial: Trial) -> str:
     """A name for people, e.g. `free_form · tiny-llama · n=640 · lr=0.003 · seed 11`."""
     spelling = {"train_size": "n={}", "learning_rate": "lr={}", "seed": "seed {}"}
+    spelling |= {"shows": "shows {}", "shots": "{} shots", "order_seed": "order {}"}
     return " · ".join(spelling.get(axis, "{}").format(value) for axis, value in trial.coordinates.items())
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builders import build_store, commit_trial, invent_people, predict, write_attempt
+from orchestrator.analysis.disclosure import EXAMPLES_A_STEP, coarse
 from orchestrator.grid import Design, expand
-from orchestrator.projection import EXAMPLES_A_STEP, coarse, name_of
+from orchestrator.projection import name_of
 from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import load_study
 from orchestrator.tracking import Tracking, database_uri, serve_command

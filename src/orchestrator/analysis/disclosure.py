@@ -10,6 +10,9 @@ from typing import Self
 
 from workers.contract.outcome import Record
 
+# A share is told in steps of at least so many examples: 0 then means 0 to 10 of them, the next step 10 to 30.
+EXAMPLES_A_STEP = 20
+
 
 class Count(Record):
     """A number of participants, examples or events; `value` is null where it must not be shown.
@@ -62,3 +65,9 @@ class Share(Record):
 def is_small(n: int, min_cell: int) -> bool:
     """Whether a count must not be shown; nobody at all may be."""
     return 1 <= n <= min_cell
+
+
+def coarse(share: float, *, n_examples: int) -> float:
+    """A share in [0, 1] rounded to two decimals, or to steps of `EXAMPLES_A_STEP` where these are wider."""
+    step = max(0.01, EXAMPLES_A_STEP / max(n_examples, 1))
+    return min(1.0, round(round(share / step) * step, 4))

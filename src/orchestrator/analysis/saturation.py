@@ -5,6 +5,7 @@ Source: protocol, section 3.5.
 
 from statistics import fmean
 
+from orchestrator.analysis.disclosure import coarse
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.scores import fine_tuned, mean_of_known
 from orchestrator.grid import Design
@@ -13,7 +14,10 @@ from workers.contract.teaching import Supervision
 
 
 class SaturationRow(Record):
-    """Means over the scored trials of one supervision under one scoring, on held_out, as the workers measured them."""
+    """Means over the scored trials of one supervision under one scoring, on held_out.
+
+    Shares and ties are coarse: from exact ones the number of invalid outputs of a small class would follow.
+    """
 
     supervision: Supervision
     scoring: Scoring
@@ -31,9 +35,10 @@ def saturation_rows(design: Design, results: Results) -> tuple[SaturationRow, ..
     rows = []
     for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision):
         ids = [trial.trial_id for trial in fine_tuned(trained, supervision) if results.is_scored(trial.trial_id)]
-        splits = [results.outcomes[trial_id].scores["held_out"].saturation for trial_id in ids]
+        splits = [results.outcomes[trial_id].scores["held_out"] for trial_id in ids]
         for scoring in Scoring:
-            found = [split[scoring] for split in splits if scoring in split]
+            found = [split.saturation[scoring] for split in splits if scoring in split.saturation]
+            tie_rate = mean_of_known(one.tie_rate for one in found)
             if found:
                 rows.append(
                     SaturationRow(
@@ -41,9 +46,11 @@ def saturation_rows(design: Design, results: Results) -> tuple[SaturationRow, ..
                         scoring=scoring,
                         n_trials=len(found),
                         n_distinct=fmean(one.n_distinct for one in found),
-                        share_extreme=fmean(one.share_extreme for one in found),
+                        share_extreme=coarse(
+                            fmean(one.share_extreme for one in found), n_examples=splits[0].n_examples
+                        ),
                         mean_entropy=fmean(one.mean_entropy for one in found),
-                        tie_rate=mean_of_known(one.tie_rate for one in found),
+                        tie_rate=None if tie_rate is None else coarse(tie_rate, n_examples=splits[0].n_examples),
                         mean_off_label_mass=mean_of_known(one.mean_off_label_mass for one in found),
                     )
                 )
