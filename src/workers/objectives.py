@@ -196,16 +196,14 @@ def groups_of(batch: Batch, objective: ObjectiveRecipe) -> list[Group]:
 
 @dataclass(frozen=True)
 class StepLoss:
-    """The loss of a batch with its graph, and that of every target token, 0 elsewhere, in the shape of the labels."""
+    """The loss of a batch with its graph; without one the loss of every target token, 0 elsewhere, shape of the labels.
+
+    n_loss_tokens: target tokens that have a weight.
+    """
 
     total: torch.Tensor
     by_token: torch.Tensor
-    groups: list[Group]
-
-    @property
-    def n_loss_tokens(self) -> int:
-        """Target tokens that have a weight."""
-        return sum(group.n_tokens for group in self.groups)
+    n_loss_tokens: int
 
 
 def step_loss(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) -> StepLoss:
@@ -222,15 +220,20 @@ def step_loss(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) ->
         * nll_loss(log_probs, batch.labels.masked_fill(~group.tokens, IGNORED).flatten(), ignore_index=IGNORED)
         for group in groups
     ]
-    return StepLoss(total=sum(means[1:], start=means[0]), by_token=_by_token(log_probs, batch), groups=groups)
+    return StepLoss(
+        total=sum(means[1:], start=means[0]),
+        by_token=_by_token(log_probs.detach(), batch),
+        n_loss_tokens=sum(group.n_tokens for group in groups),
+    )
 
 
-def label_and_rest(loss: StepLoss, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """The two summands of a step's loss: what its label tokens bring to it, and what all others bring."""
-    shares = torch.zeros_like(loss.by_token)
-    for group in loss.groups:
+def label_and_rest(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two summands of a step's loss, with graphs: what its label tokens bring to it, and what all others bring."""
+    by_token = token_losses(logits, batch)
+    shares = torch.zeros_like(by_token)
+    for group in groups_of(batch, objective):
         shares = shares + group.tokens * (group.weight / group.n_tokens)
-    weighted = loss.by_token * shares
+    weighted = by_token * shares
     return weighted[batch.is_label].sum(), weighted[~batch.is_label].sum()
 
 

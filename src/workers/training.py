@@ -59,8 +59,7 @@ def train(
         batch = collate(views, pad_token=pad_token, device=engine.device)
         output = engine.forward(**batch.model_inputs)
         loss = step_loss(output.logits, batch, recipe.objective)
-        by_token = loss.by_token.detach()
-        sums = [loss.total.detach(), by_token[batch.is_label].sum(), by_token.sum()]
+        sums = [loss.total.detach(), loss.by_token[batch.is_label].sum(), loss.by_token.sum()]
         value, label_sum, target_sum = torch.stack(sums).tolist()
         if not math.isfinite(value):
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
@@ -86,8 +85,8 @@ def train(
 
 def _label_gradient_share(engine: Engine, batch: Batch, objective: ObjectiveRecipe) -> float | None:
     """By a forward and two backward passes of their own, so that the step stays as it is."""
-    loss = step_loss(engine.forward_aside(**batch.model_inputs).logits, batch, objective)
-    return gradient_share(*label_and_rest(loss, batch), engine.trainable)
+    logits = engine.forward_aside(**batch.model_inputs).logits
+    return gradient_share(*label_and_rest(logits, batch, objective), engine.trainable)
 
 
 def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRecipe:

@@ -138,8 +138,9 @@ def test_a_batch_in_which_nothing_has_weight_is_refused() -> None:
 def test_label_and_rest_add_up_to_the_loss(objective: ObjectiveRecipe) -> None:
     model = ToyModel()
     batch = collate(views_of(objective), pad_token=END, device=CPU)
-    loss = step_loss(model(**batch.model_inputs).logits, batch, objective)
-    label, rest = label_and_rest(loss, batch)
+    logits = model(**batch.model_inputs).logits
+    loss = step_loss(logits, batch, objective)
+    label, rest = label_and_rest(logits, batch, objective)
     assert label.item() > 0
     assert (label + rest).item() == pytest.approx(loss.total.item(), abs=1e-6)
 
