@@ -23,7 +23,7 @@ from transformers import (
 from workers.contract.bases import BaseRecipe, BuiltinBase, GgufBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.sources import locate_gguf
-from workers.models import tiny
+from workers.models import clinical, tiny
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -57,6 +57,9 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
 
 def _read(base: BaseRecipe, sources: Mapping[str, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if isinstance(base, BuiltinBase):
+        if base.recipe in clinical.BASES:
+            built = clinical.build(base.recipe)
+            return built.model, built.tokenizer
         return tiny.build(base.recipe)
     if isinstance(base, GgufBase):
         return _read_gguf(base)
