@@ -13,7 +13,8 @@ from markupsafe import Markup
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.flow import shown_counts
 from orchestrator.grid import Design
-from orchestrator.report import wording
+from orchestrator.report import tables, wording
+from orchestrator.report.audit import AuditNote
 from orchestrator.report.figure import auc_figure
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
@@ -30,25 +31,57 @@ def write_report(
     *,
     path: Path,
     cohort_counts: Mapping[str, object] = NO_COUNTS,
+    audit: AuditNote | None = None,
 ) -> Path:
     """Write the page to `path`, all of it or nothing, and return the path.
 
     Args:
         cohort_counts: `counts` of the cohort's manifest, the flow of participants; small ones are hidden, and what
             they would follow from.
+        audit: What became of the rationale audit, where the study has one.
 
     Raises:
         OSError: The folder of `path` can't be written.
     """
-    html = render_report(study, design, findings, cohort_counts=cohort_counts)
+    html = render_report(study, design, findings, cohort_counts=cohort_counts, audit=audit)
     replace_file(path, html)
     return path
 
 
 def render_report(
-    study: Study, design: Design, findings: Findings, *, cohort_counts: Mapping[str, object] = NO_COUNTS
+    study: Study,
+    design: Design,
+    findings: Findings,
+    *,
+    cohort_counts: Mapping[str, object] = NO_COUNTS,
+    audit: AuditNote | None = None,
 ) -> str:
     """The page as text; the same arguments give the same page."""
+    figure = auc_figure(findings)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            study=study,
+            design=view_design(design),
+            findings=findings,
+            flow=_flow(cohort_counts, findings, min_cell=study.cohort.min_cell),
+            # Our own SVG, not a user's text: the only markup that is not escaped.
+            figure=Markup(figure) if figure else None,
+            audit=audit,
+            longest_table=tables.LONGEST_TABLE,
+            further=tables.further_scorings(findings),
+            scoring_words=wording.SCORING,
+            protocols=tables.protocols_of(findings),
+            by_base=tables.pivot_places(findings.places, at_each_size=False),
+            by_place=tables.pivot_places(findings.places, at_each_size=True),
+            arm_tables=tables.arm_tables(findings.arms),
+            cosines=tables.cosine_table(findings.probes),
+        )
+    )
+
+
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -61,20 +94,15 @@ def render_report(
         "signed": wording.signed,
         "interval": wording.interval,
         "percentage": wording.percentage,
+        "share": wording.share,
         "duration": wording.duration,
         "level": wording.level,
         "place": wording.place,
         "varied": varied,
+        "axes_of": tables.axes_of,
+        "group_grid": tables.group_grid,
     }
-    figure = auc_figure(findings)
-    return environment.get_template("page.html").render(
-        study=study,
-        design=view_design(design),
-        findings=findings,
-        flow=_flow(cohort_counts, findings, min_cell=study.cohort.min_cell),
-        # Our own SVG, not a user's text: the only markup that is not escaped.
-        figure=Markup(figure) if figure else None,
-    )
+    return environment
 
 
 def _flow(counts: Mapping[str, object], findings: Findings, *, min_cell: int) -> FlowView:

@@ -4,9 +4,15 @@ from collections.abc import Mapping
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.disclosure import Share
+from workers.contract.outcome import Scoring
 from workers.contract.trial import AxisValue
 
 NOTHING = "–"
+SCORING = {
+    Scoring.DIRECT: "Direct: no rationale, the answer is read right after the prompt.",
+    Scoring.REASONED: "Reasoned: the model must first write as many tokens as the study says, then answer.",
+    Scoring.MARGINAL: "Marginal: the mean over several sampled rationales.",
+}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -32,6 +38,13 @@ def percentage(share: Share) -> str:
     if share.is_hidden:
         return "few"
     return NOTHING if share.value is None else f"{100 * share.value:.1f} %"
+
+
+def share(estimate: Estimate) -> str:
+    """A share of cells with its interval, in whole percent."""
+    if estimate.low is None or estimate.high is None:
+        return f"{100 * estimate.value:.0f} %"
+    return f"{100 * estimate.value:.0f} % ({100 * estimate.low:.0f} to {100 * estimate.high:.0f} %)"
 
 
 def duration(seconds: float | None) -> str:
