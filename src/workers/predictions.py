@@ -67,7 +67,8 @@ def prediction_table(
     """The rows of predictions.parquet."""
     members = labels.iloc[rows]
     subjects = members["subject_id"].astype(str)
-    examples = subjects + "|" + members["prediction_time"].astype(str)
+    # Spelled before rows are taken: pandas writes a time in full where any other of the column is not midnight.
+    examples = subjects + "|" + labels["prediction_time"].astype(str).iloc[rows]
     return pd.DataFrame(
         {
             "example_id": [salted(text, salt) for text in examples],
