@@ -21,7 +21,8 @@ def bands(*steps: tuple[float | None, str, int]) -> tuple[Band, ...]:
     return tuple(Band(below=below, word=word, points=points) for below, word, points in steps)
 
 
-# Bounds lie half-way between the steps that a prompt shows, so that word and rounded number agree.
+# Bounds lie half-way between the steps that a prompt shows, a hair higher where half to even rounds down, so that word
+# and rounded number agree.
 DEMOGRAPHICS = (
     Concept(
         code=AGE, name="age", kind="number", theme=GENETIC, step=5, priority=FIRST,
@@ -43,7 +44,7 @@ DEMOGRAPHICS = (
     ),
     Concept(
         code="POLYGENIC", name="polygenic score", kind="number", theme=GENETIC, priority=RISK,
-        bands=bands((-0.5, "low", -1), (0.5, "average", 0), (None, "high", 1)),
+        bands=bands((-0.5, "low", -1), (0.505, "average", 0), (None, "high", 1)),
         mechanism="many small inherited effects add up",
     ),
     Concept(
@@ -109,7 +110,7 @@ TESTS = (
     ),
     Concept(
         code="FRAILTY_INDEX", name="frailty", kind="number", theme=FUNCTION, step=0.1, priority=WEAK,
-        bands=bands((0.15, "low", -1), (0.25, "usual", 0), (None, "high", 1)),
+        bands=bands((0.155, "low", -1), (0.255, "usual", 0), (None, "high", 1)),
         mechanism="a worn body goes with a worn brain",
     ),
 )  # fmt: skip
@@ -117,12 +118,12 @@ TESTS = (
 VALUES = (
     Concept(
         code="SYSBP", name="systolic pressure", kind="number", theme=VASCULAR, step=10, priority=DETAIL + 1,
-        bands=bands((115, "normal", 0), (135, "raised", 0), (None, "high", 1)),
+        bands=bands((125.5, "normal", 0), (145.5, "raised", 0), (None, "high", 1)),
         mechanism="pressure stiffens small vessels of the brain",
     ),
     Concept(
         code="BMI", name="body mass index", kind="number", theme=VASCULAR, step=2, priority=DETAIL,
-        bands=bands((19, "low", 1), (25, "normal", 0), (31, "raised", 0), (None, "high", 1)),
+        bands=bands((19, "low", 1), (25.05, "normal", 0), (31, "raised", 0), (None, "high", 1)),
         mechanism="weight bears on the vessels, and its loss can be an early sign",
     ),
     Concept(
@@ -132,7 +133,7 @@ VALUES = (
     ),
     Concept(
         code="LDL", name="LDL", kind="number", theme=VASCULAR, step=20, priority=DETAIL,
-        bands=bands((110, "normal", 0), (150, "raised", 0), (None, "high", 1)),
+        bands=bands((130.5, "normal", 0), (170.5, "raised", 0), (None, "high", 1)),
         mechanism="fat deposits narrow the vessels",
     ),
     Concept(
@@ -146,11 +147,11 @@ VALUES = (
     ),
     Concept(
         code="TSH", name="TSH", kind="number", step=1, priority=NOISE + 1,
-        bands=bands((0.5, "low", 0), (4.5, "normal", 0), (None, "high", 0)),
+        bands=bands((0.55, "low", 0), (4.55, "normal", 0), (None, "high", 0)),
     ),
     Concept(
         code="B12", name="vitamin B12", kind="number", step=100, priority=NOISE + 1,
-        bands=bands((250, "low", 0), (None, "normal", 0)),
+        bands=bands((250.5, "low", 0), (None, "normal", 0)),
     ),
 )  # fmt: skip
 
