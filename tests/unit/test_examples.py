@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from orders import micro_spec
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.teaching import Supervision, TemplateTeacherRecipe
+from workers.examples.exam_facts import cases_of, facts_of
+from workers.examples.facts import Case, risk_points
 from workers.examples.prompt import MEASURES, QUESTION, Values, render_prompt
 from workers.examples.targets import DELIMITER, target_text
-from workers.examples.teacher import Case, TemplateTeacher, cases_of, fit_threshold, risk_points
+from workers.examples.teacher import TemplateTeacher, fit_threshold
 from workers.inputs import LABELS, TEXTS, TOKENS, VALUES, folder_of
 
 MAX_PROMPT_TOKENS = 160
@@ -41,7 +44,23 @@ VALUES_OF_A_PERSON = st.fixed_dictionaries(
         "BPMEDS": FLAG,
     },
 )
-CASES = st.builds(Case, key=st.text(max_size=8), values=VALUES_OF_A_PERSON, has_event=st.booleans())
+
+
+@dataclass(frozen=True)
+class Person:
+    """What was recorded of a person who never was, and the case that a teacher makes of it."""
+
+    key: str
+    values: Values
+    has_event: bool
+
+    @property
+    def case(self) -> Case:
+        return Case(key=self.key, facts=tuple(facts_of(self.values)), has_event=self.has_event)
+
+
+PEOPLE = st.builds(Person, key=st.text(max_size=8), values=VALUES_OF_A_PERSON, has_event=st.booleans())
+CASES = st.builds(lambda person: person.case, PEOPLE)
 
 
 @pytest.fixture
@@ -56,7 +75,7 @@ def teacher(*, threshold: int = 4, **changes: object) -> TemplateTeacher:
 
 
 def with_label(case: Case, has_event: bool) -> Case:
-    return Case(key=case.key, values=case.values, has_event=has_event)
+    return replace(case, has_event=has_event)
 
 
 def invented_cases(n: int) -> list[Case]:
@@ -64,7 +83,7 @@ def invented_cases(n: int) -> list[Case]:
     source = np.random.default_rng(5)
     draw = source.normal(size=(n, 4)).tolist()
     return [
-        Case(
+        Person(
             key=str(number),
             values={
                 "AGE": 55 + 9 * a,
@@ -74,7 +93,7 @@ def invented_cases(n: int) -> list[Case]:
                 "CURSMOKE": 1,
             },
             has_event=bool(d + 0.6 * a + 0.6 * b > 1),
-        )
+        ).case
         for number, (a, b, c, d) in enumerate(draw)
     ]
 
@@ -157,12 +176,12 @@ class TestTargets:
 
 @pytest.mark.parametrize("supervision", RATIONALES)
 class TestRationales:
-    @given(case=CASES, max_words=st.integers(12, 60), access=st.sampled_from(["blind", "conditioned"]))
+    @given(person=PEOPLE, max_words=st.integers(12, 60), access=st.sampled_from(["blind", "conditioned"]))
     def test_a_rationale_is_grounded_short_and_on_one_line(
-        self, supervision: Supervision, case: Case, max_words: int, access: str
+        self, supervision: Supervision, person: Person, max_words: int, access: str
     ) -> None:
-        rationale = teacher(max_words=max_words, label_access=access).write(case, supervision)
-        assert not ungrounded(rationale, render_prompt(case.values))
+        rationale = teacher(max_words=max_words, label_access=access).write(person.case, supervision)
+        assert not ungrounded(rationale, render_prompt(person.values))
         assert len(rationale.split()) <= max_words
         assert "\n" not in rationale
         assert DELIMITER not in rationale
@@ -191,7 +210,7 @@ class TestRationales:
 
     @given(case=CASES)
     def test_a_blind_teacher_judges_by_the_recorded_facts(self, supervision: Supervision, case: Case) -> None:
-        expected = "raised" if risk_points(case.values) >= 4 else "low"
+        expected = "raised" if risk_points(case.facts) >= 4 else "low"
         assert judgement(teacher(threshold=4).write(case, supervision)) == expected
 
     @given(case=CASES)
@@ -214,7 +233,7 @@ def test_label_only_has_no_rationale() -> None:
 
 def test_the_threshold_separates_train_events_best() -> None:
     cases = invented_cases(300)
-    points = np.array([risk_points(case.values) for case in cases])
+    points = np.array([risk_points(case.facts) for case in cases])
     events = np.array([case.has_event for case in cases])
 
     def youden(cut: int) -> float:
@@ -235,6 +254,10 @@ def test_nobody_outside_train_has_a_rationale(read: Read) -> None:
 def test_a_case_leaves_out_what_was_not_recorded(read: Read) -> None:
     values, labels = read(InputKind.COHORT, VALUES), read(InputKind.COHORT, LABELS)
     cases = cases_of(values, labels)
-    assert [len(case.values) for case in cases] == values.notna().sum(axis=1).tolist()
+    told = ["AGE", *(measure.code for measure in MEASURES), "CURSMOKE", "DIABETES", "BPMEDS"]
+    assert [len(case.facts) for case in cases] == values[told].notna().sum(axis=1).tolist()
+    assert [{fact.code for fact in case.facts} for case in cases] == [
+        set(codes) for codes in values[told].apply(lambda row: row.dropna().index.tolist(), axis=1)
+    ]
     assert [case.has_event for case in cases] == labels["boolean_value"].tolist()
     assert len({case.key for case in cases}) == len(cases)
