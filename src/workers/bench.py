@@ -53,6 +53,7 @@ class Bench:
         key = (folder, precision, tuple(spellings))
         if key not in self._bases:
             self._bases.clear()
+            self._tables.clear()  # seven bases' tokens of 42,566 records would come to half a gigabyte
             base = load(folder, precision=precision, device=self.device)
             self._bases[key] = (base, answer_tokens(base.tokenizer, spellings))
             gc.collect()
@@ -107,7 +108,7 @@ class Work:
     def prevalence(self) -> Prevalence:
         """Share of events among the fitted rows, and in the whole train split."""
         natural = float(self.outcomes[(self.labels["split"] == "train").to_numpy()].mean())
-        if self.spec.method is Method.ZERO_SHOT:
+        if self.spec.method in {Method.ZERO_SHOT, Method.FEW_SHOT}:  # nothing is fitted
             return Prevalence(train=natural, natural=natural)
         return Prevalence(train=float(self.outcomes[self.train_rows].mean()), natural=natural)
 
@@ -133,14 +134,14 @@ class Work:
     def prompt_tokens(self, rows: IntArray) -> list[list[int]]:
         """Token ids of the prompts of these rows, in their order."""
         prompts = self.bench.table(self.input(InputKind.PROMPT_TOKENS) / TOKENS)["prompt"]
-        return [[int(token) for token in prompts.iloc[row]] for row in rows]
+        return [prompts.iloc[row].tolist() for row in rows]
 
     def rationale_tokens(self, rows: IntArray) -> list[list[int]]:
         """Token ids of the rationales of these rows; empty lists where the supervision has none."""
         if self.spec.teacher is None:
             return [[] for _ in rows]
         rationales = self.bench.table(self.input(InputKind.RATIONALE_TOKENS) / TOKENS)[str(self.spec.supervision)]
-        return [[int(token) for token in rationales.iloc[row]] for row in rows]
+        return [rationales.iloc[row].tolist() for row in rows]
 
     @cached_property
     def scored_rows(self) -> ScoredRows:

@@ -96,6 +96,14 @@ class WrittenBatch:
         other._cache.layers = [copy.copy(layer) for layer in self._cache.layers]
         return other
 
+    def repeated(self, n_rows: int) -> "WrittenBatch":
+        """So many continuations of the only row."""
+        other = self.branch()
+        other._cache.batch_repeat_interleave(n_rows)
+        other._mask = self._mask.expand(n_rows, -1)
+        other.logits = self.logits.expand(n_rows, -1)
+        return other
+
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone."""
         kept = torch.tensor(rows, device=self._device)

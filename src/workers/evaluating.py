@@ -1,16 +1,19 @@
 """A model or a classical fit, asked for every example of tuning and held_out; the table of its predictions."""
 
 import time
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from transformers import PreTrainedModel
 
-from workers.baselines import fit_baseline, predict_risk
+from workers.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
 from workers.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.contract.outcome import Progress, Validity
 from workers.examples.tokens import AnswerTokens
 from workers.models.base import Base
+from workers.objectives import evaluation_prefix
 from workers.predictions import RawScores, prediction_table, store_salt
 from workers.scoring import AlsoRead, Scored, Scorer
 
@@ -18,23 +21,40 @@ from workers.scoring import AlsoRead, Scored, Scorer
 TOKENS_PER_SCORING_BATCH = 4_096
 
 
-def score_model(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens) -> Predicting:
+@dataclass(frozen=True)
+class Questions:
+    """What a model is asked: a prompt a scored row, what stands before each, whether it writes before it answers."""
+
+    prompts: list[list[int]]
+    prefix: list[int] = field(default_factory=list)
+    writes: bool = True
+
+    @classmethod
+    def of(cls, work: Work, base: Base) -> Self:
+        """The usual ones: the prompts of tuning and held_out, after the task prefix that the objective taught."""
+        prefix = base.tokenizer(evaluation_prefix(work.spec), add_special_tokens=False)["input_ids"]
+        return cls(work.prompt_tokens(work.scored_rows.rows), prefix=prefix)
+
+
+def score_model(
+    work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, questions: Questions | None = None
+) -> Predicting:
     """Generate for, and score, every example of tuning and held_out."""
     started = time.monotonic()
-    rows = work.scored_rows.rows
-    tokens = work.prompt_tokens(rows)
-    scorer = _scorer(work, model, base, answer)
+    asked = questions or Questions.of(work, base)
+    scorer = _scorer(work, model, base, answer, writes=asked.writes)
     parts: list[Scored] = []
     n_done, reported = 0, started
-    batch_size = max(1, TOKENS_PER_SCORING_BATCH // max(len(prompt) for prompt in tokens))
-    for scored in scorer.score(tokens, batch_size=batch_size):
+    longest = len(asked.prefix) + max(len(prompt) for prompt in asked.prompts)
+    batch_size = max(1, TOKENS_PER_SCORING_BATCH // longest)
+    for scored in scorer.score(asked.prompts, batch_size=batch_size, prefix=asked.prefix):
         parts.append(scored)
         n_done += len(scored.rows)
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
-            yield Progress(phase="scoring", done=n_done, total=len(rows))
+            yield Progress(phase="scoring", done=n_done, total=len(asked.prompts))
     work.meter.score_wall_s = time.monotonic() - started
-    return _table(work, _in_row_order(parts))
+    return tabulated(work, _in_row_order(parts))
 
 
 def _in_row_order(parts: list[Scored]) -> RawScores:
@@ -51,7 +71,7 @@ def _in_row_order(parts: list[Scored]) -> RawScores:
     )
 
 
-def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens) -> Scorer:
+def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, writes: bool) -> Scorer:
     recipe = work.spec.evaluation
     return Scorer(
         model,
@@ -65,20 +85,25 @@ def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens
             marginal_temperature=recipe.marginal_temperature,
         ),
         decoding=work.spec.base.decoding if work.spec.base else None,
+        writes=writes,
     )
 
 
 def score_classical(work: Work) -> pd.DataFrame:
     """Fit a classical comparator on the training rows and predict the scored ones."""
-    values = work.values
-    model = fit_baseline(work.spec.method, values.iloc[work.train_rows], work.outcomes[work.train_rows])
+    spec = work.spec
+    inputs = feature_matrix(
+        work.values, columns=columns_of(spec.method, spec.cohort, work.values.iloc[work.train_rows])
+    )
+    model = fit_baseline(spec.method, inputs[work.train_rows], work.outcomes[work.train_rows])
     rows = work.scored_rows.rows
-    risks = predict_risk(model, work.spec.method, values.iloc[rows])
+    risks = predict_risk(model, inputs[rows])
     work.meter.n_examples_seen = len(work.train_rows)
-    return _table(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows)))
+    return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows)))
 
 
-def _table(work: Work, read: RawScores) -> pd.DataFrame:
+def tabulated(work: Work, read: RawScores) -> pd.DataFrame:
+    """The rows of predictions.parquet of a trial."""
     return prediction_table(
         work.labels,
         rows=work.scored_rows.rows,

@@ -53,8 +53,8 @@ def fine_tune(work: Work) -> Predicting:
         finally:
             work.meter.train_wall_s = time.monotonic() - started
             diagnosis.write(work.folder / "diagnostics.parquet")
-            _write_history(work, history)
-            _fill_ledger(work, model, recipe, history)
+            write_history(work, history)
+            fill_ledger(work, model, recipe, history)
         save_adapter(model, work.folder / "adapter")
         return (yield from score_model(work, model.eval(), base, answer))
 
@@ -73,13 +73,15 @@ def _take(
             yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
 
 
-def _write_history(work: Work, history: list[StepRecord]) -> None:
+def write_history(work: Work, history: list[StepRecord]) -> None:
+    """Write history.parquet, all columns even where no step was taken."""
     columns = [field.name for field in fields(StepRecord)]
     table = pd.DataFrame([asdict(record) for record in history], columns=columns)
     table.astype({"label_gradient_share": "float64"}).to_parquet(work.folder / "history.parquet", index=False)
 
 
-def _fill_ledger(work: Work, model: PeftModel, recipe: TrainingRecipe, history: list[StepRecord]) -> None:
+def fill_ledger(work: Work, model: PeftModel, recipe: TrainingRecipe, history: list[StepRecord]) -> None:
+    """Enter what the steps took into the attempt's bill."""
     meter = work.meter
     meter.n_steps = len(history)
     meter.n_examples_seen = recipe.batch_size * len(history)
@@ -104,7 +106,7 @@ def training_examples(work: Work, words: Wording) -> list[Example]:
     if spec.supervision is Supervision.LABEL_ONLY:
         return [
             label_views(prompt, has_event=has_event, words=words)
-            for prompt, has_event in zip(work.prompt_tokens(work.train_rows), _taught_labels(work), strict=True)
+            for prompt, has_event in zip(work.prompt_tokens(work.train_rows), taught_labels(work), strict=True)
         ]
     _drop_unexplained(work)
     rationales = controlled_rationales(
@@ -124,7 +126,7 @@ def training_examples(work: Work, words: Wording) -> list[Example]:
             words=words,
         )
         for prompt, rationale, has_event in zip(
-            work.prompt_tokens(work.train_rows), rationales, _taught_labels(work), strict=True
+            work.prompt_tokens(work.train_rows), rationales, taught_labels(work), strict=True
         )
     ]
 
@@ -140,7 +142,8 @@ def _drop_unexplained(work: Work) -> None:
     work.train_rows = rows[is_written]
 
 
-def _taught_labels(work: Work) -> list[bool]:
+def taught_labels(work: Work) -> list[bool]:
+    """Labels of the training rows; permuted ones keep their number, not their owners."""
     outcomes = work.outcomes[work.train_rows]
     if work.spec.labels == "permuted":
         outcomes = np.random.default_rng([PERMUTATION_SEED, work.training.seed]).permutation(outcomes)

@@ -3,7 +3,9 @@
 from workers.bench import Predicting, Work
 from workers.contract.trial import Method
 from workers.evaluating import score_classical, score_model
+from workers.few_shot import score_few_shot
 from workers.fine_tuning import fine_tune
+from workers.head import fine_tune_head
 
 
 def carry_out(work: Work) -> Predicting:
@@ -11,6 +13,10 @@ def carry_out(work: Work) -> Predicting:
     match work.spec.method:
         case Method.LORA:
             return (yield from fine_tune(work))
+        case Method.HEAD:
+            return (yield from fine_tune_head(work))
+        case Method.FEW_SHOT:
+            return (yield from score_few_shot(work))
         case Method.ZERO_SHOT:
             base, answer = work.base
             return (yield from score_model(work, base.model, base, answer))

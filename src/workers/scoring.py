@@ -105,16 +105,29 @@ class Scorer:
         self._writes = writes
         self._device = next(model.parameters()).device
 
-    def score(self, prompts: Sequence[list[int]], *, batch_size: int) -> Iterator[Scored]:
-        """Yield the scores batch by batch; `rows` says which prompts they belong to."""
+    def score(self, prompts: Sequence[list[int]], *, batch_size: int, prefix: Sequence[int] = ()) -> Iterator[Scored]:
+        """Yield the scores batch by batch; `rows` says which prompts they belong to.
+
+        Args:
+            prefix: Tokens before every prompt, which go through the model once.
+        """
         order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
+        begun = self._begin([list(prefix)]) if prefix else None
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            yield self._score_batch(rows, [prompts[row] for row in rows])
+            yield self._score_batch(rows, [prompts[row] for row in rows], begun)
 
     @torch.inference_mode()
-    def _score_batch(self, rows: npt.NDArray[np.int64], prompts: list[list[int]]) -> Scored:
-        batch = WrittenBatch(self._model, prompts, pad_token=self._answer.end, device=self._device)
+    def _begin(self, texts: list[list[int]]) -> WrittenBatch:
+        return WrittenBatch(self._model, texts, pad_token=self._answer.end, device=self._device)
+
+    @torch.inference_mode()
+    def _score_batch(self, rows: npt.NDArray[np.int64], prompts: list[list[int]], begun: WrittenBatch | None) -> Scored:
+        if begun is None:
+            batch = self._begin(prompts)
+        else:
+            batch = begun.repeated(len(prompts))
+            batch.append(prompts)
         positions = rows.tolist()
         also = self._also_read(batch, positions)
         if self._writes:

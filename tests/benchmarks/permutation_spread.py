@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from orders import COHORT, FRAMINGHAM
-from workers.baselines import fit_baseline, predict_risk
+from workers.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
 from workers.cohort.framingham import load_framingham
 from workers.cohort.splits import balanced_train_rows
 from workers.contract.trial import Method
@@ -25,14 +25,15 @@ def main() -> None:
     """Print mean and standard deviation of the AUC at each train size."""
     cohort = load_framingham(FRAMINGHAM, COHORT)
     values, outcomes = cohort.values_at_index(), cohort.labels["boolean_value"].to_numpy().astype(np.int64)
+    inputs = feature_matrix(values, columns=columns_of(Method.LOGISTIC, COHORT, values))
     held_out = (cohort.labels["split"] == "held_out").to_numpy()
     for size in TRAIN_SIZES:
         rows = balanced_train_rows(cohort.labels, size=size, salt=COHORT.split_salt)
         aucs = []
         for seed in range(N_PERMUTATIONS):
             permuted = np.random.default_rng(seed).permutation(outcomes[rows])
-            model = fit_baseline(Method.LOGISTIC, values.iloc[rows], permuted)
-            aucs.append(roc_auc_score(outcomes[held_out], predict_risk(model, Method.LOGISTIC, values[held_out])))
+            model = fit_baseline(Method.LOGISTIC, inputs[rows], permuted)
+            aucs.append(roc_auc_score(outcomes[held_out], predict_risk(model, inputs[held_out])))
         sys.stdout.write(f"train size {size}: mean {np.mean(aucs):.3f}, standard deviation {np.std(aucs):.3f}\n")
 
 

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from orders import micro_spec
+from orders import micro_spec, micro_training
+from workers.bench import Bench, Work
 from workers.contract.bases import Decoding
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring, Validity
+from workers.contract.teaching import Supervision
+from workers.contract.trial import ObjectiveRecipe
+from workers.evaluating import Questions
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.inputs import folder_of
 from workers.models.base import Base, load
@@ -237,6 +241,35 @@ def test_no_score_depends_on_the_batch_not_even_a_sampled_one(
     one_by_one, together = (everything(base, answer, batch_size=size, decoding=decoding) for size in (1, 99))
     for name, alone in one_by_one.items():
         assert together[name] == pytest.approx(alone, abs=1e-5, nan_ok=True), name
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), SAMPLED])
+def test_a_prefix_that_went_through_once_scores_as_one_before_every_prompt(
+    base: Base, answer: AnswerTokens, decoding: Decoding
+) -> None:
+    prompts, prefix = real_prompts(base), base.tokenizer("Man of 50. Answer: no\n")["input_ids"]
+    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=EVERYTHING, decoding=decoding)
+    (shared,) = scorer.score(prompts, batch_size=99, prefix=prefix)
+    (repeated,) = scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=99)
+    assert np.array_equal(shared.rows, repeated.rows)
+    for name in COLUMNS:
+        assert getattr(shared, name) == pytest.approx(getattr(repeated, name), abs=1e-5, nan_ok=True), name
+    for scoring in EVERYTHING_NAMES:
+        assert shared.also[scoring] == pytest.approx(repeated.also[scoring], abs=1e-5), scoring
+    (bare,) = scorer.score(prompts, batch_size=99)
+    assert not np.allclose(bare.p_forced, shared.p_forced, atol=1e-3)
+
+
+def test_a_multi_task_adapter_is_asked_by_the_prefix_that_it_learnt_labels_under(prepared_store: Path) -> None:
+    objective = ObjectiveRecipe(kind="multi_task")
+    plain = micro_spec(Supervision.FREE_FORM)
+    specs = (plain, micro_spec(Supervision.FREE_FORM, training=micro_training(objective=objective)))
+    layout = StoreLayout(prepared_store)
+    works = [Work(spec=spec, layout=layout, folder=prepared_store, bench=Bench()) for spec in specs]
+    usual, prefixed = (Questions.of(work, work.base[0]) for work in works)
+    assert usual.prefix == []
+    assert works[1].base[0].tokenizer.decode(prefixed.prefix) == "[label] "
+    assert usual.prompts == prefixed.prompts
 
 
 def test_a_sampled_score_follows_its_seed(base: Base, answer: AnswerTokens) -> None:

@@ -1,0 +1,146 @@
+"""One trial of the strongest neural control: an adapter under a classification head, no generation.
+
+Steps, batches, rates and seed are those of a fine-tuning trial of the same recipe; the loss is binary cross-entropy at
+the last prompt token. P(yes) is the sigmoid, raw, and stands for the strict and the forced score.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from workers.bench import PROGRESS_EVERY_S, Predicting, Work
+from workers.contract.outcome import Progress, Validity
+from workers.contract.trial import TrainingRecipe
+from workers.evaluating import TOKENS_PER_SCORING_BATCH, tabulated
+from workers.fine_tuning import fill_ledger, taught_labels, write_history
+from workers.meter import training_flops
+from workers.models.adapters import fresh_adapter, save_adapter
+from workers.models.engine import Engine, deepspeed_engine
+from workers.models.head import HeadedModel, save_head
+from workers.objectives import Wording, label_views
+from workers.predictions import RawScores
+from workers.training import StepRecord, TrainingDiverged, batches, budgeted, rate_at
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """One training example: the prompt as token ids, and its outcome."""
+
+    prompt: list[int]
+    has_event: bool
+
+
+def fine_tune_head(work: Work) -> Predicting:
+    """Train adapter and head, store them, and score everybody.
+
+    Raises:
+        TrainingDiverged: The loss stopped being a number.
+    """
+    base, answer = work.base
+    examples = [
+        LabelledPrompt(prompt, has_event)
+        for prompt, has_event in zip(work.prompt_tokens(work.train_rows), taught_labels(work), strict=True)
+    ]
+    recipe = _budgeted(work, examples)
+    with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
+        model = HeadedModel(adapted, seed=recipe.seed).train()
+        history: list[StepRecord] = []
+        started, reported = time.monotonic(), 0.0
+        try:
+            with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
+                for record in train_head(engine, examples, recipe, pad_token=answer.end):
+                    history.append(record)
+                    if record.wall_s - reported >= PROGRESS_EVERY_S:
+                        reported = record.wall_s
+                        yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
+        finally:
+            work.meter.train_wall_s = time.monotonic() - started
+            write_history(work, history)
+            fill_ledger(work, adapted, recipe, history)
+            # The output layer never runs; the head's own few operations are left out.
+            work.meter.flops = training_flops(adapted, n_input_tokens=work.meter.n_input_tokens, n_target_tokens=0)
+        save_adapter(adapted, work.folder / "adapter")
+        save_head(model, work.folder / "adapter")
+        return (yield from _score(work, model.eval(), pad_token=answer.end))
+
+
+def _budgeted(work: Work, examples: Sequence[LabelledPrompt]) -> TrainingRecipe:
+    """The recipe with the steps that a label-only trial on these examples would take."""
+    base, answer = work.base
+    words = Wording.of(base.tokenizer, answer)
+    return budgeted(
+        work.training, [label_views(example.prompt, has_event=example.has_event, words=words) for example in examples]
+    )
+
+
+def train_head(
+    engine: Engine, examples: Sequence[LabelledPrompt], recipe: TrainingRecipe, *, pad_token: int
+) -> Iterator[StepRecord]:
+    """Take `recipe.steps` optimizer steps, yielding after each; an example counts as one target token, its label.
+
+    Raises:
+        TrainingDiverged: Loss or gradient norm is not finite.
+    """
+    started = time.monotonic()
+    for step, rows in enumerate(batches(len(examples), recipe), start=1):
+        batch = [examples[row] for row in rows]
+        logits = engine.forward(**padded([example.prompt for example in batch], pad_token, engine.device))
+        outcomes = torch.tensor([float(example.has_event) for example in batch], device=engine.device)
+        loss = binary_cross_entropy_with_logits(logits, outcomes)
+        if not math.isfinite(loss.item()):
+            raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
+        done = engine.step(loss, learning_rate=rate_at(step, recipe))
+        if not math.isfinite(done.grad_norm):
+            raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
+        yield StepRecord(
+            step=step,
+            loss=done.loss,
+            learning_rate=done.learning_rate,
+            grad_norm=done.grad_norm,
+            n_target_tokens=len(batch),
+            n_input_tokens=sum(len(example.prompt) for example in batch),
+            wall_s=time.monotonic() - started,
+            label_loss_share=1.0,
+            n_label_tokens=len(batch),
+            n_loss_tokens=len(batch),
+            label_gradient_share=None,
+        )
+
+
+def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
+    """P(yes) of every example of tuning and held_out."""
+    started = reported = time.monotonic()
+    prompts = work.prompt_tokens(work.scored_rows.rows)
+    order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
+    batch_size = max(1, TOKENS_PER_SCORING_BATCH // len(prompts[order[-1]]))
+    risks = np.full(len(prompts), np.nan)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        risks[rows] = _risks(model, padded([prompts[row] for row in rows], pad_token, work.bench.device))
+        if time.monotonic() - reported >= PROGRESS_EVERY_S:
+            reported = time.monotonic()
+            yield Progress(phase="scoring", done=start + len(rows), total=len(prompts))
+    work.meter.score_wall_s = time.monotonic() - started
+    return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(prompts)))
+
+
+@torch.inference_mode()
+def _risks(model: HeadedModel, inputs: dict[str, torch.Tensor]) -> npt.NDArray[np.float64]:
+    return np.asarray(torch.sigmoid(model(**inputs).double()).cpu().numpy())
+
+
+def padded(prompts: Sequence[list[int]], pad_token: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Left-padded model inputs, so that the last position is every prompt's last token."""
+    longest = max(len(prompt) for prompt in prompts)
+    input_ids = torch.tensor([[pad_token] * (longest - len(prompt)) + prompt for prompt in prompts])
+    counts = torch.tensor([len(prompt) for prompt in prompts])
+    attention_mask = (torch.arange(longest)[None, :] >= longest - counts[:, None]).long()
+    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions}
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
