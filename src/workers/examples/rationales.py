@@ -31,10 +31,10 @@ def write_rationales(
         InputError: The teacher is an endpoint and nobody said where it listens, or it failed.
     """
     if isinstance(recipe, EndpointTeacherRecipe):
-        from workers.examples.endpoint import write_by_endpoint
-
         if endpoint is None:
             raise InputError(Problem("teacher", "no endpoint is given", "say where it listens, as `endpoint`"))
+        from workers.examples.endpoint import write_by_endpoint
+
         return write_by_endpoint(cohort, recipe, prompts=prompts, place=endpoint, cache=cache)
     return _write_by_template(cohort, recipe)
 
