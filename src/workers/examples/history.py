@@ -205,10 +205,11 @@ def _person(items: Sequence[Item], lexicon: Lexicon) -> _Person | None:
     if age is None:
         return _Person(upper_first(who), Fact(who, points, about_sex.theme, code=AGE))
     shown = shown_number(age, about_age)
-    band = band_of(float(shown), about_age)  # of the rounded age: the prompt has no word for it
+    band = band_of(float(shown), about_age)
     points += band.points if band else 0
     fact = Fact(f"{who} of {shown}", points, about_age.theme, clean(about_age.mechanism), AGE)
-    return _Person(f"{upper_first(who)}, age {shown}", fact)
+    said = f", {clean(band.word)}" if band and band.word else ""  # a word is learnt sooner than a digit
+    return _Person(f"{upper_first(who)}, age {shown}{said}", fact)
 
 
 def _possible_facts(concept: Concept) -> list[Fact]:
