@@ -165,7 +165,8 @@ def test_contrast_is_the_mean_of_its_cells_differences(findings: Findings) -> No
         kinds = {row.kind: aucs[row.trial_id] for row in findings.trials if row.cell_id == cell.cell_id}
         differences.append((kinds["free_form"] + kinds["step_by_step"]) / 2 - kinds["label_only"])  # type: ignore[operator]
     assert contrast.strict is not None
-    assert [cell.strict.value for cell in contrast.cells] == pytest.approx(differences)
+    assert [cell.strict.value for cell in contrast.cells if cell.strict] == pytest.approx(differences)
+    assert contrast.share_below is not None and contrast.share_below.value == contrast.n_lower / 4 == 1.0
     assert contrast.strict.value == pytest.approx(np.mean(differences))
     assert contrast.n_complete == contrast.n_cells == 4
 

@@ -1,15 +1,18 @@
 """The bootstrap over participants."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from orchestrator.analysis.bootstrap import (
+    AucTable,
     Estimate,
     align_held_out,
     bootstrap_aucs,
+    combine,
     resampled_weights,
     weighted_auc,
 )
@@ -70,6 +73,34 @@ def test_both_scorings_share_their_resamples() -> None:
     np.testing.assert_array_equal(aucs[Scoring.STRICT].replicates, aucs[Scoring.FORCED].replicates)
 
 
+def test_trial_without_a_scoring_makes_every_estimate_that_needs_it_null() -> None:
+    table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 1, 0])
+    with_direct = replace(table, risks={**table.risks, Scoring.DIRECT: table.risks[Scoring.STRICT]})
+    aucs = bootstrap_aucs(align_held_out({"a": with_direct, "b": table}), n_replicates=20)
+    assert aucs[Scoring.DIRECT].estimate({"a": 1.0}) == aucs[Scoring.STRICT].estimate({"a": 1.0})
+    assert aucs[Scoring.DIRECT].estimate({"a": 0.5, "b": 0.5}) is None
+    assert aucs[Scoring.STRICT].estimate({"b": 1.0}) is not None
+    assert Scoring.REASONED not in aucs
+    assert combine(aucs, {Scoring.STRICT: {"a": 1.0}, Scoring.REASONED: {"a": -1.0}}) is None
+
+
+def test_combination_over_scorings_is_on_the_same_resamples() -> None:
+    table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 1, 0])
+    aucs = bootstrap_aucs(align_held_out({"a": table}), n_replicates=50)
+    gap = combine(aucs, {Scoring.STRICT: {"a": 1.0}, Scoring.FORCED: {"a": -1.0}})
+    assert gap == Estimate(value=0.0, low=0.0, high=0.0)
+
+
+def test_share_below_zero_counts_differences_in_every_resample() -> None:
+    replicates = np.array([[0.7, 0.6, 0.5], [0.7, 0.8, 0.9], [0.7, 0.6, 0.9], [0.7, 0.6, np.nan]])
+    table = AucTable(trial_ids=("a", "b", "c"), observed=np.array([0.7, 0.6, 0.8]), replicates=replicates)
+    share = table.share_below_zero([{"b": 1.0, "a": -1.0}, {"c": 1.0, "a": -1.0}])
+    assert share is not None
+    assert share.value == 0.5
+    assert (share.low, share.high) == pytest.approx(tuple(np.quantile([1.0, 0.0, 0.5], [0.025, 0.975])))
+    assert table.share_below_zero([]) is None
+
+
 def test_row_order_does_not_matter() -> None:
     table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
     turned = table.at(np.arange(4)[::-1])
@@ -86,7 +117,7 @@ def test_row_order_does_not_matter() -> None:
     ],
     ids=["examples", "labels", "weights"],
 )
-def test_trials_on_different_examples_are_refused(change: dict[str, np.ndarray]) -> None:
+def test_trials_on_different_examples_are_refused(change: dict[str, Any]) -> None:
     table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
     with pytest.raises(StoreError, match=r"trials/b: .*delete outcome.json and run again"):
         align_held_out({"a": table, "b": replace(table, **change)})

@@ -10,13 +10,22 @@ from builders import build_store, cohort_counts, usual_signal
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.grid import Design, expand
+from orchestrator.report.audit import AuditNote
 from orchestrator.report.figure import auc_figure
 from orchestrator.report.page import render_report, write_report
+from orchestrator.report.tables import LONGEST_TABLE
 from orchestrator.store import read_attempts, read_outcomes
-from orchestrator.study import Study, load_study
+from orchestrator.study import Contrast, Study, load_study
+from workers.contract.outcome import Scoring
 from workers.contract.trial import Trial
 
-QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
+SWEEPS = Path(__file__).parents[2] / "sweeps"
+QUICKSTART = SWEEPS / "quickstart.yaml"
+NARROWED = Contrast(
+    treatment=("free_form",),
+    reference="label_only",
+    where={"ordering": ("rationale_first",), "rationale": ("real",), "label_access": ("blind",)},
+)
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 
 
@@ -166,6 +175,54 @@ def test_page_without_any_score_says_so(study: Study, design: Design, tmp_path: 
     assert "No verdict" in page
     assert auc_figure(findings) is None
     assert "<svg" not in page
+
+
+@pytest.fixture(scope="module")
+def many_axes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Design, Findings]:
+    """Few-shot and trained trials beside each other, all scored in further ways, some with probe measurements."""
+    study = load_study(SWEEPS / "fewshot.yaml")
+    design = expand(study)
+    mechanism = expand(load_study(SWEEPS / "mechanism.yaml"))
+    further = {scoring: lambda trial: 0.7 * usual_signal(trial) for scoring in (Scoring.DIRECT, Scoring.REASONED)}
+    design = Design(trials=design.trials + mechanism.trials[:4], controls=design.controls)
+    contrasts = {**study.contrasts, "trained_rationale_vs_label": NARROWED}
+    study = study.model_copy(update={"contrasts": contrasts})
+    layout = build_store(tmp_path_factory.mktemp("many"), study, design, n_participants=150, further=further)
+    results = load_results(layout, design, outcomes=read_outcomes(layout).committed, attempts={})
+    return study, design, analyse(study, design, results, n_replicates=50)
+
+
+def test_page_of_many_axes_and_scorings_is_well_formed_and_complete(many_axes: tuple[Study, Design, Findings]) -> None:
+    page = render_report(*many_axes, audit=AuditNote(statement="Rationale audit: awaiting raters."))
+    outline = Outline()
+    outline.feed(page)
+    assert (outline.unmatched, outline.stack, outline.unscoped) == ([], [], 0)
+    assert outline.n_tables == outline.n_captions
+    for title in (
+        *("Direct AUC", "Training target × inference protocol", "Difference in differences", "Saturation"),
+        *("Interactions", "sign_reversal", "Few-shot demonstrations", "By base", "Ledger and shares"),
+        *("Gradient cosines", "−0.20 / +0.40", "no medical conclusion follows", "awaiting raters"),
+    ):
+        assert title in page
+
+
+def test_sections_that_a_study_has_nothing_for_are_left_out(page: str) -> None:
+    for title in ("Direct AUC", "protocol", "Interactions", "Few-shot", "By base", "cosines", "Synthetic", "audit"):
+        assert title not in page
+
+
+def test_long_tables_are_summed_up_and_point_to_the_rest(
+    study: Study, design: Design, many_axes: tuple[Study, Design, Findings], findings: Findings
+) -> None:
+    contrast = many_axes[2].contrasts[1]
+    cells = tuple(cell.model_copy(update={"cell_id": f"{i:016x}"}) for i in range(4) for cell in contrast.cells)
+    long = contrast.model_copy(update={"cells": cells})
+    trials = tuple(row.model_copy(update={"trial_id": f"{i:016x}"}) for i in range(6) for row in findings.trials)
+    page = render_report(study, design, findings.model_copy(update={"contrasts": (long,), "trials": trials}))
+    assert len(cells) > LONGEST_TABLE and len(trials) > LONGEST_TABLE
+    assert f"All {len(cells)} cells" in page and "all bases" in page and "qwen-s-reasoning" in page
+    assert f"Every one of the {len(trials)} trials" in page
+    assert not any(f"<code>{cell.cell_id}</code>" in page for cell in cells)
 
 
 def test_report_replaces_the_old_one_and_leaves_no_scrap(

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from builders import build_store, commit_trial, invent_people, predict, write_attempt
 from orchestrator.analysis.disclosure import EXAMPLES_A_STEP, coarse
 from orchestrator.grid import Design, expand
-from orchestrator.projection import name_of
+from orchestrator.projection import metrics_of, name_of, params_of, steps_of
 from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import load_study
 from orchestrator.tracking import Tracking, database_uri, serve_command
@@ -106,6 +108,42 @@ def test_a_committed_trial_is_a_finished_run_with_its_scores_and_curve(layout: S
     assert run.data.params["lora.rank"] == "8" and run.data.params["precision"] == "float32"
     assert run.data.tags["axis.supervision"] == "label_only" and run.data.tags["sweep.state"] == "scored"
     assert curve(layout, FIRST, "loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+
+
+def test_axes_scorings_and_label_shares_are_told_in_numbers_and_names(tmp_path: Path) -> None:
+    design = expand(load_study(Path(__file__).parents[2] / "sweeps" / "mechanism.yaml"))
+    trial = next(trial for trial in design.trials if trial.coordinates.get("objective") == "span_balanced@0.9")
+    further = {Scoring.DIRECT: 1.0}
+    outcome = commit_trial(
+        StoreLayout(tmp_path), trial, predict(invent_people(60), trial, signal=1.0, invalid_rate=0.1, further=further)
+    )
+    params, metrics = params_of(trial), metrics_of(outcome)
+    assert (params["objective.kind"], params["objective.weight"]) == ("span_balanced", "0.9")
+    assert (params["target.ordering"], params["teacher.kind"]) == ("rationale_first", "template")
+    assert (params["budget.match"], params["direct"]) == ("steps", str(trial.spec.evaluation.direct))
+    assert not {"objective", "budget"} & {name for name, value in params.items() if "{" in value}
+    assert {"held_out.direct.roc_auc", "held_out.direct.share_extreme", "cost.n_label_tokens"} <= set(metrics)
+    assert not any("tie_rate" in name or "n_distinct" in name for name in metrics)
+    history = (StoreLayout(tmp_path).trial(trial.trial_id) / outcome.attempt / "history.parquet").read_bytes()
+    points = [(name, step) for name, _, _, step in steps_of(history, started_ms=0)]
+    assert ("label_loss_share", 3) in points and ("label_gradient_share", 1) in points
+    assert ("label_gradient_share", 2) not in points
+
+
+def test_demonstrations_are_named_and_told() -> None:
+    design = expand(load_study(Path(__file__).parents[2] / "sweeps" / "fewshot.yaml"))
+    trial = next(trial for trial in design.trials if trial.coordinates.get("shows") == "rationale")
+    assert name_of(trial) == "shows rationale · qwen-s · direct · 2 shots · fixed · order 1"
+    params = params_of(trial)
+    assert (params["shows"], params["shots"], params["inference"]) == ("rationale", "2", "direct")
+
+
+def test_steps_from_before_there_were_label_shares_are_still_told() -> None:
+    old = pa.table({"step": [1], "loss": [0.5], "learning_rate": [1e-3], "grad_norm": [1.0], "wall_s": [0.1]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(old, sink)
+    points = steps_of(sink.getvalue().to_pybytes(), started_ms=0)
+    assert [name for name, *_ in points] == ["loss", "learning_rate", "grad_norm"]
 
 
 def test_scheduled_and_running_trials_are_seen_as_such(layout: StoreLayout) -> None:

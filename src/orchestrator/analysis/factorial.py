@@ -12,6 +12,7 @@ from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.contrasts import mean_of
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.scores import fine_tuned
+from orchestrator.axis_fields import swallowed_by
 from orchestrator.grid import Design
 from orchestrator.study import Contrast
 from workers.contract.outcome import Record, Scoring
@@ -77,9 +78,10 @@ def _is_of_targets(contrast: Contrast) -> bool:
 
 
 def _all_supervisions(design: Design) -> Contrast | None:
-    """Every rationale supervision of the grid against label_only; null where one side is missing."""
+    """Every rationale supervision of the grid against label_only; null where one side is missing or not one thing."""
     found = dict.fromkeys(trial.spec.supervision for trial in fine_tuned(design.trials) if trial.spec.supervision)
     rationales = tuple(supervision.value for supervision in found if supervision is not Supervision.LABEL_ONLY)
-    if Supervision.LABEL_ONLY not in found or not rationales:
+    axes = {axis for trial in design.trials for axis in trial.coordinates}
+    if Supervision.LABEL_ONLY not in found or not rationales or not axes.isdisjoint(swallowed_by("supervision")):
         return None
     return Contrast(treatment=rationales, reference=Supervision.LABEL_ONLY.value)

@@ -65,6 +65,6 @@ def _read(layout: StoreLayout, outcome: Outcome, name: str, *, columns: tuple[st
     try:
         file = pq.ParquetFile(pa.BufferReader(verified_bytes(layout, outcome, name)))
         wanted = [column for column in columns if column in file.schema_arrow.names]
-        return file.read(columns=wanted) if wanted or not columns else None
+        return file.read(columns=wanted if columns else None) if wanted or not columns else None
     except (StoreError, pa.ArrowException):
         return None

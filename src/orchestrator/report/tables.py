@@ -89,9 +89,9 @@ def protocols_of(findings: Findings) -> tuple[Scoring, ...]:
 
 
 def axes_of(rows: Sequence[Placed]) -> tuple[str, ...]:
-    """Axes on which the rows differ, or the first of all where they don't, in the order of their first naming."""
+    """Axes with several values among the rows, or the first axis where there is none, in the order of their naming."""
     named = list(dict.fromkeys(axis for row in rows for axis in row.coordinates))
-    varied = [axis for axis in named if len({row.coordinates.get(axis) for row in rows}) > 1]
+    varied = [axis for axis in named if len({row.coordinates[axis] for row in rows if axis in row.coordinates}) > 1]
     return tuple(varied or named[:1])
 
 

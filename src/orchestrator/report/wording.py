@@ -41,10 +41,10 @@ def percentage(share: Share) -> str:
 
 
 def share(estimate: Estimate) -> str:
-    """A share of cells with its interval, in whole percent."""
+    """The interval of a share of cells, in whole percent; the share where there is no interval."""
     if estimate.low is None or estimate.high is None:
         return f"{100 * estimate.value:.0f} %"
-    return f"{100 * estimate.value:.0f} % ({100 * estimate.low:.0f} to {100 * estimate.high:.0f} %)"
+    return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f} %"
 
 
 def duration(seconds: float | None) -> str:
