@@ -68,6 +68,14 @@ class TestCounts:
         flow = load_framingham(FRAMINGHAM, recipe(index=index, horizon_days=horizon_days)).flow
         assert (flow.n_eligible, flow.n_participants, flow.n_events) == expected
 
+    @pytest.mark.parametrize(("horizon_days", "n_events"), [(FIVE_YEARS, 664), (TEN_YEARS, 1_613)])
+    def test_nobody_is_excluded_from_death(self, horizon_days: int, n_events: int) -> None:
+        cohort = load_framingham(FRAMINGHAM, recipe(outcome="death", horizon_days=horizon_days))
+        flow = cohort.flow
+        assert (flow.n_candidates, flow.n_eligible, flow.n_participants) == (11_627, 11_627, 4_434)
+        assert flow.excluded == {}
+        assert flow.n_events == cohort.labels["boolean_value"].sum() == n_events
+
 
 class TestEdgesOfTheTask:
     """One invented participant a rule, examined on day 100."""

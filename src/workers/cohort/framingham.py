@@ -1,7 +1,8 @@
-"""Five-year cardiovascular disease in the Framingham teaching data (a public subset made by NHLBI for teaching).
+"""Cardiovascular disease, or death, in the Framingham teaching data (a public subset made by NHLBI for teaching).
 
-Each attended exam of a person free of cardiovascular disease is an index date. Outcome columns describe the whole
-follow-up and stand on every row of a participant: they make labels and are never inputs.
+Each attended exam of a person free of cardiovascular disease is an index date; for death, each attended exam: nobody
+is lost to it. Outcome columns describe the whole follow-up and stand on every row of a participant: they make labels
+and are never inputs.
 """
 
 from pathlib import Path
@@ -40,6 +41,7 @@ NEEDED_COLUMNS = (
 # An event-free participant is one whose flags and days say so; a gap in them must not make a control.
 FLAG_COLUMNS = ("CVD", "DEATH", "PREVCHD", "PREVSTRK")
 DAY_COLUMNS = ("TIME", "TIMECVD", "TIMEDTH")
+OUTCOME_COLUMNS = {"cvd": ("CVD", "TIMECVD"), "death": ("DEATH", "TIMEDTH")}
 EXAM_OF_INDEX = {"exam_1": 1, "exam_3": 3}
 
 
@@ -56,7 +58,7 @@ def load_framingham(path: Path, recipe: FraminghamCohort) -> Cohort:
         {
             "subject_id": kept["RANDID"].astype(str),
             "prediction_time": ORIGIN + pd.to_timedelta(kept["TIME"], unit="D"),
-            "boolean_value": _has_event(kept, recipe.horizon_days),
+            "boolean_value": _has_event(kept, recipe),
             "split": [split_of(str(subject), salt=recipe.split_salt) for subject in kept["RANDID"]],
         }
     )
@@ -99,32 +101,34 @@ def _eligible(exams: pd.DataFrame, recipe: FraminghamCohort) -> tuple[pd.DataFra
     candidates = exams
     if recipe.index in EXAM_OF_INDEX:
         candidates = exams[exams["PERIOD"] == EXAM_OF_INDEX[recipe.index]]
-    prior = (candidates["PREVCHD"] == 1) | (candidates["PREVSTRK"] == 1) | (candidates["TIMECVD"] <= candidates["TIME"])
-    followed_days = candidates["TIMECVD"] - candidates["TIME"]
-    # Death without the outcome counts as event-free: the question is what gets recorded within the horizon.
-    lost = (
-        ~prior
-        & (candidates["CVD"] == 0)
-        & (followed_days < recipe.horizon_days)
-        & ~((candidates["DEATH"] == 1) & (candidates["TIMEDTH"] - candidates["TIME"] <= recipe.horizon_days))
-    )
-    kept = candidates[~prior & ~lost]
+    excluded = _excluded(candidates, horizon_days=recipe.horizon_days) if recipe.outcome == "cvd" else {}
+    kept = candidates
+    for is_out in excluded.values():
+        kept = kept[~is_out.loc[kept.index]]
     flow = Flow(
         n_candidates=len(candidates),
-        excluded={
-            "cardiovascular disease before the index": int(prior.sum()),
-            "lost before the horizon": int(lost.sum()),
-        },
+        excluded={reason: int(is_out.sum()) for reason, is_out in excluded.items()},
         n_eligible=len(kept),
         n_participants=int(kept["RANDID"].nunique()),
-        n_events=int(_has_event(kept, recipe.horizon_days).sum()),
+        n_events=int(_has_event(kept, recipe).sum()),
     )
     return kept, flow
 
 
-def _has_event(exams: pd.DataFrame, horizon_days: int) -> "pd.Series[bool]":
-    days = exams["TIMECVD"] - exams["TIME"]
-    return (exams["CVD"] == 1) & (days > 0) & (days <= horizon_days)
+def _excluded(exams: pd.DataFrame, *, horizon_days: int) -> dict[str, "pd.Series[bool]"]:
+    """Exams that are no index of cardiovascular disease, by reason; no exam has two."""
+    prior = (exams["PREVCHD"] == 1) | (exams["PREVSTRK"] == 1) | (exams["TIMECVD"] <= exams["TIME"])
+    followed_days = exams["TIMECVD"] - exams["TIME"]
+    # Death without the outcome counts as event-free: the question is what gets recorded within the horizon.
+    has_died = (exams["DEATH"] == 1) & (exams["TIMEDTH"] - exams["TIME"] <= horizon_days)
+    lost = ~prior & (exams["CVD"] == 0) & (followed_days < horizon_days) & ~has_died
+    return {"cardiovascular disease before the index": prior, "lost before the horizon": lost}
+
+
+def _has_event(exams: pd.DataFrame, recipe: FraminghamCohort) -> "pd.Series[bool]":
+    flag, day = OUTCOME_COLUMNS[recipe.outcome]
+    days = exams[day] - exams["TIME"]
+    return (exams[flag] == 1) & (days > 0) & (days <= recipe.horizon_days)
 
 
 def _events(exams: pd.DataFrame) -> pd.DataFrame:
