@@ -200,7 +200,7 @@ def test_page_of_many_axes_and_scorings_is_well_formed_and_complete(many_axes: t
     assert outline.n_tables == outline.n_captions
     for title in (
         *("Direct AUC", "Training target × inference protocol", "Difference in differences", "Saturation"),
-        *("Interactions", "sign_reversal", "Few-shot demonstrations", "By base", "Ledger and shares"),
+        *("Interactions", "sign_reversal", "Few-shot demonstrations", "By base", "Share of the label token"),
         *("Gradient cosines", "−0.20 / +0.40", "no medical conclusion follows", "awaiting raters"),
     ):
         assert title in page

@@ -4,6 +4,7 @@ Drawn from the findings alone, as SVG with real text, so that it scales, prints 
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,12 +82,15 @@ def _draw_panel(axes: Axes, size: AxisValue, findings: Findings, *, alone: bool)
 
 
 def _draw_cells(axes: Axes, size: AxisValue, names: list[str], findings: Findings, *, alone: bool) -> None:
-    """One thin line a matched cell; a missing member leaves a gap in it."""
-    cells: dict[str, dict[str, float]] = {}
+    """One thin line a matched cell; a missing member leaves a gap in it, a second of its kind is a point by itself."""
+    cells: dict[tuple[str, int], dict[str, float]] = {}
+    seen: Counter[tuple[str, str]] = Counter()
     for trial in findings.trials:
         in_panel = alone or level(trial.coordinates.get("train_size")) == level(size)
         if trial.role == "grid" and in_panel and trial.strict_auc is not None:
-            cells.setdefault(trial.cell_id, {})[trial.kind] = trial.strict_auc
+            n_before = seen[trial.cell_id, trial.kind]
+            cells.setdefault((trial.cell_id, n_before), {})[trial.kind] = trial.strict_auc
+            seen[trial.cell_id, trial.kind] += 1
     for members in cells.values():
         heights = [members.get(name, float("nan")) for name in names]
         axes.plot(
