@@ -20,10 +20,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from workers.contract.bases import BaseRecipe, BuiltinBase, GgufBase
+from workers.contract.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.sources import locate_gguf
-from workers.models import clinical, tiny
+from workers.models import clinical, snapshots, tiny
 
 WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -40,11 +40,17 @@ class Base:
 def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -> None:
     """Write weights, configuration and tokenizer of a base into `folder`.
 
+    Args:
+        sources: Places on this node: of a folder by its digest, of a hub's snapshot by `id@revision`.
+
     Raises:
-        InputError: The base's file is absent.
+        InputError: The base's files are absent, others, or not safe to read.
     """
     model, tokenizer = _read(base, sources)
     config = copy.deepcopy(model.config)
+    # Names a model's own code, which is neither kept nor run.
+    if hasattr(config, "auto_map"):
+        del config.auto_map
     # After a GGUF load the config still says "quantized", and save_pretrained refuses what is float32 by now.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -63,7 +69,9 @@ def _read(base: BaseRecipe, sources: Mapping[str, str]) -> tuple[PreTrainedModel
         return tiny.build(base.recipe)
     if isinstance(base, GgufBase):
         return _read_gguf(base)
-    raise NotImplementedError
+    if isinstance(base, FolderBase):
+        return snapshots.read_snapshot(snapshots.folder_place(base, sources=sources))
+    return snapshots.read_snapshot(snapshots.hub_place(base, sources=sources))
 
 
 def load(folder: Path, *, precision: str, device: torch.device) -> Base:

@@ -1,7 +1,7 @@
 """The seven clinical bases: four architectures, two sizes, and a twin that read long arguments instead of short ones.
 
-Each is pre-trained for a minute or two on invented records (`corpus.py`), once a store. Their numbers show that a system
-works; they say nothing about large models of the same name.
+Each is pre-trained for a minute or two on invented records (`corpus.py`), once a store. Their numbers show that the
+system works; they say nothing about large models of the same name.
 """
 
 import itertools
@@ -16,8 +16,8 @@ from workers.models.pretraining import Schedule, pretrain, train_tokenizer
 
 SEED = 2610
 # Every word of the corpus, some in upper and lower case, is one token.
-VOCABULARY_SIZE = 1_280
-TOKENIZER_DOCUMENTS = 10_000
+VOCABULARY_SIZE = 1536
+TOKENIZER_DOCUMENTS = 2_000
 
 SMALL = Shape(hidden=64, layers=2, heads=4, key_value_heads=2)
 MEDIUM = Shape(hidden=96, layers=3, heads=6, key_value_heads=3)
@@ -70,6 +70,6 @@ def build(recipe: str) -> Pretrained:
 
 def clinical_tokenizer() -> PreTrainedTokenizerFast:
     """One tokenizer for all seven, so that a record has as many tokens for each; from both corpora alike."""
-    each = (documents(corpus, seed=SEED + 1) for corpus in (CLINICAL, REASONING))
+    each = (documents(corpus, seed=SEED + 1, are_whole=True) for corpus in (CLINICAL, REASONING))
     texts = itertools.chain.from_iterable(itertools.islice(texts, TOKENIZER_DOCUMENTS // 2) for texts in each)
     return train_tokenizer(texts, vocabulary_size=VOCABULARY_SIZE)

@@ -64,8 +64,12 @@ REASONING = (
 )
 
 
-def documents(endings: tuple[Ending, ...], *, seed: int) -> Iterator[Document]:
-    """Endless documents, the endings drawn by lot; the same seed gives the same ones."""
+def documents(endings: tuple[Ending, ...], *, seed: int, are_whole: bool = False) -> Iterator[Document]:
+    """Endless documents, the endings drawn by lot; the same seed gives the same ones.
+
+    Args:
+        are_whole: Leave nothing out of the records; else a number of words by lot, and the least telling items go.
+    """
     source = random.Random(seed)
     knowledge = knowledge_of(ADRD_LEXICON)
     teachers = {ending: TemplateTeacher(ending.teacher, 0, knowledge) for ending in endings}
@@ -75,7 +79,8 @@ def documents(endings: tuple[Ending, ...], *, seed: int) -> Iterator[Document]:
         coin = source.random() < 0.5
         case = Case(key=f"{seed}|{number}", facts=tuple(facts_of_items(items, ADRD_LEXICON)), has_event=coin)
         (ending,) = source.choices(endings, weights=shares)
-        prompt = render_history(items, ADRD_LEXICON, max_words=source.randint(FEWEST_WORDS, MOST_WORDS))
+        n_words = source.randint(FEWEST_WORDS, MOST_WORDS)
+        prompt = render_history(items, ADRD_LEXICON, max_words=None if are_whole else n_words)
         if ending.supervision is None:
             yield Document(prompt, _noted(case, source))
         else:

@@ -65,7 +65,7 @@ def pretrain(
     with _one_thread():
         for _ in range(schedule.steps):
             loss = _loss(model, tokenizer, list(itertools.islice(documents, schedule.documents_per_step)))
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             rates.step()
