@@ -35,7 +35,7 @@ DEMOGRAPHICS = (
     Concept(code=SEX, name="man", absent="woman", kind="flag", theme=GENETIC, priority=FIRST),
     Concept(
         code="APOE_E4", name="APOE e4 copies", kind="number", theme=GENETIC, priority=CORE,
-        bands=bands((0.5, "low", -1), (1.5, "raised", 3), (None, "high", 5)),
+        bands=bands((0.5, "none", -1), (1.5, "single", 3), (None, "double", 5)),
         mechanism="this variant clears amyloid poorly",
     ),
     Concept(
