@@ -63,7 +63,9 @@ def _values(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") -> "pd.
 
 def _check_codes(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") -> None:
     known = set(codes.unique())
-    absent = sorted(set(mapping.input_codes) - known)
+    sexes = {mapping.sex.male, mapping.sex.female} if mapping.sex else set()
+    unused = set(mapping.input_codes) - known
+    absent = sorted(unused if sexes <= unused else unused - sexes)  # a cohort may be of one sex
     cells.count(mapping.code, len(absent), f"codes of the mapping never occur: {absent}", "correct or remove them")
     if not any(code.startswith(mapping.outcome.codes) for code in known):
         cells.count(mapping.code, 1, "outcome never occurs", "correct the beginnings of codes under `outcome`")

@@ -72,7 +72,9 @@ def _history(place: Path, mapping: WideMapping | LongMapping) -> History:
 def _events(history: History, labels: pd.DataFrame) -> pd.DataFrame:
     """What was known by each participant's last index date, age at every index date among it."""
     index = labels[["subject_id", "prediction_time"]].rename(columns={"prediction_time": "time"})
-    last = history.events["subject_id"].map(index.groupby("subject_id")["time"].max())
+    last = (
+        index.groupby("subject_id")["time"].max().reindex(history.events["subject_id"]).set_axis(history.events.index)
+    )
     known = history.events[last.notna() & ~(history.events["time"] > last)]
     ages = index.assign(code=AGE, numeric_value=ages_at(index, history.ages)).dropna(subset=["numeric_value"])
     events = pd.concat([known, ages], ignore_index=True)
