@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from orchestrator.study_cohort import StudyCohort
+from orchestrator.cohort_view import load_study_cohort
 from orders import COHORT, FRAMINGHAM
 from workers.cohort.cohort import Cohort
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, INPUT_COLUMNS, load_framingham
@@ -16,10 +16,13 @@ from workers.cohort.sources import load_cohort
 from workers.cohort.tables import read_table
 from workers.contract.cohorts import TableCohort
 from workers.contract.errors import InputError
+from workers.contract.teaching import PromptRecipe, TemplateTeacherRecipe
+from workers.examples.prompts import render_prompts
+from workers.examples.rationales import write_rationales
+from workers.inputs import LABELS, LEXICON, RECORDS, VALUES
 
 MAPPING = Path(__file__).parents[1] / "data" / "framingham-mapping.yaml"
 DIGEST = "0" * 64
-ANY_STUDY_COHORT: TypeAdapter[StudyCohort] = TypeAdapter(StudyCohort)
 
 WIDE: dict[str, Any] = {
     "shape": "wide",
@@ -30,7 +33,13 @@ WIDE: dict[str, Any] = {
     "index": {"rule": "every_row"},
     "age": {"column": "years"},
     "sex": {"column": "sex", "male": "M", "female": "F"},
-    "inputs": [{"column": "urate", "name": "uric acid", "bands": [{"below": None, "word": "high", "points": 2}]}],
+    "inputs": [
+        {
+            "column": "urate",
+            "name": "uric acid",
+            "bands": [{"below": 7, "word": ""}, {"below": None, "word": "high", "points": 2}],
+        }
+    ],
     "outcome": {"flag": "gout", "time": "gout_day"},
     "censoring": {"end": "last_day", "death": {"flag": "dead", "time": "dead_day"}},
 }
@@ -87,9 +96,7 @@ def study_mapping() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def mapped() -> Cohort:
     """The Framingham data through the example mapping, parsed as a study's `cohort` section is."""
-    cohort = ANY_STUDY_COHORT.validate_python(study_mapping())
-    assert isinstance(cohort.recipe, TableCohort)
-    return load_cohort(cohort.recipe, FRAMINGHAM)
+    return load_cohort(load_study_cohort(MAPPING).recipe, FRAMINGHAM)
 
 
 class TestFramingham:
@@ -138,6 +145,34 @@ class TestFramingham:
         known = labelled.merge(mapped.events, on=["subject_id", "code", "time"], how="inner")
         assert len(known) == len(mapped.events)
         assert (known["numeric_value_x"] == known["numeric_value_y"]).all()
+
+
+class TestWords:
+    """What prompts and the template teacher make of a mapping."""
+
+    @pytest.fixture
+    def prepared(self, tmp_path: Path) -> Path:
+        """A cohort of three, written as a store holds it."""
+        people = {"p": 3.0, "q": 9.0, "r": 6.0}
+        rows = exams(*({"who": who, "urate": urate, "last_day": 900} for who, urate in people.items()))
+        cohort = read(rows, tmp_path, WIDE)
+        records = cohort.records()
+        records.to_parquet(tmp_path / RECORDS)
+        cohort.latest_values(records).to_parquet(tmp_path / VALUES)
+        cohort.labels.assign(split="train", boolean_value=[False, True, False]).to_parquet(tmp_path / LABELS)
+        assert cohort.lexicon is not None
+        (tmp_path / LEXICON).write_text(cohort.lexicon.model_dump_json())
+        return tmp_path
+
+    def test_a_prompt_says_age_sex_inputs_and_the_question(self, prepared: Path) -> None:
+        texts, _ = render_prompts(prepared, PromptRecipe(template="history"))
+        assert texts["prompt"].tolist()[1] == "Man, age 50. Uric acid 9, high. Gout within a year?"
+
+    def test_the_teacher_weighs_points_of_the_mapping(self, prepared: Path) -> None:
+        recipe, nowhere = TemplateTeacherRecipe(), prepared / "none"
+        texts, counts = write_rationales(prepared, recipe, prompts=nowhere, endpoint=None, cache=nowhere)
+        assert counts["threshold_points"] == 2
+        assert "high uric acid 9" in texts["free_form"].tolist()[1].lower()
 
 
 class TestLeaks:
@@ -464,6 +499,17 @@ class TestMapping:
     def test_all_contradictions_come_at_once(self) -> None:
         with pytest.raises(ValidationError, match=r"stand twice.*leaves no window.*are id or time"):
             recipe(WIDE, gap_days=400, inputs=[{"column": "day"}, {"column": "day"}])
+
+    def test_a_study_file_is_told_the_line_and_what_to_do(self, tmp_path: Path) -> None:
+        path = tmp_path / "cohort.yaml"
+        leaking = "    inputs:\n      - {column: HYPERTEN, theme: habits}\n"
+        path.write_text(MAPPING.read_text().replace("    inputs:\n", leaking))
+        with pytest.raises(InputError) as caught:
+            load_study_cohort(path)
+        (problem,) = caught.value.problems
+        assert (problem.line, problem.where) == (8, "cohort.mapping")
+        assert problem.what == "['HYPERTEN'] tell the outcome"
+        assert problem.remedy == "remove them from inputs, age and sex"
 
     def test_defaults_written_out_change_no_id(self) -> None:
         spelt = recipe(WIDE, gap_days=0, clock="days", forbidden=[])
