@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from workers.allocator import keep_freed_memory
 from workers.cohort.splits import ScoredRows, balanced_train_rows, rows_to_score
 from workers.contract.inputs import InputKind, InputRecipe, input_recipes
 from workers.contract.layout import StoreLayout
@@ -32,6 +33,7 @@ class Bench:
     """What a worker keeps from trial to trial: the last base and the last tables, by recipe."""
 
     def __init__(self) -> None:
+        keep_freed_memory()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._folders: dict[Path, Path] = {}
         self._bases: dict[tuple[object, ...], tuple[Base, AnswerTokens]] = {}

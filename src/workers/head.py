@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from workers.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import TrainingRecipe
-from workers.evaluating import TOKENS_PER_SCORING_BATCH, tabulated
+from workers.evaluating import FEWEST_TOKENS, tabulated
 from workers.fine_tuning import fill_ledger, taught_labels, write_history
 from workers.meter import training_flops
 from workers.models.adapters import fresh_adapter, save_adapter
@@ -118,7 +118,7 @@ def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
     started = reported = time.monotonic()
     prompts = work.prompt_tokens(work.scored_rows.rows)
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
-    batch_size = max(1, TOKENS_PER_SCORING_BATCH // len(prompts[order[-1]]))
+    batch_size = max(1, FEWEST_TOKENS // len(prompts[order[-1]]))
     risks = np.full(len(prompts), np.nan)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

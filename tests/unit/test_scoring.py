@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, PreTrainedModel
 
 from orders import micro_spec, micro_training
 from workers.bench import Bench, Work
@@ -16,9 +17,11 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring, Validity
 from workers.contract.teaching import Supervision
 from workers.contract.trial import ObjectiveRecipe
-from workers.evaluating import Questions
+from workers.decoding import WrittenBatch
+from workers.evaluating import Questions, tokens_per_batch
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.inputs import folder_of
+from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load
 from workers.scoring import MIN_ROWS_TO_SHED, AlsoRead, Scored, Scorer
 
@@ -270,6 +273,47 @@ def test_a_multi_task_adapter_is_asked_by_the_prefix_that_it_learnt_labels_under
     assert usual.prefix == []
     assert works[1].base[0].tokenizer.decode(prefixed.prefix) == "[label] "
     assert usual.prompts == prefixed.prompts
+
+
+@pytest.mark.parametrize("family", Family)
+class TestArchitectures:
+    @pytest.fixture
+    def model(self, family: Family, base: Base, answer: AnswerTokens) -> PreTrainedModel:
+        torch.manual_seed(0)
+        shape = Shape(hidden=16, layers=2, heads=2, key_value_heads=1)
+        return random_model(family, shape, vocabulary_size=len(base.tokenizer), end_token=answer.end).eval()
+
+    def test_a_batch_behind_a_shared_prefix_scores_as_one_by_one(
+        self, model: PreTrainedModel, base: Base, answer: AnswerTokens
+    ) -> None:
+        prompts, prefix = real_prompts(base), [7, 8, 9]
+        scorer = Scorer(model, base, answer, max_new_tokens=6, also=EVERYTHING, decoding=SAMPLED)
+        (shared,) = scorer.score(prompts, batch_size=len(prompts), prefix=prefix)
+        for scored in scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=1):
+            place = shared.rows.tolist().index(scored.rows[0])
+            assert shared.p_forced[place] == pytest.approx(scored.p_forced[0], abs=1e-5)
+            for scoring in EVERYTHING_NAMES:
+                assert shared.also[scoring][place] == pytest.approx(scored.also[scoring][0], abs=1e-5), scoring
+
+    @torch.inference_mode()
+    def test_a_branch_and_the_rows_that_are_kept_go_on_as_if_alone(
+        self, model: PreTrainedModel, base: Base, answer: AnswerTokens
+    ) -> None:
+        prompts = real_prompts(base)[:4]
+        batch = WrittenBatch(model, prompts, pad_token=answer.end, device=torch.device("cpu"))
+        batch.branch().append([[3, 4, 5]] * 4)
+        batch.keep([1, 3])
+        batch.append([[11, 12], [13]])
+        for row, (prompt, said) in enumerate([(prompts[1], [11, 12]), (prompts[3], [13])]):
+            expected = model(input_ids=torch.tensor([[*prompt, *said]])).logits[0, -1]
+            assert torch.allclose(batch.logits[row], expected, atol=1e-5)
+
+
+def test_a_batch_holds_more_tokens_of_a_smaller_model_and_as_many_as_ever_of_a_large_one(base: Base) -> None:
+    large = LlamaConfig(num_hidden_layers=30, hidden_size=576, num_attention_heads=9, num_key_value_heads=3)
+    assert tokens_per_batch(SimpleNamespace(config=large, dtype=torch.float32)) == 4_096
+    assert tokens_per_batch(SimpleNamespace(config=large, dtype=torch.bfloat16)) == 8_192
+    assert tokens_per_batch(base.model) == 16_384
 
 
 def test_a_sampled_score_follows_its_seed(base: Base, answer: AnswerTokens) -> None:
