@@ -22,7 +22,7 @@ TOKENIZER_DOCUMENTS = 2_000
 SMALL = Shape(hidden=64, layers=2, heads=4, key_value_heads=2)
 MEDIUM = Shape(hidden=96, layers=3, heads=6, key_value_heads=3)
 FOR_SMALL = Schedule(steps=700, learning_rate=5e-3)
-FOR_MEDIUM = Schedule(steps=500, learning_rate=3e-3)
+FOR_MEDIUM = Schedule(steps=800, learning_rate=3e-3)
 
 
 @dataclass(frozen=True)
