@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, PreTrainedModel
+from transformers import LlamaConfig
 
 from orders import micro_spec, micro_training
 from workers.bench import Bench, Work
@@ -17,7 +17,6 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring, Validity
 from workers.contract.teaching import Supervision
 from workers.contract.trial import ObjectiveRecipe
-from workers.decoding import WrittenBatch
 from workers.evaluating import Questions, tokens_per_batch
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.inputs import folder_of
@@ -276,37 +275,20 @@ def test_a_multi_task_adapter_is_asked_by_the_prefix_that_it_learnt_labels_under
 
 
 @pytest.mark.parametrize("family", Family)
-class TestArchitectures:
-    @pytest.fixture
-    def model(self, family: Family, base: Base, answer: AnswerTokens) -> PreTrainedModel:
-        torch.manual_seed(0)
-        shape = Shape(hidden=16, layers=2, heads=2, key_value_heads=1)
-        return random_model(family, shape, vocabulary_size=len(base.tokenizer), end_token=answer.end).eval()
-
-    def test_a_batch_behind_a_shared_prefix_scores_as_one_by_one(
-        self, model: PreTrainedModel, base: Base, answer: AnswerTokens
-    ) -> None:
-        prompts, prefix = real_prompts(base), [7, 8, 9]
-        scorer = Scorer(model, base, answer, max_new_tokens=6, also=EVERYTHING, decoding=SAMPLED)
-        (shared,) = scorer.score(prompts, batch_size=len(prompts), prefix=prefix)
-        for scored in scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=1):
-            place = shared.rows.tolist().index(scored.rows[0])
-            assert shared.p_forced[place] == pytest.approx(scored.p_forced[0], abs=1e-5)
-            for scoring in EVERYTHING_NAMES:
-                assert shared.also[scoring][place] == pytest.approx(scored.also[scoring][0], abs=1e-5), scoring
-
-    @torch.inference_mode()
-    def test_a_branch_and_the_rows_that_are_kept_go_on_as_if_alone(
-        self, model: PreTrainedModel, base: Base, answer: AnswerTokens
-    ) -> None:
-        prompts = real_prompts(base)[:4]
-        batch = WrittenBatch(model, prompts, pad_token=answer.end, device=torch.device("cpu"))
-        batch.branch().append([[3, 4, 5]] * 4)
-        batch.keep([1, 3])
-        batch.append([[11, 12], [13]])
-        for row, (prompt, said) in enumerate([(prompts[1], [11, 12]), (prompts[3], [13])]):
-            expected = model(input_ids=torch.tensor([[*prompt, *said]])).logits[0, -1]
-            assert torch.allclose(batch.logits[row], expected, atol=1e-5)
+def test_every_architecture_scores_a_batch_behind_a_shared_prefix_as_one_by_one(
+    base: Base, answer: AnswerTokens, family: Family
+) -> None:
+    torch.manual_seed(0)
+    shape = Shape(hidden=16, layers=2, heads=2, key_value_heads=1)
+    model = random_model(family, shape, vocabulary_size=len(base.tokenizer), end_token=answer.end).eval()
+    prompts, prefix = real_prompts(base), [7, 8, 9]
+    scorer = Scorer(model, base, answer, max_new_tokens=6, also=EVERYTHING, decoding=SAMPLED)
+    (shared,) = scorer.score(prompts, batch_size=len(prompts), prefix=prefix)
+    for scored in scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=1):
+        place = shared.rows.tolist().index(scored.rows[0])
+        assert shared.p_forced[place] == pytest.approx(scored.p_forced[0], abs=1e-5)
+        for scoring in EVERYTHING_NAMES:
+            assert shared.also[scoring][place] == pytest.approx(scored.also[scoring][0], abs=1e-5), scoring
 
 
 def test_a_batch_holds_more_tokens_of_a_smaller_model_and_as_many_as_ever_of_a_large_one(base: Base) -> None:
