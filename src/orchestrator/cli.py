@@ -50,14 +50,19 @@ def main() -> None:
 def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """List every trial of a study with its ids and state; runs nothing."""
     from orchestrator.console import show_plan
+    from orchestrator.revisions import unresolved
     from orchestrator.run import plan_study
 
-    loaded, layout = _open(study, store)
+    loaded, layout = _open(study, store, look_up=True)
     _, planned = plan_study(loaded, layout)
+    open_bases = unresolved(loaded.bases)
     if as_json:
-        _print_json(planned.to_json())
-    else:
-        show_plan(_console(), planned, layout)
+        _print_json({**planned.to_json(), "unresolved_bases": open_bases})
+        return
+    show_plan(_console(), planned, layout)
+    if open_bases:
+        what = f"no hub answered for the commits of {', '.join(open_bases)}: these ids are provisional"
+        _console().print(f"{what}; plan again on a connected machine", soft_wrap=True)
 
 
 @app.command()
@@ -74,7 +79,7 @@ def run(
     from orchestrator.run import run_study
 
     started = time.monotonic()
-    loaded, layout = _open(study, store)
+    loaded, layout = _open(study, store, look_up=True)
     console = _console(stderr=as_json)
     summary = run_study(loaded, layout, address=address, tracking_uri=tracking_uri, console=console)
     if as_json:
@@ -198,15 +203,21 @@ def ui(
 app.command()(score)
 
 
-def _open(path: Path, stores: Path) -> "tuple[Study, StoreLayout]":
-    """The study and its store, from a study file or from a store that holds its sealed study."""
+def _open(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Study, StoreLayout]":
+    """The study and its store, from a study file or from a store that holds its sealed study.
+
+    Args:
+        look_up: Ask the hub for commits that the store has not sealed yet.
+    """
     from orchestrator.study import load_sealed, load_study
+    from orchestrator.study_files import at_commits
 
     if path.is_dir():
         layout = StoreLayout(path.resolve())
         return load_sealed(layout.study), layout
     study = load_study(path)
-    return study, StoreLayout((stores / study.study).resolve())
+    layout = StoreLayout((stores / study.study).resolve())
+    return at_commits(study, layout, look_up=look_up), layout
 
 
 def _console(*, stderr: bool = False) -> "Console":

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from orchestrator.revisions import resolve_revisions, unresolved
 from orchestrator.study import Study
 from orchestrator.study_bases import StudyBase, StudyFolder
 from orchestrator.study_cohort import StudyCohort
 from workers.contract.bases import GgufBase
 from workers.contract.errors import InputError, Problem
+from workers.contract.layout import StoreLayout
 from workers.contract.sources import digest_of_place, locate_gguf
 
 # Of a digest, the digits that a message shows.
@@ -25,6 +27,22 @@ def check_sources(study: Study) -> None:
     ]
     if found := [problem for problem in problems if problem is not None]:
         raise InputError(*found)
+
+
+def at_commits(study: Study, layout: StoreLayout, *, look_up: bool) -> Study:
+    """The study with its hub models at the commits that the store has sealed.
+
+    Args:
+        look_up: Ask the hub for those that are not sealed yet, and seal them.
+    """
+    if not unresolved(study.bases):
+        return study
+    ask = {} if look_up else {"look_up": _ask_nobody}
+    return study.model_copy(update={"bases": resolve_revisions(study.bases, sealed=layout.revisions, **ask)})
+
+
+def _ask_nobody(model_id: str) -> str:
+    raise OSError(model_id)
 
 
 def sources_of(study: Study) -> dict[str, str]:
@@ -49,6 +67,9 @@ def _cohort_problem(cohort: StudyCohort) -> Problem | None:
 def _base_problem(name: str, base: StudyBase) -> Problem | None:
     if isinstance(base, StudyFolder):
         return _folder_problem(name, base)
+    if unresolved({name: base}):
+        what = "its revision says `resolve`, and no hub answered"
+        return Problem(f"bases.{name}", what, "run `sweep plan` on a connected machine, or write the commit")
     if not isinstance(base, GgufBase):
         return None
     where, path = f"bases.{name}", locate_gguf(base)

@@ -106,7 +106,12 @@ class Workshop:
         return counts
 
     def _build_prompt_tokens(self, folder: Path) -> Counts:
-        wrapping = self.spec.base.prompt_format if self.spec.base else ""
+        from workers.models.base import load_tokenizer
+        from workers.models.chat import wrapping_of
+
+        if self.spec.base is None:
+            raise ValueError("a trial without a base reads no prompts")
+        wrapping = wrapping_of(self.spec.base, load_tokenizer(self._folder(InputKind.BASE)))
         return self._build_tokens(folder, InputKind.PROMPTS, wrapping=wrapping)
 
     def _build_rationale_tokens(self, folder: Path) -> Counts:

@@ -16,6 +16,11 @@ class StoreLayout:
         return self.root / "study.json"
 
     @property
+    def revisions(self) -> Path:
+        """Commits of hub models that were looked up once, by model id."""
+        return self.root / "revisions.json"
+
+    @property
     def salt(self) -> Path:
         """Secret that identifiers are hashed with; mode 0600, never bundled."""
         return self.root / ".salt"
