@@ -1,10 +1,13 @@
 """Whether a trial can run with the inputs that were prepared for it: enough participants, enough context."""
 
-from workers.contract.errors import Problem
+from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.trial import TrialSpec
+from workers.contract.trial import Method, TrialSpec
 from workers.inputs import Counts
+
+# Bounds: a token holds at least one character of the prefix `[rationale] ` of a task.
+LONGEST_PREFIX = 12
 
 
 def misfits(spec: TrialSpec, layout: StoreLayout) -> list[Problem]:
@@ -25,16 +28,34 @@ def misfits(spec: TrialSpec, layout: StoreLayout) -> list[Problem]:
             )
         )
     if InputKind.BASE in counts:
-        problems += _token_misfits(spec, counts)
+        try:
+            problems += _token_misfits(spec, counts, longest_prompt=_longest_prompt(spec, layout, counts))
+        except InputError as error:
+            problems += error.problems
     return problems
 
 
-def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts]) -> list[Problem]:
+def _longest_prompt(spec: TrialSpec, layout: StoreLayout, counts: dict[InputKind, Counts]) -> int:
+    """Tokens before the answer, demonstrations or a task's prefix included.
+
+    Raises:
+        InputError: The demonstrations can't be shown.
+    """
+    if spec.method is Method.FEW_SHOT:
+        from workers.few_shot import few_shot_tokens
+
+        return few_shot_tokens(spec, layout)
+    is_multi_task = spec.training is not None and spec.training.objective.kind == "multi_task"
+    return int(counts[InputKind.PROMPT_TOKENS]["longest prompt"]) + (LONGEST_PREFIX if is_multi_task else 0)
+
+
+def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts], *, longest_prompt: int) -> list[Problem]:
     problems = []
     allowed = spec.evaluation.max_new_tokens
     target = int(counts[InputKind.BASE]["longest_answer_tokens"])
     if spec.supervision is not None and InputKind.RATIONALE_TOKENS in counts:
         target += int(counts[InputKind.RATIONALE_TOKENS][f"longest {spec.supervision}"])
+        target += spec.target.ordering == "label_first"  # a line break more, after the answer
     if target > allowed:
         problems.append(
             Problem(
@@ -45,7 +66,8 @@ def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts]) -> list[Pro
         )
     context = int(counts[InputKind.BASE]["context_tokens"])
     forced_line = int(counts[InputKind.BASE]["longest_answer_tokens"])  # appended where no answer came in time
-    needed = int(counts[InputKind.PROMPT_TOKENS]["longest prompt"]) + max(target, allowed + forced_line)
+    written = max(allowed, spec.evaluation.reasoned_tokens)
+    needed = longest_prompt + max(target, written + forced_line)
     if needed > context:
         problems.append(
             Problem(

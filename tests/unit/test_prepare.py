@@ -168,7 +168,7 @@ class TestRefusals:
 
     def test_a_missing_source_is_refused(self, tmp_path: Path) -> None:
         (problem,) = problems_of(tmp_path / "store", FREE_FORM, source=tmp_path / "absent.csv")
-        assert problem.where == "cohort.file"
+        assert problem.where == "cohort"
         assert "absent.csv is missing on this node" in problem.what
 
     def test_a_source_that_no_order_names_is_refused(self, tmp_path: Path) -> None:
