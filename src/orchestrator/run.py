@@ -32,7 +32,7 @@ from orchestrator.study_files import check_sources, sources_of
 from orchestrator.tracking import Tracking
 from workers.contract.durable import replace_file
 from workers.contract.errors import ClusterError, StoreError
-from workers.contract.inputs import InputKind, Manifest, input_recipes
+from workers.contract.inputs import InputKind, Manifest, input_recipes, is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.recipe import digest_of
@@ -140,7 +140,7 @@ def _run_todo(
         orders.setdefault(trial.coordinates.get("base"), []).append(_write_order(trial, study, layout))
     with _stop_requests(layout, console) as stop_level, cluster(address):
         slots = find_slots(study.resources)
-        if not layout.inputs.exists():
+        if not all(is_prepared(trial.spec, layout) for trial in queue.values()):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
         if not prepare_on_cluster(list(orders.values()), stop_level=stop_level):
             return Launch()
