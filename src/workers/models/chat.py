@@ -9,8 +9,8 @@ from workers.examples.tokens import TEXT
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Some templates write today's date, and tokens must not depend on the day: a fixed one (Llama 3.2's own fallback) stands
-# in for the variable that a template may read and, as a macro, for the function that it may call.
+# Some templates write today's date, and tokens must not depend on the day: a fixed one (Llama 3.2's own fallback)
+# stands in for the variable that a template may read and, as a macro, for the function that it may call.
 TEMPLATE_DATE = "26 Jul 2024"
 NO_TODAY = f"{{%- macro strftime_now(form) -%}}{TEMPLATE_DATE}{{%- endmacro %}}"
 

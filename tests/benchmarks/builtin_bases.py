@@ -1,0 +1,51 @@
+"""What the seven clinical bases cost and can do: parameters, seconds on one thread, last loss, share that they answer.
+
+Run by hand: `python tests/benchmarks/builtin_bases.py [RECIPE …]`. Seconds are processor time of the one thread that
+pre-trains, tokenizer included, so that other work on the machine hardly counts. Answered: of fresh invented records,
+the share after which greedy generation ends in an answer line of its own.
+"""
+
+import itertools
+import sys
+import time
+
+from workers.examples.tokens import answer_tokens
+from workers.models.base import Base
+from workers.models.clinical import BASES, SEED, Pretrained, build
+from workers.models.corpus import documents
+from workers.scoring import Scorer
+
+N_RECORDS = 200
+FRESH = SEED + 100
+MAX_NEW_TOKENS = {"clinical_qwen_s_reasoning": 140}
+LAST_STEPS = 20
+
+
+def share_answered(recipe: str, pretrained: Pretrained) -> float:
+    """Share of fresh records that the base answers, in [0, 1]."""
+    pretrained.tokenizer.padding_side = "left"
+    base = Base(pretrained.model, pretrained.tokenizer)
+    scorer = Scorer(base.model, base, answer_tokens(base.tokenizer), max_new_tokens=MAX_NEW_TOKENS.get(recipe, 48))
+    written = itertools.islice(documents(BASES[recipe].corpus, seed=FRESH), N_RECORDS)
+    prompts = [base.tokenizer(f"{document.prompt}\n")["input_ids"] for document in written]
+    validity = [kind for scored in scorer.score(prompts, batch_size=32) for kind in scored.validity]
+    return sum(kind == "valid" for kind in validity) / len(validity)
+
+
+def main() -> None:
+    """Print a line a base."""
+    for recipe in sys.argv[1:] or BASES:
+        started = time.process_time()
+        pretrained = build(recipe)
+        seconds = time.process_time() - started
+        n_parameters = sum(parameter.numel() for parameter in pretrained.model.parameters())
+        loss = sum(pretrained.losses[-LAST_STEPS:]) / LAST_STEPS
+        sys.stdout.write(
+            f"{recipe:26} {n_parameters:8,} parameters {seconds:6.0f} s   loss {loss:.3f}   "
+            f"answered {share_answered(recipe, pretrained):6.1%}\n"
+        )
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
