@@ -169,7 +169,7 @@ def _where_problems(draft: Draft, at: Location, axis: str) -> Iterator[Problem]:
             yield draft.source.problem(place, what="is not an axis of the study", remedy=remedy)
         else:
             yield from _unknown_levels(draft, other, {(*place, index): value for index, value in enumerate(values)})
-    for part in swallowed_by(axis):
+    for part in swallowed_by(axis) if axis != "shows" else ():  # few-shot trials have one teacher
         if part not in where and len(_levels(draft, part)) > 1:
             what = f"has several trials a cell, for {part} is a part of {axis}"
             remedy = f"add `where: {{{part}: [{_levels(draft, part)[0]}]}}`"

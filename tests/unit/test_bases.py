@@ -296,9 +296,10 @@ class TestCorpus:
 
 
 def test_the_seven_bases_are_four_architectures_in_two_sizes_with_a_twin() -> None:
-    assert len(BASES) == 7
-    assert {base.family for base in BASES.values()} == set(Family)
-    assert len({base.shape for base in BASES.values()}) == 2
+    of_studies = {name: base for name, base in BASES.items() if name != "clinical_micro"}
+    assert len(of_studies) == 7
+    assert {base.family for base in of_studies.values()} == set(Family)
+    assert len({base.shape for base in of_studies.values()}) == 2
     plain, reasoning = BASES["clinical_qwen_s"], BASES["clinical_qwen_s_reasoning"]
     assert (plain.family, plain.shape, plain.schedule) == (reasoning.family, reasoning.shape, reasoning.schedule)
     assert plain.corpus != reasoning.corpus

@@ -45,6 +45,7 @@ class BuiltinBase(BaseSettings):
         "clinical_gemma_s",
         "clinical_mistral_s",
         "clinical_qwen_s_reasoning",
+        "clinical_micro",
     ]
     version: int = 1
 

@@ -20,6 +20,7 @@ VOCABULARY_SIZE = 1536
 TOKENIZER_DOCUMENTS = 2_000
 
 SMALL = Shape(hidden=64, layers=2, heads=4, key_value_heads=2)
+MICRO = Shape(hidden=16, layers=1, heads=2, key_value_heads=2)
 MEDIUM = Shape(hidden=96, layers=3, heads=6, key_value_heads=3)
 FOR_SMALL = Schedule(steps=700, learning_rate=5e-3)
 FOR_MEDIUM = Schedule(steps=800, learning_rate=3e-3)
@@ -43,6 +44,8 @@ BASES = {
     "clinical_gemma_s": ClinicalBase(Family.GEMMA),
     "clinical_mistral_s": ClinicalBase(Family.MISTRAL),
     "clinical_qwen_s_reasoning": ClinicalBase(Family.QWEN, corpus=REASONING),
+    # Seconds, to try a study out; it learns next to nothing.
+    "clinical_micro": ClinicalBase(Family.LLAMA, MICRO, Schedule(steps=40, learning_rate=3e-2)),
 }
 
 
