@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_audit import audit_app
 from orchestrator.cli_cohort import cohort_app
 from orchestrator.cli_score import score
 from workers.contract.errors import InputError, Problem, SweepError
@@ -31,6 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow; default: SQLite in the store")]
 STORES = Path("store")
 app.add_typer(cohort_app, name="cohort")
+app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:

@@ -213,12 +213,14 @@ def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
 
 def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Path:
     """Write the HTML page of what the store holds, and return its path."""
+    from orchestrator.audit.note import audit_note
     from orchestrator.report.page import write_report
 
     recipe = input_recipes(design.everything[0].spec)[InputKind.COHORT]
     manifest = Manifest.load(layout.manifest(recipe.digest()))
     counts = manifest.counts if manifest else {}
-    return write_report(study, design, find_out(study, design, layout), path=layout.report, cohort_counts=counts)
+    findings, note = find_out(study, design, layout), audit_note(design, layout)
+    return write_report(study, design, findings, path=layout.report, cohort_counts=counts, audit=note)
 
 
 def sync_tracking(study: Study, layout: StoreLayout, *, tracking_uri: str | None) -> tuple[int, Failures]:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from workers.contract.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
 from workers.contract.errors import InputError, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
 from workers.contract.layout import StoreLayout
@@ -48,6 +49,28 @@ def apply_adapter(order: TransferOrder) -> Transfer:
         SweepError: The worker could not answer.
     """
     answer = _ask(Transfer, "score", "-", asked=order.model_dump_json())
+    if answer.problems:
+        raise InputError(*(finding.problem for finding in answer.problems))
+    return answer
+
+
+def audit_rationales(order: AuditOrder) -> AuditFindings:
+    """Have all rationales of a study checked against the records.
+
+    Raises:
+        SweepError: They are not prepared, or the worker could not answer.
+    """
+    return _ask(AuditFindings, "audit", "-", asked=order.model_dump_json())
+
+
+def write_sheets(order: SheetOrder) -> WrittenSheets:
+    """Have annotation sheets written.
+
+    Raises:
+        InputError: The folder is no fit place, or there is too little to rate.
+        SweepError: The rationales are not prepared, or the worker could not answer.
+    """
+    answer = _ask(WrittenSheets, "sheets", "-", asked=order.model_dump_json())
     if answer.problems:
         raise InputError(*(finding.problem for finding in answer.problems))
     return answer

@@ -1,7 +1,7 @@
 """`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
 
 An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
-`check`, `predictions` and `score` answer in JSON, problems included: `sweep cohort` asks them.
+The others answer in JSON, problems included: `sweep cohort`, `sweep score` and `sweep audit` ask them.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from workers.contract.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
 from workers.contract.layout import StoreLayout
@@ -41,6 +42,12 @@ def main() -> int:
     predictions.add_argument("out", type=Path, metavar="OUT.parquet")
     score = commands.add_parser("score", help="apply a stored adapter to another cohort; JSON")
     score.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
+    for name, text in (
+        ("audit", "check rationales against records; JSON"),
+        ("sheets", "write annotation sheets; JSON"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
     arguments = parser.parse_args()
     try:
         if arguments.command == "fetch":
@@ -52,6 +59,10 @@ def main() -> int:
             return _answer(lambda: _predictions(layout, arguments.trial_id, arguments.out), WrittenPredictions)
         if arguments.command == "score":
             return _answer(lambda: _score(arguments.request), Transfer)
+        if arguments.command == "audit":
+            return _answer(lambda: _audit(arguments.request), AuditFindings)
+        if arguments.command == "sheets":
+            return _answer(lambda: _sheets(arguments.request), WrittenSheets)
         orders = [read_order(path) for path in arguments.orders]
         return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
     except SweepError as error:
@@ -120,6 +131,18 @@ def _score(path: Path) -> Transfer:
     from workers.transfer import apply_adapter
 
     return apply_adapter(read_request(path, TransferOrder))
+
+
+def _audit(path: Path) -> AuditFindings:
+    from workers.examples.audit_study import audit_study
+
+    return audit_study(read_request(path, AuditOrder))
+
+
+def _sheets(path: Path) -> WrittenSheets:
+    from workers.examples.audit_sheet import write_sheets
+
+    return write_sheets(read_request(path, SheetOrder))
 
 
 def _predictions(layout: StoreLayout, trial_id: str, out: Path) -> WrittenPredictions:

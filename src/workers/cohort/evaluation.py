@@ -23,6 +23,7 @@ from workers.contract.outcome import Outcome
 from workers.contract.sources import sha256_of
 from workers.inputs import LABELS, verified_folder
 from workers.predictions import salted
+from workers.private_files import refuse_shared_place
 
 PREDICTIONS = "predictions.parquet"
 # The likelier label. No threshold is tuned here: the probability stands beside it for whoever needs another.
@@ -59,9 +60,7 @@ def _check_place(out: Path, *, is_synthetic: bool) -> None:
         raise InputError(Problem(where, f"{out.parent} is no folder", "make it, or name another"))
     if out.exists():
         raise InputError(Problem(where, f"{out} exists", "name a new file; nothing is overwritten"))
-    if not is_synthetic and any((folder / ".git").exists() for folder in out.resolve().parents):
-        what = "lies in a git work tree, where participant data could be committed"
-        raise InputError(Problem(where, f"{out} {what}", "name a file outside of it"))
+    refuse_shared_place(out, option=where, is_synthetic=is_synthetic)
 
 
 def _held_out(layout: StoreLayout, outcome: Outcome) -> pd.DataFrame:

@@ -90,6 +90,21 @@ class StoreLayout:
         """The HTML page."""
         return self.root / "report.html"
 
+    @property
+    def audit(self) -> Path:
+        """What the automatic rationale audit found: aggregates, small counts hidden."""
+        return self.root / "audit.json"
+
+    @property
+    def agreement(self) -> Path:
+        """What raters of rationales found: aggregates, small counts hidden."""
+        return self.root / "agreement.json"
+
+    @property
+    def audit_keys(self) -> Path:
+        """Keys of annotation sheets: which id stands for which arm and label; private."""
+        return self.root / "audit-keys"
+
     def input(self, recipe_digest: str) -> Path:
         """Folder of one prepared input."""
         return self.inputs / recipe_digest

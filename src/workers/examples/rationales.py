@@ -46,7 +46,7 @@ def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.
     splits = ("train", "tuning") if lexicon and recipe.label_access == "blind" else ("train",)
     is_written = labels["split"].isin(splits)
     chosen = labels[is_written]
-    cases, knowledge = _cases(cohort, labels, lexicon, is_wanted=is_written.tolist())
+    cases, knowledge = read_cases(cohort, labels, lexicon, is_wanted=is_written.tolist())
     is_train = (chosen["split"] == "train").tolist()
     train = list(compress(cases, is_train))
     teacher = TemplateTeacher(recipe, fit_threshold(train), knowledge)
@@ -55,10 +55,10 @@ def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.
     return texts, _counts(texts, teacher, train)
 
 
-def _cases(
+def read_cases(
     cohort: Path, labels: pd.DataFrame, lexicon: Lexicon | None, *, is_wanted: Sequence[bool]
 ) -> tuple[list[Case], Knowledge]:
-    """What the teacher may see of the wanted label rows, and what it knows of their codes."""
+    """What a teacher may see of the wanted label rows, in order, and what it knows of their codes."""
     if lexicon is None:
         return cases_of(pd.read_parquet(cohort / VALUES)[is_wanted], labels[is_wanted]), EXAM_KNOWLEDGE
     cases = cases_of_records(pd.read_parquet(cohort / RECORDS), labels, lexicon, is_wanted=is_wanted)

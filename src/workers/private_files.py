@@ -1,0 +1,28 @@
+"""Files of participant data outside a store: private to the user, never where they could be committed."""
+
+import os
+from pathlib import Path
+
+from workers.contract.errors import InputError, Problem
+
+
+def refuse_shared_place(place: Path, *, option: str, is_synthetic: bool) -> None:
+    """Refuse a place in a git work tree, unless the people are invented.
+
+    Raises:
+        InputError: It lies in one.
+    """
+    if not is_synthetic and any((folder / ".git").exists() for folder in (place.resolve(), *place.resolve().parents)):
+        what = "lies in a git work tree, where participant data could be committed"
+        raise InputError(Problem(option, f"{place} {what}", "name a place outside of it"))
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file of mode 0600 that was not there before.
+
+    Raises:
+        FileExistsError: It was.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
