@@ -43,7 +43,7 @@ class BuiltinBase(BaseSettings):
         "clinical_qwen_s",
         "clinical_qwen_m",
         "clinical_gemma_s",
-        "clinical_mistral_s",
+        "clinical_phi_s",
         "clinical_qwen_s_reasoning",
         "clinical_micro",
     ]

@@ -13,8 +13,8 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -24,12 +24,12 @@ CONTEXT_TOKENS = 384
 
 
 class Family(StrEnum):
-    """Whose architecture: they differ in norms, in activation, in how heads share keys, and in how embeddings scale."""
+    """Whose architecture: they differ in norms, activation, biases, the order of layers, and how embeddings scale."""
 
     LLAMA = "llama"
     QWEN = "qwen"
     GEMMA = "gemma"
-    MISTRAL = "mistral"
+    PHI = "phi"
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,14 @@ def _gemma(settings: dict[str, object], shape: Shape) -> PreTrainedModel:
     return Gemma3ForCausalLM(config)
 
 
-def _mistral(settings: dict[str, object], _: Shape) -> PreTrainedModel:
-    return MistralForCausalLM(MistralConfig(**settings, sliding_window=None))
+def _phi(settings: dict[str, object], _: Shape) -> PreTrainedModel:
+    # Without its window, Mistral would be a Llama; Phi runs attention and MLP side by side, with biases and LayerNorm.
+    return PhiForCausalLM(PhiConfig(**{name: value for name, value in settings.items() if name != "head_dim"}))
 
 
 BUILDERS: dict[Family, Callable[[dict[str, object], Shape], PreTrainedModel]] = {
     Family.LLAMA: _llama,
     Family.QWEN: _qwen,
     Family.GEMMA: _gemma,
-    Family.MISTRAL: _mistral,
+    Family.PHI: _phi,
 }

@@ -42,7 +42,7 @@ BASES = {
     "clinical_qwen_s": ClinicalBase(Family.QWEN),
     "clinical_qwen_m": ClinicalBase(Family.QWEN, MEDIUM, FOR_MEDIUM),
     "clinical_gemma_s": ClinicalBase(Family.GEMMA),
-    "clinical_mistral_s": ClinicalBase(Family.MISTRAL),
+    "clinical_phi_s": ClinicalBase(Family.PHI),
     "clinical_qwen_s_reasoning": ClinicalBase(Family.QWEN, corpus=REASONING),
     # Seconds, to try a study out; it learns next to nothing.
     "clinical_micro": ClinicalBase(Family.LLAMA, MICRO, Schedule(steps=40, learning_rate=3e-2)),
