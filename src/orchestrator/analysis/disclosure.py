@@ -58,6 +58,8 @@ class Share(Record):
             return cls(value=None)
         if is_small(n_participants, min_cell) or is_small(n_other_participants, min_cell):
             return cls(value=None, is_hidden=True)
+        if n == total:  # nobody is in the rest, which may be told
+            return cls(value=1.0)
         step = min_cell + 1 if min_cell else 1
         return cls(value=min(1.0, round(n / step) * step / total))
 

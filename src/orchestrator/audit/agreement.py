@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis import agreement
-from orchestrator.analysis.agreement import FloatArray, weights_of, wilson, with_interval
+from orchestrator.analysis.agreement import (
+    N_REPLICATES,
+    Coefficient,
+    FloatArray,
+    gwet,
+    kappa,
+    krippendorff_alpha,
+    raw_agreement,
+    weights_of,
+    wilson,
+    with_interval,
+)
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.disclosure import Count, is_small
 from workers.contract.audit import SHEET_ITEMS, Part, SheetItem
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 
 # A score of 4 or 5; places count from 0.
 GOOD_PLACE = 3
-YES, NO = 1.0, 0.0
+NO = 0.0
 
 
 class ItemAgreement(Record):
@@ -63,15 +73,22 @@ class Agreement(Record):
     shares: tuple[JudgedShare, ...]
 
 
-def agree(ratings: pd.DataFrame, *, study: str, min_cell: int) -> Agreement:
-    """Every coefficient and share from ratings as `read_ratings` returns them."""
+def agree(ratings: pd.DataFrame, *, study: str, min_cell: int, n_replicates: int = N_REPLICATES) -> Agreement:
+    """Every coefficient and share from ratings as `read_ratings` returns them.
+
+    Args:
+        n_replicates: Resamples of the rationales, for the intervals.
+    """
     rated = ratings[ratings["part"] == Part.RATED]
     n_raters = int(rated["rater"].nunique())
     return Agreement(
         study=study,
         n_raters=n_raters,
         n_rationales=Count.of(int(rated["rationale"].nunique()), min_cell=min_cell),
-        items=tuple(_item_agreement(item, ratings, n_raters=n_raters, min_cell=min_cell) for item in SHEET_ITEMS),
+        items=tuple(
+            _item_agreement(item, ratings, n_raters=n_raters, min_cell=min_cell, n_replicates=n_replicates)
+            for item in SHEET_ITEMS
+        ),
         shares=tuple(
             _share(of_arm, name, judge, supervision=Supervision(str(arm)), min_cell=min_cell)
             for arm, of_arm in rated.groupby("supervision")
@@ -80,23 +97,26 @@ def agree(ratings: pd.DataFrame, *, study: str, min_cell: int) -> Agreement:
     )
 
 
-def _item_agreement(item: SheetItem, ratings: pd.DataFrame, *, n_raters: int, min_cell: int) -> ItemAgreement:
-    weights = weights_of(len(item.choices), is_scale=item.is_scale)
-    identity = np.eye(len(item.choices))
+def _item_agreement(
+    item: SheetItem, ratings: pd.DataFrame, *, n_raters: int, min_cell: int, n_replicates: int
+) -> ItemAgreement:
+    weights, identity = weights_of(len(item.choices), is_scale=item.is_scale), np.eye(len(item.choices))
     between, within = _between(ratings, item), _within(ratings, item)
-    n_paired = int(((~np.isnan(between)).sum(axis=1) >= 2).sum())
-    is_many = n_raters > 2
+
+    def estimate(rated: FloatArray, coefficient: Coefficient, weighed: FloatArray = weights) -> Estimate | None:
+        return with_interval(rated, lambda drawn: coefficient(drawn, weighed), n_replicates=n_replicates)
+
     return ItemAgreement(
         item=item.name,
         is_scale=item.is_scale,
-        n_rationales=Count.of(n_paired, min_cell=min_cell),
-        raw=with_interval(between, lambda drawn: agreement.raw_agreement(drawn, identity)),
-        kappa=with_interval(between, lambda drawn: agreement.kappa(drawn, weights)),
-        gwet=with_interval(between, lambda drawn: agreement.gwet(drawn, weights)),
-        alpha=with_interval(between, lambda drawn: agreement.krippendorff_alpha(drawn, weights)) if is_many else None,
+        n_rationales=Count.of(int(((~np.isnan(between)).sum(axis=1) >= 2).sum()), min_cell=min_cell),
+        raw=estimate(between, raw_agreement, identity),
+        kappa=estimate(between, kappa),
+        gwet=estimate(between, gwet),
+        alpha=estimate(between, krippendorff_alpha) if n_raters > 2 else None,
         n_repeated=Count.of(len(within), min_cell=min_cell),
-        within_raw=with_interval(within, lambda drawn: agreement.raw_agreement(drawn, identity)),
-        within_kappa=with_interval(within, lambda drawn: agreement.kappa(drawn, weights)),
+        within_raw=estimate(within, raw_agreement, identity),
+        within_kappa=estimate(within, kappa),
     )
 
 

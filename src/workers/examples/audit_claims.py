@@ -245,8 +245,11 @@ def _directed(text: str, facts: Sequence[FactClaim], sentence: Span, *, taken: S
     is_behind = cues[-1].start() > max(told, default=-1)
     directed = []
     for fact in facts:
-        ahead = [cue for cue in cues if cue.start() > fact.span.start]
+        if fact.is_missing:
+            directed.append(fact)
+            continue
         before = [cue for cue in cues if cue.start() < fact.span.start]
-        cue = ahead[0] if is_behind or not before else before[-1]
-        directed.append(fact if fact.is_missing else replace(fact, raises=cue["up"] is not None))
+        ahead = [cue for cue in cues if cue.start() > fact.span.start]
+        cue = before[-1] if before and not is_behind else ahead[0]
+        directed.append(replace(fact, raises=cue["up"] is not None))
     return directed
