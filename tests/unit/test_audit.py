@@ -6,6 +6,7 @@ import pytest
 from orders import COHORT, FRAMINGHAM
 from workers.cohort.adrd_lexicon import ADRD_LEXICON
 from workers.cohort.framingham import load_framingham
+from workers.cohort.lexicon import Concept, Lexicon
 from workers.cohort.synthetic import generate_adrd
 from workers.contract.audit import Measure, RationaleAudit
 from workers.contract.cohorts import SyntheticCohort
@@ -249,6 +250,23 @@ def test_mechanisms_are_knowledge_even_where_they_name_a_disease() -> None:
 def test_a_code_that_no_lexicon_knows_is_found_by_its_own_words() -> None:
     facts = [Fact("X99.1 rare thing", 1, "history", code="X99.1 rare thing", when="2 y ago")]
     assert ground("Raising risk: X99.1 rare thing (2 y ago).", facts, vocabulary=ADRD).precision == 1.0
+
+
+def test_a_name_may_hold_punctuation_times_and_numbers_and_stand_for_two_codes() -> None:
+    names = ("E. coli infection", "X (5 y ago)", "Diabetes, without complications", "a 2nd attack", "stroke", "stroke")
+    concepts = tuple(
+        Concept(code=f"C{place}", name=name, kind="event", points=-1 if place == 4 else 1)
+        for place, name in enumerate(names)
+    )
+    lexicon = Lexicon(question="", concepts=concepts)
+    facts = facts_of_items([Item(one.code, first_years=place + 0.2) for place, one in enumerate(concepts)], lexicon)
+    text = (
+        "Raising risk: E. coli infection (0 y ago); X (5 y ago) (1 y ago); stroke (5 y ago). Against: stroke (4 y ago)."
+    )
+    grounding = ground(text, facts, vocabulary=vocabulary_of(lexicon))
+    assert (grounding.precision, len(grounding.judged)) == (1.0, 4)
+    assert [one.is_right_direction for one in grounding.judged] == [True] * 4
+    assert faults(ground(text.replace("(0 y ago)", "(9 y ago)"), facts, vocabulary=vocabulary_of(lexicon))) == {"time"}
 
 
 def test_an_exam_says_how_many_cigarettes_a_day() -> None:

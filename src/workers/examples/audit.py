@@ -121,7 +121,7 @@ def _judge(claim: FactClaim, record: Mapping[str, _Known]) -> Judged:
     if claim.is_missing:
         return Judged(claim, is_contradicted=True)
     judgements = [_compare(claim, known) for known in recorded]
-    return next((judged for judged in judgements if judged.is_supported), judgements[0])
+    return max(judgements, key=lambda judged: (judged.is_supported, judged.is_right_direction is not False))
 
 
 def _judge_unrecorded(claim: FactClaim) -> Judged:

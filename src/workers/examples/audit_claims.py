@@ -194,8 +194,10 @@ def _timed(text: str, facts: Sequence[FactClaim], sentences: Sequence[Span]) -> 
     """Each fact with the time right behind it; a past time before a fact is that of the next one in its sentence."""
     times: list[tuple[re.Match[str], float | None]] = [(match, None) for match in listen.IMPOSSIBLE.finditer(text)]
     times += [(match, float(match["years"])) for match in listen.PAST.finditer(text)]
-    timed = list(facts)
+    timed, names = list(facts), [fact.span for fact in facts]
     for match, years in sorted(times, key=lambda time: time[0].start()):
+        if _is_taken(match.start(), names):
+            continue
         before = [place for place, fact in enumerate(timed) if fact.span.end <= match.start()]
         owner = before[-1] if before else None
         if owner is None or not listen.TO_ITS_TIME.fullmatch(text, timed[owner].span.end, match.start()):
