@@ -12,7 +12,7 @@ import pandas as pd
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, Cohort, Flow
 from workers.cohort.lexicon import AGE, SEX, Concept, Lexicon
-from workers.cohort.meds_folder import MedsTables, read_folder
+from workers.cohort.meds_folder import MedsTables, read_folder, times_of
 from workers.cohort.splits import split_of
 from workers.contract.cohorts import MedsCohort
 from workers.contract.errors import InputError, Problem
@@ -66,8 +66,8 @@ def _exclusions(tables: MedsTables) -> "pd.Series[str]":
     """Why each label is left out; empty where it is not."""
     labels = tables.labels
     first = tables.events.dropna(subset=["time"]).groupby("subject_id")["time"].min()
-    has_history = labels["subject_id"].map(first) <= labels["prediction_time"]
-    is_dead = labels["subject_id"].map(tables.deaths) <= labels["prediction_time"]
+    has_history = times_of(labels["subject_id"], first) <= labels["prediction_time"]
+    is_dead = times_of(labels["subject_id"], tables.deaths) <= labels["prediction_time"]
     reasons = np.select(
         [is_dead, ~has_history], ["died before the index", "nothing recorded up to the index"], default=""
     )
@@ -92,7 +92,7 @@ def _events(tables: MedsTables, task: pd.DataFrame) -> tuple[pd.DataFrame, tuple
     if events["code"].isin([AGE, SEX]).any():
         warnings.append(f"codes {AGE} and {SEX} of the data are not read; MEDS_BIRTH and codes like SEX//MALE say both")
         events = events[~events["code"].isin([AGE, SEX])]
-    ages = task.assign(years=(task["prediction_time"] - task["subject_id"].map(tables.births)).dt.total_seconds())
+    ages = task.assign(years=(task["prediction_time"] - times_of(task["subject_id"], tables.births)).dt.total_seconds())
     ages = ages.dropna(subset=["years"])
     if len(ages) < len(task):
         warnings.append("some participants have no MEDS_BIRTH, and so no age")

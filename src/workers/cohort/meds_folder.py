@@ -55,7 +55,7 @@ def read_folder(folder: Path, *, labels: str) -> MedsTables:
     splits = _read_splits(gate, folder, task)
     names = _read_names(gate, folder)
     if births is not None and task is not None:
-        early = task["prediction_time"] < task["subject_id"].map(births).dt.normalize()
+        early = task["prediction_time"] < times_of(task["subject_id"], births).dt.normalize()
         gate.count(folder / labels, int(early.sum()), "labels lie before the birth", "mend the label's time")
     if gate.problems or task is None or births is None or deaths is None:
         raise InputError(*gate.problems)
@@ -90,7 +90,8 @@ def _read_label_file(gate: Gate, path: Path) -> pd.DataFrame | None:
     n_wrong = int((~table["boolean_value"].isin([0, 1])).sum())
     remedy = "a binary outcome needs exactly these two values"
     gate.count(path, n_wrong, "labels are neither 0 nor 1", remedy, column="boolean_value")
-    return table.assign(boolean_value=table["boolean_value"] == 1)
+    outcomes = table["boolean_value"] == 1
+    return table.assign(boolean_value=outcomes, prediction_time=table["prediction_time"].astype("datetime64[us]"))
 
 
 def _read_splits(gate: Gate, folder: Path, task: pd.DataFrame | None) -> "pd.Series[str] | None":
@@ -163,9 +164,9 @@ def _read_shard(gate: Gate, path: Path, *, until: "pd.Series[pd.Timestamp] | Non
     births, deaths = (_first_times(table, code) for code in (BIRTH, DEATH))
     # By day: many sources know the day of a birth or death, not the hour.
     day = table["time"].dt.normalize()
-    early = int((day < table["subject_id"].map(births).dt.normalize()).sum())
+    early = int((day < times_of(table["subject_id"], births).dt.normalize()).sum())
     gate.count(path, early, "events lie before the birth", f"mend their time, or that of {BIRTH}", column="time")
-    late = int((day > table["subject_id"].map(deaths).dt.normalize()).sum())
+    late = int((day > times_of(table["subject_id"], deaths).dt.normalize()).sum())
     gate.count(path, late, "events lie after the death", f"mend their time, or that of {DEATH}", column="time")
     events = table.iloc[:0] if until is None else _usable(table, until)
     return _Shard(subjects=table["subject_id"].unique(), events=events, births=births, deaths=deaths)
@@ -173,7 +174,7 @@ def _read_shard(gate: Gate, path: Path, *, until: "pd.Series[pd.Timestamp] | Non
 
 def _usable(table: pd.DataFrame, until: "pd.Series[pd.Timestamp]") -> pd.DataFrame:
     """Events that some label may use: static, or up to the subject's last prediction time, which is inclusive."""
-    last = table["subject_id"].map(until)
+    last = times_of(table["subject_id"], until)
     kept = last.notna() & (table["time"].isna() | (table["time"] <= last))
     return table[kept & ~_is_code(table, BIRTH) & ~_is_code(table, DEATH)]
 
@@ -199,3 +200,8 @@ def _first_times(table: pd.DataFrame, code: str) -> "pd.Series[pd.Timestamp]":
 def _is_code(table: pd.DataFrame, code: str) -> "pd.Series[bool]":
     """Whether an event is of this MEDS code, as it stands or with a suffix such as `MEDS_DEATH//IN_HOSPITAL`."""
     return (table["code"] == code) | table["code"].str.startswith(f"{code}//")
+
+
+def times_of(subjects: "pd.Series[int]", times: "pd.Series[pd.Timestamp]") -> "pd.Series[pd.Timestamp]":
+    """The time of each row's subject, NaT where it has none; `map` would give numbers where nobody has one."""
+    return pd.Series(times.reindex(subjects).to_numpy(dtype="datetime64[us]"), index=subjects.index)

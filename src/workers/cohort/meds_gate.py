@@ -47,19 +47,20 @@ class Column:
     fits: Test
     says: str
     is_required: bool = True
+    may_be_null: bool = False
 
 
 SUBJECT = Column("subject_id", _is_id, "int64")
 EVENT_COLUMNS = (
     SUBJECT,
-    Column("time", _is_time, "timestamp[us] without a time zone"),
+    Column("time", _is_time, "timestamp[us] without a time zone", may_be_null=True),
     Column("code", _is_text, "string"),
     Column("numeric_value", _is_number, "float32", is_required=False),
 )
 LABEL_COLUMNS = (
     SUBJECT,
     Column("prediction_time", _is_time, "timestamp[us] without a time zone"),
-    Column("boolean_value", _is_binary, "bool"),
+    Column("boolean_value", _is_binary, "bool", may_be_null=True),  # a null has a message of its own
 )
 SPLIT_COLUMNS = (SUBJECT, Column("split", _is_text, "string"))
 CODE_COLUMNS = (Column("code", _is_text, "string"), Column("description", _is_text, "string", is_required=False))
@@ -94,8 +95,7 @@ class Gate:
         except (pa.ArrowException, OSError):
             self.refuse(path, "can't be read as Parquet", "write it again")
             return None
-        self._count_nulls(path, table, columns)
-        return table
+        return self._without_nulls(path, table, columns)
 
     def _has(self, path: Path, schema: pa.Schema, columns: Sequence[Column]) -> bool:
         names = set(schema.names)
@@ -112,8 +112,10 @@ class Gate:
             self.refuse(path, f"is {kind}, not {column.says}", "convert the column", column=column.name)
         return not missing and not wrong
 
-    def _count_nulls(self, path: Path, table: pd.DataFrame, columns: Sequence[Column]) -> None:
-        may_be_null = {"time", "numeric_value", "description", "boolean_value"}  # the last has a message of its own
-        for name in (column.name for column in columns if column.name in table):
-            if name not in may_be_null:
-                self.count(path, int(table[name].isna().sum()), "values are null", "fill them in", column=name)
+    def _without_nulls(self, path: Path, table: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+        """The rows that can be judged further; those with a null where none may be are counted."""
+        needed = [column.name for column in columns if column.is_required and not column.may_be_null]
+        for name in needed:
+            self.count(path, int(table[name].isna().sum()), "values are null", "fill them in", column=name)
+        whole = table.dropna(subset=needed)
+        return whole.astype({"subject_id": "int64"}) if "subject_id" in whole else whole
