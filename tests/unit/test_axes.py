@@ -25,7 +25,7 @@ def fewshot() -> Design:
     return expand(load_study(SWEEPS / "fewshot.yaml"))
 
 
-def at(design: Design, **place: str | int) -> list[Trial]:
+def at(design: Design, **place: str | float) -> list[Trial]:
     return [trial for trial in design.trials if place.items() <= trial.coordinates.items()]
 
 
@@ -100,7 +100,7 @@ def test_the_controls_of_a_base_are_trained_like_its_largest_label_only_trial() 
     design = expand(load_study(SWEEPS / "adrd-504-tiny.yaml"))
     largest = next(
         trial
-        for trial in at(design, supervision="label_only", base="qwen-s", train_size=576, learning_rate=5e-4, seed=11)
+        for trial in at(design, supervision="label_only", base="qwen-s", train_size=576, learning_rate=1e-3, seed=11)
     )
     controls = {str(trial.coordinates["control"]): trial.spec for trial in design.controls if _is_of(trial, "qwen-s")}
     assert set(controls) == {"zero_shot", "permuted_labels", "planted_signal", "head"}

@@ -123,6 +123,7 @@ def test_controls_are_optional(quickstart: Study) -> None:
 
 def test_two_names_for_one_base_are_refused_with_both_places(quickstart: Study) -> None:
     (base,) = quickstart.bases.values()
+    assert quickstart.axes is not None
     axes = quickstart.axes.model_copy(update={"base": ("one", "other")})
     with pytest.raises(InputError, match=r"base one,.* and .*base other,.* are the same trial") as caught:
         expand(quickstart.model_copy(update={"bases": {"one": base, "other": base}, "axes": axes}))

@@ -83,7 +83,9 @@ def only_problem(path: Path) -> str:
     return str(problem)
 
 
-@pytest.mark.parametrize("path", sorted({*SWEEPS.glob("*.yaml")} - {SWEEPS / "paper_facts.yaml"}), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted({*SWEEPS.glob("*.yaml")} - {SWEEPS / "paper_facts.yaml"}), ids=lambda path: path.stem
+)
 def test_every_study_in_sweeps_is_sound(path: Path) -> None:
     study = load_study(path)
     assert study.study == path.stem
@@ -94,6 +96,7 @@ def test_sound_file_becomes_typed_values(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, SOUND))
     assert study.cohort.place == (tmp_path / "data" / "people.csv").resolve()
     assert study.cohort.min_cell == 5
+    assert study.axes and study.training
     assert study.axes.supervision == (Supervision.LABEL_ONLY, Supervision.FREE_FORM)
     assert study.axes.learning_rate == (1e-4,)
     assert (study.training.learning_rate, study.training.seed, study.training.steps) == (1e-4, 11, 20)
@@ -155,7 +158,11 @@ def test_problems_speak_no_pydantic(tmp_path: Path) -> None:
         ("[11]", "[true]", "line 15: axes.seed[0]: true is not a whole number; write a whole number"),
         ("free_form]", "freeform]", "axes.supervision[1]: freeform is not label_only or free_form or"),
         ("free_form]", "label_only]", "line 11: axes.supervision[1]: label_only repeats label_only; remove"),
-        ("kind: builtin", "kind: bultin", "line 9: bases.tiny-llama.kind: bultin is not builtin or folder or gguf or hub;"),
+        (
+            "kind: builtin",
+            "kind: bultin",
+            "line 9: bases.tiny-llama.kind: bultin is not builtin or folder or gguf or hub;",
+        ),
         ("kind: builtin, ", "", "line 9: bases.tiny-llama.kind: is missing; add one of builtin, folder, gguf, hub"),
         ("recipe: tiny", "recip: 1, recipe: tiny", "line 9: bases.tiny-llama.recip: is not a known key;"),
         ("tiny_llama}", "tiny_llama, prompt_format: hi}", "bases.tiny-llama.prompt_format: hi does not hold"),

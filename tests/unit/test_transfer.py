@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.transfer_view import disclosed
-from orders import COHORT, FRAMINGHAM, micro_spec, order_of
+from orders import COHORT, FRAMINGHAM, comparator_spec, micro_spec, order_of
 from workers.cohort.fetch import SHA256
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
@@ -59,7 +59,7 @@ def test_small_counts_of_the_other_cohort_are_hidden(trained: tuple[Path, str]) 
 
 def test_a_trial_without_an_adapter_is_refused(trained: tuple[Path, str]) -> None:
     store, _ = trained
-    spec = micro_spec(method=Method.AGE_SEX, supervision=None, prompt=None, base=None, training=None)
+    spec = comparator_spec(Method.AGE_SEX)
     with pytest.raises(InputError, match="has no outcome"):
         apply_adapter(order(store, spec.trial_id))
     for _ in Runner(n_threads=1).run(order_of(spec, store)):
