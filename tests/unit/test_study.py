@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.study import Control, Study, load_study
+from orchestrator.study import Study, load_study
 from orchestrator.study_files import check_sources
 from workers.contract.bases import GgufBase
 from workers.contract.errors import InputError, Problem

@@ -79,8 +79,8 @@ class Metrics(Record):
 class Saturation(Record):
     """How far the probabilities of one scoring can still rank; of the model's own, before the prior is corrected.
 
-    Weighted like the metrics. share_extreme is of P(yes) above 0.99 or below 0.01, mean_entropy in nats (at most 0.693),
-    tie_rate the share of case-control pairs with equal scores, off-label mass what neither label gets.
+    Weighted like the metrics. share_extreme is of P(yes) above 0.99 or below 0.01, mean_entropy in nats (at most
+    0.693), tie_rate the share of case-control pairs with equal scores, off-label mass what neither label gets.
     """
 
     n_distinct: int
