@@ -155,7 +155,7 @@ def ended_line(finished: Finished, board: Board) -> Text:
     if ending.held_out_auc is not None:
         facts.append(f"AUC {ending.held_out_auc:.3f}")
     if ending.invalid_rate is not None:
-        facts.append(f"invalid {ending.invalid_rate:.1%}")
+        facts.append(f"invalid {ending.invalid_rate:.0%}")
     if ending.failure is not None:
         facts.append(str(ending.failure))
     if ending.detail:
@@ -176,7 +176,7 @@ def summary_line(board: Board) -> str:
     """Counts, failures, invalid outputs by supervision and time left."""
     parts = [f"{board.n_done}/{board.n_total} done", f"{len(board.running)} running", f"{board.n_failed} failed"]
     if rates := board.invalid_rates():
-        parts.append("invalid " + ", ".join(f"{kind} {rate:.1%}" for kind, rate in rates.items()))
+        parts.append("invalid " + ", ".join(f"{kind} {rate:.0%}" for kind, rate in rates.items()))
     left = board.seconds_left()
     if board.n_ended < board.n_total:
         parts.append("time left unknown yet" if left is None else f"about {duration(left)} left")

@@ -122,6 +122,11 @@ def _unfit_template(draft: Draft) -> Iterator[Problem]:
     template = draft.sound("prompt", "template") or "exam_summary"
     if source is None:
         return
+    asks = (draft.sound("cohort", "outcome") or "cvd", draft.sound("cohort", "horizon_days") or 1826)
+    if source == "framingham" and template == "exam_summary" and asks != ("cvd", 1826):
+        what = "asks for cardiovascular disease within five years, which this cohort's labels do not answer"
+        remedy = "read the file as a `table` with a mapping, which states its own question"
+        yield draft.source.problem(("prompt", "template"), what=what, remedy=remedy)
     fitting = "exam_summary" if source == "framingham" else "history"
     if template != fitting:
         what = f"{template} can't write the records of a {source} cohort"

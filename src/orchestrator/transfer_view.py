@@ -36,11 +36,14 @@ def disclosed(transfer: Transfer, *, min_cell: int) -> TransferView:
         splits=tuple(
             SplitView(
                 split=split,
-                n_participants=str(Count.of(scores.n_participants, min_cell=min_cell)),
-                n_events=str(Count.of(scores.n_events, min_cell=min_cell, total=scores.n_examples)),
+                n_participants=str(
+                    Count.withheld() if events.value is None else Count.of(scores.n_participants, min_cell=min_cell)
+                ),
+                n_events=str(events),
                 metrics=scores.metrics,
             )
             for split, scores in transfer.scores.items()
+            for events in [Count.of(scores.n_events, min_cell=min_cell, total=scores.n_examples)]
         ),
     )
 

@@ -1,6 +1,7 @@
 """Comparators on the values of the index day: same participants, same split, scikit-learn throughout.
 
-They see what the prompts say and nothing else, but unrounded: what they reach is a fair bar, if a slightly high one.
+On Framingham they see what the prompts say, unrounded. On a cohort with a lexicon they see every code of the record,
+those that a shortened prompt leaves out too: more than the models, much of it noise, which at small sizes costs them.
 """
 
 from collections.abc import Sequence

@@ -110,6 +110,8 @@ class Work:
     def prevalence(self) -> Prevalence:
         """Share of events among the fitted rows, and in the whole train split."""
         natural = float(self.outcomes[(self.labels["split"] == "train").to_numpy()].mean())
+        if self.spec.demonstrations is not None and self.spec.demonstrations.shots:
+            return Prevalence(train=0.5, natural=natural)  # as many cases as controls were shown
         if self.spec.method in {Method.ZERO_SHOT, Method.FEW_SHOT}:  # nothing is fitted
             return Prevalence(train=natural, natural=natural)
         return Prevalence(train=float(self.outcomes[self.train_rows].mean()), natural=natural)

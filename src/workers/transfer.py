@@ -1,6 +1,7 @@
 """A stored adapter applied to another cohort: external validation of one committed trial, no training.
 
-The other cohort's inputs are prepared in the same store; scores and predictions lie beside the trial's own attempt.
+The other cohort's inputs are prepared in the same store; scores and predictions lie beside the trial's own attempt. The
+prior is that of the other cohort's train split: Brier score and calibration are those of a recalibrated model.
 """
 
 import secrets
@@ -11,6 +12,7 @@ import pandas as pd
 
 from workers.bench import Bench, Predicting, Work
 from workers.commit import file_digests, link_exclusive, sync_tree
+from workers.contract.cohorts import CohortRecipe
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
@@ -18,6 +20,7 @@ from workers.contract.outcome import Outcome
 from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import Method, WorkOrder
 from workers.evaluating import score_model
+from workers.fits import misfits
 from workers.inputs import publish
 from workers.models.adapters import stored_adapter
 from workers.predictions import Prevalence, score_predictions
@@ -36,12 +39,15 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     if path.is_file():
         return Transfer.model_validate_json(path.read_bytes())
     outcome = _outcome(order, layout)
+    _refuse_same_people(outcome.trial.spec.cohort, order.cohort)
     spec = outcome.trial.spec.model_copy(update={"cohort": order.cohort})
     trial = outcome.trial.model_copy(update={"spec": spec})
     work_order = WorkOrder(trial=trial, store=order.store, sources=order.sources)
     workshop = Workshop(layout, work_order)
     for kind, recipe in input_recipes(spec.model_copy(update={"teacher": None})).items():
         publish(recipe, layout, workshop.builder(kind))
+    if problems := misfits(spec.model_copy(update={"teacher": None, "train_size": None}), layout):
+        raise InputError(*problems)
     folder = path.parent / secrets.token_hex(4)
     folder.mkdir(parents=True, mode=0o700)
     try:
@@ -64,10 +70,26 @@ def _outcome(order: TransferOrder, layout: StoreLayout) -> Outcome:
     return outcome
 
 
+def _refuse_same_people(trained: CohortRecipe, other: CohortRecipe) -> None:
+    """Under another split, people whom the adapter was trained on would be scored."""
+    same_source = trained.source == other.source and (
+        trained.source_digest == other.source_digest
+        if trained.source_digest is not None
+        else getattr(trained, "seed", None) == getattr(other, "seed", None)
+    )
+    if same_source and trained.split_salt != other.split_salt:
+        what = "is the trial's own cohort under another split: it would score people whom the adapter knows"
+        raise InputError(Problem("cohort.split_salt", what, f"write `split_salt: {trained.split_salt}`"))
+
+
 def _score(outcome: Outcome, work: Work) -> Transfer:
     base, answer = work.base
     labels = work.labels
-    natural = float(work.outcomes[(labels["split"] == "train").to_numpy()].mean())
+    is_train = (labels["split"] == "train").to_numpy()
+    if not is_train.any():
+        what = "has no train split, so nobody tells its natural prevalence"
+        raise InputError(Problem("cohort", what, "give it splits, or leave them to the hash"))
+    natural = float(work.outcomes[is_train].mean())
     work.prevalence = Prevalence(train=outcome.train_prevalence, natural=natural)
     with stored_adapter(base.model, _verified_adapter(outcome, work.layout)) as model:
         predictions = _drain(score_model(work, model.eval(), base, answer))

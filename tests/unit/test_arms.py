@@ -95,7 +95,7 @@ def test_interaction_without_one_side_has_no_estimate(fewshot: tuple[Study, Desi
 
 def test_contrast_of_demonstrations_pairs_within_order_and_inference(found: Findings) -> None:
     contrast = contrast_of(found, "shown_rationale_vs_label")
-    assert (contrast.n_complete, contrast.n_cells) == (20, 20)
+    assert (contrast.n_complete, contrast.n_cells) == (8, 8)
     means = {shows: np.mean(strict_of(found, shows=shows)) for shows in ("rationale", "label")}
     assert contrast.strict is not None
     assert contrast.strict.value == pytest.approx(means["rationale"] - means["label"])
@@ -110,13 +110,13 @@ def test_groups_are_the_means_of_their_cells(found: Findings) -> None:
             for cell in contrast.cells
             if cell.strict and group.coordinates["base"] in cell.coordinates.values()
         ]
-        assert group.strict is not None and group.n_cells == len(cells) == 10
+        assert group.strict is not None and group.n_cells == len(cells) == 4
         assert group.strict.value == pytest.approx(np.mean(cells))
 
 
 def test_arms_of_demonstrations_are_means_over_bases_and_orders(found: Findings) -> None:
     arms = [arm for arm in found.arms if arm.method is Method.FEW_SHOT]
-    assert [arm.n_planned for arm in arms] == [2, 10, 10, 2, 10, 10]
+    assert [arm.n_planned for arm in arms] == [2, 4, 4, 2, 4, 4]
     for arm in arms:
         assert arm.strict is not None and arm.direct is not None
         assert arm.strict.value == pytest.approx(np.mean(strict_of(found, **arm.coordinates)))

@@ -110,10 +110,10 @@ def test_without_a_terminal_every_state_change_is_one_line(board: Board) -> None
     lines = shown(board, terminal=False).splitlines()
     assert [line.split("]")[1].split()[0] for line in lines[:4]] == ["running", "running", "scored", "failed"]
     assert "KeyError at prompt.py:1" in lines[3]
-    assert lines[4].startswith("4/7 done · 0 running · 1 failed · invalid free_form 25.0%")
+    assert lines[4].startswith("4/7 done · 0 running · 1 failed · invalid free_form 25%")
 
 
 def test_on_a_terminal_ended_trials_and_the_summary_stay_on_screen(board: Board) -> None:
     text = shown(board, terminal=True)
-    assert "AUC 0.700 · invalid 25.0%" in text
+    assert "AUC 0.700 · invalid 25%" in text
     assert "1 failed" in text

@@ -197,7 +197,7 @@ class TestScores:
         questions = few_shot_questions(work, base, answer)
         assert (table["p_strict"] == table["p_forced"]).all()
         assert outcome.scores["held_out"].invalid_rate == 0
-        assert outcome.train_prevalence == outcome.natural_prevalence
+        assert outcome.train_prevalence == 0.5 > outcome.natural_prevalence  # what it was shown is balanced
         for place in (0, 1, -1):
             tokens = [*questions.prefix, *questions.prompts[place], *answer.alone[True][:-1]]
             logits = base.model(input_ids=torch.tensor([tokens])).logits[0, -1]

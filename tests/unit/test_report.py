@@ -215,7 +215,7 @@ def test_long_tables_are_summed_up_and_point_to_the_rest(
     study: Study, design: Design, many_axes: tuple[Study, Design, Findings], findings: Findings
 ) -> None:
     contrast = many_axes[2].contrasts[1]
-    cells = tuple(cell.model_copy(update={"cell_id": f"{i:016x}"}) for i in range(4) for cell in contrast.cells)
+    cells = tuple(cell.model_copy(update={"cell_id": f"{i:016x}"}) for i in range(8) for cell in contrast.cells)
     long = contrast.model_copy(update={"cells": cells})
     trials = tuple(row.model_copy(update={"trial_id": f"{i:016x}"}) for i in range(6) for row in findings.trials)
     page = render_report(study, design, findings.model_copy(update={"contrasts": (long,), "trials": trials}))

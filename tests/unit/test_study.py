@@ -141,6 +141,11 @@ def test_problems_speak_no_pydantic(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sound", "broken", "message"),
     [
+        (
+            "  min_cell: 5",
+            "  min_cell: 5\n  outcome: death",
+            "prompt.template: asks for cardiovascular disease within five",
+        ),
         ("source: framingham", "source: framinghan", "line 4: cohort.source: framinghan is not framingham or meds or"),
         ("[1e-4]", "[3e1]", "line 14: axes.learning_rate[0]: 3e1 is outside (0, 1]; did you mean 3e-1?"),
         ("[1e-4]", "[-1e-4]", "line 14: axes.learning_rate[0]: -1e-4 is outside (0, 1]; did you mean 1e-4?"),

@@ -82,3 +82,10 @@ def test_a_changed_adapter_is_refused(trained: tuple[Path, str]) -> None:
     )
     with pytest.raises(StoreError, match="not the one that was committed"):
         apply_adapter(other)
+
+
+def test_the_own_cohort_under_another_split_is_refused(trained: tuple[Path, str]) -> None:
+    store, trial_id = trained
+    resplit = order(store, trial_id).model_copy(update={"cohort": COHORT.model_copy(update={"split_salt": "other"})})
+    with pytest.raises(InputError, match="people whom the adapter knows; write `split_salt: rationale-sweep`"):
+        apply_adapter(resplit)

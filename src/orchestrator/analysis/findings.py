@@ -186,10 +186,11 @@ def _no_aucs() -> Aucs:
 def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
     n_examples, n_events = len(held_out.label), int(held_out.label.sum())
     events = Count.of(n_events, min_cell=min_cell, total=n_examples)
+    # Where controls are sampled, so many to a case, examples or participants would tell the cases.
+    is_told = events.value is not None
     return HeldOutSet(
-        n_participants=Count.of(held_out.n_participants, min_cell=min_cell),
-        # Where controls are sampled, so many to a case, the examples would tell the cases.
-        n_examples=Count.of(n_examples, min_cell=min_cell) if events.value is not None else Count.withheld(),
+        n_participants=Count.of(held_out.n_participants, min_cell=min_cell) if is_told else Count.withheld(),
+        n_examples=Count.of(n_examples, min_cell=min_cell) if is_told else Count.withheld(),
         n_events=events,
     )
 
@@ -207,6 +208,11 @@ def _warnings(
         warnings.append(
             f"The test set holds fewer than {ENOUGH_EVENTS} events: only large differences can be seen in it."
         )
+    if n_shortened := _n_shortened(results, cells):
+        warnings.append(
+            f"In {n_shortened} compared cells a rationale trial had fewer training examples than its labels-only "
+            "partner, because its teacher left rationales out: more than the target text differs there."
+        )
     unscored = sum(not results.is_scored(trial.trial_id) for trial in design.everything)
     if unscored:
         warnings.append(f"{unscored} of {len(design.everything)} planned trials have no scores.")
@@ -216,6 +222,18 @@ def _warnings(
             "to run them anew, delete the outcome.json of each (listed under completeness and failures) and run again."
         )
     return tuple(warnings)
+
+
+def _n_shortened(results: Results, cells: Mapping[str, Sequence[Cell]]) -> int:
+    """Cells of any contrast in which a member dropped training examples for want of a rationale."""
+    dropped = {trial_id for trial_id, outcome in results.outcomes.items() if outcome.cost.n_examples_dropped > 0}
+    shortened = {
+        frozenset(members)
+        for matched in cells.values()
+        for cell in matched
+        if dropped & (members := set(cell.members.values()))
+    }
+    return len(shortened)
 
 
 def _completeness(role: str, trials: tuple[Trial, ...], results: Results) -> Completeness:

@@ -158,7 +158,9 @@ def _permuted_at_chance(trials: Sequence[Trial], aucs: AucTable | None) -> Check
     if not trials or aucs is None:
         return _not_run(name, requirement, "no permuted-label control is scored")
     estimate = _mean_auc(aucs, trials)
-    allowed = _chance_gap(estimate, n_permutations=len(trials))
+    # Bases share a permutation: it follows from the train size and the seed alone.
+    drawn = {(trial.spec.train_size, trial.spec.training and trial.spec.training.seed) for trial in trials}
+    allowed = _chance_gap(estimate, n_permutations=len(drawn))
     holds = allowed is not None and abs(estimate.value - CHANCE) <= allowed
     statement = (
         f"the permuted-label control has an AUC of {_shown(estimate, '.3f')}; "

@@ -156,6 +156,7 @@ def trial_rows(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -
         outcome = results.outcomes.get(trial.trial_id)
         held_out = outcome.scores.get("held_out") if outcome else None
         metrics = held_out.metrics.get(Scoring.STRICT) if held_out else None
+        invalid = invalid_of([trial], results, min_cell=min_cell).all
         row = TrialRow(
             trial_id=trial.trial_id,
             cell_id=trial.cell_id,
@@ -174,8 +175,9 @@ def trial_rows(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -
             pr_auc=metrics.pr_auc if metrics else None,
             brier=metrics.brier if metrics else None,
             ece=metrics.ece if metrics else None,
-            invalid=invalid_of([trial], results, min_cell=min_cell).all,
-            n_distinct=held_out.n_distinct if held_out else None,
+            invalid=invalid,
+            # With untied scores, what is missing to the number of examples would tell the invalid ones.
+            n_distinct=held_out.n_distinct if held_out and not invalid.is_hidden else None,
             wall_s=outcome.cost.wall_s if outcome else None,
         )
         rows.append(row)

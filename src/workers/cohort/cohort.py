@@ -67,7 +67,9 @@ class Cohort:
         )
         known = known[known["time"].isna() | (known["time"] <= known["prediction_time"])]
         known = known.assign(years=(known["prediction_time"] - known["time"]).dt.total_seconds() / SECONDS_PER_YEAR)
-        known = known.sort_values(["row", "code", "years"], ascending=[True, True, False], kind="stable")
+        known = known.sort_values(
+            ["row", "code", "years"], ascending=[True, True, False], kind="stable", na_position="first"
+        )
         grouped = known.groupby(["row", "code"], sort=True, observed=True)
         records = grouped.agg(
             value=("numeric_value", "last"),

@@ -53,7 +53,8 @@ def answer_tokens(
         return ids
 
     pairs = [(encode(yes), encode(no)) for yes, no in spellings]
-    single = [(yes[0], no[0]) for yes, no in pairs if len(yes) == len(no) == 1]
+    # Once each: two spellings are one token where the tokenizer writes the leading space itself.
+    single = list(dict.fromkeys((yes[0], no[0]) for yes, no in pairs if len(yes) == len(no) == 1))
     label_ids = {True: [yes for yes, _ in single], False: [no for _, no in single]}
     after = {label: encode(f"\n{answer_line(label)}") for label in (True, False)}
     alone = {label: encode(answer_line(label)) for label in (True, False)}
