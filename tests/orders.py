@@ -55,4 +55,8 @@ def comparator_spec(method: Method, **changes: Any) -> TrialSpec:  # noqa: ANN40
 def order_of(spec: TrialSpec, store: Path, *, source: Path = FRAMINGHAM) -> WorkOrder:
     """An order for one trial in one store; `source` is the table that the spec's digest names."""
     coordinates = {"supervision": str(spec.supervision), "seed": spec.training.seed if spec.training else 0}
-    return WorkOrder(trial=Trial(spec=spec, coordinates=coordinates), store=str(store), sources={SHA256: str(source)})
+    return WorkOrder(
+        trial=Trial(spec=spec, coordinates=coordinates),
+        store=str(store),
+        sources={spec.cohort.source_digest or SHA256: str(source)},
+    )
