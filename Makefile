@@ -23,7 +23,8 @@ run: $(VENV)/stamp data $(WEIGHTS)
 data: .data/framingham.csv
 
 test: $(VENV)/stamp data
-	$(BIN)/pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile tests/unit
+	$(BIN)/pytest -q -m "not slow" tests/end_to_end
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m slow

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from orchestrator.grid import Design
 from orchestrator.store import Outcomes
-from workers.contract.outcome import Attempt, TrialState
+from workers.contract.outcome import Attempt, FailureKind, TrialState
+from workers.contract.recipe import digest_of
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 
 TO_DO = (TrialState.RETRY, TrialState.ADD)
@@ -17,11 +18,17 @@ TO_DO = (TrialState.RETRY, TrialState.ADD)
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial of the design: keep, retry or add, and why."""
+    """A trial of the design: keep, retry or add, and why.
+
+    failure: Class of its last failed attempt, where it is to be tried again.
+    checksum: That of its outcome, where it is kept.
+    """
 
     trial: Trial
     state: TrialState
     reason: str
+    failure: FailureKind | None = None
+    checksum: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Coordinates stand beside the ids, which win where an axis has the name of an id."""
@@ -36,6 +43,7 @@ class LeftOver:
     trial: Trial | None
     state: TrialState
     reason: str
+    checksum: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Like a planned trial; without a readable outcome the other ids are null and coordinates missing."""
@@ -100,11 +108,12 @@ def _planned(
     trial: Trial, trial_id: str, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]]
 ) -> PlannedTrial:
     if outcome := outcomes.committed.get(trial_id):
-        return PlannedTrial(trial, TrialState.KEEP, outcome.state)
+        return PlannedTrial(trial, TrialState.KEEP, outcome.state, checksum=outcome.checksum)
+    failure = attempts[trial_id][-1].kind if attempts.get(trial_id) else None
     if trial_id in outcomes.broken:
-        return PlannedTrial(trial, TrialState.RETRY, outcomes.broken[trial_id])
+        return PlannedTrial(trial, TrialState.RETRY, outcomes.broken[trial_id], failure)
     if trial_id in attempts:
-        return PlannedTrial(trial, TrialState.RETRY, _failed(attempts[trial_id]))
+        return PlannedTrial(trial, TrialState.RETRY, _failed(attempts[trial_id]), failure)
     return PlannedTrial(trial, TrialState.ADD, "not in the store")
 
 
@@ -118,7 +127,7 @@ def _left_over(design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequen
     for trial_id in sorted({*outcomes.committed, *outcomes.broken, *attempts} - set(design.by_id)):
         if outcome := outcomes.committed.get(trial_id):
             state, reason = _compare(outcome.trial, places.get(_place(outcome.trial)))
-            yield LeftOver(trial_id, outcome.trial, state, reason)
+            yield LeftOver(trial_id, outcome.trial, state, reason, outcome.checksum)
         else:
             reason = outcomes.broken.get(trial_id) or _failed(attempts[trial_id])
             yield LeftOver(trial_id, None, TrialState.ORPHAN, reason)

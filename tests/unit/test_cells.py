@@ -111,7 +111,7 @@ def test_where_on_an_axis_of_one_method_leaves_the_other_out(fewshot: Design) ->
 
 
 def test_no_demonstrations_stand_for_all_orders_that_where_names(fewshot: Design) -> None:
-    where = {"shots": (2,), "order_seed": (1, 2, 3, 4, 5), "selection": ("fixed",)}
+    where = {"shots": (2,), "order_seed": (1, 5), "selection": ("fixed",)}
     cells = match_cells(fewshot.trials, Contrast(axis="shows", treatment=("label",), reference="none", where=where))
-    assert len(cells) == 20
+    assert len(cells) == 8
     assert len({cell.members["none"] for cell in cells}) == 4

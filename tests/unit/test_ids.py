@@ -142,10 +142,10 @@ def test_what_is_not_content_changes_no_id(content: dict[str, Any]) -> None:
     "content",
     [
         changed("cohort", "sha256", "1e" * 32),
-        changed("cohort", "horizon_days", 365),
+        changed("cohort", "index", "exam_1"),
         changed("evaluation", "sampling_seed", 1),
     ],
-    ids=["data", "horizon", "evaluation"],
+    ids=["data", "index", "evaluation"],
 )
 def test_cohort_and_evaluation_change_every_id(content: dict[str, Any]) -> None:
     assert not set(ids(design_of(write(content)))) & set(ids(BASELINE))
