@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from orchestrator.grid import Design
 from orchestrator.store import Outcomes
 from workers.contract.outcome import Attempt, FailureKind, TrialState
-from workers.contract.recipe import digest_of
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 
 TO_DO = (TrialState.RETRY, TrialState.ADD)

@@ -3,9 +3,8 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +15,12 @@ from orchestrator.background import Failures
 from orchestrator.board import Board, longest_first
 from orchestrator.console import plan_counts, watch
 from orchestrator.dataset import aggregate
-from orchestrator.events import Ended, Event, Started, StopLevel
+from orchestrator.events import Ended, Event, Started
 from orchestrator.grid import Design, expand
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, PlannedTrial, make_plan
+from orchestrator.reviewed import PlanHash
+from orchestrator.selection import Selection, check_names, choose, left_out_line
+from orchestrator.stopping import stop_requests
 from orchestrator.store import (
     Outcomes,
     ensure_writable,
@@ -28,19 +30,21 @@ from orchestrator.store import (
     read_outcomes,
 )
 from orchestrator.study import Study
-from orchestrator.study_files import check_sources, sources_of
+from orchestrator.study_files import check_sources
 from orchestrator.tracking import Tracking
+from orchestrator.work_orders import discard_orders, write_order
 from workers.contract.durable import replace_file
 from workers.contract.errors import ClusterError, StoreError
 from workers.contract.inputs import InputKind, Manifest, input_recipes, is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.recipe import digest_of
-from workers.contract.trial import AxisValue, Trial, WorkOrder
+from workers.contract.trial import AxisValue
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
 
+EVERYTHING = Selection()
 EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 3, 4
 
 
@@ -80,25 +84,39 @@ def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
 
 
 def run_study(
-    study: Study, layout: StoreLayout, *, address: str | None, tracking_uri: str | None, console: Console
+    study: Study,
+    layout: StoreLayout,
+    *,
+    address: str | None,
+    tracking_uri: str | None,
+    console: Console,
+    selection: Selection = EVERYTHING,
+    reviewed: PlanHash | None = None,
 ) -> RunSummary:
     """Run what the study lacks, then aggregate, reconcile tracking and write the report.
 
+    Args:
+        selection: Which of the missing trials; the others stay missing.
+        reviewed: The plan that somebody agreed to.
+
     Raises:
-        InputError: Data or weights are missing or wrong, or a trial can't fit them; nothing has run.
+        InputError: Data or weights are missing or wrong, a trial can't fit them, the selection names what the design
+            lacks, or the plan is not the one that was reviewed; nothing has run.
         StoreError: The store can't be used.
         LockedError: Another driver holds it.
         ClusterError: No cluster, or none with room for a trial.
     """
+    if selection.only:
+        check_names(selection, expand(study))
     check_sources(study)
     ensure_writable(layout)
     with hold_lock(layout):
+        design, plan = _settled_plan(study, layout, reviewed, console)
         layout.stop_request.unlink(missing_ok=True)
-        if n_moved := quarantine(layout, read_outcomes(layout)):
-            console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
-        design, plan = plan_study(study, layout)
         console.print(plan_counts(plan, layout), soft_wrap=True)
-        todo = [planned.trial for planned in plan.todo]
+        todo = choose(plan, selection)
+        if left_out := left_out_line(plan, todo):
+            console.print(left_out, soft_wrap=True)
         if not todo and _is_settled(study, layout):
             return _summary(study, design, plan, layout)
         layout.settled.unlink(missing_ok=True)
@@ -106,11 +124,26 @@ def run_study(
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         launch = Launch()
         if todo:
-            launch = _run_todo(study, layout, plan, tracking, address=address, console=console)
+            n_kept = plan.counts["keep"]
+            launch = _run_todo(study, layout, todo, tracking, n_kept=n_kept, address=address, console=console)
         _settle(study, design, layout, tracking, console)
         if launch.lost is not None:
             raise launch.lost
         return _summary(study, design, plan, layout, n_failed=launch.n_failed, n_missed=tracking.failures.count)
+
+
+def _settled_plan(
+    study: Study, layout: StoreLayout, reviewed: PlanHash | None, console: Console
+) -> tuple[Design, Plan]:
+    """The plan of a store in which nothing damaged is left, and which is the reviewed one; for the lock's holder."""
+    while True:
+        design, plan = plan_study(study, layout)
+        if reviewed is not None:
+            reviewed.refuse_another(PlanHash.of(study, plan))
+        n_moved = quarantine(layout, read_outcomes(layout))
+        if not n_moved:
+            return design, plan
+        console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
 
 
 def _is_settled(study: Study, layout: StoreLayout) -> bool:
@@ -127,18 +160,23 @@ def _fingerprint(study: Study, outcomes: Outcomes) -> str:
 
 
 def _run_todo(
-    study: Study, layout: StoreLayout, plan: Plan, tracking: Tracking, *, address: str | None, console: Console
+    study: Study,
+    layout: StoreLayout,
+    todo: Sequence[PlannedTrial],
+    tracking: Tracking,
+    *,
+    n_kept: int,
+    address: str | None,
+    console: Console,
 ) -> Launch:
-    """Hand the missing trials to Ray until they end or somebody stops the launch."""
+    """Hand trials to Ray until they end or somebody stops the launch."""
     from orchestrator.driver import cluster, find_slots, prepare_on_cluster, run_trials
 
-    queue = {
-        planned.trial.trial_id: planned.trial for planned in sorted(plan.todo, key=lambda p: longest_first(p.trial))
-    }
+    queue = {planned.trial.trial_id: planned.trial for planned in sorted(todo, key=lambda p: longest_first(p.trial))}
     orders: dict[AxisValue | None, list[Path]] = {}
     for trial in queue.values():
-        orders.setdefault(trial.coordinates.get("base"), []).append(_write_order(trial, study, layout))
-    with _stop_requests(layout, console) as stop_level, cluster(address):
+        orders.setdefault(trial.coordinates.get("base"), []).append(write_order(trial, study, layout))
+    with stop_requests(layout, console) as stop_level, cluster(address):
         slots = find_slots(study.resources)
         if not all(is_prepared(trial.spec, layout) for trial in queue.values()):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
@@ -147,7 +185,7 @@ def _run_todo(
         tracking.open_study(study.study, question=study.question)
         for trial in queue.values():
             tracking.schedule(trial)
-        board = Board(queue, n_kept=plan.counts["keep"], n_slots=slots.n_slots)
+        board = Board(queue, n_kept=n_kept, n_slots=slots.n_slots)
         place = "GPU" if slots.gpus else "CPU"
         console.print(f"running {len(queue)} trials on {slots.n_slots} {place} slots")
         with watch(console, board) as screen:
@@ -161,14 +199,6 @@ def _run_todo(
             except ClusterError as lost:
                 return Launch(board.n_failed, lost)
         return Launch(board.n_failed)
-
-
-def _write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
-    order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study), endpoint=study.endpoint)
-    path = layout.order(trial.trial_id)
-    path.parent.mkdir(exist_ok=True)
-    replace_file(path, order.model_dump_json(indent=1))
-    return path
 
 
 def _project(event: Event, layout: StoreLayout, tracking: Tracking) -> None:
@@ -188,6 +218,7 @@ def _project(event: Event, layout: StoreLayout, tracking: Tracking) -> None:
 def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
     """Derive from the store everything that follows from it: MLflow, the dataset, the report."""
     outcomes, attempts = read_outcomes(layout), read_attempts(layout)
+    discard_orders(layout, needed=design.by_id.keys() - outcomes.committed.keys())
     tracking.open_study(study.study, question=study.question)
     tracking.reconcile(design, outcomes, attempts)
     tracking.close(complete=all(trial_id in outcomes.committed for trial_id in design.by_id))
@@ -253,31 +284,3 @@ def _summary(
         tracking_failures=n_missed,
         report=str(layout.report),
     )
-
-
-@contextmanager
-def _stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[], StopLevel]]:
-    """How urgently to stop: from Ctrl-C (once to drain, twice to abandon), SIGTERM, or `sweep stop` elsewhere."""
-    asked = [StopLevel.GO_ON]
-
-    def on_signal(number: int, _frame: object) -> None:
-        asked[0] = StopLevel.DRAIN if asked[0] is StopLevel.GO_ON and number == signal.SIGINT else StopLevel.NOW
-        text = (
-            "no new trials; press Ctrl-C again to abandon the running ones"
-            if asked[0] is StopLevel.DRAIN
-            else "stopping"
-        )
-        console.print(text)
-
-    def level() -> StopLevel:
-        try:
-            return max(asked[0], StopLevel[layout.stop_request.read_text().strip()])
-        except (FileNotFoundError, KeyError):
-            return asked[0]
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield level
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,26 @@
+"""The orders in `plans/`: what a worker is given for each trial that may still be run, and no others."""
+
+from collections.abc import Container
+from pathlib import Path
+
+from orchestrator.study import Study
+from orchestrator.study_files import sources_of
+from workers.contract.durable import replace_file
+from workers.contract.layout import StoreLayout
+from workers.contract.trial import Trial, WorkOrder
+
+
+def write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
+    """Write what a worker is given for a trial, and return where it lies."""
+    order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study), endpoint=study.endpoint)
+    path = layout.order(trial.trial_id)
+    path.parent.mkdir(exist_ok=True)
+    replace_file(path, order.model_dump_json(indent=1))
+    return path
+
+
+def discard_orders(layout: StoreLayout, *, needed: Container[str]) -> None:
+    """Remove the orders of all trials but the needed ones; for the lock's holder, after a launch."""
+    for path in layout.orders.glob("*.json"):
+        if path.stem not in needed:
+            path.unlink()
