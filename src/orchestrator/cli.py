@@ -9,6 +9,7 @@ import typer
 from orchestrator.cli_audit import audit_app
 from orchestrator.cli_cohort import cohort_app
 from orchestrator.cli_launch import EXIT_CODES, resume, run
+from orchestrator.cli_operations import verify
 from orchestrator.cli_options import (
     STORES,
     AsJson,
@@ -182,6 +183,7 @@ def ui(
     os.execv(command[0], command)
 
 
+app.command()(verify)
 app.command()(score)
 
 

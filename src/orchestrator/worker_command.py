@@ -15,6 +15,7 @@ from workers.contract.errors import InputError, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
 from workers.contract.layout import StoreLayout
 from workers.contract.transfer import Transfer, TransferOrder
+from workers.contract.verification import VerifyFindings, VerifyOrder
 
 A = TypeVar("A", bound=Answer)
 
@@ -74,6 +75,15 @@ def write_sheets(order: SheetOrder) -> WrittenSheets:
     if answer.problems:
         raise InputError(*(finding.problem for finding in answer.problems))
     return answer
+
+
+def verify_trials(order: VerifyOrder) -> VerifyFindings:
+    """Have scores computed again from predictions, and trials trained again.
+
+    Raises:
+        SweepError: The worker could not answer.
+    """
+    return _ask(VerifyFindings, "verify", "-", asked=order.model_dump_json())
 
 
 def _ask(kind: type[A], *arguments: str, asked: str = "") -> A:

@@ -19,6 +19,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
 from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import WorkOrder
+from workers.contract.verification import VerifyFindings, VerifyOrder
 from workers.faults import place_of
 
 STANDARD_INPUT = Path("-")
@@ -45,6 +46,7 @@ def main() -> int:
     for name, text in (
         ("audit", "check rationales against records; JSON"),
         ("sheets", "write annotation sheets; JSON"),
+        ("verify", "compute scores of committed trials again, or train them again; JSON"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
@@ -63,6 +65,8 @@ def main() -> int:
             return _answer(lambda: _audit(arguments.request), AuditFindings)
         if arguments.command == "sheets":
             return _answer(lambda: _sheets(arguments.request), WrittenSheets)
+        if arguments.command == "verify":
+            return _answer(lambda: _verify(arguments.request), VerifyFindings)
         orders = [read_order(path) for path in arguments.orders]
         return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
     except SweepError as error:
@@ -143,6 +147,12 @@ def _sheets(path: Path) -> WrittenSheets:
     from workers.examples.audit_sheet import write_sheets
 
     return write_sheets(read_request(path, SheetOrder))
+
+
+def _verify(path: Path) -> VerifyFindings:
+    from workers.verification import verify
+
+    return verify(read_request(path, VerifyOrder))
 
 
 def _predictions(layout: StoreLayout, trial_id: str, out: Path) -> WrittenPredictions:
