@@ -105,6 +105,7 @@ class Resources(Section):
 
     cpus_per_trial: float = Field(default=1, gt=0)
     gpus_per_trial: float = Field(default=1, ge=0, description="where the cluster has any")
+    timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
 
 
 class StudyFile(Section):

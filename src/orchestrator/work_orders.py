@@ -10,9 +10,16 @@ from workers.contract.layout import StoreLayout
 from workers.contract.trial import Trial, WorkOrder
 
 
-def write_order(trial: Trial, study: Study, layout: StoreLayout) -> Path:
+def write_order(trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches: int = 1) -> Path:
     """Write what a worker is given for a trial, and return where it lies."""
-    order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study), endpoint=study.endpoint)
+    order = WorkOrder(
+        trial=trial,
+        store=str(layout.root),
+        sources=sources_of(study),
+        endpoint=study.endpoint,
+        n_micro_batches=n_micro_batches,
+        timeout_s=study.resources.timeout_s,
+    )
     path = layout.order(trial.trial_id)
     path.parent.mkdir(exist_ok=True)
     replace_file(path, order.model_dump_json(indent=1))

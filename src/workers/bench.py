@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from workers.allocator import keep_freed_memory
+from workers.checkpoints import Cadence
 from workers.cohort.splits import ScoredRows, balanced_train_rows, rows_to_score
 from workers.contract.inputs import InputKind, InputRecipe, input_recipes
 from workers.contract.layout import StoreLayout
@@ -84,6 +85,7 @@ class Work:
     folder: Path
     bench: Bench
     meter: Meter = field(default_factory=Meter)
+    cadence: Cadence = field(default_factory=Cadence)
 
     def input(self, kind: InputKind) -> Path:
         """Folder of one prepared input."""

@@ -1,18 +1,17 @@
 """One LoRA trial: training examples, the step loop in its engine, history, ledger and adapter on disk."""
 
 import time
-from collections.abc import Generator, Iterator
 from dataclasses import asdict, fields
 
 import numpy as np
 import pandas as pd
 from peft import PeftModel
 
-from workers.bench import PROGRESS_EVERY_S, Predicting, Work
+from workers.bench import Predicting, Work
 from workers.contract.errors import InputError, Problem
-from workers.contract.outcome import Progress
 from workers.contract.teaching import Supervision
 from workers.contract.trial import TrainingRecipe
+from workers.course import Course
 from workers.diagnostics import Diagnosis
 from workers.evaluating import score_model
 from workers.examples.targets import controlled_rationales
@@ -41,36 +40,22 @@ def fine_tune(work: Work) -> Predicting:
     probe = probe_of(work, words)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
-        history: list[StepRecord] = []
         diagnosis = Diagnosis(
             model, probe, steps=recipe.steps, batch_size=recipe.batch_size, pad_token=words.answer.end
         )
+        course = Course(work, recipe, diagnosis)
         started = time.monotonic()
         try:
             with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-                steps = train(engine, examples, recipe, pad_token=words.answer.end)
-                yield from _take(steps, recipe, history=history, diagnosis=diagnosis)
+                steps = train(engine, examples, recipe, pad_token=words.answer.end, start=course.begin(engine))
+                yield from course.follow(steps, engine)
         finally:
             work.meter.train_wall_s = time.monotonic() - started
             diagnosis.write(work.folder / "diagnostics.parquet")
-            write_history(work, history)
-            fill_ledger(work, model, recipe, history)
+            write_history(work, course.history)
+            fill_ledger(work, model, recipe, course.history)
         save_adapter(model, work.folder / "adapter")
         return (yield from score_model(work, model.eval(), base, answer))
-
-
-def _take(
-    steps: Iterator[StepRecord], recipe: TrainingRecipe, *, history: list[StepRecord], diagnosis: Diagnosis
-) -> Generator[Progress, None, None]:
-    """Take all steps; each is in `history` once it is done."""
-    reported = 0.0
-    diagnosis.after(0)
-    for record in steps:
-        history.append(record)
-        diagnosis.after(record.step)
-        if record.wall_s - reported >= PROGRESS_EVERY_S:
-            reported = record.wall_s
-            yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
 
 
 def write_history(work: Work, history: list[StepRecord]) -> None:

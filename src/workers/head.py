@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from workers.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import TrainingRecipe
+from workers.course import Course
 from workers.evaluating import FEWEST_TOKENS, tabulated
 from workers.fine_tuning import fill_ledger, taught_labels, write_history
 from workers.meter import training_flops
@@ -25,7 +26,15 @@ from workers.models.engine import Engine, deepspeed_engine
 from workers.models.head import HeadedModel, save_head
 from workers.objectives import Wording, label_views
 from workers.predictions import RawScores
-from workers.training import StepRecord, TrainingDiverged, batches, budgeted, rate_at
+from workers.training import (
+    FIRST_STEP,
+    Start,
+    StepRecord,
+    TrainingDiverged,
+    budgeted,
+    numbered_batches,
+    rate_at,
+)
 
 
 @dataclass(frozen=True)
@@ -50,19 +59,17 @@ def fine_tune_head(work: Work) -> Predicting:
     recipe = _budgeted(work, examples)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
         model = HeadedModel(adapted, seed=recipe.seed).train()
-        history: list[StepRecord] = []
-        started, reported = time.monotonic(), 0.0
+        course = Course(work, recipe)
+        started = time.monotonic()
         try:
             with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-                for record in train_head(engine, examples, recipe, pad_token=answer.end):
-                    history.append(record)
-                    if record.wall_s - reported >= PROGRESS_EVERY_S:
-                        reported = record.wall_s
-                        yield Progress(phase="training", done=record.step, total=recipe.steps, loss=record.loss)
+                start = course.begin(engine)
+                steps = train_head(engine, examples, recipe, pad_token=answer.end, start=start)
+                yield from course.follow(steps, engine)
         finally:
             work.meter.train_wall_s = time.monotonic() - started
-            write_history(work, history)
-            fill_ledger(work, adapted, recipe, history)
+            write_history(work, course.history)
+            fill_ledger(work, adapted, recipe, course.history)
             # The output layer never runs; the head's own few operations are left out.
             work.meter.flops = training_flops(adapted, n_input_tokens=work.meter.n_input_tokens, n_target_tokens=0)
         save_adapter(adapted, work.folder / "adapter")
@@ -80,15 +87,20 @@ def _budgeted(work: Work, examples: Sequence[LabelledPrompt]) -> TrainingRecipe:
 
 
 def train_head(
-    engine: Engine, examples: Sequence[LabelledPrompt], recipe: TrainingRecipe, *, pad_token: int
+    engine: Engine,
+    examples: Sequence[LabelledPrompt],
+    recipe: TrainingRecipe,
+    *,
+    pad_token: int,
+    start: Start = FIRST_STEP,
 ) -> Iterator[StepRecord]:
-    """Take `recipe.steps` optimizer steps, yielding after each; an example counts as one target token, its label.
+    """Take the optimizer steps after `start`, yielding after each; an example counts as one target token, its label.
 
     Raises:
         TrainingDiverged: Loss or gradient norm is not finite.
     """
-    started = time.monotonic()
-    for step, rows in enumerate(batches(len(examples), recipe), start=1):
+    started = time.monotonic() - start.wall_s
+    for step, rows in numbered_batches(len(examples), recipe, start=start):
         batch = [examples[row] for row in rows]
         logits = engine.forward(**padded([example.prompt for example in batch], pad_token, engine.device))
         outcomes = torch.tensor([float(example.has_event) for example in batch], device=engine.device)

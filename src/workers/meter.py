@@ -36,6 +36,9 @@ class Meter:
     n_label_tokens: int = 0
     n_examples_dropped: int = 0
     flops: float = 0.0
+    resumed_from_step: int = 0
+    n_checkpoints_skipped: int = 0
+    n_checkpoints_failed: int = 0
 
     def cost(self) -> Cost:
         """The bill so far; peak memory is that of the warm process since it started, libraries included."""
@@ -53,6 +56,9 @@ class Meter:
             n_label_tokens=self.n_label_tokens,
             n_examples_dropped=self.n_examples_dropped,
             flops=self.flops,
+            resumed_from_step=self.resumed_from_step,
+            n_checkpoints_skipped=self.n_checkpoints_skipped,
+            n_checkpoints_failed=self.n_checkpoints_failed,
         )
 
     def provenance(self, device: torch.device) -> Provenance:

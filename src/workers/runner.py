@@ -7,7 +7,8 @@ leaves nothing but the inputs behind.
 import secrets
 import shutil
 import socket
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from workers.bench import Bench, Work
+from workers.checkpoints import Cadence, remove_checkpoints
 from workers.commit import file_digests, link_exclusive, record_attempt, sync_tree
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
@@ -32,10 +34,12 @@ Run = Generator[Progress, None, Ending]
 class Runner:
     """Runs trials one after the other, keeping libraries, base and tokens between them."""
 
-    def __init__(self, *, n_threads: int | None = None) -> None:
+    def __init__(self, *, n_threads: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`, in seconds, says when a resume point is due."""
         if n_threads is not None:
             torch.set_num_threads(n_threads)
         self._bench = Bench()
+        self._clock = clock
 
     def run(self, order: WorkOrder) -> Run:
         """Carry out one trial and commit it.
@@ -61,8 +65,11 @@ class Runner:
     def _run(self, order: WorkOrder) -> Run:
         layout = StoreLayout(Path(order.store))
         trial_id = order.trial.trial_id
+        resume_points = layout.checkpoints(order.trial.spec.training_id)
         if layout.outcome(trial_id).exists():
-            return _ending(Outcome.load(layout.outcome(trial_id)))
+            ending = _ending(Outcome.load(layout.outcome(trial_id)))
+            remove_checkpoints(resume_points)
+            return ending
         yield Progress(phase="loading", done=0, total=1)
         prepare([order])
         folder = layout.trial(trial_id) / secrets.token_hex(4)
@@ -74,12 +81,14 @@ class Runner:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        remove_checkpoints(resume_points)
         return _ending(outcome if won else Outcome.load(layout.outcome(trial_id)))
 
     def _attempt(self, order: WorkOrder, layout: StoreLayout, folder: Path) -> Generator[Progress, None, Outcome]:
         """Everything but the commit: train, score, write the attempt's files."""
         spec = order.trial.spec
-        work = Work(spec=spec, layout=layout, folder=folder, bench=self._bench)
+        cadence = Cadence(order.checkpoint_every_s, self._clock)
+        work = Work(spec=spec, layout=layout, folder=folder, bench=self._bench, cadence=cadence)
         detail = ""
         try:
             predictions = yield from carry_out(work)

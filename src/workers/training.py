@@ -3,6 +3,7 @@
 What a step minimises is in `objectives.py`.
 """
 
+import itertools
 import math
 import random
 import time
@@ -44,17 +45,28 @@ class StepRecord:
     label_gradient_share: float | None
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: after which step, and the wall time that was spent up to there."""
+
+    step: int = 0
+    wall_s: float = 0.0
+
+
+FIRST_STEP = Start()
+
+
 def train(
-    engine: Engine, examples: Sequence[Example], recipe: TrainingRecipe, *, pad_token: int
+    engine: Engine, examples: Sequence[Example], recipe: TrainingRecipe, *, pad_token: int, start: Start = FIRST_STEP
 ) -> Iterator[StepRecord]:
-    """Take `recipe.steps` optimizer steps, yielding after each.
+    """Take the optimizer steps after `start` up to `recipe.steps`, yielding after each.
 
     Raises:
         TrainingDiverged: Loss or gradient norm is not finite.
     """
-    started = time.monotonic()
+    started = time.monotonic() - start.wall_s
     every = recipe.diagnostics.gradient_share_every
-    for step, rows in enumerate(batches(len(examples), recipe), start=1):
+    for step, rows in numbered_batches(len(examples), recipe, start=start):
         views = [view for row in rows for view in examples[row]]
         batch = collate(views, pad_token=pad_token, device=engine.device)
         output = engine.forward(**batch.model_inputs)
@@ -108,6 +120,11 @@ def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRec
             taken = [sum(len(view.target) for view in example) for example in examples]
     steps = math.ceil(recipe.budget.amount * len(taken) / (recipe.batch_size * sum(taken)))
     return recipe.model_copy(update={"steps": steps})
+
+
+def numbered_batches(n_examples: int, recipe: TrainingRecipe, *, start: Start) -> Iterator[tuple[int, list[int]]]:
+    """Number and rows of each step after `start`; a batch follows from seed and step, so nothing is shuffled anew."""
+    return itertools.islice(enumerate(batches(n_examples, recipe), start=1), start.step, None)
 
 
 def batches(n_examples: int, recipe: TrainingRecipe) -> Iterator[list[int]]:

@@ -133,6 +133,18 @@ class StoreLayout:
         """Records of failed attempts at one trial."""
         return self.root / "attempts" / trial_id
 
+    def logs(self, trial_id: str) -> Path:
+        """One log an attempt at a trial, `<attempt>.log`: phases and steps, no participant's text."""
+        return self.root / "logs" / trial_id
+
+    def lease(self, trial_id: str, attempt: str) -> Path:
+        """Who works on one attempt; advisory, gone when it ends."""
+        return self.root / "leases" / f"{trial_id}.{attempt}.json"
+
+    def checkpoints(self, training_id: str) -> Path:
+        """Resume points of one training; gone after the commit."""
+        return self.root / "checkpoints" / training_id
+
     def order(self, trial_id: str) -> Path:
         """What the worker is given for one trial."""
         return self.orders / f"{trial_id}.json"

@@ -32,8 +32,10 @@ class FailureKind(StrEnum):
 
     OUT_OF_MEMORY = "out_of_memory"
     LOST_WORKER = "lost_worker"
+    TIMEOUT = "timeout"
     DATA = "data"
     STORAGE = "storage"
+    DISK_FULL = "disk_full"
     CODE = "code"
 
 
@@ -112,6 +114,10 @@ class Cost(Record):
     tokens whose weight in the loss is above 0, `n_label_tokens` the yes and no among the target tokens,
     `n_examples_dropped` training examples without a rationale in a trial that needs one, `flops` an estimate
     (`workers.meter.training_flops`); 0 where a trial trains no adapter or is older than the field.
+
+    A resumed attempt took the steps after `resumed_from_step`: times are its own, steps, tokens and operations those of
+    the whole training. Batches went through the model in `n_micro_batches` parts. `n_checkpoints_skipped` resume points
+    were torn or of other content, `n_checkpoints_failed` could not be written, on a full disk say.
     """
 
     wall_s: float
@@ -127,6 +133,10 @@ class Cost(Record):
     n_label_tokens: int = 0
     n_examples_dropped: int = 0
     flops: float = 0.0
+    resumed_from_step: int = 0
+    n_checkpoints_skipped: int = 0
+    n_checkpoints_failed: int = 0
+    n_micro_batches: int = 1
 
 
 class Provenance(Record):
@@ -205,7 +215,11 @@ def _checksum_of(stored: Mapping[str, object]) -> str:
 
 
 class Attempt(Record):
-    """One failed try at a trial: class and evidence, never a participant's text."""
+    """One failed try at a trial: class and evidence, never a participant's text.
+
+    `attempt` names its folder and its log; empty where it ended before it had any. `n_micro_batches` is into how many
+    parts its batches were split to fit the memory.
+    """
 
     trial_id: str
     number: int
@@ -216,6 +230,8 @@ class Attempt(Record):
     host: str
     started_at: str
     ended_at: str
+    attempt: str = ""
+    n_micro_batches: int = 1
 
 
 class Progress(Record):

@@ -168,10 +168,14 @@ class EndpointPlace(Recipe):
 class WorkOrder(Recipe):
     """What a worker needs beside the code: the trial, the store, and where source files lie on this node.
 
-    `sources` holds a file or a folder by its digest, and a hub model's folder by `id@revision`.
+    `sources` holds a file or a folder by its digest, and a hub model's folder by `id@revision`. What follows is no part
+    of an id: a resumed training ends as it would have ended, and one in micro-batches within rounding of it.
     """
 
     trial: Trial
     store: str
     sources: dict[str, str]
     endpoint: EndpointPlace | None = None
+    checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
+    n_micro_batches: int = Field(default=1, ge=1, description="parts in which a batch goes through the model")
+    timeout_s: float | None = Field(default=None, gt=0, description="wall time after which an attempt is ended")

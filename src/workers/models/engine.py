@@ -7,7 +7,7 @@ trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
 import gc
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,9 @@ from workers.contract.trial import TrainingRecipe
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 # What DeepSpeed writes onto parameters and modules; each keeps its engine or its buffers alive.
 ATTRIBUTE_PREFIXES = ("ds_", "_hp", "_index_in", "_z3", "_dp_", "_linked", "use_reduce_scatter", "all_grad")
+
+LIKE_WEIGHTS = ("weights", "exp_avg", "exp_avg_sq")
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,58 @@ class Engine:
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return Step(loss.item(), float(before_clipping if norm is None else norm), learning_rate)
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together."""
+        return int(torch.distributed.get_world_size())
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What a step goes on from: float32 weights, AdamW's moments and step, each by its number in the optimizer.
+
+        The live tensors of this process, not copies. From ZeRO 1 on a number is a flat part of all parameters.
+        """
+        named = {f"weights.{number}": master.detach() for number, master in enumerate(self._masters)}
+        for number, master in enumerate(self._masters):
+            named |= {f"{name}.{number}": self._moments[master][name] for name in MOMENTS}
+        return named
+
+    def fits(self, state: Mapping[str, torch.Tensor]) -> bool:
+        """Whether this engine can go on from it: it trains as many parameters, of the same shapes."""
+        shapes = {f"{name}.{at}": master.shape for at, master in enumerate(self._masters) for name in LIKE_WEIGHTS}
+        return all(name in state and state[name].shape == shape for name, shape in shapes.items()) and (
+            f"{LIKE_WEIGHTS[0]}.{len(self._masters)}" not in state
+        )
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from a state that fits; names that are not its own are left alone."""
+        with torch.no_grad():
+            for number, master in enumerate(self._masters):
+                master.copy_(state[f"weights.{number}"])
+                moments = {name: state[f"{name}.{number}"].to(master.device, copy=True) for name in LIKE_WEIGHTS[1:]}
+                # Where AdamW itself keeps its step: on the host.
+                self._moments[master] = {"step": state[f"step.{number}"].clone(), **moments}
+            self._hand_to_model()
+
+    @property
+    def _masters(self) -> list[torch.Tensor]:
+        """The float32 weights that AdamW steps: the parameters themselves, copies of them, or one flat copy of all."""
+        return [master for group in self._engine.basic_optimizer.param_groups for master in group["params"]]
+
+    @property
+    def _moments(self) -> dict[torch.Tensor, dict[str, torch.Tensor]]:
+        moments: dict[torch.Tensor, dict[str, torch.Tensor]] = self._engine.basic_optimizer.state
+        return moments
+
+    def _hand_to_model(self) -> None:
+        """Give the model the weights that AdamW holds, as DeepSpeed does at the end of a step."""
+        optimizer = self._engine.optimizer
+        if hasattr(optimizer, "update_lp_params"):  # ZeRO
+            optimizer.update_lp_params()
+        elif hasattr(optimizer, "fp32_groups"):  # bfloat16 without ZeRO
+            for parameters, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+                for parameter, master in zip(parameters, masters, strict=True):
+                    parameter.copy_(master)
 
     def _gradients(self) -> list[torch.Tensor]:
         return [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
