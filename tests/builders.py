@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from orchestrator.grid import Design
 from orchestrator.study import Study
-from workers.commit import file_digests, link_exclusive
+from workers.commit import file_digests
+from workers.contract.durable import link_exclusive
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import (
     Attempt,

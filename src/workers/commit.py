@@ -1,39 +1,16 @@
 """The exclusive commit: a result exists when its file could be linked, and the first link wins for ever.
 
-Object stores would need a conditional put instead of the link.
+The link itself is in `contract.durable`: the driver takes its hold on a store by it too.
 """
 
 import itertools
 import os
-import tempfile
 from pathlib import Path
 
-from workers.contract.durable import sync_folder
+from workers.contract.durable import link_exclusive, sync_folder
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt
 from workers.contract.sources import sha256_of
-
-
-def link_exclusive(path: Path, body: bytes) -> bool:
-    """Create `path` with `body`, durably, unless it exists; return whether this call created it.
-
-    A rename would let a zombie on a cut-off node overwrite a committed result; a link can't.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return True
 
 
 def record_attempt(attempt: Attempt, layout: StoreLayout) -> None:

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from workers.commit import file_digests, link_exclusive, sync_tree
+from workers.commit import file_digests, sync_tree
+from workers.contract.durable import link_exclusive
 from workers.contract.errors import StoreError
 from workers.contract.inputs import InputRecipe, Manifest
 from workers.contract.layout import StoreLayout

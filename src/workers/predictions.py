@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.special
 
-from workers.commit import link_exclusive
+from workers.contract.durable import link_exclusive
 from workers.contract.layout import StoreLayout
 from workers.contract.metrics import compute_metrics, shift_prior
 from workers.contract.outcome import Saturation, Scoring, SplitScores, Validity

@@ -17,7 +17,8 @@ import torch
 
 from workers.bench import Bench, Work
 from workers.checkpoints import Cadence, remove_checkpoints
-from workers.commit import file_digests, link_exclusive, record_attempt, sync_tree
+from workers.commit import file_digests, record_attempt, sync_tree
+from workers.contract.durable import link_exclusive
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, Outcome, Progress, Scoring

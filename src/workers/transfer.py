@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from workers.bench import Bench, Predicting, Work
-from workers.commit import file_digests, link_exclusive, sync_tree
+from workers.commit import file_digests, sync_tree
 from workers.contract.cohorts import CohortRecipe
+from workers.contract.durable import link_exclusive
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout

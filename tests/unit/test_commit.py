@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.commit import file_digests, link_exclusive, record_attempt, sync_tree
+from workers.commit import file_digests, record_attempt, sync_tree
+from workers.contract.durable import link_exclusive
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind
 

@@ -1,4 +1,7 @@
-"""Files that survive: a name that outlives a power cut, a text that is never seen half written."""
+"""Files that survive: a name that outlives a power cut, a text that is never seen half written, a link made once.
+
+Object stores would need a conditional put instead of the link.
+"""
 
 import os
 import tempfile
@@ -14,6 +17,28 @@ def replace_file(path: Path, text: str) -> None:
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def link_exclusive(path: Path, body: bytes) -> bool:
+    """Create `path` with `body`, durably, unless it exists; return whether this call created it.
+
+    A rename would let a zombie on a cut-off node overwrite a committed result; a link can't.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
 
 
 def sync_folder(folder: Path) -> None:

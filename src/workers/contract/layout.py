@@ -36,6 +36,11 @@ class StoreLayout:
         return self.root / "stop"
 
     @property
+    def leases(self) -> Path:
+        """Who drives, and who works on what."""
+        return self.root / "leases"
+
+    @property
     def inputs(self) -> Path:
         """What is prepared once."""
         return self.root / "inputs"
@@ -139,7 +144,15 @@ class StoreLayout:
 
     def lease(self, trial_id: str, attempt: str) -> Path:
         """Who works on one attempt; advisory, gone when it ends."""
-        return self.root / "leases" / f"{trial_id}.{attempt}.json"
+        return self.leases / f"{trial_id}.{attempt}.json"
+
+    def hold(self, number: int) -> Path:
+        """Who took the store as its n-th driver, from 1; the newest counts."""
+        return self.leases / f"driver-{number}.json"
+
+    def heartbeat(self, number: int) -> Path:
+        """A counter that the n-th driver raises while it holds the store."""
+        return self.leases / f"driver-{number}.beat"
 
     def checkpoints(self, training_id: str) -> Path:
         """Resume points of one training; gone after the commit."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workers.commit import link_exclusive
+from workers.contract.durable import link_exclusive
 from workers.examples.endpoint_wording import Answer
 
 
