@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.events import Ended, Event, Progressed, Started
+from orchestrator.events import Ended, Event, Progressed, Requeued, Started
 from workers.contract.outcome import Ending, Progress
 from workers.contract.trial import Method, Trial
 
@@ -52,6 +52,8 @@ class Board:
             case Progressed(trial_id, progress) if trial_id in self.running:
                 before = self.running[trial_id]
                 self.running[trial_id] = Running(before.trial, before.since, progress)
+            case Requeued(ending):
+                self.running.pop(ending.trial_id, None)
             case Ended(ending):
                 began = self.running.pop(ending.trial_id, None)
                 wall_s = self.clock() - began.since if began else 0.0

@@ -1,5 +1,6 @@
 """The `sweep` command: parses, composes, prints. A command imports its parts when it runs, so `--help` is instant."""
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -42,6 +43,13 @@ def main() -> None:
             sys.stderr.write(f"error: {line}\n")
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            from orchestrator.run import EXIT_INTERRUPTED
+
+            sys.stderr.write(
+                f"error: {error.filename}: the disk is full; nothing committed is lost: free space, again\n"
+            )
+            sys.exit(EXIT_INTERRUPTED)
         sys.stderr.write(f"error: {error.filename}: {error.strerror}; mend its owner, mode or disk\n")
         sys.exit(2)
 

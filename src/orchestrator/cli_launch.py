@@ -140,6 +140,8 @@ def _print_summary(
             f"{summary.study}: {summary.n_done} of {summary.n_trials} trials have an outcome, "
             f"{summary.n_failed} failed, {summary.n_missing} not run; `sweep {command} {named}` runs what is missing"
         )
+    if summary.ended_because:
+        console.print(f"no more trials were started: {summary.ended_because}", soft_wrap=True)
     if summary.tracking_failures:
         console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {named}` mends it")
     console.print(f"report   {shown(store.report)}", soft_wrap=True)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.board import Board, Finished, Running
-from orchestrator.events import Event, Started
+from orchestrator.events import Event, Requeued, Started
 from orchestrator.plan import Plan
 from orchestrator.projection import name_of
 from orchestrator.report.wording import duration
@@ -102,6 +102,8 @@ class Lines:
         if isinstance(event, Started):
             name = name_of(self._board.queue[event.trial_id])
             self._console.print(f"[{self._board.n_ended}/{self._board.n_total}] running  {name}", soft_wrap=True)
+        if isinstance(event, Requeued):
+            self._console.print(requeued_line(event, self._board), soft_wrap=True)
         if finished:
             self._console.print(ended_line(finished, self._board), soft_wrap=True)
 
@@ -128,6 +130,8 @@ class Screen:
         """Move on; what ended scrolls away above the screen."""
         if finished := self._board.apply(event):
             self._live.console.print(ended_line(finished, self._board))
+        if isinstance(event, Requeued):
+            self._live.console.print(requeued_line(event, self._board))
 
     def _draw(self) -> Group:
         board = self._board
@@ -145,6 +149,13 @@ def _running_row(running: Running, seconds: float) -> tuple[Text, Text, Progress
     bar = ProgressBar(total=progress.total if progress else 1, completed=progress.done if progress else 0, width=20)
     loss = f"loss {progress.loss:.3f}" if progress and progress.loss is not None else ""
     return Text(name_of(running.trial)), phase, bar, Text(f"{loss} {duration(seconds)}".strip(), "dim")
+
+
+def requeued_line(event: Requeued, board: Board) -> Text:
+    """What failed and is tried again, and what changes."""
+    line = Text(f"[{board.n_ended}/{board.n_total}] ").append("requeued ", "yellow")
+    name = name_of(board.queue[event.ending.trial_id])
+    return line.append(f"{name}  ").append(f"{event.why} · {event.ending.detail}", "dim")
 
 
 def ended_line(finished: Finished, board: Board) -> Text:

@@ -31,11 +31,21 @@ class Progressed:
 
 
 @dataclass(frozen=True)
+class Requeued:
+    """An attempt failed and the trial waits for another; `why` says what failed and what changes."""
+
+    ending: Ending
+    why: str
+
+
+@dataclass(frozen=True)
 class Ended:
-    """A trial ended: scored, diverged or failed."""
+    """A trial ended: scored, diverged or failed for this launch."""
 
     ending: Ending
 
 
-Event = Started | Progressed | Ended
+Event = Started | Progressed | Requeued | Ended
 Listener = Callable[[Event], None]
+# Told how an attempt ended; whether its trial goes back to the queue.
+Judge = Callable[[Ending], bool]

@@ -3,8 +3,6 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.background import Failures
-from orchestrator.board import Board, longest_first
-from orchestrator.console import plan_counts, watch
+from orchestrator.console import plan_counts
 from orchestrator.dataset import aggregate
-from orchestrator.events import Ended, Event, Started
 from orchestrator.grid import Design, expand
-from orchestrator.plan import Plan, PlannedTrial, make_plan
+from orchestrator.launching import Launch, launch_trials
+from orchestrator.plan import Plan, make_plan
 from orchestrator.reviewed import PlanHash
 from orchestrator.selection import Selection, check_names, choose, left_out_line
 from orchestrator.stopping import stop_requests
@@ -32,14 +29,11 @@ from orchestrator.store import (
 from orchestrator.study import Study
 from orchestrator.study_files import check_sources
 from orchestrator.tracking import Tracking
-from orchestrator.work_orders import discard_orders, write_order
+from orchestrator.work_orders import discard_orders
 from workers.contract.durable import replace_file
-from workers.contract.errors import ClusterError, StoreError
-from workers.contract.inputs import InputKind, Manifest, input_recipes, is_prepared
+from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome
 from workers.contract.recipe import digest_of
-from workers.contract.trial import AxisValue
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -50,7 +44,7 @@ EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 3, 4
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a launch left the study."""
+    """How a launch left the study; `ended_because` says why it started no more trials where nobody asked for that."""
 
     study: str
     n_trials: int
@@ -60,6 +54,7 @@ class RunSummary:
     n_missing: int
     tracking_failures: int
     report: str
+    ended_because: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -67,14 +62,6 @@ class RunSummary:
         if self.n_failed:
             return EXIT_FAILED
         return EXIT_INTERRUPTED if self.n_missing else EXIT_COMPLETE
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What became of the trials handed to Ray: how many failed, and whether the cluster was lost under them."""
-
-    n_failed: int = 0
-    lost: ClusterError | None = None
 
 
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
@@ -118,18 +105,28 @@ def run_study(
         if left_out := left_out_line(plan, todo):
             console.print(left_out, soft_wrap=True)
         if not todo and _is_settled(study, layout):
-            return _summary(study, design, plan, layout)
+            return _summary(study, design, plan, layout, Launch())
         layout.settled.unlink(missing_ok=True)
         replace_file(layout.study, study.model_dump_json(indent=1))
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         launch = Launch()
         if todo:
             n_kept = plan.counts["keep"]
-            launch = _run_todo(study, layout, todo, tracking, n_kept=n_kept, address=address, console=console)
+            with stop_requests(layout, console) as stop_level:
+                launch = launch_trials(
+                    study,
+                    layout,
+                    todo,
+                    tracking,
+                    n_kept=n_kept,
+                    address=address,
+                    stop_level=stop_level,
+                    console=console,
+                )
         _settle(study, design, layout, tracking, console)
         if launch.lost is not None:
             raise launch.lost
-        return _summary(study, design, plan, layout, n_failed=launch.n_failed, n_missed=tracking.failures.count)
+        return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
 
 
 def _settled_plan(
@@ -157,62 +154,6 @@ def _is_settled(study: Study, layout: StoreLayout) -> bool:
 def _fingerprint(study: Study, outcomes: Outcomes) -> str:
     checksums = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
     return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums})
-
-
-def _run_todo(
-    study: Study,
-    layout: StoreLayout,
-    todo: Sequence[PlannedTrial],
-    tracking: Tracking,
-    *,
-    n_kept: int,
-    address: str | None,
-    console: Console,
-) -> Launch:
-    """Hand trials to Ray until they end or somebody stops the launch."""
-    from orchestrator.driver import cluster, find_slots, prepare_on_cluster, run_trials
-
-    queue = {planned.trial.trial_id: planned.trial for planned in sorted(todo, key=lambda p: longest_first(p.trial))}
-    orders: dict[AxisValue | None, list[Path]] = {}
-    for trial in queue.values():
-        orders.setdefault(trial.coordinates.get("base"), []).append(write_order(trial, study, layout))
-    with stop_requests(layout, console) as stop_level, cluster(address):
-        slots = find_slots(study.resources)
-        if not all(is_prepared(trial.spec, layout) for trial in queue.values()):
-            console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        if not prepare_on_cluster(list(orders.values()), stop_level=stop_level):
-            return Launch()
-        tracking.open_study(study.study, question=study.question)
-        for trial in queue.values():
-            tracking.schedule(trial)
-        board = Board(queue, n_kept=n_kept, n_slots=slots.n_slots)
-        place = "GPU" if slots.gpus else "CPU"
-        console.print(f"running {len(queue)} trials on {slots.n_slots} {place} slots")
-        with watch(console, board) as screen:
-
-            def listener(event: Event) -> None:
-                screen.see(event)
-                _project(event, layout, tracking)
-
-            try:
-                run_trials(list(queue), layout, slots, listener=listener, stop_level=stop_level)
-            except ClusterError as lost:
-                return Launch(board.n_failed, lost)
-        return Launch(board.n_failed)
-
-
-def _project(event: Event, layout: StoreLayout, tracking: Tracking) -> None:
-    """Tell MLflow what the store holds now."""
-    match event:
-        case Started(trial_id):
-            tracking.start(trial_id)
-        case Ended(ending):
-            # What can't be read now is not told now: the next plan names it, and reconciling mends the run.
-            with suppress(StoreError):
-                if ending.state != "failed":
-                    tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
-                elif attempts := read_attempts(layout).get(ending.trial_id):
-                    tracking.fail(attempts[-1])
 
 
 def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
@@ -270,7 +211,7 @@ def sync_tracking(study: Study, layout: StoreLayout, *, tracking_uri: str | None
 
 
 def _summary(
-    study: Study, design: Design, before: Plan, layout: StoreLayout, *, n_failed: int = 0, n_missed: int = 0
+    study: Study, design: Design, before: Plan, layout: StoreLayout, launch: Launch, *, n_missed: int = 0
 ) -> RunSummary:
     _, after = plan_study(study, layout)
     n_done = after.counts["keep"]
@@ -279,8 +220,9 @@ def _summary(
         n_trials=len(design.everything),
         n_kept=before.counts["keep"],
         n_done=n_done,
-        n_failed=n_failed,
-        n_missing=len(design.everything) - n_done - n_failed,
+        n_failed=launch.n_failed,
+        n_missing=len(design.everything) - n_done - launch.n_failed,
         tracking_failures=n_missed,
         report=str(layout.report),
+        ended_because=launch.ended_because,
     )

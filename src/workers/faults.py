@@ -23,8 +23,8 @@ def classify(error: Exception) -> FailureKind:
     """The failure class of an exception that a trial raised."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return FailureKind.OUT_OF_MEMORY
-    if isinstance(error, InputError | pa.ArrowInvalid):
+    if isinstance(error, InputError | StoreError | pa.ArrowInvalid):  # what is stored is wrong, and stays so
         return FailureKind.DATA
-    if isinstance(error, OSError | StoreError):
+    if isinstance(error, OSError):
         return FailureKind.STORAGE
     return FailureKind.CODE

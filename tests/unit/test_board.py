@@ -7,7 +7,7 @@ from rich.console import Console
 
 from orchestrator.board import Board, longest_first
 from orchestrator.console import Lines, Screen, watch
-from orchestrator.events import Ended, Progressed, Started
+from orchestrator.events import Ended, Progressed, Requeued, Started
 from orders import comparator_spec, micro_spec, micro_training
 from workers.contract.outcome import Ending, FailureKind, Progress
 from workers.contract.teaching import Supervision
@@ -49,6 +49,20 @@ def scored(trial_id: str, invalid_rate: float = 0.0) -> Ended:
 
 def failed(trial_id: str) -> Ended:
     return Ended(Ending(trial_id=trial_id, state="failed", failure=FailureKind.CODE, detail="KeyError at prompt.py:1"))
+
+
+def test_a_trial_that_is_tried_again_neither_runs_nor_ended_and_its_line_says_why(board: Board) -> None:
+    for event in (Started(FIRST), Requeued(failed(FIRST).ending, "code, tried again")):
+        board.apply(event)
+    assert (board.n_ended, board.n_failed, board.running) == (3, 0, {})
+    board.apply(Started(FIRST))
+    board.apply(scored(FIRST))
+    assert (board.n_done, board.n_failed) == (4, 0)
+    out = io.StringIO()
+    with Lines(Console(file=out, width=200), board) as lines:
+        lines.see(Requeued(failed(SECOND).ending, "code, tried again"))
+    assert "requeued" in out.getvalue()
+    assert "code, tried again · KeyError at prompt.py:1" in out.getvalue()
 
 
 def test_failed_trials_are_ended_but_not_done(board: Board) -> None:

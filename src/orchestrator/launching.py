@@ -1,0 +1,143 @@
+"""The trials of one launch on Ray: their orders, who hears what becomes of each attempt, what follows a failure."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.board import Board, longest_first
+from orchestrator.console import Watch, watch
+from orchestrator.events import Ended, Event, Requeued, Started, StopLevel
+from orchestrator.plan import PlannedTrial
+from orchestrator.recovery import Recovery
+from orchestrator.store import read_attempts
+from orchestrator.study import Study
+from orchestrator.tracking import Tracking
+from orchestrator.work_orders import write_order
+from workers.contract.errors import ClusterError, StoreError
+from workers.contract.inputs import is_prepared
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Ending, Outcome
+from workers.contract.trial import AxisValue, Trial
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What became of the trials handed to Ray.
+
+    n_failed: Given up in this launch.
+    ended_because: Why no more were started, where that was not asked for.
+    lost: The cluster was lost under them.
+    """
+
+    n_failed: int = 0
+    ended_because: str = ""
+    lost: ClusterError | None = None
+
+
+def launch_trials(
+    study: Study,
+    layout: StoreLayout,
+    todo: Sequence[PlannedTrial],
+    tracking: Tracking,
+    *,
+    n_kept: int,
+    address: str | None,
+    stop_level: Callable[[], StopLevel],
+    console: Console,
+) -> Launch:
+    """Hand trials to Ray until they end or the launch is stopped.
+
+    Raises:
+        InputError: The inputs can't be made, or a trial does not fit them.
+        ClusterError: No cluster, none with room for a trial, or the preparation broke.
+    """
+    from orchestrator.cluster import cluster, find_slots
+    from orchestrator.driver import prepare_on_cluster, run_trials
+
+    queue = {planned.trial.trial_id: planned.trial for planned in sorted(todo, key=lambda p: longest_first(p.trial))}
+    recovery = Recovery(read_attempts(layout))
+    orders: dict[AxisValue | None, list[Path]] = {}
+    for trial in queue.values():
+        order = write_order(trial, study, layout, n_micro_batches=recovery.n_micro_batches(trial.trial_id))
+        orders.setdefault(trial.coordinates.get("base"), []).append(order)
+    with cluster(address):
+        slots = find_slots(study.resources)
+        if not all(is_prepared(trial.spec, layout) for trial in queue.values()):
+            console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
+        if not prepare_on_cluster(list(orders.values()), stop_level=stop_level):
+            return Launch()
+        tracking.open_study(study.study, question=study.question)
+        for trial in queue.values():
+            tracking.schedule(trial)
+        board = Board(queue, n_kept=n_kept, n_slots=slots.n_slots)
+        console.print(f"running {len(queue)} trials on {slots.n_slots} {'GPU' if slots.gpus else 'CPU'} slots")
+        lost = None
+        with watch(console, board) as screen:
+            referee = Referee(study, layout, queue, recovery=recovery, tracking=tracking, screen=screen)
+            try:
+                run_trials(
+                    list(queue),
+                    layout,
+                    slots,
+                    listener=referee.hear,
+                    judge=referee.judge,
+                    stop_level=lambda: max(stop_level(), recovery.stop_level),
+                )
+            except ClusterError as error:
+                lost = error
+        return Launch(board.n_failed, recovery.ended_because, lost)
+
+
+class Referee:
+    """Tells screen and MLflow what becomes of the trials, and judges which failed ones are tried again."""
+
+    def __init__(
+        self,
+        study: Study,
+        layout: StoreLayout,
+        queue: dict[str, Trial],
+        *,
+        recovery: Recovery,
+        tracking: Tracking,
+        screen: Watch,
+    ) -> None:
+        self._study = study
+        self._layout = layout
+        self._queue = queue
+        self._recovery = recovery
+        self._tracking = tracking
+        self._screen = screen
+
+    def hear(self, event: Event) -> None:
+        """Pass on that a trial began, moved on or ended."""
+        self._screen.see(event)
+        match event:
+            case Started(trial_id):
+                self._tracking.start(trial_id)
+            case Ended(ending) | Requeued(ending):
+                self._project(ending)
+
+    def judge(self, ending: Ending) -> bool:
+        """Whether the trial goes back to the queue; its order then says how it is tried again."""
+        if ending.failure is None:
+            self._recovery.succeeded()
+            self.hear(Ended(ending))
+            return False
+        trial_id = ending.trial_id
+        before = self._recovery.n_micro_batches(trial_id)
+        decision = self._recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
+        if (n_micro_batches := self._recovery.n_micro_batches(trial_id)) != before:
+            write_order(self._queue[trial_id], self._study, self._layout, n_micro_batches=n_micro_batches)
+        self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
+        return decision.is_tried_again
+
+    def _project(self, ending: Ending) -> None:
+        """Tell MLflow what the store holds now; what can't be read is not told: reconciling makes up for it."""
+        with suppress(StoreError):
+            if ending.state != "failed":
+                self._tracking.commit(Outcome.load(self._layout.outcome(ending.trial_id)))
+            elif attempts := read_attempts(self._layout).get(ending.trial_id):
+                self._tracking.fail(attempts[-1])
