@@ -89,7 +89,7 @@ def stop(
 ) -> None:
     """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
     from orchestrator.events import StopLevel
-    from orchestrator.store import lock_holder
+    from orchestrator.holding import lock_holder
 
     _, layout = open_study(study, store)
     holder = lock_holder(layout)
@@ -107,8 +107,8 @@ def stop(
 def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """How far a study is, read from its store alone."""
     from orchestrator.console import plan_counts
+    from orchestrator.holding import lock_holder
     from orchestrator.run import plan_study
-    from orchestrator.store import lock_holder
 
     loaded, layout = open_study(study, store)
     _, planned = plan_study(loaded, layout)

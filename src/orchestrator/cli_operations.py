@@ -22,7 +22,8 @@ def verify(
     """Check every file of every committed trial and input; compute all scores again from the predictions."""
     from dataclasses import asdict
 
-    from orchestrator.store import Outcomes, hold_lock, quarantine, read_outcomes
+    from orchestrator.holding import hold_lock
+    from orchestrator.store import Outcomes, quarantine, read_outcomes
     from orchestrator.verification import verify_store
 
     loaded, layout = open_study(study, store)

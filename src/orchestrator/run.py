@@ -13,6 +13,7 @@ from orchestrator.background import Failures
 from orchestrator.console import plan_counts
 from orchestrator.dataset import aggregate
 from orchestrator.grid import Design, expand
+from orchestrator.holding import hold_lock
 from orchestrator.launching import Launch, launch_trials
 from orchestrator.plan import Plan, make_plan
 from orchestrator.reviewed import PlanHash
@@ -21,7 +22,6 @@ from orchestrator.stopping import stop_requests
 from orchestrator.store import (
     Outcomes,
     ensure_writable,
-    hold_lock,
     quarantine,
     read_attempts,
     read_outcomes,

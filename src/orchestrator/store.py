@@ -1,37 +1,29 @@
-"""The driver's view of a store: who may drive, what is committed, what was tried.
+"""The driver's view of a store: what is committed, what was tried.
 
 Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset.py`
 makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
 
-import fcntl
 import hashlib
 import itertools
 import os
 import re
 import shutil
-import socket
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from pydantic import ValidationError
 
 from workers.contract.durable import sync_folder
-from workers.contract.errors import LockedError, StoreError
+from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Outcome, Record
+from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
 
 MIN_FREE_BYTES = 200_000_000
-# `lock_holder` has the lock for an instant, which must not look like a driver.
-LOCK_TRIES = 3
-LOCK_PAUSE_S = 0.05
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 PREDICTIONS = "predictions.parquet"
@@ -43,14 +35,6 @@ class Outcomes:
 
     committed: Mapping[str, Outcome]
     broken: Mapping[str, str] = field(default_factory=dict)
-
-
-class Holder(Record, extra="ignore"):
-    """Who drives a store; `since` is UTC, ISO 8601. A driver of another version may say more about itself."""
-
-    host: str
-    pid: int
-    since: str
 
 
 def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
@@ -77,73 +61,6 @@ def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES
         )
 
 
-@contextmanager
-def hold_lock(layout: StoreLayout) -> Iterator[Holder]:
-    """Be the store's only driver while the block runs.
-
-    The kernel frees a dead holder's lock, so the file itself may stay. On NFS it needs lockd.
-
-    Raises:
-        LockedError: Another process holds it.
-        StoreError: The file system can't lock.
-    """
-    me = Holder(host=socket.gethostname(), pid=os.getpid(), since=datetime.now(UTC).isoformat(timespec="seconds"))
-    try:
-        file = os.fdopen(os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600), "r+")
-    except OSError as error:
-        raise _unusable(layout.lock, error) from None
-    with file:
-        try:
-            _lock_exclusively(file)
-        except BlockingIOError:
-            raise LockedError(_who_holds(layout, file.read())) from None
-        except OSError as error:
-            raise StoreError(
-                f"{layout.lock}: no lock on this file system ({error.strerror}); put the store on another"
-            ) from None
-        file.truncate(0)
-        file.write(me.model_dump_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-        yield me
-
-
-def _lock_exclusively(file: IO[str]) -> None:
-    for _ in range(LOCK_TRIES - 1):
-        with suppress(BlockingIOError):
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        time.sleep(LOCK_PAUSE_S)
-    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def lock_holder(layout: StoreLayout) -> Holder | None:
-    """Who drives the store now; None where nobody does, whatever an old lock file says. Needs no right to write.
-
-    Raises:
-        StoreError: The lock can't be read or tried.
-    """
-    try:
-        with layout.lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return Holder.model_validate_json(file.read())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
-        return None
-    except OSError as error:
-        raise _unusable(layout.lock, error) from None
-    return None
-
-
-def _who_holds(layout: StoreLayout, text: str) -> str:
-    remedy = f"wait for it, or end it with `sweep stop {layout.root}`"
-    try:
-        holder = Holder.model_validate_json(text)
-    except ValidationError:  # it has the lock but has not written its name yet
-        return f"{layout.root}: another driver has just taken this store; {remedy}"
-    return f"{layout.root}: driven by process {holder.pid} on {holder.host} since {holder.since}; {remedy}"
-
-
 def read_outcomes(layout: StoreLayout) -> Outcomes:
     """Read every committed outcome and verify its own checksum (not its files; see `damaged`).
 
@@ -161,7 +78,7 @@ def read_outcomes(layout: StoreLayout) -> Outcomes:
             broken[trial_id] = str(error)
             continue
         except OSError as error:
-            raise _unusable(layout.outcome(trial_id), error) from None
+            raise unusable(layout.outcome(trial_id), error) from None
         if outcome is not None:
             committed[trial_id] = outcome
     moved_away = {found[1] for path in _entries(layout.quarantine) if (found := QUARANTINE_NAME.fullmatch(path.name))}
@@ -211,10 +128,11 @@ def _entries(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise _unusable(folder, error) from None
+        raise unusable(folder, error) from None
 
 
-def _unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
+def unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
+    """What to say of a part of a store that the system refuses."""
     return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")
 
 
@@ -235,7 +153,7 @@ def damaged(layout: StoreLayout, outcomes: Outcomes) -> dict[str, str]:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             problems[trial_id] = f"{PREDICTIONS} is gone"
         except OSError as error:
-            raise _unusable(path, error) from None
+            raise unusable(path, error) from None
     return problems
 
 
@@ -263,7 +181,7 @@ def _move_away(layout: StoreLayout, trial_id: str) -> bool:
         for changed in (layout.root, layout.quarantine, suspect.parent):
             sync_folder(changed)
     except OSError as error:
-        raise _unusable(suspect, error, "moved to quarantine") from None
+        raise unusable(suspect, error, "moved to quarantine") from None
     return True
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import hold_lock
+from orchestrator.holding import hold_lock
 from studies import write_study
 from workers.contract.layout import StoreLayout
 

@@ -9,9 +9,10 @@ import pytest
 
 from builders import commit_trial, invent_people, predict, write_attempt
 from orchestrator.grid import Design, expand
+from orchestrator.holding import hold_lock
 from orchestrator.plan import make_plan
 from orchestrator.reviewed import PlanHash
-from orchestrator.store import hold_lock, read_attempts, read_outcomes
+from orchestrator.store import read_attempts, read_outcomes
 from orchestrator.study import Study, load_sealed, load_study
 from studies import write_study
 from workers.contract.errors import InputError
@@ -100,7 +101,7 @@ def test_a_launch_with_another_hash_ends_with_2_and_leaves_the_store_as_it_was(t
     done = sweep("run", study, "--plan", reviewed, cwd=tmp_path)
     assert done.returncode == 2
     assert "reviewed were 4 add, now there are 1 keep · 3 add" in done.stderr
-    assert sorted(path.name for path in layout.root.iterdir()) == ["driver.lock", "trials"]
+    assert sorted(path.name for path in layout.root.iterdir()) == ["driver.lock", "leases", "trials"]
     assert read_outcomes(layout).committed[outcome.trial_id] == outcome
     with hold_lock(layout):
         pass

@@ -1,6 +1,5 @@
 """Reading a store, locking it, and the dataset made of it."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -19,18 +18,17 @@ import pytest
 from builders import build_store, write_attempt
 from orchestrator.dataset import STALE_AFTER_S, aggregate, query
 from orchestrator.grid import Design, expand
+from orchestrator.holding import Sighting, hold_lock, lock_holder
 from orchestrator.plan import make_plan
 from orchestrator.store import (
     damaged,
     ensure_writable,
-    hold_lock,
-    lock_holder,
     quarantine,
     read_attempts,
     read_outcomes,
 )
 from orchestrator.study import load_study
-from workers.contract.errors import InputError, LockedError, StoreError
+from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring, TrialState
 
@@ -266,37 +264,12 @@ class TestEnsureWritable:
 
 
 class TestLock:
-    def test_a_second_driver_is_told_who_drives_and_what_to_do(self, tmp_path: Path) -> None:
-        layout = StoreLayout(tmp_path)
-        with (
-            hold_lock(layout) as me,
-            pytest.raises(LockedError) as refused,
-            hold_lock(layout),
-        ):
-            pass
-        message = str(refused.value)
-        assert all(part in message for part in (me.host, str(os.getpid()), me.since, "sweep stop"))
-        assert refused.value.exit_code == 75
-
-    def test_the_lock_is_free_after_the_block_though_its_file_stays(self, tmp_path: Path) -> None:
-        layout = StoreLayout(tmp_path)
-        layout.lock.write_text("what a driver of another version once said about itself, at length" * 9)
-        with hold_lock(layout) as me:
-            assert layout.lock.read_text() == me.model_dump_json() + "\n"
-
-    def test_a_look_at_the_lock_tells_who_drives_now_and_not_who_once_did(self, tmp_path: Path) -> None:
-        layout = StoreLayout(tmp_path)
-        assert lock_holder(layout) is None
-        with hold_lock(layout) as me:
-            assert lock_holder(layout) == me
-        assert lock_holder(layout) is None
-
     def test_a_look_at_the_lock_needs_no_right_to_write(self, open_folder: Path) -> None:
         layout = StoreLayout(open_folder)
-        with hold_lock(layout) as me:
+        with hold_lock(layout) as hold:
             layout.lock.chmod(0o444)
             with without_privileges():
-                assert lock_holder(layout) == me
+                assert lock_holder(layout) == Sighting(**hold.holder.model_dump())
         with without_privileges():
             assert lock_holder(layout) is None
 
@@ -306,27 +279,6 @@ class TestLock:
         layout.lock.chmod(0o000)
         with without_privileges(), pytest.raises(StoreError, match="mend the store's owner and mode"):
             lock_holder(layout)
-
-    def test_a_driver_that_says_more_about_itself_is_still_seen(self, tmp_path: Path) -> None:
-        layout = StoreLayout(tmp_path)
-        with hold_lock(layout) as me:
-            layout.lock.write_text(json.dumps({**me.model_dump(), "launch": "launch-7"}))
-            assert lock_holder(layout) == me
-
-    def test_a_killed_driver_holds_nothing(self, tmp_path: Path) -> None:
-        program = (
-            "import sys, time; from pathlib import Path; from orchestrator.store import hold_lock;"
-            "from workers.contract.layout import StoreLayout\n"
-            "with hold_lock(StoreLayout(Path(sys.argv[1]))): print('held', flush=True); time.sleep(60)"
-        )
-        command = [sys.executable, "-c", program, str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
-            assert driver.stdout is not None and driver.stdout.readline() == "held\n"
-            with pytest.raises(LockedError, match=f"process {driver.pid} "), hold_lock(StoreLayout(tmp_path)):
-                pass
-            driver.kill()
-        with hold_lock(StoreLayout(tmp_path)):
-            pass
 
 
 class TestDataset:
