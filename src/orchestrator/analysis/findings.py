@@ -143,6 +143,11 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         contrast_findings(name, contrast, cells=cells[name], results=results, aucs=aucs)
         for name, contrast in study.contrasts.items()
     )
+    interactions = tuple(
+        interaction_findings(name, one, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
+        for name, one in study.interactions.items()
+    )
+    completeness = ("grid", design.trials), ("control", design.controls)
     return Findings(
         study=study.study,
         question=study.question,
@@ -153,15 +158,9 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         checks=checks,
         warnings=_warnings(design, results, held_out, cells),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
-        completeness=(
-            _completeness("grid", design.trials, results),
-            _completeness("control", design.controls, results),
-        ),
+        completeness=tuple(_completeness(role, trials, results) for role, trials in completeness),
         contrasts=contrasts,
-        interactions=tuple(
-            interaction_findings(name, one, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
-            for name, one in study.interactions.items()
-        ),
+        interactions=interactions,
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
         places=place_scores(design, results, aucs),
         arms=arm_scores(design, results, aucs, min_cell=min_cell),
