@@ -1,8 +1,9 @@
 """The trials of one launch on Ray: their orders, who hears what becomes of each attempt, what follows a failure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +11,6 @@ from rich.console import Console
 from orchestrator.board import Board, longest_first
 from orchestrator.console import Watch, watch
 from orchestrator.events import Ended, Event, Requeued, Started, StopLevel
-from orchestrator.plan import PlannedTrial
 from orchestrator.recovery import Recovery
 from orchestrator.store import read_attempts
 from orchestrator.study import Study
@@ -37,13 +37,25 @@ class Launch:
     lost: ClusterError | None = None
 
 
+@dataclass(frozen=True)
+class Queue:
+    """The trials of one launch, and how many of the study were done before."""
+
+    trials: tuple[Trial, ...]
+    n_kept: int
+
+    @cached_property
+    def by_id(self) -> dict[str, Trial]:
+        """In the order in which they are handed out."""
+        return {trial.trial_id: trial for trial in sorted(self.trials, key=longest_first)}
+
+
 def launch_trials(
     study: Study,
     layout: StoreLayout,
-    todo: Sequence[PlannedTrial],
+    queue: Queue,
     tracking: Tracking,
     *,
-    n_kept: int,
     address: str | None,
     stop_level: Callable[[], StopLevel],
     console: Console,
@@ -57,29 +69,25 @@ def launch_trials(
     from orchestrator.cluster import cluster, find_slots
     from orchestrator.driver import prepare_on_cluster, run_trials
 
-    queue = {planned.trial.trial_id: planned.trial for planned in sorted(todo, key=lambda p: longest_first(p.trial))}
     recovery = Recovery(read_attempts(layout))
-    orders: dict[AxisValue | None, list[Path]] = {}
-    for trial in queue.values():
-        order = write_order(trial, study, layout, n_micro_batches=recovery.n_micro_batches(trial.trial_id))
-        orders.setdefault(trial.coordinates.get("base"), []).append(order)
+    orders = _write_orders(study, layout, queue, recovery)
     with cluster(address):
         slots = find_slots(study.resources)
-        if not all(is_prepared(trial.spec, layout) for trial in queue.values()):
+        if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        if not prepare_on_cluster(list(orders.values()), stop_level=stop_level):
+        if not prepare_on_cluster(orders, stop_level=stop_level):
             return Launch()
         tracking.open_study(study.study, question=study.question)
-        for trial in queue.values():
+        for trial in queue.by_id.values():
             tracking.schedule(trial)
-        board = Board(queue, n_kept=n_kept, n_slots=slots.n_slots)
-        console.print(f"running {len(queue)} trials on {slots.n_slots} {'GPU' if slots.gpus else 'CPU'} slots")
+        board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=slots.n_slots)
+        console.print(f"running {len(queue.trials)} trials on {slots.n_slots} {'GPU' if slots.gpus else 'CPU'} slots")
         lost = None
         with watch(console, board) as screen:
             referee = Referee(study, layout, queue, recovery=recovery, tracking=tracking, screen=screen)
             try:
                 run_trials(
-                    list(queue),
+                    list(queue.by_id),
                     layout,
                     slots,
                     listener=referee.hear,
@@ -91,6 +99,15 @@ def launch_trials(
         return Launch(board.n_failed, recovery.ended_because, lost)
 
 
+def _write_orders(study: Study, layout: StoreLayout, queue: Queue, recovery: Recovery) -> list[list[Path]]:
+    """An order a trial; those of one base together, which is prepared once."""
+    orders: dict[AxisValue | None, list[Path]] = {}
+    for trial_id, trial in queue.by_id.items():
+        order = write_order(trial, study, layout, n_micro_batches=recovery.n_micro_batches(trial_id))
+        orders.setdefault(trial.coordinates.get("base"), []).append(order)
+    return list(orders.values())
+
+
 class Referee:
     """Tells screen and MLflow what becomes of the trials, and judges which failed ones are tried again."""
 
@@ -98,7 +115,7 @@ class Referee:
         self,
         study: Study,
         layout: StoreLayout,
-        queue: dict[str, Trial],
+        queue: Queue,
         *,
         recovery: Recovery,
         tracking: Tracking,
@@ -130,7 +147,7 @@ class Referee:
         before = self._recovery.n_micro_batches(trial_id)
         decision = self._recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
         if (n_micro_batches := self._recovery.n_micro_batches(trial_id)) != before:
-            write_order(self._queue[trial_id], self._study, self._layout, n_micro_batches=n_micro_batches)
+            write_order(self._queue.by_id[trial_id], self._study, self._layout, n_micro_batches=n_micro_batches)
         self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
         return decision.is_tried_again
 

@@ -3,7 +3,9 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,10 @@ from rich.console import Console
 from orchestrator.background import Failures
 from orchestrator.console import plan_counts
 from orchestrator.dataset import aggregate
+from orchestrator.events import StopLevel
 from orchestrator.grid import Design, expand
-from orchestrator.holding import hold_lock
-from orchestrator.launching import Launch, launch_trials
+from orchestrator.holding import Hold, hold_lock
+from orchestrator.launching import Launch, Queue, launch_trials
 from orchestrator.plan import Plan, make_plan
 from orchestrator.reviewed import PlanHash
 from orchestrator.selection import Selection, check_names, choose, left_out_line
@@ -90,20 +93,21 @@ def run_study(
         InputError: Data or weights are missing or wrong, a trial can't fit them, the selection names what the design
             lacks, or the plan is not the one that was reviewed; nothing has run.
         StoreError: The store can't be used.
-        LockedError: Another driver holds it.
+        LockedError: Another driver holds it, or took it over meanwhile.
         ClusterError: No cluster, or none with room for a trial.
     """
     if selection.only:
         check_names(selection, expand(study))
     check_sources(study)
     ensure_writable(layout)
-    with hold_lock(layout):
+    tell = partial(console.print, soft_wrap=True)
+    with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
         design, plan = _settled_plan(study, layout, reviewed, console)
         layout.stop_request.unlink(missing_ok=True)
-        console.print(plan_counts(plan, layout), soft_wrap=True)
+        tell(plan_counts(plan, layout))
         todo = choose(plan, selection)
         if left_out := left_out_line(plan, todo):
-            console.print(left_out, soft_wrap=True)
+            tell(left_out)
         if not todo and _is_settled(study, layout):
             return _summary(study, design, plan, layout, Launch())
         layout.settled.unlink(missing_ok=True)
@@ -111,22 +115,21 @@ def run_study(
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         launch = Launch()
         if todo:
-            n_kept = plan.counts["keep"]
-            with stop_requests(layout, console) as stop_level:
-                launch = launch_trials(
-                    study,
-                    layout,
-                    todo,
-                    tracking,
-                    n_kept=n_kept,
-                    address=address,
-                    stop_level=stop_level,
-                    console=console,
-                )
+            queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
+            stop_level = partial(_stop_level, hold, asked)
+            launch = launch_trials(
+                study, layout, queue, tracking, address=address, stop_level=stop_level, console=console
+            )
+        hold.check()
         _settle(study, design, layout, tracking, console)
         if launch.lost is not None:
             raise launch.lost
         return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
+
+
+def _stop_level(hold: Hold, asked: Callable[[], StopLevel]) -> StopLevel:
+    """What was asked, but at once where another driver has taken the store."""
+    return StopLevel.NOW if hold.is_deposed else asked()
 
 
 def _settled_plan(
