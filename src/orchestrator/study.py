@@ -101,11 +101,12 @@ class Interaction(Section):
 
 
 class Resources(Section):
-    """What one trial reserves on its node."""
+    """What one trial reserves on its node, and how it is kept there; no part of an id."""
 
     cpus_per_trial: float = Field(default=1, gt=0)
     gpus_per_trial: float = Field(default=1, ge=0, description="where the cluster has any")
     timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
+    checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
 
 
 class StudyFile(Section):

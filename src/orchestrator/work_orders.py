@@ -19,6 +19,7 @@ def write_order(trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batc
         endpoint=study.endpoint,
         n_micro_batches=n_micro_batches,
         timeout_s=study.resources.timeout_s,
+        checkpoint_every_s=study.resources.checkpoint_every_s,
     )
     path = layout.order(trial.trial_id)
     path.parent.mkdir(exist_ok=True)
