@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_options import STORES, AsJson, StoreRoot, StudyFile, console_of, open_study, print_json
+from workers.contract.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from orchestrator.verification import Verification
+    from workers.contract.layout import StoreLayout
 
 
 def verify(
@@ -20,6 +22,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check every file of every committed trial and input; compute all scores again from the predictions."""
+    from contextlib import nullcontext
     from dataclasses import asdict
 
     from orchestrator.holding import hold_lock
@@ -27,10 +30,13 @@ def verify(
     from orchestrator.verification import verify_store
 
     loaded, layout = open_study(study, store)
-    found = verify_store(loaded, layout, n_retrain=retrain)
+    _need_trials(study, layout)
     n_moved = 0
-    if set_aside and found.damaged_trials:
-        with hold_lock(layout):
+    # Held from the first look on: what a driver commits meanwhile would be moved for the damage of what it replaced.
+    with hold_lock(layout) if set_aside else nullcontext():
+        with console_of(stderr=True).status("reading every file, and scoring again, about 0.1 s a trial"):
+            found = verify_store(loaded, layout, n_retrain=retrain)
+        if set_aside and found.damaged_trials:
             held = read_outcomes(layout)
             n_moved = quarantine(layout, Outcomes(held.committed, {**held.broken, **found.damaged_trials}))
     if as_json:
@@ -38,6 +44,11 @@ def verify(
     else:
         _show_verification(found, study, n_moved=n_moved)
     raise typer.Exit(found.exit_code)
+
+
+def _need_trials(study: StudyFile, layout: "StoreLayout") -> None:
+    if not layout.trials.is_dir():
+        raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
 
 
 def _show_verification(found: "Verification", study: StudyFile, *, n_moved: int) -> None:

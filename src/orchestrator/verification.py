@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.grid import expand
 from orchestrator.store import Outcomes, read_outcomes
 from orchestrator.study import Study
 from orchestrator.study_files import sources_of
@@ -20,7 +21,7 @@ from workers.contract.outcome import Outcome
 from workers.contract.recipe import digest_of
 from workers.contract.sources import sha256_of
 from workers.contract.trial import WorkOrder
-from workers.contract.verification import Retrained, VerifyOrder
+from workers.contract.verification import Retrained, VerifyFindings, VerifyOrder
 
 EXIT_GOOD, EXIT_DAMAGED = 0, 3
 
@@ -79,7 +80,9 @@ class Verification:
 
 
 def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Verification:
-    """Verify everything that is committed; retrain trials drawn by the study's digest.
+    """Verify everything that is committed; retrain trials of the design, drawn by the study's digest.
+
+    What is stored beside the design is not retrained: the files that it names may be gone.
 
     Raises:
         StoreError: The store can't be read.
@@ -91,8 +94,11 @@ def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Ve
     checked = sum([*of_trials, *of_inputs], Checked())
     suspect = {damage.name for damage in checked.damages}
     sound = [name for name, outcome in outcomes.committed.items() if name not in suspect]
-    orders = [_order(outcomes.committed[name], study, layout) for name in draw(sound, n_retrain, study=study)]
-    found = verify_trials(VerifyOrder(store=str(layout.root), recompute=tuple(sound), retrain=tuple(orders)))
+    design = expand(study).by_id if n_retrain else {}
+    of_design = [name for name in sound if name in design]
+    orders = [_order(outcomes.committed[name], study, layout) for name in draw(of_design, n_retrain, study=study)]
+    asked = VerifyOrder(store=str(layout.root), recompute=tuple(sound), retrain=tuple(orders))
+    found = verify_trials(asked) if sound else VerifyFindings()
     differing = tuple(
         Damage(Part.OUTCOME, trial_id, f"{len(names)} of its scores don't follow from its predictions: {names[0]} …")
         for trial_id, names in found.differing.items()
@@ -178,4 +184,11 @@ def _not_reproduced(retrained: tuple[Retrained, ...]) -> Iterator[Damage]:
 
 
 def _order(outcome: Outcome, study: Study, layout: StoreLayout) -> WorkOrder:
-    return WorkOrder(trial=outcome.trial, store=str(layout.root), sources=sources_of(study), endpoint=study.endpoint)
+    """In as many micro-batches as the first time: the order of sums depends on them."""
+    return WorkOrder(
+        trial=outcome.trial,
+        store=str(layout.root),
+        sources=sources_of(study),
+        endpoint=study.endpoint,
+        n_micro_batches=outcome.cost.n_micro_batches,
+    )

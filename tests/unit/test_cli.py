@@ -8,29 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from command_line import refused, sweep
 from orchestrator.holding import hold_lock
 from studies import write_study
 from workers.contract.layout import StoreLayout
 
 SWEEPS = Path(__file__).parents[2] / "sweeps"
-
-
-def sweep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def refused(done: subprocess.CompletedProcess[str], *, code: int = 2) -> str:
-    """The error text of a command that ended as a refusal should: one message, no traceback."""
-    assert done.returncode == code, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr + done.stdout
-    return done.stderr
 
 
 def test_plan_lists_every_trial_as_json_with_ids_and_state(tmp_path: Path) -> None:
