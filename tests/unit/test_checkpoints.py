@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from workers.checkpoints import MANIFEST, TENSORS, Checkpoint, Checkpoints, Origin, remove_checkpoints
+from workers.training import StepRecord
 
 ORIGIN = Origin.here("f00d", world_size=1)
 
@@ -195,3 +197,46 @@ def test_the_manifest_names_threads_device_and_versions(checkpoints: Checkpoints
     assert (manifest["n_threads"], manifest["device"]) == (torch.get_num_threads(), "cpu")
     assert set(manifest["origin"]["versions"]) == {"torch", "transformers", "peft", "deepspeed"}
     assert set(manifest["files"]) == {"history.parquet", TENSORS}
+
+
+def adapter_shapes_of_a_135m_base(*, rank: int = 8) -> list[tuple[int, int]]:
+    """SmolLM2-135M: 30 layers of width 576, three key-value heads of 64, 1,536 in the middle."""
+    linears = [(576, 576), (576, 192), (576, 192), (576, 576), (576, 1536), (576, 1536), (1536, 576)]
+    return 30 * [shape for n_in, n_out in linears for shape in ((rank, n_in), (n_out, rank))]
+
+
+def test_one_costs_three_times_the_adapter_and_less_than_a_megabyte_for_thousands_of_steps(folder: Path) -> None:
+    shapes = adapter_shapes_of_a_135m_base()
+    tensors = {
+        f"{name}.{number}": torch.randn(shape)
+        for number, shape in enumerate(shapes)
+        for name in ("weights", "exp_avg", "exp_avg_sq")
+    }
+    tensors |= {f"step.{number}": torch.tensor(1.0) for number in range(len(shapes))}
+    tensors["random.cpu"] = torch.get_rng_state()
+    draw = np.random.default_rng(0)
+    steps = 10_000
+    losses, norms = (draw.gamma(2, size=steps).astype(np.float32).astype(float) for _ in range(2))
+    rows = [
+        vars(
+            StepRecord(
+                step=step,
+                loss=losses[step - 1],
+                learning_rate=1e-3 / step,
+                grad_norm=norms[step - 1],
+                n_target_tokens=int(draw.integers(280, 320)),
+                n_input_tokens=int(draw.integers(1200, 1800)),
+                wall_s=0.05 * step + draw.random(),
+                label_loss_share=draw.random(),
+                n_label_tokens=8,
+                n_loss_tokens=300,
+                label_gradient_share=draw.random() if step % 10 == 1 else None,
+            )
+        )
+        for step in range(1, steps + 1)
+    ]
+    Checkpoints(folder, ORIGIN).save(Checkpoint(steps, tensors, {"history": rows}), device="cpu")
+    n_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    adapter = 4 * sum(n_in * n_out for n_in, n_out in shapes)
+    assert n_bytes <= 3 * adapter + 1_000_000
+    assert (folder / "step-010000" / "history.parquet").stat().st_size < 35 * steps

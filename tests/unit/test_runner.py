@@ -10,31 +10,17 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from orders import FRAMINGHAM, comparator_spec, micro_spec, micro_training, order_of
+from running import attempts_of, finish
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
+from workers.contract.outcome import FailureKind, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.teaching import Supervision
-from workers.contract.trial import Method, TrialSpec, WorkOrder
+from workers.contract.trial import Method
 from workers.inputs import folder_of
 from workers.runner import Runner
 
 CANARY = "MRN-4711-CANARY"
-
-
-def finish(order: WorkOrder) -> Ending:
-    running = Runner(n_threads=1).run(order)
-    while True:
-        try:
-            next(running)
-        except StopIteration as stop:
-            ending: Ending = stop.value
-            return ending
-
-
-def attempts_of(store: Path, spec: TrialSpec) -> list[Attempt]:
-    folder = StoreLayout(store).attempts(spec.trial_id)
-    return [Attempt.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
 
 
 @pytest.mark.parametrize("supervision", list(Supervision))
@@ -112,7 +98,7 @@ def test_an_input_that_changed_since_it_was_published_is_not_trained_on(store: P
     spec = micro_spec()
     tokens = folder_of(input_recipes(spec)[InputKind.PROMPT_TOKENS], StoreLayout(store)) / "tokens.parquet"
     tokens.write_bytes(tokens.read_bytes()[:-1] + b"X")
-    assert finish(order_of(spec, store)).failure is FailureKind.STORAGE
+    assert finish(order_of(spec, store)).failure is FailureKind.DATA
     (attempt,) = attempts_of(store, spec)
     assert "prompt_tokens is damaged; delete this folder and run again" in attempt.detail
 
