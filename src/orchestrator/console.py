@@ -31,34 +31,43 @@ REFRESHES_PER_SECOND = 2
 
 
 def show_plan(console: Console, plan: Plan, layout: StoreLayout) -> None:
-    """Every trial with ids, coordinates and state; then the counts."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("trial", "cell", "state", "what"):
-        table.add_column(column, no_wrap=column != "what")
+    """Every trial with ids, coordinates and state; then the counts.
+
+    Lines are written as they are: a table of 50,000 rows took longer to lay out than the plan to make.
+    """
+    paints = {state: _paint(console, style) for state, style in STATE_STYLES.items()}
+    dim = _paint(console, "dim")
+
+    def line(trial_id: str, cell_id: str, state: TrialState, name: str, why: str) -> str:
+        what = f"{name}  {dim(why)}".strip() if why else name
+        return f"{trial_id[:12]:<12}  {cell_id[:8]:<8}  {paints[state](f'{state.value:<6}')}  {what}\n"
+
+    lines = [_paint(console, "bold")(f"{'trial':<12}  {'cell':<8}  {'state':<6}  what") + "\n"]
     for planned in plan.trials + plan.controls:
         trial, why = planned.trial, planned.reason if planned.state is TrialState.RETRY else ""
-        table.add_row(trial.trial_id[:12], trial.cell_id[:8], _state(planned.state), _what(name_of(trial), why))
+        lines.append(line(trial.trial_id, trial.cell_id, planned.state, name_of(trial), why))
     for item in plan.left_over:
-        name = name_of(item.trial) if item.trial else ""
-        table.add_row(item.trial_id[:12], "", _state(item.state), _what(name, item.reason))
-    console.print(table)
+        lines.append(line(item.trial_id, "", item.state, name_of(item.trial) if item.trial else "", item.reason))
+    console.file.write("".join(lines))
     console.print(plan_counts(plan, layout), soft_wrap=True)
 
 
-def _state(state: TrialState) -> Text:
-    return Text(state, STATE_STYLES[state])
-
-
-def _what(name: str, why: str) -> Text:
-    return Text(name).append(f"  {why}" if why else "", "dim")
+def _paint(console: Console, style: str) -> Callable[[str], str]:
+    """What puts a style around a text, if this console has any."""
+    with console.capture() as captured:
+        console.print(Text("|", style), end="")
+    before, after = captured.get().split("|")
+    return lambda text: f"{before}{text}{after}"
 
 
 def plan_counts(plan: Plan, layout: StoreLayout) -> str:
     """One line: how many trials, in how many cells, in which states."""
     cells = len({planned.trial.cell_id for planned in plan.trials})
     states = " · ".join(f"{number} {state}" for state, number in plan.counts.items() if number)
-    specs = [planned.trial.spec for planned in plan.trials + plan.controls]
-    prepared = "prepared" if all(is_prepared(spec, layout) for spec in specs) else "not prepared yet"
+    specs = (planned.trial.spec for planned in plan.trials + plan.controls)
+    # Trials of one base, prompt and teacher share their inputs, and one design's trials these very objects.
+    distinct = {(id(spec.cohort), id(spec.base), id(spec.prompt), id(spec.teacher)): spec for spec in specs}
+    prepared = "prepared" if all(is_prepared(spec, layout) for spec in distinct.values()) else "not prepared yet"
     return (
         f"{plan.study}: {len(plan.trials)} trials in {cells} matched cells, {len(plan.controls)} controls; "
         f"{states}; inputs {prepared}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from orchestrator.bulk import without_collector
 from orchestrator.comparators import control_trials
 from orchestrator.few_shot import few_shot_trials
 from orchestrator.fine_tuned import fine_tune, grid_points
@@ -30,6 +31,7 @@ class Design:
         return {trial.trial_id: trial for trial in self.everything}
 
 
+@without_collector()
 def expand(study: Study) -> Design:
     """Cross the axes of every block and add the controls that the study asks for.
 

@@ -242,6 +242,8 @@ def _why_deposed(layout: StoreLayout, me: Holder) -> str:
     try:
         newest = newest_hold(layout)
         what = f"is {_spelled(newest.holder)}" if newest else "has no record of this driver any more"
+        if newest and newest.is_released:
+            what = "was driven by a later process, which has ended"
     except OSError:
         what = "is out of reach"
     return (

@@ -8,19 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
+import psutil
+
 from orchestrator.hold_records import Holder
+from workers.contract.leases import boot_id
 
 HEARTBEAT_S = 5.0
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def is_running(pid: int) -> bool:
     """Whether a process of this machine lives."""
-    import psutil
-
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -47,20 +46,12 @@ def keep_beating(beat: Callable[[], None], *, every_s: float = HEARTBEAT_S) -> I
         thread.join(HEARTBEAT_S)  # it may hang in a folder that is cut off
 
 
-def _boot_id() -> str:
-    """Of this start of this machine; empty where the system tells none, which then equals no other."""
-    try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
-
-
 @dataclass(frozen=True)
 class Machine:
     """Where a driver runs and what it asks of its system; a test lets several share one folder and one clock."""
 
     host: str = field(default_factory=socket.gethostname)
-    boot_id: str = field(default_factory=_boot_id)
+    boot_id: str = field(default_factory=boot_id)
     pid: int = field(default_factory=os.getpid)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.bulk import without_collector
 from orchestrator.grid import Design
-from orchestrator.store import Outcomes
+from orchestrator.store import Outcomes, Seals
 from workers.contract.outcome import Attempt, FailureKind, TrialState
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 
@@ -82,7 +83,10 @@ class Plan:
         }
 
 
-def make_plan(design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]], *, study: str) -> Plan:
+@without_collector()
+def make_plan(
+    design: Design, outcomes: Outcomes | Seals, attempts: Mapping[str, Sequence[Attempt]], *, study: str
+) -> Plan:
     """Compare the design with the store; linear in both.
 
     Args:
@@ -104,7 +108,7 @@ def make_plan(design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequenc
 
 
 def _planned(
-    trial: Trial, trial_id: str, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]]
+    trial: Trial, trial_id: str, outcomes: Outcomes | Seals, attempts: Mapping[str, Sequence[Attempt]]
 ) -> PlannedTrial:
     if outcome := outcomes.committed.get(trial_id):
         return PlannedTrial(trial, TrialState.KEEP, outcome.state, checksum=outcome.checksum)
@@ -121,12 +125,15 @@ def _failed(attempts: Sequence[Attempt]) -> str:
     return f"{len(attempts)} failed {noun}, the last: {attempts[-1].kind.value}"
 
 
-def _left_over(design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]]) -> Iterator[LeftOver]:
+def _left_over(
+    design: Design, outcomes: Outcomes | Seals, attempts: Mapping[str, Sequence[Attempt]]
+) -> Iterator[LeftOver]:
     places = {_place(trial): trial for trial in design.everything}
     for trial_id in sorted({*outcomes.committed, *outcomes.broken, *attempts} - set(design.by_id)):
         if outcome := outcomes.committed.get(trial_id):
-            state, reason = _compare(outcome.trial, places.get(_place(outcome.trial)))
-            yield LeftOver(trial_id, outcome.trial, state, reason, outcome.checksum)
+            trial = outcome.trial
+            state, reason = _compare(trial, places.get(_place(trial)))
+            yield LeftOver(trial_id, trial, state, reason, outcome.checksum)
         else:
             reason = outcomes.broken.get(trial_id) or _failed(attempts[trial_id])
             yield LeftOver(trial_id, None, TrialState.ORPHAN, reason)

@@ -28,6 +28,7 @@ from orchestrator.store import (
     quarantine,
     read_attempts,
     read_outcomes,
+    read_seals,
 )
 from orchestrator.study import Study
 from orchestrator.study_files import check_sources
@@ -70,7 +71,7 @@ class RunSummary:
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
     """The design and its difference from what the store holds; reads, never writes."""
     design = expand(study)
-    return design, make_plan(design, read_outcomes(layout), read_attempts(layout), study=study.study)
+    return design, make_plan(design, read_seals(layout), read_attempts(layout), study=study.study)
 
 
 def run_study(

@@ -6,10 +6,11 @@ Of a study only the recipes are hashed into ids; names, files, `min_cell`, `ques
 
 import json
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from orchestrator.axis_fields import AxisName
 from orchestrator.axis_values import BudgetValue, LevelValue, ObjectiveValue, RationaleValue
@@ -20,6 +21,7 @@ from orchestrator.study_rules import Draft, cross_problems
 from orchestrator.study_source import Location, StudySource, read_source
 from workers.contract.bases import BaseRecipe
 from workers.contract.errors import InputError, Problem
+from workers.contract.recipe import Frozen
 from workers.contract.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import EndpointPlace, EvaluationRecipe, TrainingRecipe
 
@@ -27,10 +29,8 @@ from workers.contract.trial import EndpointPlace, EvaluationRecipe, TrainingReci
 NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
 
 
-class Section(BaseModel):
+class Section(Frozen, BaseModel):
     """A frozen part of a study file; unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Control(StrEnum):
@@ -153,9 +153,14 @@ class Study(StudyFile):
         blocks = (*self.blocks, *((self.few_shot,) if self.few_shot else ()))
         return tuple(dict.fromkeys(name for block in blocks for name in block.base))
 
+    @cached_property
+    def base_recipes(self) -> dict[str, BaseRecipe]:
+        """The recipe of every declared base; the trials of a design share them."""
+        return {name: recipe_of(base) for name, base in self.bases.items()}
+
     def base_recipe(self, name: str) -> BaseRecipe:
         """The recipe of a declared base."""
-        return recipe_of(self.bases[name])
+        return self.base_recipes[name]
 
 
 def load_study(path: Path) -> Study:

@@ -1,5 +1,6 @@
 """The cohort of a study file: the recipe that is hashed, where its data lie, and what may be shown of it."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -16,7 +17,7 @@ class Located(Recipe):
 
     min_cell: int = Field(ge=0, description="counts from 1 to this are not shown; 0 shows all")
 
-    @property
+    @cached_property
     def recipe(self) -> CohortRecipe:
         """The part that determines numbers, and so the ids."""
         return RECIPE.validate_python(self.model_dump(exclude={"file", "folder", "min_cell"}))

@@ -1,5 +1,6 @@
 """An id follows from a trial's content: never from how the file is written, always from what it asks for."""
 
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -231,6 +232,24 @@ GOLDEN = ("fa8d3f6b0f3778aa", "7673904e6a621ede", "4c4086025d59dad2")
 def test_ids_are_those_of_earlier_releases() -> None:
     spec = golden_spec()
     assert (spec.trial_id, spec.training_id, spec.cell_id) == GOLDEN
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_changed_copy_has_ids_of_its_own_though_those_of_the_first_were_asked_for(deep: bool) -> None:
+    spec = golden_spec()
+    before = spec.ids
+    changed = spec.model_copy(update={"train_size": 4096}, deep=deep)
+    assert changed.ids == TrialSpec.model_validate(changed.model_dump()).ids
+    assert changed.ids != before
+    assert spec.model_copy(update={"train_size": spec.train_size}).ids == before
+    assert changed.model_copy(update={"train_size": spec.train_size}) == spec
+
+
+def test_ids_that_were_asked_for_are_no_part_of_the_content() -> None:
+    spec, other = golden_spec(), golden_spec()
+    before = spec.model_dump_json()
+    assert spec.ids == pickle.loads(pickle.dumps(spec)).ids
+    assert (spec.model_dump_json(), spec, hash(spec)) == (before, other, hash(other))
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "1234"])

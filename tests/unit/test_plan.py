@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from rich.text import Text
 
 from builders import commit_trial, write_attempt
+from orchestrator.console import show_plan
 from orchestrator.grid import expand
 from orchestrator.plan import Plan, changed_inputs, make_plan
-from orchestrator.store import Outcomes, read_attempts, read_outcomes
+from orchestrator.store import Outcomes, read_attempts, read_outcomes, read_seals
 from orchestrator.study import load_study
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, TrialState
@@ -144,6 +148,34 @@ def test_json_names_every_trial_with_its_ids_state_and_coordinates(
         "f" * 16: "orphan",
     }
     assert body["counts"]["keep"] == 1
+
+
+def test_seals_give_the_plan_that_whole_outcomes_give(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    for trial in (FIRST, STALE, ORPHAN, *DESIGN.trials[3:5]):
+        commit_trial(layout, trial, None)
+    layout.outcome(DESIGN.trials[3].trial_id).write_text("{")
+    outcomes, seals = read_outcomes(layout), read_seals(layout)
+    assert seals.broken == outcomes.broken
+    assert make_plan(DESIGN, seals, {}, study="quickstart") == make_plan(DESIGN, outcomes, {}, study="quickstart")
+
+
+def test_a_shown_plan_has_one_line_for_each_trial_however_narrow_the_place(stored: Stored, tmp_path: Path) -> None:
+    plan = plan_of(
+        committed=only(stored[0], FIRST, ORPHAN), attempts={DESIGN.trials[1].trial_id: stored[1][FIRST.trial_id]}
+    )
+    plain, coloured = StringIO(), StringIO()
+    show_plan(Console(file=plain, width=20), plan, StoreLayout(tmp_path))
+    show_plan(Console(file=coloured, force_terminal=True, color_system="standard"), plan, StoreLayout(tmp_path))
+    title, *lines = plain.getvalue().splitlines()
+    assert title.split() == ["trial", "cell", "state", "what"]
+    assert len(lines) == len(DESIGN.everything) + 2
+    assert lines[0].startswith(f"{FIRST.trial_id[:12]}  {FIRST.cell_id[:8]}  keep    ")
+    assert lines[1].endswith("  1 failed attempt, the last: out_of_memory")
+    assert "seed 99  no trial of the design has its coordinates" in lines[-2]
+    assert "inputs not prepared yet" in lines[-1]
+    assert "\x1b[32mkeep  \x1b[0m" in coloured.getvalue()
+    assert Text.from_ansi(coloured.getvalue()).plain.splitlines()[:-1] == [title, *lines[:-1]]
 
 
 ids = st.sets(st.sampled_from([trial.trial_id for trial in POOL] + ["0" * 16]))

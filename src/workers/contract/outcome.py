@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from workers.contract.errors import StoreError
 from workers.contract.trial import Trial
@@ -186,7 +187,7 @@ class Outcome(Record):
             outcome = cls.model_validate_json(body)
         except ValidationError as error:
             raise StoreError(f"unreadable outcome ({type(error).__name__}); rerun the trial") from None
-        if outcome.checksum != _checksum_of(json.loads(body)) or outcome.trial_id != outcome.trial.trial_id:
+        if outcome.checksum != _checksum_of(from_json(body)) or outcome.trial_id != outcome.trial.trial_id:
             raise StoreError("the outcome's checksum does not match; rerun the trial")
         return outcome
 

@@ -7,17 +7,28 @@ released, is never changed.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, 64 lower-case hex digits")]
 
 
-class Recipe(BaseModel):
-    """A frozen part of a trial's content; unknown fields are errors."""
+class Frozen(BaseModel):
+    """What is read once and never changed; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with changes. Pydantic copies cached properties too, which a change would make untrue."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+
+class Recipe(Frozen):
+    """A frozen part of a trial's content."""
 
     def digest(self) -> str:
         """Hash of the content, 16 hex digits, the same on every machine and Python version."""

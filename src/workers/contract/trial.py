@@ -4,7 +4,9 @@ Ids hash the recipe, never where or how it ran; `recipe.py` says how.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -23,6 +25,9 @@ from workers.contract.teaching import (
 
 # Raised by hand when the code would give other numbers for the same recipe; tests/golden guards it.
 COMPUTE_VERSION = 1
+
+# The fields that a matched cell leaves open.
+TARGET_TEXT = ("supervision", "teacher", "target")
 
 Precision = Literal["float32", "bfloat16"]
 AxisValue = str | int | float
@@ -103,6 +108,15 @@ class Method(StrEnum):
     BOOSTING = "boosting"
 
 
+@dataclass(frozen=True)
+class Ids:
+    """The content ids of one spec; `TrialSpec` says what each is of."""
+
+    training_id: str
+    trial_id: str
+    cell_id: str
+
+
 class TrialSpec(Recipe):
     """One configuration, complete: what has the same content has the same id, everywhere."""
 
@@ -121,21 +135,31 @@ class TrialSpec(Recipe):
     training: TrainingRecipe | None = None
     precision: Precision = Field(default="float32", description="of a base that is scored without training")
 
+    @cached_property
+    def ids(self) -> Ids:
+        """Hashes of the content, computed once: a plan of 50,000 trials asks for each about ten times."""
+        content = self.content()
+        training_id = digest_of({key: value for key, value in content.items() if key != "evaluation"})
+        return Ids(
+            training_id=training_id,
+            trial_id=digest_of({"training": training_id, "evaluation": content["evaluation"]}),
+            cell_id=digest_of({key: value for key, value in content.items() if key not in TARGET_TEXT}),
+        )
+
     @property
     def training_id(self) -> str:
         """Hash of everything that determines the adapter."""
-        return digest_of({key: value for key, value in self.content().items() if key != "evaluation"})
+        return self.ids.training_id
 
     @property
     def trial_id(self) -> str:
         """Hash of the adapter and of the way it is scored."""
-        return digest_of({"training": self.training_id, "evaluation": self.evaluation.content()})
+        return self.ids.trial_id
 
     @property
     def cell_id(self) -> str:
         """Hash of everything but the target text: trials of one cell may be paired."""
-        target_text = ("supervision", "teacher", "target")
-        return digest_of({key: value for key, value in self.content().items() if key not in target_text})
+        return self.ids.cell_id
 
 
 class Trial(Recipe):
