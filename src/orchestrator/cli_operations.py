@@ -1,13 +1,16 @@
 """`sweep verify`, `sweep explain` and `sweep doctor`: what a store, a trial and this machine are good for."""
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_options import STORES, AsJson, StoreRoot, StudyFile, console_of, open_study, print_json
+from orchestrator.cli_options import STORES, AsJson, StoreRoot, StudyFile, console_of, open_study, print_json, shown
 from workers.contract.errors import InputError, Problem
 
 if TYPE_CHECKING:
+    from orchestrator.explanation import Explanation
     from orchestrator.verification import Verification
     from workers.contract.layout import StoreLayout
 
@@ -44,6 +47,57 @@ def verify(
     else:
         _show_verification(found, study, n_moved=n_moved)
     raise typer.Exit(found.exit_code)
+
+
+def explain(
+    study: StudyFile,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")],
+    store: StoreRoot = STORES,
+    order: Annotated[
+        Path | None, typer.Option("--order", metavar="FILE", help="write what a worker is given for the trial")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a trial is, the state it is in and why, what was tried, and what to do; needs no driver."""
+    from orchestrator.explanation import explain as explain_trial
+    from orchestrator.explanation_view import show_explanation
+    from orchestrator.grid import expand
+    from orchestrator.holding import lock_holder
+    from orchestrator.recovery import Recovery
+    from orchestrator.store import read_attempts, read_outcomes
+    from orchestrator.trial_files import read_trial_files
+    from orchestrator.trial_lookup import Known, find_trial
+    from orchestrator.work_orders import write_order
+
+    loaded, layout = open_study(study, store)
+    outcomes, attempts = read_outcomes(layout), read_attempts(layout)
+    is_driven = lock_holder(layout) is not None
+    known = Known(expand(loaded), outcomes, attempts, named=str(study), is_driven=is_driven)
+    trial_id = find_trial(trial, known)
+    asked = known.items[trial_id].trial
+    files = read_trial_files(layout, trial_id, trial=asked, outcome=outcomes.committed.get(trial_id))
+    found = explain_trial(trial_id, known, files)
+    if order is not None:
+        if asked is None:
+            raise InputError(Problem("--order", f"the recipe of {trial_id} can't be read", "explain another trial"))
+        n_micro_batches = Recovery(attempts).n_micro_batches(trial_id)
+        write_order(asked, loaded, layout, n_micro_batches=n_micro_batches, path=order)
+    if as_json:
+        print_json(found.model_dump(mode="json") | {"by_hand": _by_hand(found, study, order)})
+    else:
+        show_explanation(console_of(), found, by_hand=_by_hand(found, study, order))
+
+
+def _by_hand(found: "Explanation", study: StudyFile, written: Path | None) -> str:
+    """How a person runs the trial in a process of its own."""
+    place = written or found.files.order
+    if found.committed:
+        return "its outcome stands, which running its order again does not change"
+    if place:
+        return f"{shown(Path(sys.executable))} -m workers run {shown(Path(place))}"
+    if found.training_id is None:
+        return "its recipe can't be read"
+    return f"`sweep explain {study} {found.trial_id[:8]} --order FILE` writes its order, and says how to run that"
 
 
 def _need_trials(study: StudyFile, layout: "StoreLayout") -> None:

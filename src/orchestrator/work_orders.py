@@ -10,8 +10,10 @@ from workers.contract.layout import StoreLayout
 from workers.contract.trial import Trial, WorkOrder
 
 
-def write_order(trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches: int = 1) -> Path:
-    """Write what a worker is given for a trial, and return where it lies."""
+def write_order(
+    trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches: int = 1, path: Path | None = None
+) -> Path:
+    """Write what a worker is given for a trial, to `plans/` unless a path is given, and return where it lies."""
     order = WorkOrder(
         trial=trial,
         store=str(layout.root),
@@ -21,8 +23,8 @@ def write_order(trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batc
         timeout_s=study.resources.timeout_s,
         checkpoint_every_s=study.resources.checkpoint_every_s,
     )
-    path = layout.order(trial.trial_id)
-    path.parent.mkdir(exist_ok=True)
+    path = path or layout.order(trial.trial_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, order.model_dump_json(indent=1))
     return path
 
