@@ -87,6 +87,11 @@ class Work:
     meter: Meter = field(default_factory=Meter)
     cadence: Cadence = field(default_factory=Cadence)
 
+    @property
+    def n_micro_batches(self) -> int:
+        """Into how many parts batches are split to fit the memory."""
+        return self.meter.n_micro_batches
+
     def input(self, kind: InputKind) -> Path:
         """Folder of one prepared input."""
         return self.bench.folder(input_recipes(self.spec)[kind], self.layout)

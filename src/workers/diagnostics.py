@@ -5,7 +5,7 @@ their gradients on the adapter, and the cosines between them. Costs about three 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,12 +20,24 @@ from workers.objectives import Batch, View, collate, token_losses
 FRACTIONS = (0.0, 0.1, 0.25, 0.5, 1.0)
 
 
-def gradient_share(label: torch.Tensor, rest: torch.Tensor, parameters: Sequence[torch.nn.Parameter]) -> float | None:
+def gradient_share(
+    pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], parameters: Sequence[torch.nn.Parameter]
+) -> float | None:
     """|g_label| / (|g_label| + |g_rest|) of two summands of one loss, in [0, 1]; null where both gradients are 0.
 
-    Leaves graph and stored gradients as they are.
+    Leaves stored gradients as they are.
+
+    Args:
+        pairs: What labels and all else bring to the loss of each part of a batch; a part's graph is let go of before
+            the next is asked for.
     """
-    norms = [float(get_total_norm(_gradients(part, parameters))) for part in (label, rest)]
+    summed: list[list[torch.Tensor]] = [[], []]
+    for pair in pairs:
+        for side, loss in enumerate(pair):
+            gradients = _gradients(loss, parameters)
+            summed[side] = [a + b for a, b in zip(summed[side], gradients, strict=True)] if summed[side] else gradients
+        del pair, loss  # or their graph stays until the next one is there
+    norms = [float(get_total_norm(gradients)) for gradients in summed]
     return norms[0] / sum(norms) if sum(norms) > 0 else None
 
 

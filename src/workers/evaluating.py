@@ -48,7 +48,7 @@ def score_model(
     parts: list[Scored] = []
     n_done, reported = 0, started
     longest = len(asked.prefix) + max(len(prompt) for prompt in asked.prompts)
-    batch_size = max(1, tokens_per_batch(base.model) // longest)
+    batch_size = max(1, tokens_per_batch(base.model) // (work.n_micro_batches * longest))
     for scored in scorer.score(asked.prompts, batch_size=batch_size, prefix=asked.prefix):
         parts.append(scored)
         n_done += len(scored.rows)

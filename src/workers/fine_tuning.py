@@ -1,5 +1,6 @@
 """One LoRA trial: training examples, the step loop in its engine, history, ledger and adapter on disk."""
 
+import math
 import time
 from dataclasses import asdict, fields
 
@@ -41,13 +42,24 @@ def fine_tune(work: Work) -> Predicting:
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
         diagnosis = Diagnosis(
-            model, probe, steps=recipe.steps, batch_size=recipe.batch_size, pad_token=words.answer.end
+            model,
+            probe,
+            steps=recipe.steps,
+            batch_size=math.ceil(recipe.batch_size / work.n_micro_batches),
+            pad_token=words.answer.end,
         )
         course = Course(work, recipe, diagnosis)
         started = time.monotonic()
         try:
             with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-                steps = train(engine, examples, recipe, pad_token=words.answer.end, start=course.begin(engine))
+                steps = train(
+                    engine,
+                    examples,
+                    recipe,
+                    pad_token=words.answer.end,
+                    start=course.begin(engine),
+                    n_micro_batches=work.n_micro_batches,
+                )
                 yield from course.follow(steps, engine)
         finally:
             work.meter.train_wall_s = time.monotonic() - started

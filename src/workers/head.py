@@ -24,7 +24,7 @@ from workers.meter import training_flops
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.engine import Engine, deepspeed_engine
 from workers.models.head import HeadedModel, save_head
-from workers.objectives import Wording, label_views
+from workers.objectives import Wording, label_views, parts_of
 from workers.predictions import RawScores
 from workers.training import (
     FIRST_STEP,
@@ -64,7 +64,14 @@ def fine_tune_head(work: Work) -> Predicting:
         try:
             with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
                 start = course.begin(engine)
-                steps = train_head(engine, examples, recipe, pad_token=answer.end, start=start)
+                steps = train_head(
+                    engine,
+                    examples,
+                    recipe,
+                    pad_token=answer.end,
+                    start=start,
+                    n_micro_batches=work.n_micro_batches,
+                )
                 yield from course.follow(steps, engine)
         finally:
             work.meter.train_wall_s = time.monotonic() - started
@@ -93,8 +100,11 @@ def train_head(
     *,
     pad_token: int,
     start: Start = FIRST_STEP,
+    n_micro_batches: int = 1,
 ) -> Iterator[StepRecord]:
     """Take the optimizer steps after `start`, yielding after each; an example counts as one target token, its label.
+
+    `n_micro_batches` is that of `training.train`.
 
     Raises:
         TrainingDiverged: Loss or gradient norm is not finite.
@@ -102,17 +112,15 @@ def train_head(
     started = time.monotonic() - start.wall_s
     for step, rows in numbered_batches(len(examples), recipe, start=start):
         batch = [examples[row] for row in rows]
-        logits = engine.forward(**padded([example.prompt for example in batch], pad_token, engine.device))
-        outcomes = torch.tensor([float(example.has_event) for example in batch], device=engine.device)
-        loss = binary_cross_entropy_with_logits(logits, outcomes)
-        if not math.isfinite(loss.item()):
+        loss = _back_propagate(engine, parts_of(batch, n_micro_batches), pad_token=pad_token)
+        if not math.isfinite(loss):
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
-        done = engine.step(loss, learning_rate=rate_at(step, recipe))
+        done = engine.step(learning_rate=rate_at(step, recipe))
         if not math.isfinite(done.grad_norm):
             raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
         yield StepRecord(
             step=step,
-            loss=done.loss,
+            loss=loss,
             learning_rate=done.learning_rate,
             grad_norm=done.grad_norm,
             n_target_tokens=len(batch),
@@ -125,12 +133,29 @@ def train_head(
         )
 
 
+def _back_propagate(engine: Engine, parts: Sequence[Sequence[LabelledPrompt]], *, pad_token: int) -> float:
+    """The mean loss over all parts; where it is not finite the rest is left out."""
+    n_examples, total = sum(map(len, parts)), 0.0
+    for number, part in enumerate(parts, start=1):
+        logits = engine.forward(**padded([example.prompt for example in part], pad_token, engine.device))
+        outcomes = torch.tensor([float(example.has_event) for example in part], device=engine.device)
+        if len(parts) == 1:
+            loss = binary_cross_entropy_with_logits(logits, outcomes)
+        else:
+            loss = binary_cross_entropy_with_logits(logits, outcomes, reduction="sum") / n_examples
+        total += loss.item()
+        if not math.isfinite(total):
+            break
+        engine.backward(loss, is_last=number == len(parts))
+    return total
+
+
 def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
     """P(yes) of every example of tuning and held_out."""
     started = reported = time.monotonic()
     prompts = work.prompt_tokens(work.scored_rows.rows)
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
-    batch_size = max(1, FEWEST_TOKENS // len(prompts[order[-1]]))
+    batch_size = max(1, FEWEST_TOKENS // (work.n_micro_batches * len(prompts[order[-1]])))
     risks = np.full(len(prompts), np.nan)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

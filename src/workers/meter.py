@@ -39,6 +39,7 @@ class Meter:
     resumed_from_step: int = 0
     n_checkpoints_skipped: int = 0
     n_checkpoints_failed: int = 0
+    n_micro_batches: int = 1
 
     def cost(self) -> Cost:
         """The bill so far; peak memory is that of the warm process since it started, libraries included."""
@@ -59,6 +60,7 @@ class Meter:
             resumed_from_step=self.resumed_from_step,
             n_checkpoints_skipped=self.n_checkpoints_skipped,
             n_checkpoints_failed=self.n_checkpoints_failed,
+            n_micro_batches=self.n_micro_batches,
         )
 
     def provenance(self, device: torch.device) -> Provenance:

@@ -1,13 +1,14 @@
 """What is minimised: the views of an example, and how the tokens of a batch share the loss of a step.
 
 An example is seen in one or two views, each a prompt and a target. A step's loss is the sum over groups of target
-tokens of weight × mean token loss of the group in the whole effective batch, which goes through the model as one. A
-group without tokens or weight drops out and the rest is renormalised.
+tokens of weight × mean token loss of the group in the whole effective batch, in however many parts that goes through
+the model. A group without tokens or weight drops out and the rest is renormalised.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch.nn.functional import log_softmax, nll_loss
@@ -19,6 +20,7 @@ from workers.examples.tokens import AnswerTokens
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+T = TypeVar("T")
 IGNORED = -100
 # Task prefixes of Hsieh et al., Distilling Step-by-Step, arXiv 2305.02301.
 LABEL_PREFIX, RATIONALE_PREFIX = "[label] ", "[rationale] "
@@ -160,33 +162,57 @@ def collate(views: Sequence[View], *, pad_token: int, device: torch.device) -> B
     )
 
 
+def parts_of(batch: Sequence[T], n_parts: int) -> list[Sequence[T]]:
+    """What goes through the model together: as many equal parts as asked for, the last one smaller, or fewer."""
+    size = math.ceil(len(batch) / n_parts)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
 @dataclass(frozen=True)
 class Group:
-    """Target tokens that share a mean: their weight (all groups of a batch: 1), mask and number."""
+    """Target tokens that share a mean: their weight (all groups of an effective batch: 1), mask and number.
+
+    n_tokens: In the whole effective batch, of which the mask may cover a part.
+    """
 
     weight: float
     tokens: torch.Tensor
     n_tokens: int
 
 
-def groups_of(batch: Batch, objective: ObjectiveRecipe) -> list[Group]:
-    """Who shares a mean; masks of the shape of the labels.
+def _candidates(batch: Batch, objective: ObjectiveRecipe) -> list[tuple[float, torch.Tensor]]:
+    """Who might share a mean, by weight and mask of the shape of the labels.
 
     `span_balanced` sets the yes and no against all else, `two_view_align` and `multi_task` one view against the other.
-
-    Raises:
-        ValueError: No token has a weight.
     """
     targets = batch.labels != IGNORED
     match objective.kind:
         case "token_mean" | "two_view_mix":
-            weighted = [(1.0, targets)]
+            return [(1.0, targets)]
         case "span_balanced":
-            weighted = [(objective.weight, targets & batch.is_label), (1 - objective.weight, targets & ~batch.is_label)]
+            return [(objective.weight, targets & batch.is_label), (1 - objective.weight, targets & ~batch.is_label)]
         case "two_view_align" | "multi_task":
             first, second = targets & batch.is_label_view, targets & ~batch.is_label_view
-            weighted = [(objective.weight, first), (1 - objective.weight, second)]
-    sized = [Group(weight, tokens, int(tokens.sum())) for weight, tokens in weighted]
+            return [(objective.weight, first), (1 - objective.weight, second)]
+
+
+def group_sizes(parts: Sequence[Batch], objective: ObjectiveRecipe) -> list[int]:
+    """How many tokens each group has in the effective batch that these parts make up."""
+    masks = zip(*([tokens for _, tokens in _candidates(part, objective)] for part in parts), strict=True)
+    return [sum(int(tokens.sum()) for tokens in group) for group in masks]
+
+
+def groups_of(batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None) -> list[Group]:
+    """Who shares a mean; masks of the shape of the labels.
+
+    Args:
+        sizes: The `group_sizes` of the effective batch; null where this is all of it.
+
+    Raises:
+        ValueError: No token has a weight.
+    """
+    counts = group_sizes([batch], objective) if sizes is None else sizes
+    sized = [Group(*pair, count) for pair, count in zip(_candidates(batch, objective), counts, strict=True)]
     kept = [group for group in sized if group.weight > 0 and group.n_tokens > 0]
     total = sum(group.weight for group in kept)
     if not kept:
@@ -198,7 +224,7 @@ def groups_of(batch: Batch, objective: ObjectiveRecipe) -> list[Group]:
 class StepLoss:
     """The loss of a batch with its graph; without one the loss of every target token, 0 elsewhere, shape of the labels.
 
-    n_loss_tokens: target tokens that have a weight.
+    n_loss_tokens: target tokens that have a weight, in the whole effective batch.
     """
 
     total: torch.Tensor
@@ -206,20 +232,26 @@ class StepLoss:
     n_loss_tokens: int
 
 
-def step_loss(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) -> StepLoss:
-    """Weighted cross-entropy over the target tokens of the batch.
+def step_loss(
+    logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None
+) -> StepLoss:
+    """Weighted cross-entropy over the target tokens of the batch; of a part of it, the part's summand.
 
     Args:
         logits: Shape (n_views, n_label_positions + 1, vocabulary); position i predicts label i.
+        sizes: As in `groups_of`.
     """
-    groups = groups_of(batch, objective)
+    groups = groups_of(batch, objective, sizes=sizes)
     log_probs = _log_probs(logits)
     # Each mean by the library's own kernel: one group gives what a plain cross-entropy gives, bit for bit.
-    means = [
-        group.weight
-        * nll_loss(log_probs, batch.labels.masked_fill(~group.tokens, IGNORED).flatten(), ignore_index=IGNORED)
-        for group in groups
-    ]
+    means = []
+    for group in groups:
+        labels = batch.labels.masked_fill(~group.tokens, IGNORED).flatten()
+        if sizes is None:
+            means.append(group.weight * nll_loss(log_probs, labels, ignore_index=IGNORED))
+        else:
+            total = nll_loss(log_probs, labels, ignore_index=IGNORED, reduction="sum")
+            means.append(group.weight / group.n_tokens * total)
     return StepLoss(
         total=sum(means[1:], start=means[0]),
         by_token=_by_token(log_probs.detach(), batch),
@@ -227,11 +259,13 @@ def step_loss(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) ->
     )
 
 
-def label_and_rest(logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe) -> tuple[torch.Tensor, torch.Tensor]:
+def label_and_rest(
+    logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The two summands of a step's loss, with graphs: what its label tokens bring to it, and what all others bring."""
     by_token = token_losses(logits, batch)
     shares = torch.zeros_like(by_token)
-    for group in groups_of(batch, objective):
+    for group in groups_of(batch, objective, sizes=sizes):
         shares = shares + group.tokens * (group.weight / group.n_tokens)
     weighted = by_token * shares
     return weighted[batch.is_label].sum(), weighted[~batch.is_label].sum()

@@ -24,6 +24,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, Outcome, Progress, Scoring
 from workers.contract.trial import WorkOrder
 from workers.faults import classify, place_of
+from workers.meter import Meter
 from workers.methods import carry_out
 from workers.predictions import score_predictions
 from workers.prepare import prepare
@@ -89,7 +90,8 @@ class Runner:
         """Everything but the commit: train, score, write the attempt's files."""
         spec = order.trial.spec
         cadence = Cadence(order.checkpoint_every_s, self._clock)
-        work = Work(spec=spec, layout=layout, folder=folder, bench=self._bench, cadence=cadence)
+        meter = Meter(n_micro_batches=order.n_micro_batches)
+        work = Work(spec=spec, layout=layout, folder=folder, bench=self._bench, meter=meter, cadence=cadence)
         detail = ""
         try:
             predictions = yield from carry_out(work)

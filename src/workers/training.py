@@ -16,7 +16,7 @@ from workers.contract.errors import TrialError
 from workers.contract.trial import ObjectiveRecipe, TrainingRecipe
 from workers.diagnostics import gradient_share
 from workers.models.engine import Engine
-from workers.objectives import Batch, Example, collate, label_and_rest, step_loss
+from workers.objectives import Batch, Example, View, collate, group_sizes, label_and_rest, parts_of, step_loss
 
 
 class TrainingDiverged(TrialError):
@@ -57,9 +57,19 @@ FIRST_STEP = Start()
 
 
 def train(
-    engine: Engine, examples: Sequence[Example], recipe: TrainingRecipe, *, pad_token: int, start: Start = FIRST_STEP
+    engine: Engine,
+    examples: Sequence[Example],
+    recipe: TrainingRecipe,
+    *,
+    pad_token: int,
+    start: Start = FIRST_STEP,
+    n_micro_batches: int = 1,
 ) -> Iterator[StepRecord]:
     """Take the optimizer steps after `start` up to `recipe.steps`, yielding after each.
+
+    Args:
+        n_micro_batches: Parts in which a batch goes through the model; the step is that of the whole batch, within
+            rounding.
 
     Raises:
         TrainingDiverged: Loss or gradient norm is not finite.
@@ -68,37 +78,88 @@ def train(
     every = recipe.diagnostics.gradient_share_every
     for step, rows in numbered_batches(len(examples), recipe, start=start):
         views = [view for row in rows for view in examples[row]]
-        batch = collate(views, pad_token=pad_token, device=engine.device)
-        output = engine.forward(**batch.model_inputs)
-        loss = step_loss(output.logits, batch, recipe.objective)
-        sums = [loss.total.detach(), loss.by_token[batch.is_label].sum(), loss.by_token.sum()]
-        value, label_sum, target_sum = torch.stack(sums).tolist()
-        if not math.isfinite(value):
+        batch = Effective.of(views, n_micro_batches, recipe.objective, pad_token=pad_token, device=engine.device)
+        loss = _back_propagate(engine, batch)
+        if loss is None:
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
         is_measured = every > 0 and (step - 1) % every == 0
-        share = _label_gradient_share(engine, batch, recipe.objective) if is_measured else None
-        done = engine.step(loss.total, learning_rate=rate_at(step, recipe))
+        share = _label_gradient_share(engine, batch) if is_measured else None
+        done = engine.step(learning_rate=rate_at(step, recipe))
         if not math.isfinite(done.grad_norm):
             raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
         yield StepRecord(
             step=step,
-            loss=done.loss,
+            loss=loss.total,
             learning_rate=done.learning_rate,
             grad_norm=done.grad_norm,
             n_target_tokens=sum(len(view.target) for view in views),
             n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
             wall_s=time.monotonic() - started,
-            label_loss_share=label_sum / target_sum if target_sum > 0 else 0.0,
+            label_loss_share=loss.of_labels / loss.of_targets if loss.of_targets > 0 else 0.0,
             n_label_tokens=sum(view.label_at is not None for view in views),
             n_loss_tokens=loss.n_loss_tokens,
             label_gradient_share=share,
         )
 
 
-def _label_gradient_share(engine: Engine, batch: Batch, objective: ObjectiveRecipe) -> float | None:
+@dataclass(frozen=True)
+class Effective:
+    """An effective batch in the parts that go through the model; `sizes` as in `objectives.groups_of`."""
+
+    parts: list[Batch]
+    objective: ObjectiveRecipe
+    sizes: list[int] | None
+
+    @classmethod
+    def of(
+        cls,
+        views: Sequence[View],
+        n_parts: int,
+        objective: ObjectiveRecipe,
+        *,
+        pad_token: int,
+        device: torch.device,
+    ) -> "Effective":
+        """Split views; a whole batch keeps the arithmetic of a whole batch."""
+        parts = [collate(part, pad_token=pad_token, device=device) for part in parts_of(views, n_parts)]
+        return cls(parts, objective, group_sizes(parts, objective) if len(parts) > 1 else None)
+
+
+@dataclass
+class _LossSums:
+    """Of one step: its loss, and the unweighted losses of its label tokens and of all target tokens, summed."""
+
+    total: float = 0.0
+    of_labels: float = 0.0
+    of_targets: float = 0.0
+    n_loss_tokens: int = 0
+
+
+def _back_propagate(engine: Engine, batch: Effective) -> _LossSums | None:
+    """Part by part, so that the activations of one are gone before the next; None where a loss is not finite."""
+    summed = _LossSums()
+    for number, part in enumerate(batch.parts, start=1):
+        # Not by a name: the logits of a part would stay until the next part's are there.
+        loss = step_loss(engine.forward(**part.model_inputs).logits, part, batch.objective, sizes=batch.sizes)
+        sums = [loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()]
+        total, of_labels, of_targets = torch.stack(sums).tolist()
+        if not math.isfinite(total):
+            return None
+        summed.total += total
+        summed.of_labels += of_labels
+        summed.of_targets += of_targets
+        summed.n_loss_tokens = loss.n_loss_tokens
+        engine.backward(loss.total, is_last=number == len(batch.parts))
+    return summed
+
+
+def _label_gradient_share(engine: Engine, batch: Effective) -> float | None:
     """By a forward and two backward passes of their own, so that the step stays as it is."""
-    logits = engine.forward_aside(**batch.model_inputs).logits
-    return gradient_share(*label_and_rest(logits, batch, objective), engine.trainable)
+    pairs = (
+        label_and_rest(engine.forward_aside(**part.model_inputs).logits, part, batch.objective, sizes=batch.sizes)
+        for part in batch.parts
+    )
+    return gradient_share(pairs, engine.trainable)
 
 
 def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRecipe:

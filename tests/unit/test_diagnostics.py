@@ -82,9 +82,10 @@ def test_cosines_are_those_of_the_angle_and_null_where_there_is_none() -> None:
 def test_gradient_share_is_that_of_the_norms() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
     unused = torch.nn.Parameter(torch.ones(3))
-    share = gradient_share((weight * torch.tensor([3.0, 4.0])).sum(), weight[0] * 15.0, [weight, unused])
-    assert share == pytest.approx(5 / 20)
-    assert gradient_share(weight.sum() * 0, weight.sum() * 0, [weight]) is None
+    label, rest = (weight * torch.tensor([3.0, 4.0])).sum(), weight[0] * 15.0
+    assert gradient_share([(label, rest)], [weight, unused]) == pytest.approx(5 / 20)
+    assert gradient_share([(label / 4, rest / 2), (label * 3 / 4, rest / 2)], [weight]) == pytest.approx(5 / 20)
+    assert gradient_share([(weight.sum() * 0, weight.sum() * 0)], [weight]) is None
 
 
 def test_probes_come_before_the_first_step_at_the_shares_of_the_protocol_and_after_the_last() -> None:

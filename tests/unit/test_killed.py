@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from orders import micro_spec, micro_training, order_of
 from running import attempts_of, committed, finish
@@ -184,3 +185,14 @@ def test_a_process_killed_again_and_again_leaves_what_an_undisturbed_one_leaves(
     # Each kill left at most a folder, which the store's collector takes.
     folders = [path for path in layout.trial(spec.trial_id).iterdir() if path.is_dir() and path != killed]
     assert len(folders) <= N_KILLS
+
+
+def test_a_trial_goes_on_in_more_parts_than_it_began_with(store: Path, tmp_path: Path, spec: TrialSpec) -> None:
+    whole = Path(shutil.copytree(store, tmp_path / "whole"))
+    finish(order_of(spec, whole))
+    die_at(4, store, spec)
+    finish(order_with_resume_points(spec, store).model_copy(update={"n_micro_batches": 3}))
+    (outcome, resumed), (_, undisturbed) = committed(store, spec), committed(whole, spec)
+    assert (outcome.cost.resumed_from_step, outcome.cost.n_micro_batches) == (4, 3)
+    ours, theirs = (load_file(place / "adapter" / "adapter_model.safetensors") for place in (resumed, undisturbed))
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) < 8e-5

@@ -57,8 +57,11 @@ class BrokenEngine:
         value = 0.0 if self._left >= 0 else float("nan")
         return SimpleNamespace(logits=torch.full((len(input_ids), logits_to_keep, VOCABULARY), value))
 
-    def step(self, loss: torch.Tensor, *, learning_rate: float) -> Step:
-        return Step(loss.item(), 1.0, learning_rate)
+    def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
+        """Nothing is learnt."""
+
+    def step(self, *, learning_rate: float) -> Step:
+        return Step(1.0, learning_rate)
 
 
 def test_a_loss_that_is_no_number_ends_the_trial_as_diverged_and_names_the_step() -> None:
@@ -77,15 +80,16 @@ class HandEngine:
         self.forward = self.forward_aside = ToyModel()
         self.trainable = list(self.forward.parameters())
 
-    def step(self, loss: torch.Tensor, *, learning_rate: float) -> Step:
-        assert all(parameter.grad is None for parameter in self.trainable)
+    def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, *, learning_rate: float) -> Step:
         with torch.no_grad():
             for parameter in self.trainable:
                 assert parameter.grad is not None
                 parameter.sub_(learning_rate * parameter.grad)
                 parameter.grad = None
-        return Step(loss.item(), 1.0, learning_rate)
+        return Step(1.0, learning_rate)
 
 
 def test_a_step_counts_its_tokens_and_its_labels_share_of_the_loss() -> None:

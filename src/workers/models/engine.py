@@ -31,9 +31,8 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimizer step did."""
+    """What one optimizer step did; the norm is that before clipping."""
 
-    loss: float
     grad_norm: float
     learning_rate: float
 
@@ -58,16 +57,20 @@ class Engine:
         """The same past DeepSpeed, whose hooks on an output take `torch.autograd.grad` for a step, or refuse it."""
         return self._engine.module(**inputs)
 
-    def step(self, loss: torch.Tensor, *, learning_rate: float) -> Step:
-        """Back-propagate and take one optimizer step."""
+    def backward(self, loss: torch.Tensor, *, is_last: bool = True) -> None:
+        """Add the gradients of a part of a batch's loss; the last part is to be said, for ZeRO reduces them then."""
+        self._engine.set_gradient_accumulation_boundary(is_last)
+        self._engine.backward(loss)
+
+    def step(self, *, learning_rate: float) -> Step:
+        """Take one optimizer step with the gradients that were added up."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        self._engine.backward(loss)
         # At ZeRO 0 in float32 DeepSpeed gives no norm; the gradients are whole then, and gone after the step.
         before_clipping = torch.nn.utils.get_total_norm(self._gradients())
         self._engine.step()
         norm = self._engine.get_global_grad_norm()
-        return Step(loss.item(), float(before_clipping if norm is None else norm), learning_rate)
+        return Step(float(before_clipping if norm is None else norm), learning_rate)
 
     @property
     def world_size(self) -> int:
@@ -143,7 +146,7 @@ def deepspeed_engine(model: torch.nn.Module, training: TrainingRecipe, *, device
 
 def _config(training: TrainingRecipe) -> dict[str, object]:
     return {
-        "train_batch_size": 1,  # the step loop hands over one whole effective batch at a time
+        "train_batch_size": 1,  # the step loop says itself where an effective batch ends, and weighs its parts
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": training.max_grad_norm,
