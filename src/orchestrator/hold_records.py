@@ -117,7 +117,7 @@ def _records(layout: StoreLayout) -> list[tuple[int, str]]:
 
 def _read_beat(layout: StoreLayout, number: int) -> str:
     try:
-        return layout.heartbeat(number).read_text(encoding="ascii", errors="replace").strip()
+        return layout.heartbeat(number).read_bytes().decode(errors="replace").strip()
     except FileNotFoundError:
         return ""
 

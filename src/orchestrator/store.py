@@ -47,6 +47,7 @@ class Seal:
 
     trial_id: str
     state: str
+    attempt: str
     checksum: str
     path: Path
 
@@ -111,7 +112,9 @@ def read_seals(layout: StoreLayout) -> Seals:
     """
 
     def seal(outcome: Outcome) -> Seal:
-        return Seal(outcome.trial_id, outcome.state, outcome.checksum, layout.outcome(outcome.trial_id))
+        return Seal(
+            outcome.trial_id, outcome.state, outcome.attempt, outcome.checksum, layout.outcome(outcome.trial_id)
+        )
 
     return Seals(*_read_each(layout, seal))
 
