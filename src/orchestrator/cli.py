@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli_audit import audit_app
 from orchestrator.cli_cohort import cohort_app
 from orchestrator.cli_launch import EXIT_CODES, resume, run
-from orchestrator.cli_operations import explain, verify
+from orchestrator.cli_operations import doctor, explain, verify
 from orchestrator.cli_options import (
     STORES,
     AsJson,
@@ -193,6 +193,7 @@ def ui(
 
 app.command()(verify)
 app.command()(explain)
+app.command()(doctor)
 app.command()(score)
 
 

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_options import STORES, AsJson, StoreRoot, StudyFile, console_of, open_study, print_json, shown
+from orchestrator.cli_options import (
+    STORES,
+    Address,
+    AsJson,
+    StoreRoot,
+    StudyFile,
+    TrackingUri,
+    console_of,
+    open_study,
+    print_json,
+    shown,
+)
 from workers.contract.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -98,6 +109,29 @@ def _by_hand(found: "Explanation", study: StudyFile, written: Path | None) -> st
     if found.training_id is None:
         return "its recipe can't be read"
     return f"`sweep explain {study} {found.trial_id[:8]} --order FILE` writes its order, and says how to run that"
+
+
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="a study file (YAML), or a store folder")
+    ] = None,
+    store: StoreRoot = STORES,
+    address: Address = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a launch would work here: versions, machine, GPU, store, cluster, tracking, data."""
+    from orchestrator.doctor import diagnose
+    from orchestrator.doctor_view import show_diagnosis
+
+    loaded, layout = open_study(study, store) if study else (None, None)
+    with console_of(stderr=True).status("looking around; a worker's libraries take some seconds to load"):
+        found = diagnose(loaded, layout, address=address, tracking_uri=tracking_uri)
+    if as_json:
+        print_json({**found.model_dump(mode="json"), "exit_code": found.exit_code})
+    else:
+        show_diagnosis(console_of(), found)
+    raise typer.Exit(found.exit_code)
 
 
 def _need_trials(study: StudyFile, layout: "StoreLayout") -> None:

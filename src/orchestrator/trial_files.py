@@ -6,6 +6,7 @@ Leases say who works now, as far as that can be known from here; a log is read f
 import re
 from pathlib import Path
 
+from orchestrator.collecting import LEASE_NAME, SUPERSEDED
 from workers.contract.errors import StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
@@ -13,9 +14,7 @@ from workers.contract.leases import Lease, is_gone
 from workers.contract.outcome import Outcome, Record
 from workers.contract.trial import Trial
 
-LEASE_NAME = re.compile(r"([0-9a-f]{16})\.([^.]+)\.json")
 STEP_NAME = re.compile(r"step-(\d+)")
-SUPERSEDED = "superseded.json"
 LOG_LINES = 20
 # Of a log, what is read: far more than its last lines.
 LOG_TAIL_BYTES = 65_536

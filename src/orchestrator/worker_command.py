@@ -14,6 +14,7 @@ from workers.contract.audit import AuditFindings, AuditOrder, SheetOrder, Writte
 from workers.contract.errors import InputError, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
 from workers.contract.layout import StoreLayout
+from workers.contract.readiness import Readiness
 from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.verification import VerifyFindings, VerifyOrder
 
@@ -84,6 +85,15 @@ def verify_trials(order: VerifyOrder) -> VerifyFindings:
         SweepError: The worker could not answer.
     """
     return _ask(VerifyFindings, "verify", "-", asked=order.model_dump_json())
+
+
+def ask_readiness() -> Readiness:
+    """Have a worker try its libraries and devices.
+
+    Raises:
+        SweepError: The worker could not answer.
+    """
+    return _ask(Readiness, "ready")
 
 
 def _ask(kind: type[A], *arguments: str, asked: str = "") -> A:

@@ -1,7 +1,7 @@
 """`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
 
 An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
-The others answer in JSON, problems included: `sweep cohort`, `sweep score` and `sweep audit` ask them.
+The others answer in JSON, problems included: `sweep cohort`, `score`, `audit`, `verify` and `doctor` ask them.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
+from workers.contract.readiness import Readiness
 from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import WorkOrder
 from workers.contract.verification import VerifyFindings, VerifyOrder
@@ -50,6 +51,7 @@ def main() -> int:
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
+    commands.add_parser("ready", help="say which libraries import and which devices compute; JSON")
     arguments = parser.parse_args()
     try:
         if arguments.command == "fetch":
@@ -67,6 +69,8 @@ def main() -> int:
             return _answer(lambda: _sheets(arguments.request), WrittenSheets)
         if arguments.command == "verify":
             return _answer(lambda: _verify(arguments.request), VerifyFindings)
+        if arguments.command == "ready":
+            return _answer(_ready, Readiness)
         orders = [read_order(path) for path in arguments.orders]
         return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
     except SweepError as error:
@@ -153,6 +157,12 @@ def _verify(path: Path) -> VerifyFindings:
     from workers.verification import verify
 
     return verify(read_request(path, VerifyOrder))
+
+
+def _ready() -> Readiness:
+    from workers.readiness import readiness
+
+    return readiness()
 
 
 def _predictions(layout: StoreLayout, trial_id: str, out: Path) -> WrittenPredictions:

@@ -74,8 +74,8 @@ def test_a_missing_table_is_refused_with_how_to_get_it(tmp_path: Path) -> None:
 
 
 def test_a_table_with_another_digest_is_refused(tmp_path: Path) -> None:
-    study = write_study(tmp_path, sha256="0" * 64)
-    assert "000000000000" in refused(sweep("run", study, cwd=tmp_path))
+    study = write_study(tmp_path, sha256="a" * 64)
+    assert "the study says aaaaaaaaaaaa" in refused(sweep("run", study, cwd=tmp_path))
 
 
 def test_a_store_that_can_not_be_a_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""Everything that `sweep doctor` looks at, in order; what can't be asked without a study or a store is left out.
+
+Takes as long as a worker needs to import its libraries, about 6 s; joining a cluster comes on top.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from orchestrator import machine_checks, package_checks, service_checks, store_checks
+from orchestrator.checks import Check, Grade, fail, ok
+from orchestrator.grid import Design, expand
+from orchestrator.holding import lock_holder
+from orchestrator.store import Outcomes, read_outcomes
+from orchestrator.study import Resources, Study
+from orchestrator.study_files import check_sources
+from orchestrator.tracking import database_uri
+from orchestrator.worker_command import ask_readiness
+from workers.contract.bases import HubBase
+from workers.contract.errors import InputError, StoreError
+from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Record
+from workers.contract.teaching import EndpointTeacherRecipe
+from workers.contract.trial import TrialSpec
+
+EXIT_WELL, EXIT_FAILS = 0, 3
+SQLITE = "sqlite:///"
+
+
+class Diagnosis(Record):
+    """Every check, in the order in which they are told."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where a launch would work, 3 where it would not."""
+        return EXIT_FAILS if any(check.grade is Grade.FAIL for check in self.checks) else EXIT_WELL
+
+
+def diagnose(
+    study: Study | None = None,
+    layout: StoreLayout | None = None,
+    *,
+    address: str | None = None,
+    tracking_uri: str | None = None,
+) -> Diagnosis:
+    """Look at this machine and, where they are given, at a study, its store and what a launch would talk to."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        worker = pool.submit(lambda: list(_worker()))
+        mine = [*_environment(study, layout), *_services(study, layout, address, tracking_uri)]
+        if study is not None and layout is not None:
+            mine += _study(study, layout)
+        return Diagnosis(checks=(*mine[:2], *worker.result(), *mine[2:]))
+
+
+def _worker() -> Iterator[Check]:
+    has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
+    return package_checks.check_worker(ask_readiness, has_gpu_device=has_gpu_device)
+
+
+def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[Check]:
+    """The two about packages first."""
+    yield package_checks.check_python(package_checks.python_here(), required=package_checks.required_python())
+    yield package_checks.check_packages(
+        package_checks.required_packages(), package_checks.installed_version, package_checks.pinned_versions()
+    )
+    peaks = [outcome.cost.peak_memory_mib for outcome in _outcomes(layout).committed.values()] if layout else []
+    resources = study.resources if study else Resources()
+    yield from machine_checks.check_machine(
+        machine_checks.read_capacity(), resources, peak_mib=max(peaks, default=None)
+    )
+
+
+def _services(
+    study: Study | None, layout: StoreLayout | None, address: str | None, tracking_uri: str | None
+) -> Iterator[Check]:
+    if address is not None:
+        yield service_checks.check_cluster(address, lambda place: _slots_at(place, study))
+    token = service_checks.check_token(os.environ, address=address)
+    if token is not None:
+        yield token
+    uri = tracking_uri or (database_uri(layout) if layout else None)
+    if uri is None:
+        return
+    if uri.startswith(("http://", "https://")):
+        yield service_checks.check_server(uri, reach=service_checks.reach)
+    elif uri.startswith(SQLITE):
+        path = Path(uri.removeprefix(SQLITE))
+        yield service_checks.check_database(path, file_system=file_system_of(path))
+        if study is not None and layout is not None and lock_holder(layout) is None:
+            committed = _outcomes(layout).committed.keys() & expand(study).by_id.keys()
+            tracked = service_checks.check_tracked(path, committed, store=layout.root)
+            if tracked is not None:
+                yield tracked
+    else:
+        yield ok("tracking", f"{uri.partition(':')[0]} is not looked at from here")
+
+
+def _study(study: Study, layout: StoreLayout) -> Iterator[Check]:
+    """What the study names, and its store."""
+    design, outcomes = expand(study), _outcomes(layout)
+    try:
+        check_sources(study)
+        yield ok("sources", "data and weights are there, and are the ones that the study names")
+    except InputError as error:
+        yield from (fail(f"sources: {each.where}", each.what, each.remedy) for each in error.problems)
+    yield from _elsewhere(study, design, outcomes, layout)
+    yield from store_checks.check_folder(layout)
+    if not layout.root.is_dir():
+        return
+    yield store_checks.check_driver(layout, lock_holder(layout))
+    yield store_checks.check_outcomes(layout, outcomes, design)
+    yield store_checks.check_leftovers(layout, outcomes, design)
+    yield store_checks.check_clock(layout, now=time.time())
+
+
+def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[Check]:
+    """The hub and the teacher's endpoint, where what is missing needs them."""
+    specs = [trial.spec for trial_id, trial in design.by_id.items() if trial_id not in outcomes.committed]
+    to_fetch = {
+        spec.base.id
+        for spec in specs
+        if isinstance(spec.base, HubBase) and not _is_there(InputKind.BASE, spec, layout) and not _is_cached(spec.base)
+    }
+    hub, is_offline = os.environ.get("HF_ENDPOINT", "https://huggingface.co"), bool(os.environ.get("HF_HUB_OFFLINE"))
+    found = service_checks.check_hub(to_fetch, hub=hub, reach=service_checks.reach, is_offline=is_offline)
+    if found is not None:
+        yield found
+    is_taught = any(
+        isinstance(spec.teacher, EndpointTeacherRecipe) and not _is_there(InputKind.RATIONALES, spec, layout)
+        for spec in specs
+    )
+    if is_taught and study.endpoint is not None:
+        place = study.endpoint
+        yield service_checks.check_endpoint(
+            place.base_url, place.api_key_variable, environ=os.environ, reach=service_checks.reach
+        )
+
+
+def _is_there(kind: InputKind, spec: TrialSpec, layout: StoreLayout) -> bool:
+    recipe = input_recipes(spec).get(kind)
+    return recipe is not None and layout.manifest(recipe.digest()).is_file()
+
+
+def _is_cached(base: HubBase) -> bool:
+    """Whether the hub's cache has begun to hold this commit; the fetch finds out about the rest."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(base.id, "config.json", revision=base.revision), str)
+
+
+def _slots_at(address: str, study: Study | None) -> str:
+    from orchestrator.cluster import cluster, find_slots
+
+    with cluster(address):
+        slots = find_slots(study.resources if study else Resources())
+    return f"{slots.n_slots} trials at once, each on {slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
+
+
+def _outcomes(layout: StoreLayout) -> Outcomes:
+    """What can be read; a folder that can't is told of by the store's own checks."""
+    try:
+        return read_outcomes(layout)
+    except StoreError:
+        return Outcomes({})
+
+
+def file_system_of(path: Path) -> str:
+    """The kind of file system that a path lies on, as `nfs4`; empty where nobody says."""
+    mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    return next((mounts[place] for place in (path, *path.resolve().parents) if place in mounts), "")

@@ -1,0 +1,136 @@
+"""Whether this machine has room for trials: cores, memory, the places where Ray puts things, open files.
+
+Of a cluster's other nodes it knows nothing.
+"""
+
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from orchestrator.checks import Check, fail, ok, warn
+from orchestrator.study import Resources
+
+MIB, GB = 2**20, 10**9
+# Median peak of the workers of 674 LoRA trials on bases of under a million weights, CPU: libraries, mostly.
+SMALLEST_TRIAL_MIB = 1_160
+# Ray's own lower limit of its object store (`ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES`).
+SMALLEST_SHM = 75 * MIB
+# Ray takes a disk for full from here on (`RAY_local_fs_capacity_threshold`).
+FULL_SHARE = 0.95
+SMALLEST_TMP = 500 * 10**6
+# Below this, Ray itself warns of connection errors.
+FEWEST_FILES = 4_096
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What this machine has, in bytes where nothing else is said; a limit of its container is in it.
+
+    open_files: Up to how many a process may raise its own limit.
+    """
+
+    cores: float
+    memory_available: int
+    memory_limit: int | None
+    shm_total: int
+    tmp_free: int
+    tmp_total: int
+    open_files: int
+
+
+def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | None) -> Iterator[Check]:
+    """Compare what is here with what trials take.
+
+    Args:
+        peak_mib: The largest memory that a trial of this study was measured to take, where one has run.
+    """
+    n_slots = int(here.cores / resources.cpus_per_trial)
+    yield _check_cores(here, resources, n_slots)
+    yield _check_memory(here, max(n_slots, 1), peak_mib)
+    if here.shm_total < SMALLEST_SHM:
+        what = f"{here.shm_total / MIB:.0f} MiB, less than Ray's object store: it will be slower, on disk"
+        yield warn("/dev/shm", what, "give the container more, as `--shm-size 1g`")
+    else:
+        yield ok("/dev/shm", f"{here.shm_total / MIB:,.0f} MiB")
+    yield _check_tmp(here)
+    if here.open_files < FEWEST_FILES:
+        what = f"a process may open {here.open_files}: connections of Ray may fail below {FEWEST_FILES:,}"
+        yield warn("open files", what, "raise the hard limit (`ulimit -Hn`) to 8192 or more")
+    else:
+        yield ok("open files", f"up to {here.open_files:,} a process")
+
+
+def _check_cores(here: Capacity, resources: Resources, n_slots: int) -> Check:
+    what = f"{here.cores:g}, a trial takes {resources.cpus_per_trial:g}"
+    if n_slots < 1:
+        return fail("cores", what, "lower `resources.cpus_per_trial`, or take a larger machine")
+    return ok("cores", f"{what}: {n_slots} at once on the CPU")
+
+
+def _check_memory(here: Capacity, n_slots: int, peak_mib: float | None) -> Check:
+    trial_mib = peak_mib or SMALLEST_TRIAL_MIB
+    available_mib = here.memory_available / MIB
+    measured = "was measured to take" if peak_mib else "takes at least"
+    limit = f", limited to {here.memory_limit / MIB:,.0f} MiB" if here.memory_limit is not None else ""
+    what = f"{available_mib:,.0f} MiB available{limit}; a trial {measured} {trial_mib:,.0f} MiB, {n_slots} run at once"
+    remedy = "end other processes, raise the limit, or raise `resources.cpus_per_trial` so that fewer run at once"
+    if available_mib < trial_mib:
+        return fail("memory", what, remedy)
+    return warn("memory", what, remedy) if available_mib < n_slots * trial_mib else ok("memory", what)
+
+
+def _check_tmp(here: Capacity) -> Check:
+    what = f"{here.tmp_free / GB:,.1f} of {here.tmp_total / GB:,.0f} GB free"
+    remedy = "free space there, or point RAY_TMPDIR to another disk"
+    if here.tmp_free < SMALLEST_TMP:
+        return fail("/tmp", f"{what}, where Ray keeps its sessions", remedy)
+    if here.tmp_free < (1 - FULL_SHARE) * here.tmp_total:
+        return warn("/tmp", f"{what}: Ray takes a disk that is {FULL_SHARE:.0%} full for a full one", remedy)
+    return ok("/tmp", what)
+
+
+def read_capacity() -> Capacity:
+    """Look at this machine."""
+    memory, cgroup = psutil.virtual_memory().available, cgroup_memory()
+    tmp = shutil.disk_usage(os.environ.get("RAY_TMPDIR", "/tmp"))
+    shm = Path("/dev/shm")
+    return Capacity(
+        cores=min(len(os.sched_getaffinity(0)), _cpu_quota()),
+        memory_available=min(memory, max(0, cgroup[0] - cgroup[1])) if cgroup else memory,
+        memory_limit=cgroup[0] if cgroup else None,
+        shm_total=shutil.disk_usage(shm).total if shm.is_dir() else 0,
+        tmp_free=tmp.free,
+        tmp_total=tmp.total,
+        open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    )
+
+
+def cgroup_memory(root: Path = CGROUPS) -> tuple[int, int] | None:
+    """Limit and use of this container's memory in bytes, its page cache aside; null where nothing limits it."""
+    for folder, limit, used, cache in (
+        (root, "memory.max", "memory.current", "inactive_file"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most = int((folder / limit).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            now = int((folder / used).read_text()) - int(stat.get(cache, 0))
+        except (OSError, ValueError):  # no such version of it, or `max`
+            continue
+        if most < psutil.virtual_memory().total:
+            return most, max(0, now)
+    return None
+
+
+def _cpu_quota(root: Path = CGROUPS) -> float:
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):
+        return float("inf")

@@ -1,0 +1,180 @@
+"""Whether what a launch talks to answers: the Ray cluster, MLflow, a model hub, a teacher's endpoint.
+
+Asks nobody who is not needed, waits 5 s at most for each, and shows no address with a password in it.
+"""
+
+import os
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.checks import Check, fail, ok, warn
+from workers.contract.errors import ClusterError
+
+TIMEOUT_S = 5.0
+LOCK_WAIT_S = 1.0
+# About a second for 100 MB.
+LARGEST_READ = 500 * 10**6
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "auto", "local")
+NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "lustre", "fuse", "9p", "gpfs", "beegfs")
+FINISHED_TRIALS = """
+SELECT DISTINCT trial.value FROM tags trial
+JOIN tags state ON state.run_uuid = trial.run_uuid AND state.key = 'sweep.state'
+JOIN runs ON runs.run_uuid = trial.run_uuid
+WHERE trial.key = 'sweep.trial_id' AND state.value IN ('scored', 'diverged') AND runs.lifecycle_stage = 'active'
+"""
+# Asked for an address, the status of its answer; raises OSError where there is none.
+Reach = Callable[[str], int]
+
+
+def check_cluster(address: str, connect: Callable[[str], str]) -> Check:
+    """Whether a Ray cluster answers and has room for a trial.
+
+    Args:
+        connect: Joins the cluster and says what it holds; raises ClusterError.
+    """
+    try:
+        return ok("cluster", f"{address}: {connect(address)}")
+    except ClusterError as error:
+        what, _, remedy = str(error).partition("; ")
+        return fail("cluster", what, remedy)
+
+
+def check_token(environ: Mapping[str, str], *, address: str | None) -> Check | None:
+    """Whether the token of a cluster is there and nobody else's to read; null where no cluster is asked for."""
+    path = environ.get("RAY_AUTH_TOKEN_PATH")
+    if path is None:
+        if address is None or address.removeprefix("ray://").rpartition(":")[0] in ("", *LOOPBACK):
+            return None
+        remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH on every node (cluster/README.md)"
+        return warn("token", "none is set: whoever reaches the cluster's head may run code on it", remedy)
+    try:
+        mode, size = Path(path).stat().st_mode, Path(path).stat().st_size
+    except OSError as error:
+        return fail(
+            "token", f"RAY_AUTH_TOKEN_PATH: {path} can't be read ({error.strerror})", "make it, or mend the path"
+        )
+    if not size:
+        return fail("token", f"RAY_AUTH_TOKEN_PATH: {path} is empty", "make it as cluster/README.md says")
+    if mode & 0o077:
+        return fail("token", f"others may read {path} (mode {mode & 0o777:o})", f"`chmod 600 {path}`, and make another")
+    return ok("token", f"{path}, for nobody else to read")
+
+
+def check_server(uri: str, *, reach: Reach) -> Check:
+    """Whether an MLflow server is well."""
+    parts = urlsplit(uri)
+    where = parts.hostname or uri
+    try:
+        status = reach(f"{uri.rstrip('/')}/health")
+    except OSError as error:
+        what = f"no server answers at {where} ({_reason(error)})"
+        return fail(
+            "tracking", what, "start it or mend --tracking-uri; trials would run, and `sweep sync` make up for it"
+        )
+    if status == 200:
+        return ok("tracking", f"the server at {where} says that it is well")
+    what = f"the server at {where} answers /health with {status}"
+    return warn(
+        "tracking", what, "401 and 403 want a login (MLFLOW_TRACKING_USERNAME), 404 is no MLflow server of ours"
+    )
+
+
+def check_database(path: Path, *, file_system: str = "") -> Check:
+    """Whether MLflow's SQLite file is whole and not held by somebody else; up to `LARGEST_READ` it is read through."""
+    rebuild = "move it away; `sweep sync` makes it again from the store"
+    if any(file_system.startswith(name) for name in NETWORK_FILE_SYSTEMS):
+        what = f"SQLite on {file_system} may be damaged by two machines"
+        return warn("tracking", what, "give `--tracking-uri` of a server")
+    if not path.exists():
+        return ok("tracking", "no database yet; the first launch makes one")
+    try:
+        with closing(_open(path)) as database:
+            if path.stat().st_size <= LARGEST_READ:
+                (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    return fail("tracking", f"{path.name} is damaged", rebuild)
+            if os.access(path, os.W_OK):
+                database.execute("BEGIN IMMEDIATE")
+                database.rollback()
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            what = f"{path.name} is locked by another process"
+            return warn("tracking", what, "a driver or an MLflow server writes to it; else end that process")
+        return fail("tracking", f"{path.name} can't be opened as a database", "mend its owner and mode, or " + rebuild)
+    except sqlite3.DatabaseError:
+        return fail("tracking", f"{path.name} is no database, or a damaged one", rebuild)
+    return ok("tracking", f"{path.name} is whole and free ({path.stat().st_size / 1e6:,.0f} MB)")
+
+
+def check_tracked(path: Path, committed: Collection[str], *, store: Path) -> Check | None:
+    """Whether MLflow's SQLite file has every committed trial; null where it can't be asked."""
+    if not path.exists():
+        return None
+    try:
+        with closing(_open(path)) as database:
+            tracked = {trial_id for (trial_id,) in database.execute(FINISHED_TRIALS)}
+    except sqlite3.DatabaseError:
+        return None
+    if n_missing := len(set(committed) - tracked):
+        what = f"{n_missing} of {len(committed)} committed trials are not in MLflow"
+        return warn("tracked", what, f"`sweep sync {store}`")
+    return ok("tracked", f"all {len(committed)} committed trials are in MLflow")
+
+
+def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline: bool) -> Check | None:
+    """Whether the hub can be reached for models that are neither prepared nor in its cache; null without any."""
+    if not model_ids:
+        return None
+    names = ", ".join(sorted(model_ids))
+    remedy = "connect, set HF_ENDPOINT to a mirror, or copy the models into the hub's cache"
+    if is_offline:
+        return fail("hub", f"{names} must be fetched, and HF_HUB_OFFLINE is set", remedy)
+    try:
+        reach(hub)
+    except OSError as error:
+        return fail("hub", f"{names} must be fetched, and {hub} does not answer ({_reason(error)})", remedy)
+    return ok("hub", f"{hub} answers, for {names}")
+
+
+def check_endpoint(base_url: str, key_variable: str | None, *, environ: Mapping[str, str], reach: Reach) -> Check:
+    """Whether a teacher's endpoint answers at all, and its key is set; nothing is asked of the model."""
+    where = urlsplit(base_url).netloc.rpartition("@")[2]
+    if key_variable and not environ.get(key_variable):
+        return fail("endpoint", f"{key_variable} is not set", "export the key that the study names")
+    try:
+        status = reach(f"{base_url.rstrip('/')}/models")
+    except OSError as error:
+        what = f"{where} does not answer ({_reason(error)})"
+        return fail("endpoint", what, "start the teacher's server, or mend `endpoint.base_url`")
+    return ok("endpoint", f"{where} answers (status {status} without a key)")
+
+
+def reach(address: str) -> int:
+    """The status of a GET.
+
+    Raises:
+        OSError: Nobody answers within `TIMEOUT_S`, or the address is none.
+    """
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except ValueError as error:
+        raise OSError("not an address") from error
+
+
+def _reason(error: OSError) -> str:
+    reason = getattr(error, "reason", error)
+    return str(getattr(reason, "strerror", None) or type(reason).__name__)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    # Opened for writing where that is allowed, so that what a killed process left half written is rolled back.
+    mode = "rw" if os.access(path, os.W_OK) else "ro"
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=LOCK_WAIT_S)

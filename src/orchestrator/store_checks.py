@@ -1,0 +1,182 @@
+"""Whether a store's folder does what commits and the driver's hold need, and what in it wants attention.
+
+Tries links, locks and syncs in a folder of its own that it removes again; reads outcomes, but no other file: `sweep
+verify` does.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from orchestrator.checks import Check, fail, ok, warn
+from orchestrator.collecting import find_unneeded
+from orchestrator.grid import Design
+from orchestrator.hold_records import newest_hold
+from orchestrator.holding import EXPIRES_AFTER_S, Sighting
+from orchestrator.store import MIN_FREE_BYTES, Outcomes
+from workers.contract.durable import sync_folder
+from workers.contract.layout import StoreLayout
+
+GB = 10**9
+# Between machines that set their clocks over a network.
+CLOCK_SLACK_S = 60.0
+VERIFY_SCRATCH = ".verify-*"
+ELSEWHERE = "put the store on another file system (`--store`)"
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """What a commit and a hold ask of a file system; a test takes one of them away."""
+
+    link: Callable[[Path, Path], None] = os.link
+    flock: Callable[[IO[bytes], int], None] = fcntl.flock
+    sync: Callable[[Path], None] = sync_folder
+    disk_free: Callable[[Path], int] = lambda place: shutil.disk_usage(place).free
+
+
+def check_folder(
+    layout: StoreLayout, *, need_bytes: int | None = None, system: FileSystem | None = None
+) -> list[Check]:
+    """Try in the store's folder, or where it will be made, everything that a launch does there.
+
+    Args:
+        need_bytes: What the missing trials are expected to write; null where nobody can say.
+    """
+    system = system or FileSystem()
+    place = next(each for each in (layout.root, *layout.root.parents) if each.exists())
+    if not place.is_dir():
+        return [fail("store", f"{place} is no folder", "choose another `--store`")]
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix=".write-test-", dir=place)
+    except OSError as error:
+        return [fail("store", f"{place} can't be written ({error.strerror})", "mend its owner, mode or disk")]
+    with scratch as folder:
+        tried = [_try_writing(Path(folder), layout, place, system), _try_links(Path(folder), system)]
+        tried.append(_try_locks(Path(folder), system))
+    return [*tried, _check_disk(place, system.disk_free(place), need_bytes), *_check_privacy(layout)]
+
+
+def _try_writing(folder: Path, layout: StoreLayout, place: Path, system: FileSystem) -> Check:
+    try:
+        with (folder / "file").open("wb") as file:
+            file.write(b"0")
+            file.flush()
+            os.fsync(file.fileno())
+        system.sync(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return fail("store", f"{place}: {error.strerror}", "free space there, or raise the quota")
+        what = f"{place} can't keep what is written ({error.strerror})"
+        return fail("store", what, ELSEWHERE)
+    made = "" if place == layout.root else f", and {layout.root.relative_to(place)} will be made in it"
+    return ok("store", f"{place} can be written and synced{made}")
+
+
+def _try_links(folder: Path, system: FileSystem) -> Check:
+    name = "hard links"
+    try:
+        (folder / "first").touch()
+        system.link(folder / "first", folder / "second")
+    except OSError as error:
+        return fail(name, f"this file system has none ({error.strerror}), and a commit is one", ELSEWHERE)
+    try:
+        system.link(folder / "first", folder / "second")
+    except FileExistsError:
+        return ok(name, "work, and never replace what is there")
+    except OSError as error:
+        return fail(name, f"a second link fails otherwise than it should ({error.strerror})", ELSEWHERE)
+    return fail(name, "a link replaces what is there, so that a commit could be overwritten", ELSEWHERE)
+
+
+def _try_locks(folder: Path, system: FileSystem) -> Check:
+    name = "locks"
+    slower = f"drivers go by heartbeats then: after a crash the next one waits {EXPIRES_AFTER_S:.0f} s"
+    with (folder / "lock").open("wb") as one, (folder / "lock").open("wb") as other:
+        try:
+            system.flock(one, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return warn(name, f"this file system has none ({error.strerror})", slower)
+        try:
+            system.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return ok(name, "work on this machine")
+        except OSError as error:
+            return warn(name, f"fail ({error.strerror})", slower)
+    return warn(name, "don't keep a second one out", slower)
+
+
+def _check_disk(place: Path, free: int, need_bytes: int | None) -> Check:
+    what = f"{free / GB:,.1f} GB free"
+    if need_bytes is not None:
+        what += f", about {need_bytes / GB:,.1f} GB needed for what is missing"
+    if free < max(MIN_FREE_BYTES, need_bytes or 0):
+        least = f"; a launch asks for {MIN_FREE_BYTES / GB:g} GB at least" if free < MIN_FREE_BYTES else ""
+        return fail("disk", f"{place}: {what}{least}", "free space there, or choose another `--store`")
+    return ok("disk", what)
+
+
+def _check_privacy(layout: StoreLayout) -> Iterator[Check]:
+    for path in (layout.root, layout.salt):
+        if path.exists() and path.stat().st_mode & 0o077:
+            remedy = f"`chmod {'700' if path.is_dir() else '600'} {path}`"
+            yield warn("privacy", f"others may enter {path}, which holds data of participants", remedy)
+
+
+def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:
+    """Whether what is committed can be read and has its files; of files it looks at the name alone."""
+    quarantined = [name for name, why in outcomes.broken.items() if why == "quarantined"]
+    broken = [name for name in outcomes.broken if name not in quarantined]
+    gone = [
+        trial_id
+        for trial_id, outcome in outcomes.committed.items()
+        if not all((layout.trial(trial_id) / outcome.attempt / name).is_file() for name in outcome.files)
+    ]
+    n_missing = sum(name in design.by_id for name in quarantined)
+    what = f"{len(outcomes.committed)} committed"
+    if quarantined:
+        what += f", {len(quarantined)} in quarantine, {n_missing} of them of the design"
+    if broken or gone:
+        what += f", {len(broken)} can't be trusted, {len(gone)} lack files"
+        return warn("outcomes", what, f"`sweep verify {layout.root} --quarantine`, then `sweep run`")
+    return ok("outcomes", what)
+
+
+def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:
+    """Whether things lie about that a launch removes, or that only a person can."""
+    scratch = list(layout.root.glob(VERIFY_SCRATCH))
+    if scratch:
+        remedy = f"unless a `sweep verify` runs, delete {layout.root / VERIFY_SCRATCH}"
+        return warn("leftovers", f"{len(scratch)} scratch folders of `sweep verify --retrain`", remedy)
+    try:
+        n = sum(1 for _ in find_unneeded(layout, design, outcomes, now=time.time()))
+    except OSError as error:
+        return warn("leftovers", f"{error.filename} can't be read ({error.strerror})", "mend its owner and mode")
+    return ok("leftovers", f"{n}, which the next launch removes" if n else "none")
+
+
+def check_driver(layout: StoreLayout, seen: Sighting | None) -> Check:
+    """Whether somebody drives the store, or died over it."""
+    if seen is not None:
+        remedy = f"wait for it, or `sweep stop {layout.root}`"
+        return warn("driver", str(seen), remedy)
+    newest = newest_hold(layout)
+    if newest is not None and not newest.is_released:
+        return ok("driver", "none; the last one was cut off, and the next takes over at once")
+    return ok("driver", "none")
+
+
+def check_clock(layout: StoreLayout, *, now: float) -> Check:
+    """Whether this machine's clock agrees with what is stored; times are for people, nothing is decided by them."""
+    places = (layout.root, layout.trials, layout.leases, layout.study, layout.settled)
+    newest = max((place.stat().st_mtime for place in places if place.exists()), default=now)
+    if newest > now + CLOCK_SLACK_S:
+        what = f"the store was written {newest - now:,.0f} s in the future of this machine's clock"
+        return warn("clock", what, "set the clocks of all nodes by the same server (NTP)")
+    return ok("clock", "nothing in the store is from the future")
