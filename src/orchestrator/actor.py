@@ -160,13 +160,13 @@ def _kind_of_loss(
     error: object, order: WorkOrder, *, seconds: float, node: NodeMemory | None
 ) -> tuple[FailureKind, str]:
     """Class and evidence; a process that vanished does not say why, so its clock and its kernel are asked."""
+    if RAY_KILLED_FOR_MEMORY in str(error):
+        return FailureKind.OUT_OF_MEMORY, "Ray ended the worker because its node ran low on memory"
     lost = isinstance(error, ray.exceptions.RayActorError | ray.exceptions.NodeDiedError)
     if error is not None and (not lost or getattr(error, "actor_init_failed", False)):
         return FailureKind.CODE, "the worker could not take the trial"
     if order.timeout_s is not None and seconds > order.timeout_s:
         return FailureKind.TIMEOUT, f"the worker hung and was ended after {seconds:.0f} s"
-    if RAY_KILLED_FOR_MEMORY in str(error):
-        return FailureKind.OUT_OF_MEMORY, "Ray ended the worker because its node ran low on memory"
     if node is not None and (n_killed := node.n_killed_since()):
         return FailureKind.OUT_OF_MEMORY, f"the node's kernel killed {n_killed} processes for want of memory meanwhile"
     return FailureKind.LOST_WORKER, "the worker process or its node vanished"

@@ -5,6 +5,7 @@ Ray Tune executes and does not remember: its folder is scratch, and what a launc
 
 import errno
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -114,6 +115,17 @@ def run_trials(
         shutil.rmtree(layout.scratch, ignore_errors=True)
 
 
+def error_of(trial: Any) -> object:
+    """What Ray says of a trial that just failed; None where it doesn't say.
+
+    `Trial.get_pickled_error` looks where Tune copies the file to, later: at this moment it finds nothing.
+    """
+    try:
+        return ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except (TypeError, OSError, EOFError, pickle.UnpicklingError):
+        return None
+
+
 class _NeverRestored:
     """Something that Tune pickles for a restore that never comes: its live connections stay here."""
 
@@ -211,8 +223,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         """The worker vanished, or could not take the trial."""
         name = trial.config["trial_id"]
         started_at = self._started_at.get(name, datetime.now(UTC))
-        order = trial.config["order"]
-        error = trial.get_pickled_error()
+        order, error = trial.config["order"], error_of(trial)
         self._end(record_for_worker(order, error=error, started_at=started_at, node=self._nodes.get(name)))
 
     def _end(self, ending: Ending) -> None:
