@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli_audit import audit_app
 from orchestrator.cli_cohort import cohort_app
 from orchestrator.cli_launch import EXIT_CODES, resume, run
-from orchestrator.cli_operations import doctor, explain, verify
+from orchestrator.cli_operations import doctor, explain, status, verify
 from orchestrator.cli_options import (
     STORES,
     AsJson,
@@ -103,22 +103,7 @@ def stop(
     console_of().print(f"asked the driver on {holder.host} (pid {holder.pid}): it {how}")
 
 
-@app.command()
-def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
-    """How far a study is, read from its store alone."""
-    from orchestrator.console import plan_counts
-    from orchestrator.holding import lock_holder
-    from orchestrator.run import plan_study
-
-    loaded, layout = open_study(study, store)
-    _, planned = plan_study(loaded, layout)
-    holder = lock_holder(layout)
-    if as_json:
-        print_json({"study": loaded.study, "counts": planned.counts, "driver": holder and holder.model_dump()})
-        return
-    console_of().print(plan_counts(planned, layout), soft_wrap=True)
-    driver = f"driven on {holder.host} (pid {holder.pid}) since {holder.since}" if holder else "no driver runs"
-    console_of().print(driver)
+app.command()(status)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`sweep verify`, `sweep explain` and `sweep doctor`: what a store, a trial and this machine are good for."""
+"""`sweep status`, `verify`, `explain` and `doctor`: how a study, its store, a trial and this machine are."""
 
 import sys
 from pathlib import Path
@@ -24,6 +24,24 @@ if TYPE_CHECKING:
     from orchestrator.explanation import Explanation
     from orchestrator.verification import Verification
     from workers.contract.layout import StoreLayout
+
+
+def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """Say how far a study is, what failed and what runs now, from its store alone."""
+    from orchestrator.console import plan_counts
+    from orchestrator.holding import lock_holder
+    from orchestrator.run import plan_study
+    from orchestrator.study_status import status_of
+    from orchestrator.trial_files import working_attempts
+
+    loaded, layout = open_study(study, store)
+    _, planned = plan_study(loaded, layout)
+    found = status_of(planned, working_attempts(layout), lock_holder(layout))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for line in (plan_counts(planned, layout), *found.lines):
+        console_of().print(line, soft_wrap=True, markup=False)
 
 
 def verify(
