@@ -3,7 +3,7 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from orchestrator.background import Failures
+from orchestrator.collecting import collect
 from orchestrator.console import plan_counts
 from orchestrator.dataset import aggregate
+from orchestrator.disk_facts import free_bytes, read_disk_facts
 from orchestrator.events import StopLevel
+from orchestrator.forecast import forecast_disk
 from orchestrator.grid import Design, expand
 from orchestrator.holding import Hold, hold_lock
 from orchestrator.launching import Launch, Queue, launch_trials
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan, PlannedTrial, make_plan
 from orchestrator.reviewed import PlanHash
 from orchestrator.selection import Selection, check_names, choose, left_out_line
 from orchestrator.stopping import stop_requests
@@ -33,7 +36,6 @@ from orchestrator.store import (
 from orchestrator.study import Study
 from orchestrator.study_files import check_sources
 from orchestrator.tracking import Tracking
-from orchestrator.work_orders import discard_orders
 from workers.contract.durable import replace_file
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
@@ -111,11 +113,14 @@ def run_study(
             tell(left_out)
         if not todo and _is_settled(study, layout):
             return _summary(study, design, plan, layout, Launch())
+        if (collected := collect(layout, design, read_seals(layout))).n:
+            tell(str(collected))
         layout.settled.unlink(missing_ok=True)
         replace_file(layout.study, study.model_dump_json(indent=1))
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         launch = Launch()
         if todo:
+            _refuse_full_disk(study, plan, layout, todo, tracks_here=tracking_uri is None)
             queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
             stop_level = partial(_stop_level, hold, asked)
             launch = launch_trials(
@@ -126,6 +131,14 @@ def run_study(
         if launch.lost is not None:
             raise launch.lost
         return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
+
+
+def _refuse_full_disk(
+    study: Study, plan: Plan, layout: StoreLayout, todo: Sequence[PlannedTrial], *, tracks_here: bool
+) -> None:
+    """See that what these trials need is free; raises StoreError."""
+    facts = read_disk_facts(study, plan, layout, chosen=todo, tracks_here=tracks_here)
+    forecast_disk(facts).refuse_too_little(free_bytes=free_bytes(layout), place=str(layout.root))
 
 
 def _stop_level(hold: Hold, asked: Callable[[], StopLevel]) -> StopLevel:
@@ -163,7 +176,7 @@ def _fingerprint(study: Study, outcomes: Outcomes) -> str:
 def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
     """Derive from the store everything that follows from it: MLflow, the dataset, the report."""
     outcomes, attempts = read_outcomes(layout), read_attempts(layout)
-    discard_orders(layout, needed=design.by_id.keys() - outcomes.committed.keys())
+    collect(layout, design, outcomes)
     tracking.open_study(study.study, question=study.question)
     tracking.reconcile(design, outcomes, attempts)
     tracking.close(complete=all(trial_id in outcomes.committed for trial_id in design.by_id))
