@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from orchestrator.forecast import (
     Kind,
     lora_bytes,
 )
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.study import Study
 from orchestrator.study_bases import StudyFolder
 from workers.contract.bases import BuiltinBase, GgufBase
@@ -47,11 +47,18 @@ GGUF_FACTOR = 3.8
 
 
 def read_disk_facts(
-    study: Study, plan: Plan, layout: StoreLayout, *, tracks_here: bool = True, n_slots: int | None = None
+    study: Study,
+    plan: Plan,
+    layout: StoreLayout,
+    *,
+    chosen: Sequence[PlannedTrial] | None = None,
+    tracks_here: bool = True,
+    n_slots: int | None = None,
 ) -> DiskFacts:
     """Look at the store as a plan found it.
 
     Args:
+        chosen: The trials of this launch; null means all that are missing.
         tracks_here: MLflow's database is in the store.
         n_slots: Trials at once; null where no cluster is known: as many as this machine has room for.
 
@@ -59,7 +66,7 @@ def read_disk_facts(
         StoreError: A manifest can't be read.
     """
     kinds = _Kinds(study, layout)
-    todo = [planned.trial for planned in plan.todo]
+    todo = [planned.trial for planned in (plan.todo if chosen is None else chosen)]
     kept = [planned.trial for planned in plan.trials + plan.controls if planned.state is TrialState.KEEP]
     inputs, unknown = _missing_inputs(study, todo, layout)
     return DiskFacts(

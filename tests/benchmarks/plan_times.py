@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from builders import commit_trial, invent_people, predict
 from orchestrator.grid import expand
 from orchestrator.study import load_study
-from workers.contract.inputs import input_recipes
+from workers.contract.inputs import Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 
 STUDY = Path(__file__).parents[2] / "sweeps" / "adrd-504-tiny.yaml"
@@ -68,7 +68,8 @@ def fill(layout: StoreLayout, study: Path) -> None:
         layout.outcome(trial.trial_id).write_text(json.dumps({**body, "checksum": checksum}, indent=1))
         for recipe in input_recipes(trial.spec).values():
             layout.input(recipe.digest()).mkdir(parents=True, exist_ok=True)
-            layout.manifest(recipe.digest()).touch()
+            manifest = Manifest(recipe=recipe, folder="0a1b2c3d", files={}, counts={})
+            layout.manifest(recipe.digest()).write_text(manifest.model_dump_json())
 
 
 def plan(study: Path, stores: Path) -> tuple[float, str]:

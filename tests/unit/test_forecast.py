@@ -173,6 +173,14 @@ class TestFacts:
         assert facts.n_rows is None
         assert facts.unknown == tuple(f"input {kind}" for kind in sorted(InputKind) if kind is not InputKind.BASE)
 
+    def test_a_narrowed_launch_needs_what_its_own_trials_need(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        plan = plan_of(layout)
+        whole = read_disk_facts(STUDY, plan, layout)
+        one = read_disk_facts(STUDY, plan, layout, chosen=plan.todo[:1])
+        assert sum(one.missing.values()) == 1
+        assert forecast_disk(one).need_bytes < forecast_disk(whole).need_bytes
+
     def test_tracking_elsewhere_takes_nothing_here(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)
         here, elsewhere = (
