@@ -99,10 +99,7 @@ def run_study(
         LockedError: Another driver holds it, or took it over meanwhile.
         ClusterError: No cluster, or none with room for a trial.
     """
-    if selection.only:
-        check_names(selection, expand(study))
-    check_sources(study)
-    ensure_writable(layout)
+    _refuse_bad_input(study, layout, selection)
     tell = partial(console.print, soft_wrap=True)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
         design, plan = _settled_plan(study, layout, reviewed, console)
@@ -113,10 +110,7 @@ def run_study(
             tell(left_out)
         if not todo and _is_settled(study, layout):
             return _summary(study, design, plan, layout, Launch())
-        if (collected := collect(layout, design, read_seals(layout))).n:
-            tell(str(collected))
-        layout.settled.unlink(missing_ok=True)
-        replace_file(layout.study, study.model_dump_json(indent=1))
+        _begin(study, design, layout, tell)
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         launch = Launch()
         if todo:
@@ -131,6 +125,22 @@ def run_study(
         if launch.lost is not None:
             raise launch.lost
         return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
+
+
+def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection) -> None:
+    """See all that can be seen before the store is held; raises InputError or StoreError."""
+    if selection.only:
+        check_names(selection, expand(study))
+    check_sources(study)
+    ensure_writable(layout)
+
+
+def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:
+    """Clear away what earlier launches left, and seal the study."""
+    if (collected := collect(layout, design, read_seals(layout))).n:
+        tell(str(collected))
+    layout.settled.unlink(missing_ok=True)
+    replace_file(layout.study, study.model_dump_json(indent=1))
 
 
 def _refuse_full_disk(
