@@ -23,6 +23,7 @@ from workers.inputs import LABELS, TOKENS, VALUES, verified_folder
 from workers.meter import Meter
 from workers.models.base import Base, load
 from workers.predictions import Prevalence
+from workers.trial_log import TrialLog
 
 Predicting = Generator[Progress, None, pd.DataFrame]
 IntArray = npt.NDArray[np.int64]
@@ -74,6 +75,10 @@ class Bench:
         self._folders.clear()
         self._bases.clear()
         self._tables.clear()
+        gc.unfreeze()  # what was frozen is looked at by no collection
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 @dataclass
@@ -86,6 +91,7 @@ class Work:
     bench: Bench
     meter: Meter = field(default_factory=Meter)
     cadence: Cadence = field(default_factory=Cadence)
+    log: TrialLog = field(default_factory=TrialLog)
 
     @property
     def n_micro_batches(self) -> int:

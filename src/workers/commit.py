@@ -5,12 +5,60 @@ The link itself is in `contract.durable`: the driver takes its hold on a store b
 
 import itertools
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from workers.contract.durable import link_exclusive, sync_folder
+from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt
+from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
+from workers.contract.trial import Method
+
+# What is left of an attempt that was not the first: its outcome, as it would have been committed.
+SUPERSEDED = "superseded.json"
+TRAINED = (Method.LORA, Method.HEAD)
+
+
+def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
+    """Make an attempt's files durable, then link its outcome; False where another attempt was first.
+
+    Then what is left of the folder is `SUPERSEDED`: evidence of a worker that was taken for dead and was not.
+
+    Raises:
+        StoreError: A file that the outcome would name is gone.
+        OSError: The store can't be written.
+    """
+    try:
+        sync_tree(folder)
+        sealed = outcome.model_copy(update={"files": file_digests(folder)}).sealed()
+        for name in sorted(files_of(outcome) | sealed.files.keys()):
+            (folder / name).stat()
+    except FileNotFoundError as error:
+        name = Path(error.filename).name
+        raise StoreError(
+            f"{folder}: {name} vanished before the commit; see what deletes files there, then run the trial again"
+        ) from error
+    body = sealed.model_dump_json(indent=1).encode()
+    if link_exclusive(layout.outcome(outcome.trial_id), body):
+        return True
+    for path in folder.iterdir():
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    with suppress(OSError):  # evidence, which no result depends on
+        link_exclusive(folder / SUPERSEDED, body)
+    return False
+
+
+def files_of(outcome: Outcome) -> set[str]:
+    """The files without which an outcome of this kind is hollow."""
+    method, is_scored = outcome.trial.spec.method, outcome.state == "scored"
+    files = {"predictions.parquet"} if is_scored else set()
+    if method in TRAINED:
+        files.add("history.parquet")
+    if method in TRAINED and is_scored:
+        files |= {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
+    return files
 
 
 def record_attempt(attempt: Attempt, layout: StoreLayout) -> None:

@@ -13,6 +13,7 @@ from workers.checkpoints import Checkpoint, Checkpoints, Origin
 from workers.contract.outcome import Progress
 from workers.contract.trial import TrainingRecipe
 from workers.diagnostics import Diagnosis, Measurement
+from workers.faults import TrialTimeout
 from workers.models.engine import Engine
 from workers.training import FIRST_STEP, Start, StepRecord
 
@@ -29,18 +30,24 @@ class Course:
         self._recipe = recipe
         self._diagnosis = diagnosis
         self._saved_at_s = work.cadence.clock()
+        self._saved_step = 0
 
     def begin(self, engine: Engine) -> Start:
         """Take over the newest resume point that fits, and say where the steps go on; without one, before the first."""
         found = self._checkpoints(engine).newest(engine.fits)
         meter = self._work.meter
         meter.n_checkpoints_skipped = found.n_skipped
+        skipped = f", {found.n_skipped} that could not be used passed over" if found.n_skipped else ""
         if found.checkpoint is None:
+            self._work.log.say(f"training from the first of {self._recipe.steps} steps, no resume point{skipped}")
             if self._diagnosis is not None:
                 self._diagnosis.after(0)
             return FIRST_STEP
         self._take_over(found.checkpoint, engine)
         meter.resumed_from_step = found.checkpoint.step
+        self._work.log.say(
+            f"training resumed from step {found.checkpoint.step} of {self._recipe.steps}{skipped or ', the newest'}"
+        )
         return Start(step=found.checkpoint.step, wall_s=self.history[-1].wall_s)
 
     def follow(self, steps: Iterator[StepRecord], engine: Engine) -> Generator[Progress, None, None]:
@@ -53,7 +60,13 @@ class Course:
             self._save_if_due(record.step, engine)
             if record.wall_s - reported_s >= PROGRESS_EVERY_S:
                 reported_s = record.wall_s
-                yield Progress(phase="training", done=record.step, total=self._recipe.steps, loss=record.loss)
+                progress = Progress(phase="training", done=record.step, total=self._recipe.steps, loss=record.loss)
+                self._work.log.progress(progress)
+                try:
+                    yield progress
+                except TrialTimeout:  # what was done up to here is not lost
+                    self._save(record.step, engine)
+                    raise
 
     def _checkpoints(self, engine: Engine) -> Checkpoints:
         training_id = self._work.spec.training_id
@@ -62,7 +75,12 @@ class Course:
 
     def _save_if_due(self, step: int, engine: Engine) -> None:
         cadence = self._work.cadence
-        if cadence.clock() - self._saved_at_s < cadence.every_s:
+        if cadence.clock() - self._saved_at_s >= cadence.every_s:
+            self._save(step, engine)
+            self._saved_at_s = cadence.clock()
+
+    def _save(self, step: int, engine: Engine) -> None:
+        if step == self._saved_step:
             return
         rows = {HISTORY: [vars(record) for record in self.history]}
         if self._diagnosis is not None:
@@ -72,7 +90,8 @@ class Course:
             self._checkpoints(engine).save(Checkpoint(step, tensors, rows), device=engine.device.type)
         except OSError:  # a full disk: a training without resume points is better than none
             self._work.meter.n_checkpoints_failed += 1
-        self._saved_at_s = cadence.clock()
+            self._work.log.say(f"no resume point at step {step}: it could not be written")
+        self._saved_step = step
 
     def _take_over(self, checkpoint: Checkpoint, engine: Engine) -> None:
         engine.restore(checkpoint.tensors)

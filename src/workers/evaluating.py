@@ -44,6 +44,7 @@ def score_model(
     """Generate for, and score, every example of tuning and held_out."""
     started = time.monotonic()
     asked = questions or Questions.of(work, base)
+    work.log.say(f"scoring {len(asked.prompts)} prompts")
     scorer = _scorer(work, model, base, answer, writes=asked.writes)
     parts: list[Scored] = []
     n_done, reported = 0, started
@@ -54,7 +55,9 @@ def score_model(
         n_done += len(scored.rows)
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
-            yield Progress(phase="scoring", done=n_done, total=len(asked.prompts))
+            progress = Progress(phase="scoring", done=n_done, total=len(asked.prompts))
+            work.log.progress(progress)
+            yield progress
     work.meter.score_wall_s = time.monotonic() - started
     return tabulated(work, _in_row_order(parts))
 

@@ -154,6 +154,7 @@ def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
     """P(yes) of every example of tuning and held_out."""
     started = reported = time.monotonic()
     prompts = work.prompt_tokens(work.scored_rows.rows)
+    work.log.say(f"scoring {len(prompts)} prompts")
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     batch_size = max(1, FEWEST_TOKENS // (work.n_micro_batches * len(prompts[order[-1]])))
     risks = np.full(len(prompts), np.nan)
@@ -162,7 +163,9 @@ def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
         risks[rows] = _risks(model, padded([prompts[row] for row in rows], pad_token, work.bench.device))
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
-            yield Progress(phase="scoring", done=start + len(rows), total=len(prompts))
+            progress = Progress(phase="scoring", done=start + len(rows), total=len(prompts))
+            work.log.progress(progress)
+            yield progress
     work.meter.score_wall_s = time.monotonic() - started
     return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(prompts)))
 

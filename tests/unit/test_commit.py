@@ -1,16 +1,22 @@
 """The exclusive commit: the first link wins, whoever races, and leaves a whole file and nothing else."""
 
 import multiprocessing
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
-from workers.commit import file_digests, record_attempt, sync_tree
+from orders import micro_spec
+from workers.commit import SUPERSEDED, commit_outcome, file_digests, record_attempt, sync_tree
 from workers.contract.durable import link_exclusive
+from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, FailureKind
+from workers.contract.outcome import Attempt, FailureKind, Outcome
+from workers.contract.trial import Trial
+from workers.meter import Meter
 
 N_RACERS = 20
 
@@ -119,3 +125,78 @@ def test_sync_tree_reaches_every_folder_and_changes_nothing(tmp_path: Path) -> N
 def test_sync_tree_of_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sync_tree(tmp_path / "gone")
+
+
+def laid_out(layout: StoreLayout, *, name: str = "attempt-1") -> tuple[Outcome, Path]:
+    """A scored LoRA trial, ready to be committed; its files hold next to nothing."""
+    folder = layout.trial("trial") / name
+    (folder / "adapter").mkdir(parents=True)
+    for file in FILES:
+        (folder / file).write_text(name)
+    spec = micro_spec()
+    trial = Trial(spec=spec, coordinates={})
+    outcome = Outcome(
+        trial_id=trial.trial_id,
+        training_id=spec.training_id,
+        cell_id=trial.cell_id,
+        state="scored",
+        trial=trial,
+        attempt=name,
+        train_prevalence=0.5,
+        natural_prevalence=0.1,
+        scores={},
+        cost=Meter().cost(),
+        provenance=Meter().provenance(torch.device("cpu")),
+        files={},
+    )
+    return outcome, folder
+
+
+FILES = ("predictions.parquet", "history.parquet", "adapter/adapter_config.json", "adapter/adapter_model.safetensors")
+
+
+class TestCommitOutcome:
+    def test_what_is_committed_names_every_file_with_its_digest(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        outcome, folder = laid_out(layout)
+        assert commit_outcome(outcome, layout, folder)
+        stored = Outcome.load(layout.outcome(outcome.trial_id))
+        assert stored.files == file_digests(folder)
+        assert set(stored.files) == set(FILES)
+
+    def test_of_two_attempts_the_second_keeps_its_outcome_as_evidence_and_nothing_else(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        first, first_folder = laid_out(layout)
+        second, second_folder = laid_out(layout, name="attempt-2")
+        assert commit_outcome(first, layout, first_folder)
+        before = layout.outcome(first.trial_id).read_bytes()
+        assert not commit_outcome(second, layout, second_folder)
+        assert layout.outcome(first.trial_id).read_bytes() == before
+        assert [path.name for path in second_folder.iterdir()] == [SUPERSEDED]
+        evidence = Outcome.load(second_folder / SUPERSEDED)
+        assert evidence.attempt == "attempt-2"
+        assert set(evidence.files) == set(FILES)
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_an_outcome_whose_file_vanished_is_not_committed(self, tmp_path: Path, name: str) -> None:
+        layout = StoreLayout(tmp_path)
+        outcome, folder = laid_out(layout)
+        (folder / name).unlink()
+        with pytest.raises(StoreError, match=f"{Path(name).name} vanished before the commit; .* run the trial again"):
+            commit_outcome(outcome, layout, folder)
+        assert not layout.outcome(outcome.trial_id).exists()
+
+    def test_an_outcome_whose_folder_vanished_is_not_committed(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        outcome, folder = laid_out(layout)
+        shutil.rmtree(folder)
+        with pytest.raises(StoreError, match="vanished"):
+            commit_outcome(outcome, layout, folder)
+        assert not layout.outcome(outcome.trial_id).exists()
+
+    def test_a_diverged_trial_needs_its_history_alone(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        outcome, folder = laid_out(layout)
+        shutil.rmtree(folder / "adapter")
+        (folder / "predictions.parquet").unlink()
+        assert commit_outcome(outcome.model_copy(update={"state": "diverged"}), layout, folder)

@@ -4,19 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from orders import FRAMINGHAM, comparator_spec, micro_spec, micro_training, order_of
-from running import attempts_of, finish
+from running import attempts_of, committed, finish
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
+from workers.contract.leases import Lease, is_gone
 from workers.contract.outcome import FailureKind, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.teaching import Supervision
-from workers.contract.trial import Method
+from workers.contract.trial import Method, TrialSpec
 from workers.inputs import folder_of
 from workers.runner import Runner
 
@@ -112,6 +114,83 @@ def test_closing_a_trial_midway_leaves_no_attempt_folder_and_no_record(store: Pa
     layout = StoreLayout(store)
     assert list(layout.trial(spec.trial_id).iterdir()) == []
     assert attempts_of(store, spec) == []
+
+
+def log_of(store: Path, spec: TrialSpec) -> str:
+    (path,) = StoreLayout(store).logs(spec.trial_id).iterdir()
+    return path.read_text()
+
+
+def test_the_log_of_an_attempt_says_where_it_ran_what_it_did_and_how_it_ended(store: Path) -> None:
+    spec = micro_spec()
+    finish(order_of(spec, store))
+    outcome, folder = committed(store, spec)
+    assert [path.stem for path in StoreLayout(store).logs(spec.trial_id).iterdir()] == [folder.name]
+    lines = log_of(store, spec).splitlines()
+    said = [line.split(" ", 1)[1] for line in lines]
+    assert said[0] == (f"begin: host {outcome.provenance.host}, process {os.getpid()}, 1 threads, cpu, batches in 1")
+    assert [line.split()[0] for line in said[1:]] == ["loading", "training", "scoring", "committing", "end:"]
+    assert said[-1] == "end: scored"
+    assert all(datetime.fromisoformat(line.split()[0]).utcoffset() == timedelta(0) for line in lines)
+
+
+def test_the_log_of_a_failed_attempt_names_class_and_place_and_its_record_names_the_log(store: Path) -> None:
+    spec = micro_spec()
+    tokens = folder_of(input_recipes(spec)[InputKind.PROMPT_TOKENS], StoreLayout(store)) / "tokens.parquet"
+    tokens.write_bytes(tokens.read_bytes()[:-1] + b"X")
+    finish(order_of(spec, store).model_copy(update={"n_micro_batches": 2}))
+    (attempt,) = attempts_of(store, spec)
+    assert (StoreLayout(store).logs(spec.trial_id) / f"{attempt.attempt}.log").exists()
+    assert attempt.n_micro_batches == 2
+    assert log_of(store, spec).splitlines()[-1].endswith(f"end: failed, data; StoreError at {attempt.where}")
+
+
+def test_a_lease_is_held_while_an_attempt_has_a_folder_and_no_longer(store: Path) -> None:
+    spec = micro_spec(training=micro_training(steps=2_000))
+    layout = StoreLayout(store)
+    running = Runner(n_threads=1).run(order_of(spec, store))
+    while next(running).phase != "training":
+        pass
+    (folder,) = layout.trial(spec.trial_id).iterdir()
+    lease = Lease.load(layout.lease(spec.trial_id, folder.name))
+    assert lease is not None
+    assert lease.pid == os.getpid()
+    assert not is_gone(lease)
+    running.close()
+    assert list(layout.leases.iterdir()) == []
+    assert log_of(store, spec).splitlines()[-1].endswith("end: stopped from outside (GeneratorExit)")
+
+
+def test_a_worker_that_was_taken_for_dead_ends_as_the_trial_that_was_committed_meanwhile(store: Path) -> None:
+    spec, layout = micro_spec(), StoreLayout(store)
+    zombie = Runner(n_threads=1).run(order_of(spec, store))
+    while next(zombie).phase != "committing":
+        pass
+    finish(order_of(spec, store))
+    outcome, winner = committed(store, spec)
+    with pytest.raises(StopIteration) as stop:
+        next(zombie)
+    assert stop.value.value.state == "scored"
+    assert committed(store, spec)[0] == outcome
+    (loser,) = (path for path in layout.trial(spec.trial_id).iterdir() if path.is_dir() and path != winner)
+    assert [path.name for path in loser.iterdir()] == ["superseded.json"]
+    log = (layout.logs(spec.trial_id) / f"{loser.name}.log").read_text()
+    assert log.rstrip().endswith("end: scored, but another attempt had committed the trial")
+    assert attempts_of(store, spec) == []
+
+
+def test_a_trial_whose_files_are_taken_away_is_not_committed_hollow(store: Path) -> None:
+    spec, layout = micro_spec(), StoreLayout(store)
+    running = Runner(n_threads=1).run(order_of(spec, store))
+    while next(running).phase != "committing":
+        pass
+    (folder,) = layout.trial(spec.trial_id).iterdir()
+    (folder / "predictions.parquet").unlink()
+    with pytest.raises(StopIteration) as stop:
+        next(running)
+    assert (stop.value.value.state, stop.value.value.failure) == ("failed", FailureKind.STORAGE)
+    assert "predictions.parquet vanished before the commit" in attempts_of(store, spec)[0].detail
+    assert list(layout.trial(spec.trial_id).iterdir()) == []
 
 
 def test_what_a_library_quotes_in_its_exception_is_not_recorded(store: Path, tmp_path: Path) -> None:
