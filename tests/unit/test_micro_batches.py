@@ -1,6 +1,9 @@
 """A batch in parts: the step is that of the whole batch within rounding, and fewer rows are in the model at once."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +15,11 @@ import pytest
 import torch
 
 from orders import micro_spec, micro_training, order_of
-from running import committed, finish
+from running import attempts_of, committed, finish
 from toys import CPU, WORDS
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
+from workers.contract.outcome import FailureKind
 from workers.contract.teaching import Supervision, TargetRecipe
 from workers.contract.trial import DiagnosticsRecipe, Method, ObjectiveRecipe, TrainingRecipe
 from workers.head import LabelledPrompt, train_head
@@ -185,3 +189,37 @@ def test_a_trial_in_parts_scores_as_the_whole_one_and_says_so(store: Path, tmp_p
     assert split.cost.n_target_tokens == undivided.cost.n_target_tokens
     ours, theirs = (pd.read_parquet(place / "predictions.parquet") for place in (folder, whole_folder))
     assert ours["p_forced"].tolist() == pytest.approx(theirs["p_forced"].tolist(), abs=1e-3)
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+import psutil
+from pathlib import Path
+from orders import micro_spec, micro_training, order_of
+from running import finish
+from workers.contract.teaching import Supervision
+store = Path(sys.argv[1])
+whole_batch = micro_spec(Supervision.STEP_BY_STEP, train_size=512, training=micro_training(steps=2, batch_size=512))
+finish(order_of(micro_spec(Supervision.STEP_BY_STEP), store))  # libraries and base are there, as in a warm worker
+limit = psutil.Process().memory_info().vms + 120 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+for n_micro_batches in (1, 16):
+    ending = finish(order_of(whole_batch, store).model_copy(update={"n_micro_batches": n_micro_batches}))
+    print(ending.failure or ending.state, flush=True)
+"""
+
+
+def test_a_batch_that_does_not_fit_the_memory_fits_in_parts(store: Path) -> None:
+    """The kernel gives the process 120 MiB beyond what a warm worker has."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY, str(store)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.split() == ["out_of_memory", "scored"]
+    spec = micro_spec(Supervision.STEP_BY_STEP, train_size=512, training=micro_training(steps=2, batch_size=512))
+    (attempt,) = attempts_of(store, spec)
+    assert (attempt.kind, attempt.n_micro_batches) == (FailureKind.OUT_OF_MEMORY, 1)
+    assert attempt.detail.startswith("process ")
