@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.dataset_columns import OPTIONAL, TABLES, Table, table_schemas, trial_row
 from orchestrator.grid import Design
-from orchestrator.store import Outcomes, read_outcomes, verified_bytes
+from orchestrator.store import Outcomes, read_outcomes, unusable, verified_bytes
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
@@ -84,7 +84,7 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     except OSError as error:
-        raise StoreError(f"{layout.dataset}: can't be written ({error.strerror}); free space and run again") from None
+        raise unusable(layout.dataset, error, "written") from None
     return DatasetSummary(rows["trials"], rows["predictions"], rows["history"], left_out)
 
 

@@ -171,16 +171,19 @@ def _settled_plan(
 
 
 def _is_settled(study: Study, layout: StoreLayout) -> bool:
-    """Whether report, dataset and tracking were derived from this very study and these very outcomes."""
+    """Whether report, dataset and tracking were derived from this very study and these very outcomes, and are whole."""
     try:
-        return layout.settled.read_text() == _fingerprint(study, read_outcomes(layout))
+        return layout.settled.read_text() == _fingerprint(study, read_outcomes(layout), layout)
     except OSError:
         return False
 
 
-def _fingerprint(study: Study, outcomes: Outcomes) -> str:
+def _fingerprint(study: Study, outcomes: Outcomes, layout: StoreLayout) -> str:
+    """Raises OSError where a derived file is missing; one that was cut short shows by its size."""
     checksums = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
-    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums})
+    derived = [layout.study, layout.report, *sorted(layout.dataset.rglob("*.parquet"))]
+    sizes = {str(path.relative_to(layout.root)): path.stat().st_size for path in derived}
+    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums, "derived": sizes})
 
 
 def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
@@ -194,7 +197,7 @@ def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Trackin
         console.print(f"left out of the dataset: {trial_id}: {reason}")
     write_study_report(study, design, layout)
     if not tracking.failures.count:
-        replace_file(layout.settled, _fingerprint(study, outcomes))
+        replace_file(layout.settled, _fingerprint(study, outcomes, layout))
 
 
 def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":

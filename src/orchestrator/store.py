@@ -4,6 +4,7 @@ Nothing here changes a trial, but `quarantine` moves what can't be trusted out o
 makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
 
+import errno
 import hashlib
 import itertools
 import os
@@ -20,13 +21,14 @@ from pydantic import ValidationError
 
 from orchestrator.bulk import without_collector
 from workers.contract.durable import sync_folder
-from workers.contract.errors import StoreError
+from workers.contract.errors import DiskFullError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.trial import Trial
 
 MIN_FREE_BYTES = 200_000_000
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 PREDICTIONS = "predictions.parquet"
@@ -187,6 +189,8 @@ def _entries(folder: Path) -> list[Path]:
 
 def unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
     """What to say of a part of a store that the system refuses."""
+    if error.errno in NO_ROOM:
+        return DiskFullError(f"{path}: the disk is full; nothing committed is lost: free space and run again")
     return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")
 
 

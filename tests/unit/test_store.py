@@ -1,5 +1,6 @@
 """Reading a store, locking it, and the dataset made of it."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -20,15 +21,17 @@ from orchestrator.dataset import STALE_AFTER_S, aggregate, query
 from orchestrator.grid import Design, expand
 from orchestrator.holding import Sighting, hold_lock, lock_holder
 from orchestrator.plan import make_plan
+from orchestrator.run import EXIT_INTERRUPTED
 from orchestrator.store import (
     damaged,
     ensure_writable,
     quarantine,
     read_attempts,
     read_outcomes,
+    unusable,
 )
 from orchestrator.study import load_study
-from workers.contract.errors import InputError, StoreError
+from workers.contract.errors import DiskFullError, InputError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring, TrialState
 
@@ -351,6 +354,13 @@ class TestDataset:
     def test_a_store_that_takes_no_dataset_is_a_store_error(self) -> None:
         with pytest.raises(StoreError, match="can't be written"):
             aggregate(StoreLayout(Path("/proc/self")), DESIGN)
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_a_full_disk_is_no_bad_input_but_an_interruption(self, tmp_path: Path, number: int) -> None:
+        error = unusable(tmp_path / "dataset", OSError(number, "No space left on device"), "written")
+        assert isinstance(error, DiskFullError)
+        assert error.exit_code == EXIT_INTERRUPTED
+        assert "free space" in str(error)
 
 
 class TestQuery:

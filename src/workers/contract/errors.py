@@ -3,6 +3,7 @@
     SweepError
     ├── InputError      exit 2   something the user wrote or pointed at is wrong; mend it and start again
     ├── StoreError      exit 2   the store folder can't be used or contradicts itself; free, repair or move it
+    │   └── DiskFullError  exit 4  no room where the store lies; nothing committed is lost: free space, run again
     ├── ClusterError    exit 2   no Ray cluster answers, or it has no room for a trial; start or size it
     ├── LockedError     exit 75  another driver holds the store; wait for it or stop it
     └── TrialError      one trial could not end with scores; the others go on
@@ -43,6 +44,12 @@ class InputError(SweepError):
 
 class StoreError(SweepError):
     """The store can't be written or contradicts itself."""
+
+
+class DiskFullError(StoreError):
+    """The disk of the store is full."""
+
+    exit_code = 4
 
 
 class ClusterError(SweepError):
