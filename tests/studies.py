@@ -22,7 +22,7 @@ evaluation: {{controls_per_case: 1, max_new_tokens: 48}}
 controls: [age_sex]
 contrasts:
   rationale_vs_label: {{treatment: [free_form], reference: label_only}}
-resources: {{cpus_per_trial: 1, gpus_per_trial: 1}}
+resources: {{{resources}}}
 """
 
 
@@ -34,8 +34,12 @@ def write_study(
     train_size: int = 32,
     seeds: str = "1",
     steps: int = 4,
+    resources: str = "cpus_per_trial: 1, gpus_per_trial: 1",
 ) -> Path:
     """A study file in `folder`."""
     path = folder / "micro.yaml"
-    path.write_text(TEMPLATE.format(file=file, sha256=sha256, train_size=train_size, seeds=seeds, steps=steps))
+    text = TEMPLATE.format(
+        file=file, sha256=sha256, train_size=train_size, seeds=seeds, steps=steps, resources=resources
+    )
+    path.write_text(text)
     return path

@@ -1,0 +1,1 @@
+"""Faults injected into real launches; `make test-faults`."""
