@@ -10,11 +10,13 @@ Run by hand: `python tests/benchmarks/plan_times.py [folder] [--upto 50400]`; a 
 import argparse
 import hashlib
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,22 +68,37 @@ def fill(layout: StoreLayout, study: Path) -> None:
         checksum = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         layout.trial(trial.trial_id).mkdir(parents=True)
         layout.outcome(trial.trial_id).write_text(json.dumps({**body, "checksum": checksum}, indent=1))
-        for recipe in input_recipes(trial.spec).values():
-            layout.input(recipe.digest()).mkdir(parents=True, exist_ok=True)
-            manifest = Manifest(recipe=recipe, folder="0a1b2c3d", files={}, counts={})
-            layout.manifest(recipe.digest()).write_text(manifest.model_dump_json())
+    recipes = [recipe for trial in design.everything for recipe in input_recipes(trial.spec).values()]
+    for digest, recipe in {recipe.digest(): recipe for recipe in recipes}.items():
+        layout.input(digest).mkdir(parents=True)
+        manifest = Manifest(recipe=recipe, folder="0a1b2c3d", files={}, counts={})
+        layout.manifest(digest).write_text(manifest.model_dump_json())
 
 
-def plan(study: Path, stores: Path) -> tuple[float, str]:
-    """Wall seconds of the command, and its line of counts."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Taken:
+    """What one command took, and its line of counts."""
+
+    wall_s: float
+    cpu_s: float
+    counts: str
+
+
+def plan(study: Path, stores: Path) -> Taken:
+    """Run the command in a process of its own."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([SWEEP, "plan", study, "--store", stores], capture_output=True, text=True, check=True)
-    return time.perf_counter() - started, done.stdout.splitlines()[-2]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    (counts,) = (line for line in done.stdout.splitlines() if "matched cells" in line)
+    return Taken(time.perf_counter() - started, cpu_s, counts.split("; ")[1])
 
 
 def main(folder: Path, *, upto: int) -> None:
     """Print a table: empty and full store in turn, so that a busy minute hits both."""
-    sys.stdout.write("| trials | store | median | all | counts |\n|---|---|---|---|---|\n")
+    sys.stdout.write(
+        "| trials | store | wall, median | CPU, median | wall of each | counts |\n|---|---|---|---|---|---|\n"
+    )
     for n_trials, n_seeds in N_SEEDS.items():
         if n_trials > upto:
             continue
@@ -90,17 +107,14 @@ def main(folder: Path, *, upto: int) -> None:
         layout = StoreLayout(stores["full"] / f"seeds-{n_seeds}")
         if not layout.trials.exists():
             fill(layout, study)
-        times: dict[str, list[float]] = {name: [] for name in stores}
-        counts = {}
+        taken: dict[str, list[Taken]] = {name: [] for name in stores}
         for _ in range(N_ROUNDS):
             for name, place in stores.items():
-                seconds, counts[name] = plan(study, place)
-                times[name].append(seconds)
-        for name, found in times.items():
-            every = ", ".join(f"{seconds:.2f}" for seconds in found)
-            states = counts[name].split("; ")[1]
-            row = f"| {n_trials:,} | {name} | {statistics.median(found):.2f} s | {every} | {states} |\n"
-            sys.stdout.write(row)
+                taken[name].append(plan(study, place))
+        for name, rounds in taken.items():
+            wall, cpu = (statistics.median(getattr(each, unit) for each in rounds) for unit in ("wall_s", "cpu_s"))
+            every = ", ".join(f"{each.wall_s:.2f}" for each in rounds)
+            sys.stdout.write(f"| {n_trials:,} | {name} | {wall:.2f} s | {cpu:.2f} s | {every} | {rounds[0].counts} |\n")
             sys.stdout.flush()
 
 
