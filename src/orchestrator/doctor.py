@@ -13,9 +13,12 @@ import psutil
 
 from orchestrator import machine_checks, package_checks, service_checks, store_checks
 from orchestrator.checks import Check, Grade, fail, ok
+from orchestrator.disk_facts import read_disk_facts
+from orchestrator.forecast import forecast_disk
 from orchestrator.grid import Design, expand
 from orchestrator.holding import lock_holder
-from orchestrator.store import Outcomes, read_outcomes
+from orchestrator.plan import make_plan
+from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import Resources, Study
 from orchestrator.study_files import check_sources
 from orchestrator.tracking import database_uri
@@ -24,7 +27,7 @@ from workers.contract.bases import HubBase
 from workers.contract.errors import InputError, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Record
+from workers.contract.outcome import Attempt, Record
 from workers.contract.teaching import EndpointTeacherRecipe
 from workers.contract.trial import TrialSpec
 
@@ -55,7 +58,7 @@ def diagnose(
         worker = pool.submit(lambda: list(_worker()))
         mine = [*_environment(study, layout), *_services(study, layout, address, tracking_uri)]
         if study is not None and layout is not None:
-            mine += _study(study, layout)
+            mine += _study(study, layout, tracking_uri)
         return Diagnosis(checks=(*mine[:2], *worker.result(), *mine[2:]))
 
 
@@ -102,7 +105,7 @@ def _services(
         yield ok("tracking", f"{uri.partition(':')[0]} is not looked at from here")
 
 
-def _study(study: Study, layout: StoreLayout) -> Iterator[Check]:
+def _study(study: Study, layout: StoreLayout, tracking_uri: str | None) -> Iterator[Check]:
     """What the study names, and its store."""
     design, outcomes = expand(study), _outcomes(layout)
     try:
@@ -111,7 +114,9 @@ def _study(study: Study, layout: StoreLayout) -> Iterator[Check]:
     except InputError as error:
         yield from (fail(f"sources: {each.where}", each.what, each.remedy) for each in error.problems)
     yield from _elsewhere(study, design, outcomes, layout)
-    yield from store_checks.check_folder(layout)
+    plan = make_plan(design, outcomes, _attempts(layout), study=study.study)
+    facts = read_disk_facts(study, plan, layout, tracks_here=tracking_uri is None)
+    yield from store_checks.check_folder(layout, forecast=forecast_disk(facts))
     if not layout.root.is_dir():
         return
     yield store_checks.check_driver(layout, lock_holder(layout))
@@ -169,6 +174,13 @@ def _outcomes(layout: StoreLayout) -> Outcomes:
         return read_outcomes(layout)
     except StoreError:
         return Outcomes({})
+
+
+def _attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
+    try:
+        return read_attempts(layout)
+    except StoreError:
+        return {}
 
 
 def file_system_of(path: Path) -> str:

@@ -130,7 +130,8 @@ def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline:
     """Whether the hub can be reached for models that are neither prepared nor in its cache; null without any."""
     if not model_ids:
         return None
-    names = ", ".join(sorted(model_ids))
+    first, *others = sorted(model_ids)
+    names = f"{first} and {len(others)} more models" if others else first
     remedy = "connect, set HF_ENDPOINT to a mirror, or copy the models into the hub's cache"
     if is_offline:
         return fail("hub", f"{names} must be fetched, and HF_HUB_OFFLINE is set", remedy)

@@ -17,6 +17,7 @@ from typing import IO
 
 from orchestrator.checks import Check, fail, ok, warn
 from orchestrator.collecting import find_unneeded
+from orchestrator.forecast import DiskForecast, spelled_bytes
 from orchestrator.grid import Design
 from orchestrator.hold_records import newest_hold
 from orchestrator.holding import EXPIRES_AFTER_S, Sighting
@@ -24,7 +25,6 @@ from orchestrator.store import MIN_FREE_BYTES, Outcomes
 from workers.contract.durable import sync_folder
 from workers.contract.layout import StoreLayout
 
-GB = 10**9
 # Between machines that set their clocks over a network.
 CLOCK_SLACK_S = 60.0
 VERIFY_SCRATCH = ".verify-*"
@@ -42,12 +42,12 @@ class FileSystem:
 
 
 def check_folder(
-    layout: StoreLayout, *, need_bytes: int | None = None, system: FileSystem | None = None
+    layout: StoreLayout, *, forecast: DiskForecast | None = None, system: FileSystem | None = None
 ) -> list[Check]:
     """Try in the store's folder, or where it will be made, everything that a launch does there.
 
     Args:
-        need_bytes: What the missing trials are expected to write; null where nobody can say.
+        forecast: What the missing trials are expected to take of the disk.
     """
     system = system or FileSystem()
     place = next(each for each in (layout.root, *layout.root.parents) if each.exists())
@@ -60,7 +60,7 @@ def check_folder(
     with scratch as folder:
         tried = [_try_writing(Path(folder), layout, place, system), _try_links(Path(folder), system)]
         tried.append(_try_locks(Path(folder), system))
-    return [*tried, _check_disk(place, system.disk_free(place), need_bytes), *_check_privacy(layout)]
+    return [*tried, _check_disk(place, system.disk_free(place), forecast), *_check_privacy(layout)]
 
 
 def _try_writing(folder: Path, layout: StoreLayout, place: Path, system: FileSystem) -> Check:
@@ -112,13 +112,14 @@ def _try_locks(folder: Path, system: FileSystem) -> Check:
     return warn(name, "don't keep a second one out", slower)
 
 
-def _check_disk(place: Path, free: int, need_bytes: int | None) -> Check:
-    what = f"{free / GB:,.1f} GB free"
-    if need_bytes is not None:
-        what += f", about {need_bytes / GB:,.1f} GB needed for what is missing"
-    if free < max(MIN_FREE_BYTES, need_bytes or 0):
-        least = f"; a launch asks for {MIN_FREE_BYTES / GB:g} GB at least" if free < MIN_FREE_BYTES else ""
-        return fail("disk", f"{place}: {what}{least}", "free space there, or choose another `--store`")
+def _check_disk(place: Path, free: int, forecast: DiskForecast | None) -> Check:
+    is_needed = forecast is not None and forecast.need_bytes > 0
+    what = forecast.told(free_bytes=free) if forecast and is_needed else f"{spelled_bytes(free)} free"
+    remedy = "free space there, choose another `--store`, or run less at a time with --limit"
+    if free < MIN_FREE_BYTES:
+        return fail("disk", f"{what}; a launch asks for {spelled_bytes(MIN_FREE_BYTES)} at least", remedy)
+    if forecast and free < forecast.high:
+        return (fail if free < forecast.need_bytes else warn)("disk", f"{place}: {what}", remedy)
     return ok("disk", what)
 
 

@@ -20,6 +20,7 @@ from builders import build_store
 from command_line import refused, sweep
 from orchestrator.checks import Check, Grade
 from orchestrator.doctor import Diagnosis, diagnose, file_system_of
+from orchestrator.forecast import DiskForecast
 from orchestrator.grid import Design, expand
 from orchestrator.hold_records import Holder, take_hold
 from orchestrator.holding import hold_lock, lock_holder
@@ -237,10 +238,21 @@ class TestFolder:
             "free space there, or raise the quota",
         )
 
-    @pytest.mark.parametrize(("free", "need"), [(GB // 10, None), (3 * GB, 5 * GB)])
-    def test_a_disk_with_less_than_is_needed_fails(self, layout: StoreLayout, free: int, need: int | None) -> None:
-        found = one(check_folder(layout, need_bytes=need, system=FileSystem(disk_free=lambda _: free)), "disk")
-        assert found.grade is Grade.FAIL
+    @pytest.mark.parametrize(
+        ("free", "need", "grade"),
+        [
+            (GB // 10, None, Grade.FAIL),
+            (3 * GB, 5 * GB, Grade.FAIL),
+            (6 * GB, 5 * GB, Grade.WARN),
+            (11 * GB, 5 * GB, Grade.OK),
+        ],
+    )
+    def test_a_disk_with_less_than_is_needed_fails_and_one_with_hardly_enough_warns(
+        self, layout: StoreLayout, free: int, need: int | None, grade: Grade
+    ) -> None:
+        forecast = DiskForecast(need, need // 2, 2 * need, "from shapes") if need else None
+        found = one(check_folder(layout, forecast=forecast, system=FileSystem(disk_free=lambda _: free)), "disk")
+        assert found.grade is grade
 
     def test_a_store_that_others_may_enter_is_a_warning(self, layout: StoreLayout) -> None:
         layout.root.chmod(0o755)
