@@ -18,14 +18,15 @@ from safetensors.torch import load_file
 from orders import micro_spec, micro_training, order_of
 from running import attempts_of, committed, finish
 from workers.contract.layout import StoreLayout
+from workers.contract.leases import Lease, is_gone
 from workers.contract.outcome import FailureKind
 from workers.contract.teaching import Supervision
 from workers.contract.trial import DiagnosticsRecipe, TrialSpec, WorkOrder
 from workers.predictions import store_salt
 
 STEPS = 8
-# Instants of a run that takes seconds after its imports, spread over loading, training, scoring and commit.
-N_KILLS = 4
+# Steps whose resume points are waited for, and up to 50 ms longer: loading, training twice, the end of it.
+KILLED_AFTER = (0, 3, 20, 59)
 
 
 class Killed(BaseException):
@@ -157,6 +158,11 @@ def start(order: Path) -> "subprocess.Popen[bytes]":
     )
 
 
+def newest_step(layout: StoreLayout, spec: TrialSpec) -> int:
+    names = [path.name for path in layout.checkpoints(spec.training_id).glob("step-*")]
+    return max((int(name.removeprefix("step-")) for name in names), default=0)
+
+
 def test_a_process_killed_again_and_again_leaves_what_an_undisturbed_one_leaves(store: Path, tmp_path: Path) -> None:
     spec = micro_spec(Supervision.STEP_BY_STEP, training=micro_training(steps=60))
     store_salt(StoreLayout(store))  # of both stores, or the ids of examples differ
@@ -165,26 +171,30 @@ def test_a_process_killed_again_and_again_leaves_what_an_undisturbed_one_leaves(
     order = tmp_path / "order.json"
     order.write_text(order_with_resume_points(spec, store).model_dump_json())
     layout, draw = StoreLayout(store), random.Random(7)
-    n_killed = 0
-    while not layout.outcome(spec.trial_id).exists():
+    for step in KILLED_AFTER:
         worker = start(order)
-        if n_killed < N_KILLS:
-            before = set(layout.trial(spec.trial_id).glob("*"))
-            while set(layout.trial(spec.trial_id).glob("*")) == before and worker.poll() is None:
-                time.sleep(0.01)  # until its attempt has a folder: what it does before are imports
-            time.sleep(draw.uniform(0, 1.5))
-            worker.kill()
-            n_killed += 1
+        before = set(layout.trial(spec.trial_id).glob("*"))
+        while worker.poll() is None and (
+            set(layout.trial(spec.trial_id).glob("*")) == before or newest_step(layout, spec) < step
+        ):
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.05))
+        worker.kill()
         worker.wait()
+    while not layout.outcome(spec.trial_id).exists():
+        start(order).wait()
     (outcome, killed), (_, undisturbed) = committed(store, spec), committed(whole, spec)
     for name in ("predictions.parquet", "adapter/adapter_model.safetensors"):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes(), name
-    assert outcome.cost.resumed_from_step > 0
+    assert outcome.cost.resumed_from_step >= KILLED_AFTER[-1]
     assert list(layout.root.rglob(".tmp-*")) == []
     assert not layout.checkpoints(spec.training_id).exists()
-    # Each kill left at most a folder, which the store's collector takes.
-    folders = [path for path in layout.trial(spec.trial_id).iterdir() if path.is_dir() and path != killed]
-    assert len(folders) <= N_KILLS
+    # A kill leaves at most a folder, under the lease of a process that is known to be gone: the collector's to take.
+    folders = {path.name for path in layout.trial(spec.trial_id).iterdir() if path.is_dir() and path != killed}
+    leases = {path.name.split(".")[1]: Lease.load(path) for path in layout.leases.iterdir()}
+    assert folders <= leases.keys()
+    assert len(leases) == len(KILLED_AFTER)
+    assert all(lease is not None and is_gone(lease) for lease in leases.values())
 
 
 def test_a_trial_goes_on_in_more_parts_than_it_began_with(store: Path, tmp_path: Path, spec: TrialSpec) -> None:
