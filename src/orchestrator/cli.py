@@ -57,7 +57,11 @@ def main() -> None:
 @app.command()
 def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """List every trial of a study with its ids and state; runs nothing."""
+    from dataclasses import asdict
+
     from orchestrator.console import show_plan
+    from orchestrator.disk_facts import free_bytes, read_disk_facts
+    from orchestrator.forecast import forecast_disk
     from orchestrator.reviewed import PlanHash
     from orchestrator.revisions import unresolved
     from orchestrator.run import plan_study
@@ -66,10 +70,14 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
     _, planned = plan_study(loaded, layout)
     open_bases = unresolved(loaded.bases)
     plan_hash = str(PlanHash.of(loaded, planned))
+    forecast, free = forecast_disk(read_disk_facts(loaded, planned, layout)), free_bytes(layout)
     if as_json:
-        print_json({**planned.to_json(), "unresolved_bases": open_bases, "plan_hash": plan_hash})
+        disk = {**asdict(forecast), "free_bytes": free}
+        print_json({**planned.to_json(), "disk": disk, "unresolved_bases": open_bases, "plan_hash": plan_hash})
         return
     show_plan(console_of(), planned, layout)
+    if planned.todo:
+        console_of().print(f"disk {forecast.told(free_bytes=free)}", soft_wrap=True)
     console_of().print(f"plan {plan_hash}   (`sweep run {study} --plan …` runs this or nothing)", soft_wrap=True)
     if open_bases:
         what = f"no hub answered for the commits of {', '.join(open_bases)}: these ids are provisional"
