@@ -177,7 +177,7 @@ def _show_verification(found: "Verification", study: StudyFile, *, n_moved: int)
     if not parts:
         console.print("all good")
     if n_moved:
-        console.print(f"moved {n_moved} outcomes to quarantine; `sweep run {study}` does their trials again")
+        console.print(f"moved to quarantine: {n_moved}; `sweep run {study}` does their trials again")
     elif Part.OUTCOME in parts:
         what = "moves damaged outcomes away, and `sweep run` does their trials again"
         console.print(f"`sweep verify {study} --quarantine` {what}", soft_wrap=True)

@@ -6,13 +6,15 @@ Leases say who works now, as far as that can be known from here; a log is read f
 import re
 from pathlib import Path
 
-from orchestrator.collecting import LEASE_NAME, SUPERSEDED
+from pydantic import ValidationError
+
+from orchestrator.collecting import LEASE_NAME
 from workers.contract.errors import StoreError
 from workers.contract.inputs import input_recipes
-from workers.contract.layout import StoreLayout
+from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.leases import Lease, is_gone
 from workers.contract.outcome import Outcome, Record
-from workers.contract.trial import Trial
+from workers.contract.trial import Trial, WorkOrder
 
 STEP_NAME = re.compile(r"step-(\d+)")
 LOG_LINES = 20
@@ -76,7 +78,7 @@ def read_trial_files(
         quarantined=tuple(str(path) for path in sorted(layout.quarantine.glob(f"{trial_id}-*.json"))),
         resume_steps=_resume_steps(layout, trial) if trial else (),
         missing_inputs=_missing_inputs(layout, trial) if trial else (),
-        order=str(layout.order(trial_id)) if layout.order(trial_id).is_file() else None,
+        order=_order(layout, trial_id),
         log=_newest_log(layout.logs(trial_id)),
     )
 
@@ -117,6 +119,16 @@ def _resume_steps(layout: StoreLayout, trial: Trial) -> tuple[int, ...]:
 def _missing_inputs(layout: StoreLayout, trial: Trial) -> tuple[str, ...]:
     recipes = input_recipes(trial.spec)
     return tuple(str(kind) for kind, recipe in recipes.items() if not layout.manifest(recipe.digest()).is_file())
+
+
+def _order(layout: StoreLayout, trial_id: str) -> str | None:
+    """Where the trial's order lies; a store that was copied holds orders for the one that it was copied from."""
+    path = layout.order(trial_id)
+    try:
+        order = WorkOrder.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return str(path) if Path(order.store) == layout.root else None
 
 
 def _newest_log(folder: Path) -> Log | None:

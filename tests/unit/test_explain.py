@@ -15,6 +15,7 @@ from orchestrator.store import quarantine, read_attempts, read_outcomes
 from orchestrator.study import Study, load_study
 from orchestrator.trial_files import LOG_LINES, read_trial_files
 from orchestrator.trial_lookup import Known, find_trial
+from orchestrator.work_orders import write_order
 from studies import write_study
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
@@ -74,12 +75,11 @@ class TestStates:
         assert "not prepared yet: cohort, base" in prepared
         assert command.startswith(f"`sweep run {NAMED} --only supervision=free_form --only base=micro ")
 
-    def test_under_a_driver_it_waits_or_was_left_out(self, layout: StoreLayout, design: Design) -> None:
-        trial_id = design.everything[1].trial_id
-        assert "leaves it out" in ask(layout, design, trial_id, is_driven=True).advice[-1]
-        layout.orders.mkdir()
-        layout.order(trial_id).write_text("{}")
-        assert "waits in the queue" in ask(layout, design, trial_id, is_driven=True).advice[-1]
+    def test_under_a_driver_it_waits_or_was_left_out(self, layout: StoreLayout, study: Study, design: Design) -> None:
+        trial = design.everything[1]
+        assert "leaves it out" in ask(layout, design, trial.trial_id, is_driven=True).advice[-1]
+        write_order(trial, study, layout)
+        assert "waits in the queue" in ask(layout, design, trial.trial_id, is_driven=True).advice[-1]
 
     def test_a_failed_trial_tells_every_attempt_and_what_helps(self, layout: StoreLayout, design: Design) -> None:
         trial = design.everything[2]
@@ -163,6 +163,13 @@ class TestFiles:
         loser.write_text(outcome.model_copy(update={"attempt": "late"}).sealed().model_dump_json())
         (found,) = ask(layout, design, trial_id).files.superseded
         assert (found.attempt, found.state, found.is_same) == ("late", "scored", True)
+
+    def test_an_order_for_another_store_is_not_offered(self, layout: StoreLayout, study: Study, design: Design) -> None:
+        trial = design.everything[1]
+        write_order(trial, study, layout)
+        assert ask(layout, design, trial.trial_id).files.order == str(layout.order(trial.trial_id))
+        write_order(trial, study, StoreLayout(layout.root / "elsewhere"), path=layout.order(trial.trial_id))
+        assert ask(layout, design, trial.trial_id).files.order is None
 
     def test_a_resume_point_is_told(self, layout: StoreLayout, design: Design) -> None:
         trial = design.everything[2]
