@@ -156,7 +156,7 @@ def sync(
     from orchestrator.run import sync_tracking
 
     loaded, layout = open_study(study, store)
-    writes, failures = sync_tracking(loaded, layout, tracking_uri=tracking_uri)
+    writes, failures = sync_tracking(loaded, layout, tracking_uri=tracking_uri, tell=console_of(stderr=True).print)
     if failures.count:
         raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
     if as_json:

@@ -19,12 +19,12 @@ from pathlib import Path
 from orchestrator.grid import Design
 from orchestrator.store import TRIAL_ID, Outcomes, Seals, unusable
 from orchestrator.work_orders import discard_orders
-from workers.contract.layout import StoreLayout
+from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.leases import Lease, boot_id, is_gone
 
 LEASE_NAME = re.compile(r"([0-9a-f]{16})\.([^.]+)\.json")
 TEMPORARY = (".tmp-*", ".write-test-*")
-TRANSFERS, SUPERSEDED = "transfers", "superseded.json"
+TRANSFERS = "transfers"
 # By the store's clock. What has no lease may be another command's, or of a worker that could not write one.
 UNOWNED_AFTER_S = 3600.0
 

@@ -137,7 +137,8 @@ def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection) -
 
 def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:
     """Clear away what earlier launches left, and seal the study."""
-    if (collected := collect(layout, design, read_seals(layout))).n:
+    collected = collect(layout, design, read_seals(layout))
+    if collected.n or collected.n_left:
         tell(str(collected))
     layout.settled.unlink(missing_ok=True)
     replace_file(layout.study, study.model_dump_json(indent=1))
@@ -225,13 +226,15 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Pat
     return write_report(study, design, findings, path=layout.report, cohort_counts=counts, audit=note)
 
 
-def sync_tracking(study: Study, layout: StoreLayout, *, tracking_uri: str | None) -> tuple[int, Failures]:
+def sync_tracking(
+    study: Study, layout: StoreLayout, *, tracking_uri: str | None, tell: Callable[[str], object]
+) -> tuple[int, Failures]:
     """Make MLflow equal to the store; how many runs were written, and what could not be.
 
     Raises:
         LockedError: A driver works on the store and writes to MLflow itself.
     """
-    with hold_lock(layout):
+    with hold_lock(layout, tell=tell):
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         design, plan = plan_study(study, layout)
         tracking.open_study(study.study, question=study.question)

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from workers.contract.durable import link_exclusive, sync_folder
 from workers.contract.errors import StoreError
-from workers.contract.layout import StoreLayout
+from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.trial import Method
 
 # What is left of an attempt that was not the first: its outcome, as it would have been committed.
-SUPERSEDED = "superseded.json"
 TRAINED = (Method.LORA, Method.HEAD)
 
 

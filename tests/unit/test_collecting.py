@@ -9,11 +9,11 @@ import psutil
 import pytest
 
 from builders import ATTEMPT, commit_trial, invent_people, predict, write_attempt
-from orchestrator.collecting import SUPERSEDED, UNOWNED_AFTER_S, Collected, collect
+from orchestrator.collecting import UNOWNED_AFTER_S, Collected, collect
 from orchestrator.grid import Design, expand
 from orchestrator.store import quarantine, read_outcomes, read_seals
 from orchestrator.study import load_study
-from workers.contract.layout import StoreLayout
+from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.leases import Lease, take_lease
 from workers.contract.trial import Trial
 

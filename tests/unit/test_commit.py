@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from orders import micro_spec
-from workers.commit import SUPERSEDED, commit_outcome, file_digests, record_attempt, sync_tree
+from workers.commit import commit_outcome, file_digests, record_attempt, sync_tree
 from workers.contract.durable import link_exclusive
 from workers.contract.errors import StoreError
-from workers.contract.layout import StoreLayout
+from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome
 from workers.contract.trial import Trial
 from workers.meter import Meter

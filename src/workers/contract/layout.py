@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# In the folder of an attempt that another was faster than: the outcome that it did not commit.
+SUPERSEDED = "superseded.json"
+
 
 @dataclass(frozen=True)
 class StoreLayout:
