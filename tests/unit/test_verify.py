@@ -198,6 +198,15 @@ class TestRetraining:
         assert (damage.part, damage.name) == (Part.RETRAINED, outcome.trial_id)
         assert "examples beyond the tolerance" in damage.what
 
+    def test_a_trial_that_was_split_to_fit_its_memory_is_split_again(self, study: Study, layout: StoreLayout) -> None:
+        outcome = one_outcome(layout)
+        shutil.rmtree(layout.trial(outcome.trial_id))
+        order = WorkOrder(trial=outcome.trial, store=str(layout.root), sources=sources_of(study), n_micro_batches=4)
+        assert [*Runner(n_threads=1).run(order)]
+        assert Outcome.load(layout.outcome(outcome.trial_id)).cost.n_micro_batches == 4
+        found = verify_store(study, layout, n_retrain=N_TRIALS)
+        assert [again.is_identical for again in found.retrained] == [True] * N_TRIALS
+
     def test_the_same_trials_are_drawn_every_time_and_no_more_than_there_are(self, study: Study) -> None:
         names = [f"{number:016x}" for number in range(50)]
         assert draw(names, 5, study=study) == draw(names[::-1], 5, study=study)
