@@ -1,0 +1,86 @@
+"""What a store must hold and what it must not: seen from outside, file by file, while drivers and workers go about."""
+
+import json
+from collections import defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.plan import Plan
+from orchestrator.store import read_attempts, read_outcomes
+from played_trials import FILES, trials
+from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.outcome import Outcome
+from workers.contract.sources import sha256_of
+
+
+class Ledger:
+    """What the store must hold: the outcomes seen so far, byte for byte, and the damaged ones that left."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self.layout = layout
+        self.accepted: dict[str, bytes] = {}
+        self.damaged: set[str] = set()
+        self.moved_away: dict[str, list[bytes]] = defaultdict(list)
+        self.attempts: dict[Path, bytes] = {}
+
+    def look(self) -> None:
+        """Compare the store with what was seen before."""
+        for trial_id in (trial.trial_id for trial in trials()):
+            path = self.layout.outcome(trial_id)
+            body = path.read_bytes() if path.exists() else None
+            before = self.accepted.get(trial_id)
+            if before is not None and body != before:
+                assert trial_id in self.damaged, f"the outcome of {trial_id} is {'changed' if body else 'gone'}"
+                self.moved_away[trial_id].append(self.accepted.pop(trial_id))
+                self.damaged.discard(trial_id)
+            if body is not None and trial_id not in self.accepted:
+                self.accepted[trial_id] = body
+            if body is not None and trial_id not in self.damaged:
+                self._see_files(trial_id, Outcome.parse(body), anew=body != before)
+        found = {path: path.read_bytes() for path in self.layout.attempts("any").parent.glob("*/*.json")}
+        assert self.attempts.items() <= found.items(), "an attempt record was changed"
+        self.attempts = found
+
+    def _see_files(self, trial_id: str, outcome: Outcome, *, anew: bool) -> None:
+        folder = self.layout.trial(trial_id) / outcome.attempt
+        assert len(outcome.files) == len(FILES)
+        for name, digest in outcome.files.items():
+            assert (folder / name).is_file(), f"{name} of a committed trial is gone"
+            assert not anew or sha256_of(folder / name) == digest, f"{name} is not what was committed"
+
+    def see_all_done(self, plan: Plan) -> None:
+        """One outcome a trial counts, and everything that was damaged lies in quarantine, nothing else does."""
+        failed = [record for records in read_attempts(self.layout).values() for record in records]
+        assert not plan.todo, f"{plan.counts}, after {[(record.where, record.detail) for record in failed]}"
+        assert not self.damaged, "damage was overlooked"
+        checksums = {trial_id: Outcome.parse(body).checksum for trial_id, body in self.accepted.items()}
+        committed = read_outcomes(self.layout).committed
+        assert {trial_id: outcome.checksum for trial_id, outcome in committed.items()} == checksums
+        quarantined = defaultdict(list)
+        for path in self.layout.quarantine.glob("*"):
+            quarantined[path.name[:16]].append(path.read_bytes())
+        assert _sorted(quarantined) == _sorted(self.moved_away)
+
+    def see_nothing_left_over(self) -> None:
+        """No temporary file, lease, resume point or order, and no attempt but committed ones and evidence."""
+        root = self.layout.root
+        assert [*root.rglob(".tmp-*"), *root.rglob(".write-test-*"), *root.glob("checkpoints/*")] == []
+        assert {path.suffix for path in self.layout.leases.glob("driver-*")} == {".beat", ".json"}
+        assert len([*self.layout.leases.iterdir(), *self.layout.orders.iterdir()]) == 2
+        evidence = {_attempt_of(path) for path in self.layout.quarantine.glob("*")}
+        for trial_id, outcome in read_outcomes(self.layout).committed.items():
+            kept = {outcome.attempt, *evidence}
+            for folder in self.layout.trial(trial_id).glob("*/"):
+                is_superseded = [path.name for path in folder.iterdir()] == [SUPERSEDED]
+                assert folder.name in kept or is_superseded, f"{folder} is left over"
+
+
+def _attempt_of(outcome: Path) -> str:
+    """Which attempt an outcome names; nothing where that can't be read."""
+    with suppress(ValueError):
+        return str(json.loads(outcome.read_bytes())["attempt"])
+    return ""
+
+
+def _sorted(bodies: dict[str, list[bytes]]) -> dict[str, list[bytes]]:
+    return {trial_id: sorted(each) for trial_id, each in bodies.items()}

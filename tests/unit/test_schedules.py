@@ -1,0 +1,273 @@
+"""Exactly once: one committed outcome a trial, whatever crashes and in whichever order things happen.
+
+Hypothesis draws schedules of kill, pause, duplicate, full disk, damage and edit; after every step the store is looked
+at, and at the end one undisturbed launch must complete it.
+"""
+
+import atexit
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ledger import Ledger
+from orchestrator.grid import Design
+from orchestrator.hold_records import newest_number
+from orchestrator.holding import EXPIRES_AFTER_S
+from orchestrator.store import PREDICTIONS
+from played_trials import publish_inputs, trials
+from schedules import HOSTS, Worker, World
+from stepping import Process
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome
+from workers.contract.trial import Trial
+
+FAST_DISK = Path("/dev/shm")
+ANY = st.integers(0, 11)
+N_STEPS = st.sampled_from([1, 2, 5, 12, 40, 150])
+DECISIVE = st.sampled_from(["os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir"])
+UPSETS = (
+    "the study is edited",
+    "the disk fills",
+    "the disk is freed",
+    "six seconds pass",
+    "31 seconds pass",
+    "the clock goes forward",
+    "the clock goes back",
+)
+FAULTS = st.sampled_from([ValueError, MemoryError, OSError])
+
+
+@cache
+def template() -> Path:
+    """A store with inputs and nothing else, to be copied."""
+    folder = Path(tempfile.mkdtemp(dir=FAST_DISK if FAST_DISK.is_dir() else None))
+    atexit.register(shutil.rmtree, folder)
+    publish_inputs(StoreLayout(folder))
+    return folder
+
+
+class Schedule(RuleBasedStateMachine):
+    """One store under one schedule."""
+
+    n_run = 0
+    seen: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        type(self).n_run += 1
+        self.folder = Path(tempfile.mkdtemp(dir=FAST_DISK if FAST_DISK.is_dir() else None))
+        layout = StoreLayout(self.folder / "store")
+        shutil.copytree(template(), layout.root)
+        self.world = World(layout)
+        self.ledger = Ledger(layout)
+
+    @property
+    def layout(self) -> StoreLayout:
+        return self.world.layout
+
+    @initialize(host=st.sampled_from(HOSTS), n_rounds=st.integers(0, 12))
+    def begin(self, host: str, n_rounds: int) -> None:
+        self.world.start_driver(host)
+        for _ in range(n_rounds):
+            self.all_go_on(n_steps=20)
+
+    @rule(n_steps=N_STEPS)
+    def all_go_on(self, n_steps: int) -> None:
+        for process in self.ready:
+            self.world.go_on(process, n_steps)
+
+    @rule(which=ANY, n_steps=N_STEPS)
+    @precondition(lambda self: self.ready)
+    def go_on(self, which: int, n_steps: int) -> None:
+        process = self.ready[which % len(self.ready)]
+        note(f"{process} takes {n_steps} steps")
+        self.world.go_on(process, n_steps)
+
+    @rule(which=ANY, what=DECISIVE)
+    @precondition(lambda self: self.ready)
+    def go_on_until(self, which: int, what: str) -> None:
+        process = self.ready[which % len(self.ready)]
+        note(f"{process} goes on to {what}")
+        self.world.go_on(process, 100, stops_at=what)
+
+    @rule(which=ANY, is_torn=st.booleans())
+    @precondition(lambda self: self.world.processes)
+    def kill(self, which: int, is_torn: bool) -> None:
+        process = self.world.processes[which % len(self.world.processes)]
+        self._note("kill", f"{process} is killed")
+        self.world.kill(process, is_torn=is_torn)
+
+    @rule(which=ANY)
+    @precondition(lambda self: self.world.processes)
+    def pause_or_wake(self, which: int) -> None:
+        process = self.world.processes[which % len(self.world.processes)]
+        process.is_paused = not process.is_paused
+        self._note("pause", f"{process} {'is paused' if process.is_paused else 'wakes up'}")
+
+    @rule(host=st.sampled_from(HOSTS))
+    @precondition(lambda self: sum(driver.is_alive for driver in self.world.drivers) < 3)
+    def start_driver(self, host: str) -> None:
+        self._note("driver", f"{self.world.start_driver(host)} starts")
+
+    @rule(which=ANY)
+    @precondition(lambda self: any(self.layout.orders.glob("*.json")))
+    def start_a_duplicate(self, which: int) -> None:
+        orders = sorted(self.layout.orders.glob("*.json"))
+        self._note("duplicate", f"{self.world.start_worker(orders[which % len(orders)])} starts a second time")
+
+    @rule(which=ANY)
+    @precondition(lambda self: self.workers)
+    def cut_off(self, which: int) -> None:
+        worker = self.workers[which % len(self.workers)]
+        worker.is_cut_off = True
+        self._note("cut off", f"{worker} is taken for lost")
+
+    @rule(which=ANY, fault=FAULTS)
+    @precondition(lambda self: self.workers)
+    def spoil(self, which: int, fault: type[Exception]) -> None:
+        worker = self.workers[which % len(self.workers)]
+        worker.play.fault = fault()
+        self._note("fault", f"{worker} will meet a {fault.__name__}")
+
+    @rule(what=st.sampled_from(UPSETS), trial=st.sampled_from(trials()))
+    def upset(self, what: str, trial: Trial) -> None:
+        self._note(what, what)
+        match what:
+            case "the disk fills" | "the disk is freed":
+                self.world.disk.is_full = what == "the disk fills"
+            case "six seconds pass" | "31 seconds pass":
+                self.world.pass_time(6 if what.startswith("six") else EXPIRES_AFTER_S + 1)
+            case "the clock goes forward" | "the clock goes back":
+                self.world.set_the_clock(hours=30 if what.endswith("forward") else -1)
+            case "the study is edited":
+                self.world.edit(trial)
+
+    @rule(which=ANY, how=st.sampled_from(["truncate", "flip", "predictions"]))
+    @precondition(lambda self: self.healthy)
+    def damage(self, which: int, how: str) -> None:
+        trial_id = self.healthy[which % len(self.healthy)]
+        path = self.layout.outcome(trial_id)
+        if how == "predictions":
+            predictions = path.parent / Outcome.load(path).attempt / PREDICTIONS
+            predictions.write_bytes(b"damaged")
+        else:
+            body = bytearray(path.read_bytes())
+            body[len(body) // 2] ^= 1
+            path.write_bytes(body[: len(body) // 2] if how == "truncate" else body)
+        self.ledger.accepted[trial_id] = path.read_bytes()
+        self.ledger.damaged.add(trial_id)
+        self._note("damage", f"{trial_id}: {how}")
+
+    @invariant()
+    def every_trial_has_one_outcome_and_it_stays(self) -> None:
+        self.ledger.look()
+
+    @invariant()
+    def no_two_drivers_hold_and_no_living_one_is_deposed(self) -> None:
+        newest = newest_number(self.layout)
+        holders = [driver for driver in self.world.drivers if driver.is_alive and driver.hold is not None]
+        assert sum(driver.hold is not None and driver.hold.number == newest for driver in holders) <= 1
+        for driver in holders:
+            is_deposed = driver.hold is not None and driver.hold.number != newest
+            assert not is_deposed or driver.longest_silence_s >= EXPIRES_AFTER_S, f"{driver} was deposed while it lived"
+
+    def teardown(self) -> None:
+        try:
+            self._heal()
+        finally:
+            for process in self.world.processes:
+                self.world.kill(process)
+            shutil.rmtree(self.folder)
+
+    def _heal(self) -> None:
+        """Everybody dies, the disk is freed, and one launch has its way."""
+        for process in self.world.processes:
+            self.world.kill(process)
+        self.world.disk.is_full = False
+        self.world.set_the_clock(hours=2)
+        self.world.design = Design(trials(), ())
+        self.ledger.look()
+        self._count()
+        driver = self.world.start_driver("a")
+        while driver.is_alive:
+            for process in self.world.processes:
+                self.world.go_on(process, 300)
+        assert driver.refusal is None, f"the last launch failed: {driver.refusal}"
+        self.ledger.look()
+        self.ledger.see_all_done(self.world.plan(self.world.design))
+        self.ledger.see_nothing_left_over()
+
+    def _count(self) -> None:
+        """What the schedule led to, before all was healed."""
+        found = {
+            "outcomes": len(self.ledger.accepted),
+            "superseded": len(list(self.layout.trials.glob("*/*/superseded.json"))),
+            "quarantined": sum(len(bodies) for bodies in self.ledger.moved_away.values()),
+            "attempts": len(self.ledger.attempts),
+            "refusals": sum(driver.refusal is not None for driver in self.world.drivers),
+            "takeovers": max(0, newest_number(self.layout) - 1),
+        }
+        self.seen.update(found)
+
+    @property
+    def ready(self) -> list[Process]:
+        return [process for process in self.world.processes if not process.is_paused]
+
+    @property
+    def workers(self) -> list[Worker]:
+        return [worker for worker in self.world.workers if worker.is_alive]
+
+    @property
+    def healthy(self) -> list[str]:
+        return sorted(self.ledger.accepted.keys() - self.ledger.damaged)
+
+    def _note(self, kind: str, text: str) -> None:
+        self.seen[kind] += 1
+        note(text)
+
+
+def run_schedules(n: int, capsys: pytest.CaptureFixture[str], *, is_search: bool = False) -> None:
+    """Run so many schedules, the same ones each time unless it is a search, and say what became of them."""
+    Schedule.n_run = 0
+    Schedule.seen.clear()
+    run_state_machine_as_test(
+        Schedule,
+        settings=settings(
+            max_examples=n,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            derandomize=not is_search,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    with capsys.disabled():
+        sys.stdout.write(f"\n{Schedule.n_run} schedules: {dict(Schedule.seen)}\n")
+    assert Schedule.n_run >= n
+
+
+def test_random_schedules_commit_every_trial_once(capsys: pytest.CaptureFixture[str]) -> None:
+    run_schedules(60, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_thousands_of_schedules_commit_every_trial_once(capsys: pytest.CaptureFixture[str]) -> None:
+    run_schedules(3000, capsys, is_search=True)
