@@ -16,7 +16,7 @@ from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.trial import Method
 
-# What is left of an attempt that was not the first: its outcome, as it would have been committed.
+# Those that leave an adapter and the history of its training.
 TRAINED = (Method.LORA, Method.HEAD)
 
 
