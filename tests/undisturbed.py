@@ -34,9 +34,10 @@ Curves = dict[tuple[str, str], list[tuple[int, float]]]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A study that ran undisturbed; others are compared with it, or begin as copies of it."""
+    """A study that ran undisturbed for so many seconds; others are compared with it, or begin as copies of it."""
 
     scene: Scene
+    seconds: float = 0.0
 
     @property
     def outcomes(self) -> dict[str, Outcome]:

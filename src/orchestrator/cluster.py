@@ -3,8 +3,11 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -15,6 +18,7 @@ from orchestrator.study import Resources
 from workers.contract.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 5
+LOOK_EVERY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,56 @@ def cluster(address: str | None) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if address is None:
-            ray.init(address="local", include_dashboard=False, **quiet)
-        else:
-            ray.init(address=address, **quiet)
+        with _own_signals():
+            if address is None:
+                ray.init(address="local", include_dashboard=False, **quiet)
+            else:
+                ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise _no_cluster(address, type(error).__name__) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handlers that were there: Ray puts one on SIGTERM that ends the driver at once, trials and all."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Lifeline:
+    """Whether a cluster that lost a worker has any node left; asked at most every few seconds, and not before."""
+
+    def __init__(
+        self, *, any_node: Callable[[], bool] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._any_node = any_node or _is_any_node_alive
+        self._clock = clock
+        self._ask_at: float | None = None
+        self.is_cut = False
+
+    def worker_was_lost(self) -> None:
+        """The cluster is to be looked at from now on: workers outlive their node's Ray for a while."""
+        self._ask_at = self._ask_at if self._ask_at is not None else self._clock()
+
+    def check(self) -> bool:
+        """Whether no node is left, so that nothing that waits for a slot will ever run."""
+        if not self.is_cut and self._ask_at is not None and self._clock() >= self._ask_at:
+            self._ask_at = self._clock() + LOOK_EVERY_S
+            self.is_cut = not self._any_node()
+        return self.is_cut
+
+
+def _is_any_node_alive() -> bool:
+    return any(node["Alive"] for node in ray.nodes())
 
 
 def _check_answers(address: str) -> None:

@@ -22,7 +22,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.actor import ENDING, NODE, PROGRESS, NodeMemory, TrialActor, prepare_inputs, record_for_worker
-from orchestrator.cluster import Slots
+from orchestrator.cluster import Lifeline, Slots
 from orchestrator.events import Judge, Listener, Progressed, Started, StopLevel
 from workers.contract.errors import ClusterError, InputError, Problem
 from workers.contract.layout import StoreLayout
@@ -88,6 +88,7 @@ def run_trials(
         [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids],
         stop_level,
     )
+    lifeline = Lifeline()
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
         tune_config=tune.TuneConfig(
@@ -99,8 +100,8 @@ def run_trials(
         run_config=tune.RunConfig(
             name=launch,
             storage_path=str(layout.scratch),
-            callbacks=[_Reporter(layout, queue, listener, judge)],
-            stop=_Stopper(stop_level),
+            callbacks=[_Reporter(layout, queue, lifeline, listener, judge)],
+            stop=_Stopper(stop_level, lifeline),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
@@ -113,6 +114,8 @@ def run_trials(
         ) from None
     finally:
         shutil.rmtree(layout.scratch, ignore_errors=True)
+    if lifeline.is_cut:
+        raise ClusterError("the cluster was lost while trials ran (no node is left); what had ended is kept, run again")
 
 
 def error_of(trial: Any) -> object:
@@ -174,23 +177,27 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
 class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
     """Abandons running trials when asked to stop now."""
 
-    def __init__(self, stop_level: Callable[[], StopLevel]) -> None:
+    def __init__(self, stop_level: Callable[[], StopLevel], lifeline: Lifeline) -> None:
         self._stop_level = stop_level
+        self._lifeline = lifeline
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         """Whether everything ends at once."""
-        return self._stop_level() >= StopLevel.NOW
+        return self._stop_level() >= StopLevel.NOW or self._lifeline.check()
 
 
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
     """Translates Tune's callbacks into events and verdicts."""
 
-    def __init__(self, layout: StoreLayout, queue: _Queue, listener: Listener, judge: Judge) -> None:
+    def __init__(
+        self, layout: StoreLayout, queue: _Queue, lifeline: Lifeline, listener: Listener, judge: Judge
+    ) -> None:
         self._layout = layout
         self._queue = queue
+        self._lifeline = lifeline
         self._listener = listener
         self._judge = judge
         self._started_at: dict[str, datetime] = {}
@@ -224,6 +231,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         name = trial.config["trial_id"]
         started_at = self._started_at.get(name, datetime.now(UTC))
         order, error = trial.config["order"], error_of(trial)
+        self._lifeline.worker_was_lost()
         self._end(record_for_worker(order, error=error, started_at=started_at, node=self._nodes.get(name)))
 
     def _end(self, ending: Ending) -> None:

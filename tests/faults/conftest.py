@@ -1,6 +1,7 @@
 """One undisturbed study a session, scenes to disturb, and the table of what each fault cost."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,9 +46,10 @@ def fault_table(pytestconfig: pytest.Config) -> FaultTable:
 def baseline(tmp_path_factory: pytest.TempPathFactory) -> Baseline:
     """The study that nobody disturbed."""
     study = write_study(tmp_path_factory.mktemp("undisturbed"), seeds=SEEDS, steps=STEPS, resources=RESOURCES)
-    found = Baseline(Scene(study))
-    ended = found.scene.run()
+    scene, began = Scene(study), time.monotonic()
+    ended = scene.run()
     assert ended.code == 0, ended.output
+    found = Baseline(scene, time.monotonic() - began)
     assert_as_undisturbed(found.scene, found)
     return found
 

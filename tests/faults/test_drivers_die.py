@@ -13,10 +13,8 @@ from fault_table import FaultTable
 from launches import Launch, Scene, wait_until
 from undisturbed import Baseline, assert_as_undisturbed, checksums
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 SEED, N_KILLS = 20261124, 10
-# A launch needs about ten seconds before its first trial runs, and forty to its end.
-EARLIEST_S, LATEST_S = 1.0, 30.0
 
 
 def gone(scene: Scene) -> float:
@@ -46,7 +44,7 @@ def test_a_driver_killed_again_and_again_loses_and_repeats_no_committed_trial(
     kill(launch, scene, hits, orphaned)
     for _ in range(N_KILLS):
         launch = scene.start()
-        time.sleep(moments.uniform(EARLIEST_S, LATEST_S))
+        time.sleep(moments.uniform(0, baseline.seconds))
         kill(launch, scene, hits, orphaned)
         kept = assert_kept(kept, scene)
     launch = scene.start()
@@ -121,8 +119,9 @@ def test_a_lost_ray_node_ends_the_launch_with_a_clear_error(
     launch = scene.start()
     launch.until(lambda: scene.n_committed() and scene.resume_points(), what="a trial ended and another trains")
     began = time.monotonic()
-    [raylet] = [process for process in scene.processes() if process.name() == "raylet"]
-    raylet.kill()
+    # Workers outlive their raylet, and may end a short study without it; a machine takes both.
+    for process in scene.processes(named="raylet/raylet") + scene.workers():
+        process.kill()
     ended = launch.end(seconds=120)
     seconds = time.monotonic() - began
     assert ended.code == 2, ended.output
@@ -133,7 +132,9 @@ def test_a_lost_ray_node_ends_the_launch_with_a_clear_error(
     assert scene.run().code == 0
     assert_kept(kept, scene)
     assert_as_undisturbed(scene, baseline)
-    fault_table.add("raylet SIGKILL, local Ray", "exit 2, says so; seconds until the launch ended", recovery_s=seconds)
+    fault_table.add(
+        "raylet and workers SIGKILL, local Ray", "exit 2, says so; seconds until the launch ended", recovery_s=seconds
+    )
 
 
 @pytest.fixture
