@@ -21,7 +21,7 @@ from orchestrator.cli_options import (
 from workers.contract.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from orchestrator.explanation import Explanation
+    from orchestrator.explain.explanation import Explanation
     from orchestrator.verification import Verification
     from workers.contract.layout import StoreLayout
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Say how far a study is, what failed and what runs now, from its store alone."""
     from orchestrator.console import plan_counts
+    from orchestrator.explain.files import working_attempts
     from orchestrator.holding import lock_holder
     from orchestrator.run import plan_study
     from orchestrator.study_status import status_of
-    from orchestrator.trial_files import working_attempts
 
     loaded, layout = open_study(study, store)
     _, planned = plan_study(loaded, layout)
@@ -88,14 +88,14 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say what a trial is, the state it is in and why, what was tried, and what to do; needs no driver."""
-    from orchestrator.explanation import explain as explain_trial
-    from orchestrator.explanation_view import show_explanation
+    from orchestrator.explain.explanation import explain as explain_trial
+    from orchestrator.explain.files import read_trial_files
+    from orchestrator.explain.lookup import Known, find_trial
+    from orchestrator.explain.view import show_explanation
     from orchestrator.grid import expand
     from orchestrator.holding import lock_holder
     from orchestrator.recovery import Recovery
     from orchestrator.store import read_attempts, read_outcomes
-    from orchestrator.trial_files import read_trial_files
-    from orchestrator.trial_lookup import Known, find_trial
     from orchestrator.work_orders import write_order
 
     loaded, layout = open_study(study, store)
@@ -139,8 +139,8 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check whether a launch would work here: versions, machine, GPU, store, cluster, tracking, data."""
-    from orchestrator.doctor import diagnose
-    from orchestrator.doctor_view import show_diagnosis
+    from orchestrator.doctor.diagnosis import diagnose
+    from orchestrator.doctor.view import show_diagnosis
 
     loaded, layout = open_study(study, store) if study else (None, None)
     with console_of(stderr=True).status("looking around; a worker's libraries take some seconds to load"):

@@ -6,10 +6,10 @@ Of a launch it knows what leases and the driver's hold say; how long it will tak
 from collections import Counter
 from collections.abc import Sequence
 
+from orchestrator.explain.files import Working
 from orchestrator.holding import Sighting
 from orchestrator.plan import TO_DO, Plan
 from orchestrator.projection import name_of
-from orchestrator.trial_files import Working
 from workers.contract.outcome import FailureKind, Record, TrialState
 
 # Of running trials, those that are shown: a launch has one a slot.

@@ -18,15 +18,11 @@ from packaging.specifiers import SpecifierSet
 
 from builders import build_store
 from command_line import refused, sweep
-from orchestrator.checks import Check, Grade
-from orchestrator.doctor import Diagnosis, diagnose, file_system_of
-from orchestrator.forecast import DiskForecast
-from orchestrator.grid import Design, expand
-from orchestrator.hold_records import Holder, take_hold
-from orchestrator.holding import hold_lock, lock_holder
-from orchestrator.machine_checks import Capacity, cgroup_memory, check_machine
-from orchestrator.package_checks import check_packages, check_python, check_worker, pinned_versions
-from orchestrator.service_checks import (
+from orchestrator.doctor.check import Check, Grade
+from orchestrator.doctor.diagnosis import Diagnosis, diagnose, file_system_of
+from orchestrator.doctor.machine import Capacity, cgroup_memory, check_machine
+from orchestrator.doctor.packages import check_packages, check_python, check_worker, pinned_versions
+from orchestrator.doctor.services import (
     check_cluster,
     check_database,
     check_endpoint,
@@ -36,8 +32,7 @@ from orchestrator.service_checks import (
     check_tracked,
     reach,
 )
-from orchestrator.store import Outcomes, quarantine, read_outcomes
-from orchestrator.store_checks import (
+from orchestrator.doctor.store import (
     FileSystem,
     check_clock,
     check_driver,
@@ -45,6 +40,11 @@ from orchestrator.store_checks import (
     check_leftovers,
     check_outcomes,
 )
+from orchestrator.forecast import DiskForecast
+from orchestrator.grid import Design, expand
+from orchestrator.hold_records import Holder, take_hold
+from orchestrator.holding import hold_lock, lock_holder
+from orchestrator.store import Outcomes, quarantine, read_outcomes
 from orchestrator.study import Resources, Study, load_study
 from studies import write_study
 from workers.contract.errors import ClusterError, SweepError

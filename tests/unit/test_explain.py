@@ -8,13 +8,13 @@ import pytest
 
 from builders import build_store, write_attempt
 from command_line import refused, sweep
-from orchestrator.explanation import Explanation, changes_between, explain
+from orchestrator.explain.explanation import Explanation, changes_between, explain
+from orchestrator.explain.files import LOG_LINES, read_trial_files
+from orchestrator.explain.lookup import Known, find_trial
 from orchestrator.grid import Design, expand
 from orchestrator.holding import hold_lock
 from orchestrator.store import quarantine, read_attempts, read_outcomes
 from orchestrator.study import Study, load_study
-from orchestrator.trial_files import LOG_LINES, read_trial_files
-from orchestrator.trial_lookup import Known, find_trial
 from orchestrator.work_orders import write_order
 from studies import write_study
 from workers.contract.errors import InputError

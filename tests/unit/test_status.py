@@ -8,13 +8,13 @@ import pytest
 
 from builders import build_store, write_attempt
 from command_line import sweep
+from orchestrator.explain.files import Working, working_attempts
 from orchestrator.grid import Design, expand
 from orchestrator.holding import Sighting
 from orchestrator.plan import make_plan
 from orchestrator.store import quarantine, read_attempts, read_outcomes
 from orchestrator.study import Study, load_study
 from orchestrator.study_status import MAX_SHOWN, StudyStatus, status_of
-from orchestrator.trial_files import Working, working_attempts
 from studies import write_study
 from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, take_lease

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.checks import Check, fail, ok, warn
+from orchestrator.doctor.check import Check, fail, ok, warn
 from workers.contract.errors import ClusterError
 
 TIMEOUT_S = 5.0

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.analysis.disclosure import coarse
+from orchestrator.explain.files import TrialFiles
+from orchestrator.explain.lookup import Known
 from orchestrator.plan import TO_DO, LeftOver, PlannedTrial, changed_inputs
 from orchestrator.projection import name_of
 from orchestrator.recovery import POLICIES
-from orchestrator.trial_files import TrialFiles
-from orchestrator.trial_lookup import Known
 from workers.contract.outcome import Attempt, Cost, Outcome, Provenance, Record, Scoring, TrialState
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 

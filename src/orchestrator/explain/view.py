@@ -8,7 +8,7 @@ from orchestrator.report.wording import duration, number
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.explanation import Committed, Explanation
+    from orchestrator.explain.explanation import Committed, Explanation
     from workers.contract.outcome import Attempt
 
 

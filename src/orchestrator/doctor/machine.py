@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.checks import Check, fail, ok, warn
+from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.study import Resources
 
 MIB, GB = 2**20, 10**9

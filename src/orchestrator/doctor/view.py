@@ -3,12 +3,12 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from orchestrator.checks import Grade
+from orchestrator.doctor.check import Grade
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.doctor import Diagnosis
+    from orchestrator.doctor.diagnosis import Diagnosis
 
 STYLES = {Grade.OK: "green", Grade.WARN: "yellow", Grade.FAIL: "red"}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator import machine_checks, package_checks, service_checks, store_checks
-from orchestrator.checks import Check, Grade, fail, ok
 from orchestrator.disk_facts import read_disk_facts
+from orchestrator.doctor import machine, packages, services, store
+from orchestrator.doctor.check import Check, Grade, fail, ok
 from orchestrator.forecast import forecast_disk
 from orchestrator.grid import Design, expand
 from orchestrator.holding import lock_holder
@@ -64,41 +64,37 @@ def diagnose(
 
 def _worker() -> Iterator[Check]:
     has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
-    return package_checks.check_worker(ask_readiness, has_gpu_device=has_gpu_device)
+    return packages.check_worker(ask_readiness, has_gpu_device=has_gpu_device)
 
 
 def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[Check]:
     """The two about packages first."""
-    yield package_checks.check_python(package_checks.python_here(), required=package_checks.required_python())
-    yield package_checks.check_packages(
-        package_checks.required_packages(), package_checks.installed_version, package_checks.pinned_versions()
-    )
+    yield packages.check_python(packages.python_here(), required=packages.required_python())
+    yield packages.check_packages(packages.required_packages(), packages.installed_version, packages.pinned_versions())
     peaks = [outcome.cost.peak_memory_mib for outcome in _outcomes(layout).committed.values()] if layout else []
     resources = study.resources if study else Resources()
-    yield from machine_checks.check_machine(
-        machine_checks.read_capacity(), resources, peak_mib=max(peaks, default=None)
-    )
+    yield from machine.check_machine(machine.read_capacity(), resources, peak_mib=max(peaks, default=None))
 
 
 def _services(
     study: Study | None, layout: StoreLayout | None, address: str | None, tracking_uri: str | None
 ) -> Iterator[Check]:
     if address is not None:
-        yield service_checks.check_cluster(address, lambda place: _slots_at(place, study))
-    token = service_checks.check_token(os.environ, address=address)
+        yield services.check_cluster(address, lambda place: _slots_at(place, study))
+    token = services.check_token(os.environ, address=address)
     if token is not None:
         yield token
     uri = tracking_uri or (database_uri(layout) if layout else None)
     if uri is None:
         return
     if uri.startswith(("http://", "https://")):
-        yield service_checks.check_server(uri, reach=service_checks.reach)
+        yield services.check_server(uri, reach=services.reach)
     elif uri.startswith(SQLITE):
         path = Path(uri.removeprefix(SQLITE))
-        yield service_checks.check_database(path, file_system=file_system_of(path))
+        yield services.check_database(path, file_system=file_system_of(path))
         if study is not None and layout is not None and lock_holder(layout) is None:
             committed = _outcomes(layout).committed.keys() & expand(study).by_id.keys()
-            tracked = service_checks.check_tracked(path, committed, store=layout.root)
+            tracked = services.check_tracked(path, committed, store=layout.root)
             if tracked is not None:
                 yield tracked
     else:
@@ -116,13 +112,13 @@ def _study(study: Study, layout: StoreLayout, tracking_uri: str | None) -> Itera
     yield from _elsewhere(study, design, outcomes, layout)
     plan = make_plan(design, outcomes, _attempts(layout), study=study.study)
     facts = read_disk_facts(study, plan, layout, tracks_here=tracking_uri is None)
-    yield from store_checks.check_folder(layout, forecast=forecast_disk(facts))
+    yield from store.check_folder(layout, forecast=forecast_disk(facts))
     if not layout.root.is_dir():
         return
-    yield store_checks.check_driver(layout, lock_holder(layout))
-    yield store_checks.check_outcomes(layout, outcomes, design)
-    yield store_checks.check_leftovers(layout, outcomes, design)
-    yield store_checks.check_clock(layout, now=time.time())
+    yield store.check_driver(layout, lock_holder(layout))
+    yield store.check_outcomes(layout, outcomes, design)
+    yield store.check_leftovers(layout, outcomes, design)
+    yield store.check_clock(layout, now=time.time())
 
 
 def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[Check]:
@@ -134,7 +130,7 @@ def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLa
         if isinstance(spec.base, HubBase) and not _is_there(InputKind.BASE, spec, layout) and not _is_cached(spec.base)
     }
     hub, is_offline = os.environ.get("HF_ENDPOINT", "https://huggingface.co"), bool(os.environ.get("HF_HUB_OFFLINE"))
-    found = service_checks.check_hub(to_fetch, hub=hub, reach=service_checks.reach, is_offline=is_offline)
+    found = services.check_hub(to_fetch, hub=hub, reach=services.reach, is_offline=is_offline)
     if found is not None:
         yield found
     is_taught = any(
@@ -143,9 +139,7 @@ def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLa
     )
     if is_taught and study.endpoint is not None:
         place = study.endpoint
-        yield service_checks.check_endpoint(
-            place.base_url, place.api_key_variable, environ=os.environ, reach=service_checks.reach
-        )
+        yield services.check_endpoint(place.base_url, place.api_key_variable, environ=os.environ, reach=services.reach)
 
 
 def _is_there(kind: InputKind, spec: TrialSpec, layout: StoreLayout) -> bool:

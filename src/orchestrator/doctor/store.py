@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator.checks import Check, fail, ok, warn
 from orchestrator.collecting import find_unneeded
+from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.forecast import DiskForecast, spelled_bytes
 from orchestrator.grid import Design
 from orchestrator.hold_records import newest_hold

@@ -12,12 +12,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from orchestrator.checks import Check, fail, ok, warn
+from orchestrator.doctor.check import Check, fail, ok, warn
 from workers.contract.errors import SweepError
 from workers.contract.readiness import Readiness
 
 PROJECT = "rationale-sweep"
-CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
 MAX_NAMED = 4
 INSTALL = "`make .venv/stamp`, or `pip install --constraint constraints.txt --editable .`"
 

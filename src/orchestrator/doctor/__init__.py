@@ -1,0 +1,1 @@
+"""`sweep doctor`: whether a launch would work here, check by check."""

@@ -1,0 +1,1 @@
+"""`sweep explain`: one trial of a study or a store, its state and why."""
