@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from workers.bench import unheard
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, Outcome
 from workers.contract.trial import TrialSpec, WorkOrder
@@ -11,13 +12,7 @@ from workers.runner import Runner
 
 def finish(order: WorkOrder, *, clock: Callable[[], float] | None = None) -> Ending:
     runner = Runner(n_threads=1) if clock is None else Runner(n_threads=1, clock=clock)
-    running = runner.run(order)
-    while True:
-        try:
-            next(running)
-        except StopIteration as stop:
-            ending: Ending = stop.value
-            return ending
+    return unheard(runner.run(order))
 
 
 def attempts_of(store: Path, spec: TrialSpec) -> list[Attempt]:

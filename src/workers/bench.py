@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +26,21 @@ from workers.models.base import Base, load
 from workers.predictions import Prevalence
 from workers.trial_log import TrialLog
 
+Result = TypeVar("Result")
 Predicting = Generator[Progress, None, pd.DataFrame]
 IntArray = npt.NDArray[np.int64]
 
 PROGRESS_EVERY_S = 1.0
+
+
+def unheard(running: Generator[Progress, None, Result]) -> Result:
+    """The result of something that reports progress, with nobody listening."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
 
 
 class Bench:

@@ -8,9 +8,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
-from workers.bench import Bench, Predicting, Work
+from workers.bench import Bench, Work, unheard
 from workers.commit import file_digests, sync_tree
 from workers.contract.cohorts import CohortRecipe
 from workers.contract.durable import link_exclusive
@@ -93,7 +91,7 @@ def _score(outcome: Outcome, work: Work) -> Transfer:
     natural = float(work.outcomes[is_train].mean())
     work.prevalence = Prevalence(train=outcome.train_prevalence, natural=natural)
     with stored_adapter(base.model, _verified_adapter(outcome, work.layout)) as model:
-        predictions = _drain(score_model(work, model.eval(), base, answer))
+        predictions = unheard(score_model(work, model.eval(), base, answer))
     predictions.to_parquet(work.folder / "predictions.parquet", index=False)
     sync_tree(work.folder)
     return Transfer(
@@ -115,13 +113,3 @@ def _verified_adapter(outcome: Outcome, layout: StoreLayout) -> Path:
     if found != expected or not expected:
         raise StoreError(f"trials/{outcome.trial_id}: the adapter is not the one that was committed; rerun the trial")
     return attempt / "adapter"
-
-
-def _drain(running: Predicting) -> pd.DataFrame:
-    """The result of a generator, its progress unheard."""
-    while True:
-        try:
-            next(running)
-        except StopIteration as stop:
-            table: pd.DataFrame = stop.value
-            return table

@@ -72,25 +72,17 @@ def retrain(layout: StoreLayout, orders: tuple[WorkOrder, ...]) -> Iterator[Retr
         scratch = tempfile.TemporaryDirectory(prefix=".verify-", dir=layout.root)
     except OSError as error:
         raise StoreError(f"{layout.root}: takes no scratch folder ({error.strerror}); mend its mode or disk") from None
+    from workers.bench import unheard
+    from workers.runner import Runner
+
     with scratch as folder:
         second = StoreLayout(Path(folder))
         _share_inputs(layout, second)
         for order in orders:
             outcome = Outcome.load(layout.outcome(order.trial.trial_id))
-            ending = _run(order.model_copy(update={"store": folder}), n_threads=outcome.provenance.n_threads)
+            again = order.model_copy(update={"store": folder})
+            ending = unheard(Runner(n_threads=outcome.provenance.n_threads).run(again))
             yield _compared(outcome, ending, layout, second)
-
-
-def _run(order: WorkOrder, *, n_threads: int) -> Ending:
-    from workers.runner import Runner
-
-    running = Runner(n_threads=n_threads).run(order)
-    while True:
-        try:
-            next(running)
-        except StopIteration as stop:
-            ending: Ending = stop.value
-            return ending
 
 
 def _share_inputs(layout: StoreLayout, second: StoreLayout) -> None:
