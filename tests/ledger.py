@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.plan import Plan
 from orchestrator.store import read_attempts, read_outcomes
 from played_trials import FILES, trials
+from schedules import Worker
 from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.sources import sha256_of
@@ -22,6 +23,7 @@ class Ledger:
         self.damaged: set[str] = set()
         self.moved_away: dict[str, list[bytes]] = defaultdict(list)
         self.attempts: dict[Path, bytes] = {}
+        self.winners: set[str] = set()
 
     def look(self) -> None:
         """Compare the store with what was seen before."""
@@ -43,6 +45,7 @@ class Ledger:
 
     def _see_files(self, trial_id: str, outcome: Outcome, *, anew: bool) -> None:
         folder = self.layout.trial(trial_id) / outcome.attempt
+        self.winners.add(outcome.attempt)
         assert len(outcome.files) == len(FILES)
         for name, digest in outcome.files.items():
             assert (folder / name).is_file(), f"{name} of a committed trial is gone"
@@ -73,6 +76,14 @@ class Ledger:
             for folder in self.layout.trial(trial_id).glob("*/"):
                 is_superseded = [path.name for path in folder.iterdir()] == [SUPERSEDED]
                 assert folder.name in kept or is_superseded, f"{folder} is left over"
+
+    def see_evidence(self, worker: Worker) -> None:
+        """What came too late is kept beside what counts; asked of a store that had room for it."""
+        has_worked = worker.play.is_done and worker.ending is not None and worker.ending.failure is None
+        for lease in worker.leases if has_worked else ():
+            attempt = lease.name.split(".")[1]
+            superseded = self.layout.trial(worker.trial_id) / attempt / SUPERSEDED
+            assert attempt in self.winners or superseded.is_file(), f"{attempt} left no evidence"
 
 
 def _attempt_of(outcome: Path) -> str:

@@ -54,6 +54,7 @@ class Play:
     """A training that knows its result and leaves real resume points; its files say which attempt wrote them."""
 
     fault: Exception | None = None
+    is_done = False
 
     def carry_out(self, work: Work, order: WorkOrder) -> Generator[Progress, None, Outcome]:
         trial, folder = order.trial, work.folder
@@ -69,6 +70,7 @@ class Play:
         (folder / "adapter").mkdir()
         for name in FILES:
             (folder / name).write_text(f"{name} of {trial.trial_id} by {folder.name}")
+        self.is_done = True
         return Outcome(
             trial_id=trial.trial_id,
             training_id=training_id,

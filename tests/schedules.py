@@ -21,7 +21,7 @@ from orchestrator.recovery import Recovery
 from orchestrator.store import quarantine, read_attempts, read_outcomes, read_seals
 from orders import order_of
 from played_trials import Play, trials
-from stepping import SLEEP, Disk, Killed, Process
+from stepping import SLEEP, WRITING, Disk, Killed, Process
 from workers.commit import record_attempt
 from workers.contract.durable import replace_file
 from workers.contract.errors import SweepError
@@ -78,7 +78,7 @@ class Driver(Process):
         self.pid = pid
         self.hold: Hold | None = None
         self.beat: Callable[[], None] | None = None
-        self.beat_at = self.longest_silence_s = 0.0
+        self.beat_at, self.longest_silence_s = world.now, 0.0
         self.refusal: Exception | None = None
         self._world = world
         self._wakes_at = 0.0
@@ -180,7 +180,7 @@ class Driver(Process):
 
     @contextmanager
     def _keep_beating(self, beat: Callable[[], None]) -> Iterator[None]:
-        self.beat, self.beat_at = beat, self._world.now
+        self.beat = beat
         try:
             yield
         finally:
@@ -248,9 +248,15 @@ class World:
                 self.pass_time(process.sleeps_for_s)
             n_steps -= process.go_on(n_steps, stops_at=stops_at)
             self._see_leases(process)
+            if isinstance(process, Driver) and process.beat is None:  # no heart yet: what it does shows that it lives
+                process.beat_at = self.now
             if process.error is not None:
                 raise process.error
-            if process.at == stops_at or (isinstance(process, Driver) and process.is_waiting):
+            if (
+                process.at == stops_at
+                or (stops_at == WRITING and process.is_writing)
+                or (isinstance(process, Driver) and process.is_waiting)
+            ):
                 return
 
     def edit(self, trial: Trial) -> None:
@@ -271,9 +277,8 @@ class World:
         while self.now < until:
             self.now = min(self.now + 1, until)
             for driver in self.drivers:
-                if not driver.is_alive or driver.beat is None:
-                    continue
                 driver.longest_silence_s = max(driver.longest_silence_s, self.now - driver.beat_at)
-                if not driver.is_paused and self.now - driver.beat_at >= HEARTBEAT_S:
+                is_awake = driver.is_alive and not driver.is_paused
+                if is_awake and driver.beat is not None and self.now - driver.beat_at >= HEARTBEAT_S:
                     driver.beat()
                     driver.beat_at = self.now

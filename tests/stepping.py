@@ -20,6 +20,8 @@ OPERATIONS = frozenset(
 )
 PATIENCE_S = 30
 SLEEP, START = "sleep", "start"
+# A place to stop at: a file was opened to be written from its beginning, and it may be torn.
+WRITING = "writing"
 
 
 class Killed(BaseException):
@@ -77,6 +79,11 @@ class Process:
         """Whether it may still do something, now or once it goes on."""
         return not (self.has_ended or self.is_killed)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a kill may leave half a file."""
+        return self._written is not None
+
     def go_on(self, n_steps: int, *, stops_at: str | None = None) -> int:
         """Take up to so many steps, none of this kind but the first; returns how many were taken."""
         self._n_left, self._stops_at = n_steps, stops_at
@@ -99,7 +106,8 @@ class Process:
         if self.is_killed:
             raise Killed
         self.at = what
-        if self._n_left <= 0 or what in {self._stops_at, SLEEP}:
+        is_there = what == self._stops_at or (self._stops_at == WRITING and self._written is not None)
+        if self._n_left <= 0 or what == SLEEP or is_there:
             self._parked.release()
             self._go.acquire()
             if self.is_killed:

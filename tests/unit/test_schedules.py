@@ -33,7 +33,7 @@ from orchestrator.holding import EXPIRES_AFTER_S
 from orchestrator.store import PREDICTIONS
 from played_trials import publish_inputs, trials
 from schedules import HOSTS, Worker, World
-from stepping import Process
+from stepping import WRITING, Process
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.trial import Trial
@@ -77,6 +77,7 @@ class Schedule(RuleBasedStateMachine):
         shutil.copytree(template(), layout.root)
         self.world = World(layout)
         self.ledger = Ledger(layout)
+        self.was_ever_full = False
 
     @property
     def layout(self) -> StoreLayout:
@@ -107,12 +108,22 @@ class Schedule(RuleBasedStateMachine):
         note(f"{process} goes on to {what}")
         self.world.go_on(process, 100, stops_at=what)
 
-    @rule(which=ANY, is_torn=st.booleans())
-    @precondition(lambda self: self.world.processes)
-    def kill(self, which: int, is_torn: bool) -> None:
-        process = self.world.processes[which % len(self.world.processes)]
-        self._note("kill", f"{process} is killed")
-        self.world.kill(process, is_torn=is_torn)
+    @rule(which=ANY, is_writing=st.booleans())
+    @precondition(lambda self: self.ready)
+    def kill(self, which: int, is_writing: bool) -> None:
+        process = self.ready[which % len(self.ready)]
+        if is_writing:
+            self.world.go_on(process, 100, stops_at=WRITING)
+        self._note("kill", f"{process} is killed{' as it writes' if is_writing else ''}")
+        self.world.kill(process, is_torn=is_writing)
+
+    @rule(n_steps=N_STEPS)
+    @precondition(lambda self: self.workers)
+    def workers_go_on(self, n_steps: int) -> None:
+        """While their drivers see nothing of it."""
+        for worker in self.workers:
+            if not worker.is_paused:
+                self.world.go_on(worker, n_steps)
 
     @rule(which=ANY)
     @precondition(lambda self: self.world.processes)
@@ -126,11 +137,13 @@ class Schedule(RuleBasedStateMachine):
     def start_driver(self, host: str) -> None:
         self._note("driver", f"{self.world.start_driver(host)} starts")
 
-    @rule(which=ANY)
+    @rule(which=ANY, n_steps=N_STEPS)
     @precondition(lambda self: any(self.layout.orders.glob("*.json")))
-    def start_a_duplicate(self, which: int) -> None:
+    def start_a_duplicate(self, which: int, n_steps: int) -> None:
         orders = sorted(self.layout.orders.glob("*.json"))
-        self._note("duplicate", f"{self.world.start_worker(orders[which % len(orders)])} starts a second time")
+        worker = self.world.start_worker(orders[which % len(orders)])
+        self._note("duplicate", f"{worker} starts a second time and takes {n_steps} steps")
+        self.world.go_on(worker, n_steps)
 
     @rule(which=ANY)
     @precondition(lambda self: self.workers)
@@ -152,6 +165,7 @@ class Schedule(RuleBasedStateMachine):
         match what:
             case "the disk fills" | "the disk is freed":
                 self.world.disk.is_full = what == "the disk fills"
+                self.was_ever_full |= self.world.disk.is_full
             case "six seconds pass" | "31 seconds pass":
                 self.world.pass_time(6 if what.startswith("six") else EXPIRES_AFTER_S + 1)
             case "the clock goes forward" | "the clock goes back":
@@ -213,6 +227,9 @@ class Schedule(RuleBasedStateMachine):
         self.ledger.look()
         self.ledger.see_all_done(self.world.plan(self.world.design))
         self.ledger.see_nothing_left_over()
+        if not self.was_ever_full:
+            for worker in self.world.workers:
+                self.ledger.see_evidence(worker)
 
     def _count(self) -> None:
         """What the schedule led to, before all was healed."""
