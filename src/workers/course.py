@@ -67,6 +67,8 @@ class Course:
                 except TrialTimeout:  # what was done up to here is not lost
                     self._save(record.step, engine)
                     raise
+        if self._saved_step > 0:  # long enough that scoring, where it fails, should not cost the training
+            self._save(self.history[-1].step, engine)
 
     def _checkpoints(self, engine: Engine) -> Checkpoints:
         training_id = self._work.spec.training_id
@@ -96,6 +98,7 @@ class Course:
     def _take_over(self, checkpoint: Checkpoint, engine: Engine) -> None:
         engine.restore(checkpoint.tensors)
         self.history = [StepRecord(**row) for row in checkpoint.rows[HISTORY]]
+        self._saved_step = checkpoint.step
         if self._diagnosis is not None:
             self._diagnosis.rows = [Measurement(**row) for row in checkpoint.rows[DIAGNOSTICS]]
         torch.set_rng_state(checkpoint.tensors[HOST_RANDOM])

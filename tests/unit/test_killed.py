@@ -1,5 +1,6 @@
 """A trial that was killed, by a signal or a fault, goes on from its resume points and ends as if it never had been."""
 
+import itertools
 import os
 import random
 import resource
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,15 @@ from safetensors.torch import load_file
 
 from orders import micro_spec, micro_training, order_of
 from running import attempts_of, committed, finish
+from workers.attempting import carried_out
+from workers.bench import Work, unheard
 from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, is_gone
-from workers.contract.outcome import FailureKind
+from workers.contract.outcome import FailureKind, Outcome, Progress
 from workers.contract.teaching import Supervision
 from workers.contract.trial import DiagnosticsRecipe, TrialSpec, WorkOrder
 from workers.predictions import store_salt
+from workers.runner import Runner
 
 STEPS = 8
 # Steps whose resume points are waited for, and up to 50 ms longer: loading, training twice, the end of it.
@@ -89,6 +93,28 @@ def test_resume_points_are_gone_after_the_commit(store: Path, spec: TrialSpec) -
     assert finish(order_with_resume_points(spec, store)).state == "scored"
     assert committed(store, spec)[0].cost.resumed_from_step == 5
     assert not checkpoints_of(store, spec).exists()
+
+
+def obstructed(work: Work, order: WorkOrder) -> Generator[Progress, None, Outcome]:
+    """Train and score, and then find that the predictions can't be written."""
+    (work.folder / "predictions.parquet").mkdir()
+    return (yield from carried_out(work, order))
+
+
+def test_a_long_training_is_not_taken_again_where_its_scoring_failed(
+    store: Path, tmp_path: Path, spec: TrialSpec
+) -> None:
+    store_salt(StoreLayout(store))
+    whole = Path(shutil.copytree(store, tmp_path / "whole"))
+    finish(order_of(spec, whole))
+    # Each look at this clock takes a second, so that a resume point is due once, in the middle.
+    order, clock = order_of(spec, store).model_copy(update={"checkpoint_every_s": STEPS - 3}), itertools.count()
+    failing = Runner(n_threads=1, clock=lambda: float(next(clock)), carry_out=obstructed)
+    assert unheard(failing.run(order)).failure is FailureKind.STORAGE
+    finish(order)
+    (outcome, again), (_, undisturbed) = committed(store, spec), committed(whole, spec)
+    assert (outcome.cost.resumed_from_step, outcome.cost.n_steps) == (STEPS, STEPS)
+    assert (again / "predictions.parquet").read_bytes() == (undisturbed / "predictions.parquet").read_bytes()
 
 
 def test_a_failed_trial_keeps_its_newest_two_resume_points(store: Path, spec: TrialSpec) -> None:
