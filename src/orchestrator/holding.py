@@ -211,9 +211,11 @@ def _take(
 def _outwait(layout: StoreLayout, hold: StoredHold, machine: Machine, tell: Callable[[str], object]) -> None:
     """Return once a hold has ended or its counter stood still for long enough."""
     tell(f"last {_spelled(hold.holder)}, which did not end in order: watching it for {EXPIRES_AFTER_S:.0f} s")
-    until = machine.clock() + EXPIRES_AFTER_S
-    while machine.clock() < until:
+    looked_at = machine.clock()
+    until = looked_at + EXPIRES_AFTER_S
+    while looked_at < until:
         machine.sleep(WATCH_PAUSE_S)
+        looked_at = machine.clock()  # before the look: who sleeps after it has seen nothing of that time
         now = newest_hold(layout)
         if now is not None and now.number == hold.number and now.is_released:
             return

@@ -182,6 +182,18 @@ class TestSeveralMachines:
         ]
         assert sorted(path.name for path in layout.leases.iterdir()) == ["driver-5.beat", "driver-5.json"]
 
+    def test_a_challenger_that_stalls_as_it_watches_takes_nothing_from_a_living_driver(
+        self, layout: StoreLayout, world: World, life: ExitStack
+    ) -> None:
+        hold = life.enter_context(hold_lock(layout, machine=world.machine("a")))
+
+        def stalled() -> float:
+            world.sleep(EXPIRES_AFTER_S + 1)
+            return world.now
+
+        assert "its heartbeat went from" in refused(layout, replace(world.machine("b"), clock=stalled))
+        assert not hold.is_deposed
+
     def test_a_dead_one_of_this_very_machine_is_taken_over_at_once(self, layout: StoreLayout, world: World) -> None:
         take_hold(layout, 1, Holder(host="a", pid=7, since="", boot_id="boot-of-a"))
         with hold_lock(layout, machine=world.machine("a", pid=8, alive=False), tell=pytest.fail):
