@@ -73,7 +73,8 @@ def curves(database: Path) -> Curves:
     """Steps of every step metric in MLflow, (trial id, metric) to (step, value) in order."""
     sql = (
         "select tags.value, metrics.key, metrics.step, metrics.value from metrics join tags using (run_uuid) "
-        "where tags.key = ? order by tags.value, metrics.key, metrics.step"
+        "join runs using (run_uuid) where runs.lifecycle_stage = 'active' and tags.key = ? "
+        "order by tags.value, metrics.key, metrics.step"
     )
     found: Curves = {}
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
@@ -84,7 +85,10 @@ def curves(database: Path) -> Curves:
 
 def runs(database: Path) -> list[tuple[str, str]]:
     """(trial id, status) of every child run."""
-    sql = "select tags.value, runs.status from runs join tags using (run_uuid) where tags.key = ? order by tags.value"
+    sql = (
+        "select tags.value, runs.status from runs join tags using (run_uuid) "
+        "where runs.lifecycle_stage = 'active' and tags.key = ? order by tags.value"
+    )
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         return connection.execute(sql, [TRIAL_ID]).fetchall()
 

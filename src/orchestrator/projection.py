@@ -19,6 +19,8 @@ TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
 # The digest of the history that is in MLflow, written once all of its steps are.
 HISTORY = "sweep.history"
+# The checksum of the outcome that the run tells of.
+OUTCOME = "sweep.outcome"
 STEP_METRICS = ("loss", "learning_rate", "grad_norm", "label_loss_share", "label_gradient_share")
 # Of a prompt, a teacher and an evaluation: names, numbers and switches only.
 TEACHER = (
@@ -70,6 +72,12 @@ class KnownRun:
         self.params |= news.params
 
 
+def is_of_another_outcome(run: KnownRun, facts: Facts) -> bool:
+    """Whether a run tells of an outcome that another has replaced, after a quarantine say; older runs name none."""
+    names = [name for name in (OUTCOME, HISTORY) if name in facts.tags]
+    return any(run.tags.get(name, facts.tags[name]) != facts.tags[name] for name in names)
+
+
 def news(run: KnownRun, trial: Trial, facts: Facts) -> News:
     """Compare a run with what it should hold.
 
@@ -111,7 +119,7 @@ def failed(attempt: Attempt) -> Facts:
 
 def committed(outcome: Outcome) -> Facts:
     """It has an outcome; a diverged trial is a result too, so both are finished."""
-    tags: dict[str, str] = {STATE: outcome.state}
+    tags: dict[str, str] = {STATE: outcome.state, OUTCOME: outcome.checksum}
     if digest := outcome.files.get("history.parquet"):
         tags[HISTORY] = digest
     return Facts(

@@ -39,7 +39,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-RUNS_PER_PAGE = 1000
+RUNS_PER_PAGE, NEWEST_FIRST = 1000, ["attributes.start_time DESC"]
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -182,11 +182,7 @@ class _Server:
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id],
-                condition,
-                max_results=RUNS_PER_PAGE,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
+                [self._experiment_id], condition, max_results=RUNS_PER_PAGE, order_by=NEWEST_FIRST, page_token=token
             )
             runs += page
             token = page.token
@@ -225,12 +221,13 @@ class _Server:
 
     def _run_of(self, trial: Trial, facts: Facts) -> KnownRun:
         runs = self._known_runs()
+        if (known := runs.get(trial.trial_id)) and projection.is_of_another_outcome(known, facts):
+            self._client.delete_run(known.run_id)  # MLflow takes no step back, and would show both
+            del runs[trial.trial_id]
         if trial.trial_id not in runs:
+            tags, name = {**ANONYMOUS, PARENT: self._parent_id, TRIAL_ID: trial.trial_id}, projection.name_of(trial)
             created = self._client.create_run(
-                self._experiment_id,
-                start_time=facts.started_ms,
-                tags={**ANONYMOUS, PARENT: self._parent_id, TRIAL_ID: trial.trial_id},
-                run_name=projection.name_of(trial),
+                self._experiment_id, start_time=facts.started_ms, tags=tags, run_name=name
             )
             runs[trial.trial_id] = _known(created)
         return runs[trial.trial_id]

@@ -180,6 +180,21 @@ def test_replayed_steps_add_nothing(layout: StoreLayout) -> None:
     assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
 
 
+def test_an_outcome_that_replaced_another_has_a_run_of_its_own_numbers(layout: StoreLayout) -> None:
+    first = commit(layout, FIRST)
+    reconcile(layout)
+    before = run_of(layout, FIRST)
+    shutil.rmtree(layout.trial(FIRST.trial_id))
+    again = commit_trial(layout, FIRST, predict(invent_people(60), FIRST, signal=2.0, invalid_rate=0.1))
+    assert again.checksum != first.checksum
+    assert reconcile(layout) == 1
+    after = run_of(layout, FIRST)
+    assert after.info.run_id != before.info.run_id
+    assert after.data.metrics["held_out.strict.roc_auc"] == again.scores["held_out"].metrics[Scoring.STRICT].roc_auc
+    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+    assert reconcile(layout) == 0
+
+
 def test_a_failed_trial_finishes_in_the_same_run(layout: StoreLayout) -> None:
     with launch(layout) as tracking:
         tracking.schedule(FIRST)
