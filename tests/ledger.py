@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.plan import Plan
-from orchestrator.store import read_attempts, read_outcomes
+from orchestrator.store import PREDICTIONS, read_attempts, read_outcomes
 from played_trials import FILES, trials
 from schedules import Worker
 from workers.contract.layout import SUPERSEDED, StoreLayout
@@ -51,6 +51,19 @@ class Ledger:
             assert (folder / name).is_file(), f"{name} of a committed trial is gone"
             assert not anew or sha256_of(folder / name) == digest, f"{name} is not what was committed"
 
+    def damage(self, trial_id: str, how: str) -> None:
+        """Spoil a committed trial: `predictions`, or its outcome: `truncate` or `flip` a bit."""
+        path = self.layout.outcome(trial_id)
+        body = path.read_bytes()
+        if how == "predictions":
+            (path.parent / Outcome.parse(body).attempt / PREDICTIONS).write_bytes(b"damaged")
+        else:
+            middle = body.index(f'{FILES[-1]}": "'.encode()) + len(FILES[-1]) + 9  # in a digest: it can still be read
+            end = b"" if how == "truncate" else bytes([body[middle] ^ 1]) + body[middle + 1 :]
+            path.write_bytes(body[:middle] + end)
+        self.accepted[trial_id] = path.read_bytes()
+        self.damaged.add(trial_id)
+
     def see_all_done(self, plan: Plan) -> None:
         """One outcome a trial counts, and everything that was damaged lies in quarantine, nothing else does."""
         failed = [record for records in read_attempts(self.layout).values() for record in records]
@@ -78,12 +91,16 @@ class Ledger:
                 assert folder.name in kept or is_superseded, f"{folder} is left over"
 
     def see_evidence(self, worker: Worker) -> None:
-        """What came too late is kept beside what counts; asked of a store that had room for it."""
+        """What came too late is kept, and what ran here was left alone; asked of a disk without faults."""
         has_worked = worker.play.is_done and worker.ending is not None and worker.ending.failure is None
         for lease in worker.leases if has_worked else ():
             attempt = lease.name.split(".")[1]
             superseded = self.layout.trial(worker.trial_id) / attempt / SUPERSEDED
             assert attempt in self.winners or superseded.is_file(), f"{attempt} left no evidence"
+        here = {lease.name.split(".")[1] for lease in worker.leases if not worker.is_elsewhere}
+        for record in read_attempts(self.layout).get(worker.trial_id, ()):
+            is_lost = record.error == "FileNotFoundError" or "vanished before" in record.detail
+            assert not (record.attempt in here and is_lost), f"{record.attempt} was collected while it ran"
 
 
 def _attempt_of(outcome: Path) -> str:

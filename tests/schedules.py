@@ -14,6 +14,7 @@ from typing import IO
 
 from orchestrator.collecting import collect
 from orchestrator.grid import Design
+from orchestrator.hold_records import newest_number
 from orchestrator.holding import Hold, hold_lock
 from orchestrator.machine import HEARTBEAT_S, Machine
 from orchestrator.plan import Plan, make_plan
@@ -79,6 +80,7 @@ class Driver(Process):
         self.hold: Hold | None = None
         self.beat: Callable[[], None] | None = None
         self.beat_at, self.longest_silence_s = world.now, 0.0
+        self.n_started_deposed = 0
         self.refusal: Exception | None = None
         self._world = world
         self._wakes_at = 0.0
@@ -102,7 +104,7 @@ class Driver(Process):
             clock=lambda: self._world.now,
             sleep=self._sleep,
             flock=self._lock,
-            is_running=self._world.is_running,
+            is_running=lambda pid: self._world.is_running(self.host, pid),
             keep_beating=self._keep_beating,
         )
         try:
@@ -209,8 +211,13 @@ class World:
     def plan(self, design: Design) -> Plan:
         return make_plan(design, read_seals(self.layout), read_attempts(self.layout), study="schedules")
 
-    def is_running(self, pid: int) -> bool:
-        return self.drivers[pid].is_alive
+    def is_running(self, host: str, pid: int) -> bool:
+        """What a host says of its own processes."""
+        return any((driver.host, driver.pid) == (host, pid) and driver.is_alive for driver in self.drivers)
+
+    def is_deposed(self, process: Process) -> bool:
+        hold = process.hold if isinstance(process, Driver) else None
+        return hold is not None and hold.number != newest_number(self.layout)
 
     def start_driver(self, host: str) -> Driver:
         pid = len(self.drivers)
@@ -246,7 +253,10 @@ class World:
         while n_steps > 0 and process.is_alive:
             if isinstance(process, Driver):
                 self.pass_time(process.sleeps_for_s)
+            was_deposed, n_workers = self.is_deposed(process), len(self.workers)
             n_steps -= process.go_on(n_steps, stops_at=stops_at)
+            if was_deposed and isinstance(process, Driver):
+                process.n_started_deposed += len(self.workers) - n_workers
             self._see_leases(process)
             if isinstance(process, Driver) and process.beat is None:  # no heart yet: what it does shows that it lives
                 process.beat_at = self.now

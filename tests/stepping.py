@@ -58,7 +58,7 @@ class Process:
         self.at = START
         self.is_killed = False
         self.has_ended = False
-        self.is_paused = False
+        self.is_paused = self.fails_next = False
         self.error: BaseException | None = None
         self._disk = disk
         self._program = program
@@ -118,6 +118,9 @@ class Process:
         """What the hook calls before an operation."""
         if event in OPERATIONS and self._disk.holds(args[0]) and not (event == "open" and isinstance(args[0], int)):
             self.step(event)
+            if self.fails_next:
+                self.fails_next = False
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(args[0]))
             self._disk.refuse(event, args)
             self._written = _path_written(event, args)
 

@@ -10,9 +10,10 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, note, settings
@@ -21,7 +22,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -30,15 +30,14 @@ from ledger import Ledger
 from orchestrator.grid import Design
 from orchestrator.hold_records import newest_number
 from orchestrator.holding import EXPIRES_AFTER_S
-from orchestrator.store import PREDICTIONS
 from played_trials import publish_inputs, trials
-from schedules import HOSTS, Worker, World
+from schedules import HOSTS, N_SLOTS, Worker, World
 from stepping import WRITING, Process
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome
-from workers.contract.trial import Trial
 
+T = TypeVar("T")
 FAST_DISK = Path("/dev/shm")
+MAX_DRIVERS = 3
 ANY = st.integers(0, 11)
 N_STEPS = st.sampled_from([1, 2, 5, 12, 40, 150])
 DECISIVE = st.sampled_from(["os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir"])
@@ -52,6 +51,11 @@ UPSETS = (
     "the clock goes back",
 )
 FAULTS = st.sampled_from([ValueError, MemoryError, OSError])
+
+
+def pick(candidates: Sequence[T], which: int) -> list[T]:
+    """One of them, if there is one; so nothing that is drawn depends on what the store is like."""
+    return [candidates[which % len(candidates)]] if candidates else []
 
 
 @cache
@@ -77,7 +81,7 @@ class Schedule(RuleBasedStateMachine):
         shutil.copytree(template(), layout.root)
         self.world = World(layout)
         self.ledger = Ledger(layout)
-        self.was_ever_full = False
+        self.had_disk_faults = False
 
     @property
     def layout(self) -> StoreLayout:
@@ -94,100 +98,89 @@ class Schedule(RuleBasedStateMachine):
         for process in self.ready:
             self.world.go_on(process, n_steps)
 
-    @rule(which=ANY, n_steps=N_STEPS)
-    @precondition(lambda self: self.ready)
-    def go_on(self, which: int, n_steps: int) -> None:
-        process = self.ready[which % len(self.ready)]
-        note(f"{process} takes {n_steps} steps")
-        self.world.go_on(process, n_steps)
-
-    @rule(which=ANY, what=DECISIVE)
-    @precondition(lambda self: self.ready)
-    def go_on_until(self, which: int, what: str) -> None:
-        process = self.ready[which % len(self.ready)]
-        note(f"{process} goes on to {what}")
-        self.world.go_on(process, 100, stops_at=what)
-
-    @rule(which=ANY, is_writing=st.booleans())
-    @precondition(lambda self: self.ready)
-    def kill(self, which: int, is_writing: bool) -> None:
-        process = self.ready[which % len(self.ready)]
-        if is_writing:
-            self.world.go_on(process, 100, stops_at=WRITING)
-        self._note("kill", f"{process} is killed{' as it writes' if is_writing else ''}")
-        self.world.kill(process, is_torn=is_writing)
-
     @rule(n_steps=N_STEPS)
-    @precondition(lambda self: self.workers)
     def workers_go_on(self, n_steps: int) -> None:
         """While their drivers see nothing of it."""
         for worker in self.workers:
             if not worker.is_paused:
                 self.world.go_on(worker, n_steps)
 
+    @rule(which=ANY, n_steps=N_STEPS)
+    def go_on(self, which: int, n_steps: int) -> None:
+        for process in pick(self.ready, which):
+            note(f"{process} takes {n_steps} steps")
+            self.world.go_on(process, n_steps)
+
+    @rule(which=ANY, what=DECISIVE)
+    def go_on_until(self, which: int, what: str) -> None:
+        for process in pick(self.ready, which):
+            note(f"{process} goes on to {what}")
+            self.world.go_on(process, 100, stops_at=what)
+
+    @rule(which=ANY, is_writing=st.booleans())
+    def kill(self, which: int, is_writing: bool) -> None:
+        for process in pick(self.ready, which):
+            if is_writing:
+                self.world.go_on(process, 100, stops_at=WRITING)
+            self._note("kill", f"{process} is killed{' as it writes' if is_writing else ''}")
+            self.world.kill(process, is_torn=is_writing)
+
     @rule(which=ANY)
-    @precondition(lambda self: self.world.processes)
     def pause_or_wake(self, which: int) -> None:
-        process = self.world.processes[which % len(self.world.processes)]
-        process.is_paused = not process.is_paused
-        self._note("pause", f"{process} {'is paused' if process.is_paused else 'wakes up'}")
+        for process in pick(self.world.processes, which):
+            process.is_paused = not process.is_paused
+            self._note("pause", f"{process} {'is paused' if process.is_paused else 'wakes up'}")
 
     @rule(host=st.sampled_from(HOSTS))
-    @precondition(lambda self: sum(driver.is_alive for driver in self.world.drivers) < 3)
     def start_driver(self, host: str) -> None:
-        self._note("driver", f"{self.world.start_driver(host)} starts")
+        if sum(driver.is_alive for driver in self.world.drivers) < MAX_DRIVERS:
+            self._note("driver", f"{self.world.start_driver(host)} starts")
 
     @rule(which=ANY, n_steps=N_STEPS)
-    @precondition(lambda self: any(self.layout.orders.glob("*.json")))
     def start_a_duplicate(self, which: int, n_steps: int) -> None:
         orders = sorted(self.layout.orders.glob("*.json"))
-        worker = self.world.start_worker(orders[which % len(orders)])
-        self._note("duplicate", f"{worker} starts a second time and takes {n_steps} steps")
-        self.world.go_on(worker, n_steps)
+        for order in pick([order for order in orders if not self.layout.outcome(order.stem).exists()], which):
+            worker = self.world.start_worker(order)
+            self._note("duplicate", f"{worker} starts a second time and takes {n_steps} steps")
+            self.world.go_on(worker, n_steps)
 
     @rule(which=ANY)
-    @precondition(lambda self: self.workers)
     def cut_off(self, which: int) -> None:
-        worker = self.workers[which % len(self.workers)]
-        worker.is_cut_off = True
-        self._note("cut off", f"{worker} is taken for lost")
+        for worker in pick(self.workers, which):
+            worker.is_cut_off = True
+            self._note("cut off", f"{worker} is taken for lost")
 
     @rule(which=ANY, fault=FAULTS)
-    @precondition(lambda self: self.workers)
     def spoil(self, which: int, fault: type[Exception]) -> None:
-        worker = self.workers[which % len(self.workers)]
-        worker.play.fault = fault()
-        self._note("fault", f"{worker} will meet a {fault.__name__}")
+        for worker in pick(self.workers, which):
+            worker.play.fault = fault()
+            self._note("fault", f"{worker} will meet a {fault.__name__}")
 
-    @rule(what=st.sampled_from(UPSETS), trial=st.sampled_from(trials()))
-    def upset(self, what: str, trial: Trial) -> None:
+    @rule(which=ANY)
+    def fail_a_step(self, which: int) -> None:
+        for process in pick(self.ready, which):
+            process.fails_next = self.had_disk_faults = True
+            self._note("EIO", f"{process} will meet an error of the disk")
+
+    @rule(what=st.sampled_from(UPSETS), which=ANY)
+    def upset(self, what: str, which: int) -> None:
         self._note(what, what)
         match what:
             case "the disk fills" | "the disk is freed":
                 self.world.disk.is_full = what == "the disk fills"
-                self.was_ever_full |= self.world.disk.is_full
+                self.had_disk_faults |= self.world.disk.is_full
             case "six seconds pass" | "31 seconds pass":
                 self.world.pass_time(6 if what.startswith("six") else EXPIRES_AFTER_S + 1)
             case "the clock goes forward" | "the clock goes back":
                 self.world.set_the_clock(hours=30 if what.endswith("forward") else -1)
             case "the study is edited":
-                self.world.edit(trial)
+                self.world.edit(trials()[which % len(trials())])
 
     @rule(which=ANY, how=st.sampled_from(["truncate", "flip", "predictions"]))
-    @precondition(lambda self: self.healthy)
     def damage(self, which: int, how: str) -> None:
-        trial_id = self.healthy[which % len(self.healthy)]
-        path = self.layout.outcome(trial_id)
-        if how == "predictions":
-            predictions = path.parent / Outcome.load(path).attempt / PREDICTIONS
-            predictions.write_bytes(b"damaged")
-        else:
-            body = bytearray(path.read_bytes())
-            body[len(body) // 2] ^= 1
-            path.write_bytes(body[: len(body) // 2] if how == "truncate" else body)
-        self.ledger.accepted[trial_id] = path.read_bytes()
-        self.ledger.damaged.add(trial_id)
-        self._note("damage", f"{trial_id}: {how}")
+        for trial_id in pick(self.healthy, which):
+            self._note("damage", f"{trial_id}: {how}")
+            self.ledger.damage(trial_id, how)
 
     @invariant()
     def every_trial_has_one_outcome_and_it_stays(self) -> None:
@@ -198,6 +191,7 @@ class Schedule(RuleBasedStateMachine):
         newest = newest_number(self.layout)
         holders = [driver for driver in self.world.drivers if driver.is_alive and driver.hold is not None]
         assert sum(driver.hold is not None and driver.hold.number == newest for driver in holders) <= 1
+        assert all(driver.n_started_deposed <= N_SLOTS for driver in self.world.drivers), "a deposed driver goes on"
         for driver in holders:
             is_deposed = driver.hold is not None and driver.hold.number != newest
             assert not is_deposed or driver.longest_silence_s >= EXPIRES_AFTER_S, f"{driver} was deposed while it lived"
@@ -212,7 +206,7 @@ class Schedule(RuleBasedStateMachine):
 
     def _heal(self) -> None:
         """Everybody dies, the disk is freed, and one launch has its way."""
-        for process in self.world.processes:
+        for process in (*self.world.drivers, *self.world.workers):
             self.world.kill(process)
         self.world.disk.is_full = False
         self.world.set_the_clock(hours=2)
@@ -227,7 +221,7 @@ class Schedule(RuleBasedStateMachine):
         self.ledger.look()
         self.ledger.see_all_done(self.world.plan(self.world.design))
         self.ledger.see_nothing_left_over()
-        if not self.was_ever_full:
+        if not self.had_disk_faults:
             for worker in self.world.workers:
                 self.ledger.see_evidence(worker)
 
