@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, and how many trials it holds at once."""
+"""The connection to a Ray cluster, how many trials it holds at once, and whether it still does."""
 
 import contextlib
 import logging
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Seconds until Ray ends a process whose head is gone, without a word; the lifeline is faster, and says so.
+os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
@@ -18,7 +20,9 @@ from orchestrator.study import Resources
 from workers.contract.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 5
-LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 5.0
+# An autoscaler or a preempted node's successor takes minutes; longer, and somebody should be told.
+WAIT_FOR_NODE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -74,30 +78,57 @@ def _own_signals() -> Iterator[None]:
 
 
 class Lifeline:
-    """Whether a cluster that lost a worker has any node left; asked at most every few seconds, and not before."""
+    """Whether a cluster still has a node with room for a trial; a node that is lost may come back for a while.
+
+    Args:
+        has_room: Asks the cluster; every few seconds at most.
+        waits_s: How long it may be without such a node before it counts as lost.
+    """
 
     def __init__(
-        self, *, any_node: Callable[[], bool] | None = None, clock: Callable[[], float] = time.monotonic
+        self, has_room: Callable[[], bool], *, waits_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._any_node = any_node or _is_any_node_alive
+        self._has_room = has_room
+        self._waits_s = waits_s
         self._clock = clock
-        self._ask_at: float | None = None
+        self._look_at = clock() + LOOK_EVERY_S
+        self._without_since: float | None = None
         self.is_cut = False
 
-    def worker_was_lost(self) -> None:
-        """The cluster is to be looked at from now on: workers outlive their node's Ray for a while."""
-        self._ask_at = self._ask_at if self._ask_at is not None else self._clock()
-
     def check(self) -> bool:
-        """Whether no node is left, so that nothing that waits for a slot will ever run."""
-        if not self.is_cut and self._ask_at is not None and self._clock() >= self._ask_at:
-            self._ask_at = self._clock() + LOOK_EVERY_S
-            self.is_cut = not self._any_node()
+        """Whether nothing that waits for a slot will ever run."""
+        now = self._clock()
+        if self.is_cut or now < self._look_at:
+            return self.is_cut
+        self._look_at = now + LOOK_EVERY_S
+        if self._has_room():
+            self._without_since = None
+        elif self._without_since is None:
+            self._without_since = now
+        self.is_cut = self._without_since is not None and now - self._without_since >= self._waits_s
         return self.is_cut
 
 
-def _is_any_node_alive() -> bool:
-    return any(node["Alive"] for node in ray.nodes())
+def lifeline(slots: Slots, *, address: str | None) -> Lifeline:
+    """That of the connected cluster; to one on this machine no node comes back."""
+    head = str(ray.get_runtime_context().gcs_address)
+    return Lifeline(lambda: _has_room(head, slots), waits_s=0.0 if address is None else WAIT_FOR_NODE_S)
+
+
+def _has_room(head: str, slots: Slots) -> bool:
+    """Asks the head's port first: for a head that is gone Ray itself waits a minute, and then ends this process."""
+    host, _, port = head.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return any(node["Alive"] and _n_fitting(node["Resources"], slots.cpus, slots.gpus) for node in ray.nodes())
+
+
+def _n_fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Trials that one node holds at once; a trial never spans two."""
+    by_gpu = node.get("GPU", 0) / gpus if gpus else float("inf")
+    return int(min(node.get("CPU", 0) / cpus, by_gpu))
 
 
 def _check_answers(address: str) -> None:
@@ -129,17 +160,8 @@ def find_slots(resources: Resources) -> Slots:
     available = ray.cluster_resources()
     cpus, gpus = float(available.get("CPU", 0)), float(available.get("GPU", 0))
     gpus_per_trial = resources.gpus_per_trial if gpus else 0.0
-    # Whole nodes only: a trial never spans two.
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    n_slots = sum(
-        int(
-            min(
-                node.get("CPU", 0) / resources.cpus_per_trial,
-                node.get("GPU", 0) / gpus_per_trial if gpus_per_trial else float("inf"),
-            )
-        )
-        for node in nodes
-    )
+    n_slots = sum(_n_fitting(node, resources.cpus_per_trial, gpus_per_trial) for node in nodes)
     if n_slots < 1:
         raise ClusterError(
             f"resources: a trial asks for {resources.cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs on one node; "

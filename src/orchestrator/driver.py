@@ -21,18 +21,22 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.actor import ENDING, NODE, PROGRESS, NodeMemory, TrialActor, prepare_inputs, record_for_worker
+from orchestrator.actor import ENDING, NODE, PROGRESS, TrialActor, prepare_inputs
 from orchestrator.cluster import Lifeline, Slots
 from orchestrator.events import Judge, Listener, Progressed, Started, StopLevel
-from workers.contract.errors import ClusterError, InputError, Problem
+from orchestrator.lost_workers import Began, Node, record_for_worker
+from workers.contract.errors import ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 
 FINISHED = str(Searcher.FINISHED)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
 
 
-def prepare_on_cluster(groups: Sequence[Sequence[Path]], *, stop_level: Callable[[], StopLevel]) -> bool:
+def prepare_on_cluster(
+    groups: Sequence[Sequence[Path]], lifeline: Lifeline, *, stop_level: Callable[[], StopLevel]
+) -> bool:
     """Make what the trials need, once; False where somebody stopped the launch meanwhile.
 
     The first group goes first, for the inputs that all share; the others follow side by side.
@@ -42,13 +46,15 @@ def prepare_on_cluster(groups: Sequence[Sequence[Path]], *, stop_level: Callable
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
-        ClusterError: The preparation broke.
+        ClusterError: The preparation broke, or the cluster was lost.
     """
     problems: dict[str, Problem] = {}
     for wave in (groups[:1], groups[1:]):
         tasks = [prepare_inputs.remote([str(order) for order in orders]) for orders in wave]
         try:
             while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
+                if lifeline.check():
+                    raise ClusterLostError(NO_NODE)
                 if stop_level() > StopLevel.GO_ON:
                     for task in tasks:
                         ray.cancel(task, force=True)
@@ -71,6 +77,7 @@ def run_trials(
     trial_ids: Sequence[str],
     layout: StoreLayout,
     slots: Slots,
+    lifeline: Lifeline,
     *,
     listener: Listener,
     judge: Judge,
@@ -81,14 +88,14 @@ def run_trials(
     Tune retries nothing: what the judge sends back is handed out again, on whatever slot is free.
 
     Raises:
-        ClusterError: The cluster was lost on the way; what had ended is kept.
+        ClusterLostError: The cluster was lost on the way; what had ended is kept.
+        OSError: The disk is full.
     """
     launch = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     queue = _Queue(
         [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids],
         stop_level,
     )
-    lifeline = Lifeline()
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
         tune_config=tune.TuneConfig(
@@ -100,7 +107,7 @@ def run_trials(
         run_config=tune.RunConfig(
             name=launch,
             storage_path=str(layout.scratch),
-            callbacks=[_Reporter(layout, queue, lifeline, listener, judge)],
+            callbacks=[_Reporter(layout, queue, listener, judge)],
             stop=_Stopper(stop_level, lifeline),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
@@ -109,13 +116,15 @@ def run_trials(
     try:
         tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
-        raise ClusterError(
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise
+        raise ClusterLostError(
             f"the cluster was lost while trials ran ({type(error).__name__}); what had ended is kept, run again"
         ) from None
     finally:
         shutil.rmtree(layout.scratch, ignore_errors=True)
     if lifeline.is_cut:
-        raise ClusterError("the cluster was lost while trials ran (no node is left); what had ended is kept, run again")
+        raise ClusterLostError(NO_NODE)
 
 
 def error_of(trial: Any) -> object:
@@ -192,22 +201,17 @@ class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
     """Translates Tune's callbacks into events and verdicts."""
 
-    def __init__(
-        self, layout: StoreLayout, queue: _Queue, lifeline: Lifeline, listener: Listener, judge: Judge
-    ) -> None:
+    def __init__(self, layout: StoreLayout, queue: _Queue, listener: Listener, judge: Judge) -> None:
         self._layout = layout
         self._queue = queue
-        self._lifeline = lifeline
         self._listener = listener
         self._judge = judge
-        self._started_at: dict[str, datetime] = {}
-        self._nodes: dict[str, NodeMemory] = {}
+        self._began: dict[str, Began] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """A slot took the trial."""
         name = trial.config["trial_id"]
-        self._started_at[name] = datetime.now(UTC)
-        self._nodes.pop(name, None)
+        self._began[name] = Began()
         self._listener(Started(name))
 
     def on_trial_result(
@@ -223,16 +227,13 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         if ending := result.get(ENDING):
             self._end(Ending.model_validate(ending))
         elif progress := result.get(PROGRESS):
-            self._nodes[name] = NodeMemory(**result[NODE])
+            self._began[name].node = Node(**result[NODE])
             self._listener(Progressed(name, Progress.model_validate(progress)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """The worker vanished, or could not take the trial."""
-        name = trial.config["trial_id"]
-        started_at = self._started_at.get(name, datetime.now(UTC))
-        order, error = trial.config["order"], error_of(trial)
-        self._lifeline.worker_was_lost()
-        self._end(record_for_worker(order, error=error, started_at=started_at, node=self._nodes.get(name)))
+        began = self._began.get(trial.config["trial_id"]) or Began()
+        self._end(record_for_worker(trial.config["order"], error=error_of(trial), began=began))
 
     def _end(self, ending: Ending) -> None:
         self._queue.take_back(ending.trial_id, again=self._judge(ending))

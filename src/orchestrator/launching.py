@@ -16,7 +16,7 @@ from orchestrator.store import read_attempts
 from orchestrator.study import Study
 from orchestrator.tracking import Tracking
 from orchestrator.work_orders import write_order
-from workers.contract.errors import ClusterError, StoreError
+from workers.contract.errors import ClusterLostError, StoreError
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Outcome
@@ -34,7 +34,7 @@ class Launch:
 
     n_failed: int = 0
     ended_because: str = ""
-    lost: ClusterError | None = None
+    lost: ClusterLostError | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def launch_trials(
         InputError: The inputs can't be made, or a trial does not fit them.
         ClusterError: No cluster, none with room for a trial, or the preparation broke.
     """
-    from orchestrator.cluster import cluster, find_slots
+    from orchestrator.cluster import cluster, find_slots, lifeline
     from orchestrator.driver import prepare_on_cluster, run_trials
 
     recovery = Recovery(read_attempts(layout))
@@ -75,7 +75,8 @@ def launch_trials(
         slots = find_slots(study.resources)
         if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        if not prepare_on_cluster(orders, stop_level=stop_level):
+        line = lifeline(slots, address=address)
+        if not prepare_on_cluster(orders, line, stop_level=stop_level):
             return Launch()
         tracking.open_study(study.study, question=study.question)
         for trial in queue.by_id.values():
@@ -90,11 +91,12 @@ def launch_trials(
                     list(queue.by_id),
                     layout,
                     slots,
+                    line,
                     listener=referee.hear,
                     judge=referee.judge,
                     stop_level=lambda: max(stop_level(), recovery.stop_level),
                 )
-            except ClusterError as error:
+            except ClusterLostError as error:
                 lost = error
         return Launch(board.n_failed, recovery.ended_because, lost)
 

@@ -8,8 +8,6 @@ from typing import TypeVar
 from workers.contract.outcome import Progress
 from workers.faults import TrialTimeout
 
-# A checkpoint is saved and the attempt recorded in that time; a process that does neither hangs.
-GRACE_S = 60.0
 R = TypeVar("R")
 
 

@@ -19,8 +19,8 @@ from workers.checkpoints import Cadence, remove_checkpoints
 from workers.commit import commit_outcome, record_attempt
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Outcome, Progress, Scoring
-from workers.contract.trial import WorkOrder
-from workers.deadline import GRACE_S, ended_if_hung, within
+from workers.contract.trial import GRACE_S, WorkOrder
+from workers.deadline import ended_if_hung, within
 from workers.meter import Meter
 from workers.prepare import prepare
 from workers.trial_log import TrialLog

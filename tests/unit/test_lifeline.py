@@ -1,42 +1,55 @@
-"""When a launch gives a cluster up: it lost a worker, and has no node left."""
+"""When a launch gives a cluster up: no node has had room for a trial for longer than one may take to come back."""
 
 from orchestrator.cluster import LOOK_EVERY_S, Lifeline
 
 
-class Nodes:
-    """A cluster that has nodes until it has none, and counts how often it is asked."""
+class Cluster:
+    """A cluster with room until it has none, a clock that a test sets, and a count of how often it was asked."""
 
     def __init__(self) -> None:
-        self.are_left = True
+        self.has_room = True
         self.n_asked = 0
+        self.now_s = 0.0
 
-    def __call__(self) -> bool:
+    def ask(self) -> bool:
         self.n_asked += 1
-        return self.are_left
+        return self.has_room
+
+    def clock(self) -> float:
+        return self.now_s
 
 
-def test_nobody_asks_while_no_worker_was_lost() -> None:
-    nodes = Nodes()
-    assert not Lifeline(any_node=nodes).check()
-    assert nodes.n_asked == 0
-
-
-def test_a_cluster_without_a_node_is_lost_once_it_says_so() -> None:
-    nodes, now = Nodes(), [0.0]
-    lifeline = Lifeline(any_node=nodes, clock=lambda: now[0])
-    lifeline.worker_was_lost()
-    assert not lifeline.check()
-    nodes.are_left = False
-    assert not lifeline.check()  # asked a moment ago
-    now[0] = LOOK_EVERY_S
-    assert lifeline.check()
-    assert lifeline.is_cut
-    assert nodes.n_asked == 2
-
-
-def test_a_lost_worker_alone_is_no_lost_cluster() -> None:
-    now = [0.0]
-    lifeline = Lifeline(any_node=lambda: True, clock=lambda: now[0])
-    lifeline.worker_was_lost()
-    for now[0] in range(100):
+def test_a_cluster_is_asked_every_few_seconds_and_no_more() -> None:
+    cluster = Cluster()
+    lifeline = Lifeline(cluster.ask, waits_s=0, clock=cluster.clock)
+    for tenth in range(10 * int(3 * LOOK_EVERY_S) + 1):
+        cluster.now_s = tenth / 10
         assert not lifeline.check()
+    assert cluster.n_asked == 3
+
+
+def test_a_cluster_to_which_no_node_comes_back_is_lost_at_once() -> None:
+    cluster = Cluster()
+    lifeline = Lifeline(cluster.ask, waits_s=0, clock=cluster.clock)
+    cluster.has_room, cluster.now_s = False, LOOK_EVERY_S
+    assert lifeline.check()
+    cluster.has_room, cluster.now_s = True, 100 * LOOK_EVERY_S
+    assert lifeline.check()  # what was given up stays so
+
+
+def test_a_node_that_comes_back_in_time_lets_the_launch_go_on() -> None:
+    cluster = Cluster()
+    lifeline = Lifeline(cluster.ask, waits_s=60, clock=cluster.clock)
+    for second in range(500):
+        cluster.now_s = second
+        cluster.has_room = second % 100 > 50
+        assert not lifeline.check()
+
+
+def test_a_cluster_that_stays_without_room_is_lost_when_the_wait_is_over() -> None:
+    cluster = Cluster()
+    lifeline = Lifeline(cluster.ask, waits_s=60, clock=cluster.clock)
+    cluster.has_room = False
+    while not lifeline.check():
+        cluster.now_s += 1
+    assert LOOK_EVERY_S + 60 <= cluster.now_s <= 2 * LOOK_EVERY_S + 60

@@ -5,6 +5,7 @@
     ├── StoreError      exit 2   the store folder can't be used or contradicts itself; free, repair or move it
     │   └── DiskFullError  exit 4  no room where the store lies; nothing committed is lost: free space, run again
     ├── ClusterError    exit 2   no Ray cluster answers, or it has no room for a trial; start or size it
+    │   └── ClusterLostError  exit 4  it was there and is gone; what had ended is kept: run again
     ├── LockedError     exit 75  another driver holds the store; wait for it or stop it
     └── TrialError      one trial could not end with scores; the others go on
 
@@ -54,6 +55,12 @@ class DiskFullError(StoreError):
 
 class ClusterError(SweepError):
     """Ray can't be reached or can't hold one trial."""
+
+
+class ClusterLostError(ClusterError):
+    """Ray was lost while trials ran."""
+
+    exit_code = 4
 
 
 class LockedError(SweepError):

@@ -29,6 +29,9 @@ COMPUTE_VERSION = 1
 # The fields that a matched cell leaves open.
 TARGET_TEXT = ("supervision", "teacher", "target")
 
+# After its timeout an attempt saves a resume point and records itself in that time; a process that does neither hangs.
+GRACE_S = 60.0
+
 Precision = Literal["float32", "bfloat16"]
 AxisValue = str | int | float
 Coordinates = Mapping[str, AxisValue]
