@@ -100,7 +100,9 @@ class Ledger:
         here = {lease.name.split(".")[1] for lease in worker.leases if not worker.is_elsewhere}
         for record in read_attempts(self.layout).get(worker.trial_id, ()):
             is_lost = record.error == "FileNotFoundError" or "vanished before" in record.detail
-            assert not (record.attempt in here and is_lost), f"{record.attempt} was collected while it ran"
+            assert not (record.attempt in here and is_lost), (
+                f"{record.attempt} was disturbed: {record.error} at {record.where}"
+            )
 
 
 def _attempt_of(outcome: Path) -> str:

@@ -98,7 +98,7 @@ class Checkpoints:
 
     def newest(self, fits: Callable[[Mapping[str, torch.Tensor]], bool] = lambda _: True) -> Found:
         """Load the newest one that is whole, of this origin and fits; one passed over is set aside until the commit."""
-        for leftover in self._folder.glob(f"{TEMPORARY}*"):
+        for leftover in _listed(self._folder, f"{TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         n_skipped = 0
         for folder in reversed(_complete(self._folder)):
@@ -187,5 +187,13 @@ def _name_of(step: int) -> str:
 
 def _complete(folder: Path) -> list[Path]:
     """Renamed checkpoints, in order of their step."""
-    named = {int(match[1]): path for path in folder.glob("*") if (match := re.fullmatch(r"step-(\d+)", path.name))}
+    named = {int(match[1]): path for path in _listed(folder, "*") if (match := re.fullmatch(r"step-(\d+)", path.name))}
     return [named[step] for step in sorted(named)]
+
+
+def _listed(folder: Path, pattern: str) -> list[Path]:
+    """Nothing where the folder is taken away meanwhile: another trial of this training has committed."""
+    try:
+        return list(folder.glob(pattern))
+    except FileNotFoundError:
+        return []

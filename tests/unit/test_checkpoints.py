@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from workers.checkpoints import MANIFEST, TENSORS, Checkpoint, Checkpoints, Origin, remove_checkpoints
+from stepping import Disk, Process
+from workers.checkpoints import MANIFEST, TENSORS, Checkpoint, Checkpoints, Found, Origin, remove_checkpoints
 from workers.training import StepRecord
 
 ORIGIN = Origin.here("f00d", world_size=1)
@@ -63,6 +64,18 @@ def test_what_was_saved_comes_back_bit_for_bit(checkpoints: Checkpoints) -> None
 def test_without_one_there_is_nothing_to_resume_from(checkpoints: Checkpoints) -> None:
     found = checkpoints.newest()
     assert (found.checkpoint, found.n_skipped) == (None, 0)
+
+
+def test_a_folder_that_goes_while_it_is_looked_through_holds_nothing(checkpoints: Checkpoints, folder: Path) -> None:
+    """Two trials of one training: one commits as the other begins."""
+    save(checkpoints, 1)
+    found: list[Found] = []
+    beginning = Process("trial", Disk(folder, quiet=folder / "nothing"), lambda: found.append(checkpoints.newest()))
+    beginning.go_on(100, stops_at="os.scandir")
+    remove_checkpoints(folder)
+    beginning.go_on(100)
+    assert beginning.error is None
+    assert found == [Found(None, 0)]
 
 
 def test_two_are_kept_and_steps_are_ordered_by_number(checkpoints: Checkpoints, folder: Path) -> None:

@@ -209,7 +209,7 @@ class Schedule(RuleBasedStateMachine):
         for process in (*self.world.drivers, *self.world.workers):
             self.world.kill(process)
         self.world.disk.is_full = False
-        self.world.set_the_clock(hours=2)
+        self.world.set_the_clock(hours=1000)
         self.world.design = Design(trials(), ())
         self.ledger.look()
         self._count()
