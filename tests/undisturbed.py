@@ -154,7 +154,7 @@ def _assert_no_orphan(scene: Scene) -> None:
     deadline = time.monotonic() + ORPHANS_END_WITHIN_S
     while (alive := scene.processes()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert [" ".join(process.cmdline())[:120] for process in alive] == []
+    assert not alive, [process.name() for process in alive]
 
 
 def left_over(layout: StoreLayout) -> list[str]:

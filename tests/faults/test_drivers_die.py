@@ -37,20 +37,20 @@ def test_a_driver_killed_again_and_again_loses_and_repeats_no_committed_trial(
     scene, moments = new_scene(prepared=False), random.Random(SEED)
     kept: dict[str, str] = {}
     hits: list[int] = []
-    orphaned: list[float] = []
     launch = scene.start()
     launch.until(lambda: list(scene.layout.inputs.glob("*/*")), what="an input is being prepared")
     time.sleep(moments.uniform(0, 4))
-    kill(launch, scene, hits, orphaned)
+    kill(launch, scene, hits)
     for _ in range(N_KILLS):
         launch = scene.start()
         time.sleep(moments.uniform(0, baseline.seconds))
-        kill(launch, scene, hits, orphaned)
+        kill(launch, scene, hits)
         kept = assert_kept(kept, scene)
     launch = scene.start()
     launch.until(lambda: scene.n_committed() == len(baseline.outcomes), what="every trial has an outcome")
     time.sleep(moments.uniform(0, 1))
-    kill(launch, scene, hits, orphaned)
+    kill(launch, scene, hits)
+    orphans_s = gone(scene)
     kept = assert_kept(kept, scene)
     began = time.monotonic()
     ended = scene.run()
@@ -61,19 +61,18 @@ def test_a_driver_killed_again_and_again_loses_and_repeats_no_committed_trial(
     assert_as_undisturbed(scene, baseline)
     happened = (
         f"killed in preparation, {N_KILLS} times at random and while settling ({len(hits)} launches still ran); "
-        f"Ray's processes gone within {max(orphaned):.1f} s; seconds of the launch that completed it"
+        f"each time the next began at once; the last one's Ray was gone after {orphans_s:.1f} s; seconds to the end"
     )
     fault_table.add("driver SIGKILL, 12 in a row", happened, recovery_s=seconds)
 
 
-def kill(launch: Launch, scene: Scene, hits: list[int], orphaned: list[float]) -> None:
-    """The driver alone; its Ray has to notice."""
+def kill(launch: Launch, scene: Scene, hits: list[int]) -> None:
+    """The driver alone; its Ray has to notice, while the next launch begins already."""
     if launch.runs:
         hits.append(scene.n_committed())
     else:
         assert launch.process.returncode == 0, launch.output
     launch.kill()
-    orphaned.append(gone(scene))
 
 
 def stop(scene: Scene, *signals: int) -> tuple[Launch, float]:
