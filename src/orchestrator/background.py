@@ -42,7 +42,7 @@ class Background:
         return self._thread.submit(self._attempt, call, *arguments)
 
     def try_again(self) -> None:
-        """End a pause now."""
+        """End a pause now, and forget what failed before: what follows makes up for it."""
         self._thread.submit(self._resume)
 
     def close(self) -> None:
@@ -50,6 +50,7 @@ class Background:
         self._thread.shutdown(wait=True)
 
     def _resume(self) -> None:
+        self.failures = Failures()
         self._in_a_row = 0
         self._paused_until = float("-inf")
 

@@ -67,9 +67,14 @@ class Board:
         return self.n_kept + len(self.queue)
 
     @property
+    def failed(self) -> frozenset[str]:
+        """Ids of the trials of this launch that failed."""
+        return frozenset(item.ending.trial_id for item in self.finished if item.ending.state == "failed")
+
+    @property
     def n_failed(self) -> int:
         """Trials of this launch that failed."""
-        return sum(item.ending.state == "failed" for item in self.finished)
+        return len(self.failed)
 
     @property
     def n_done(self) -> int:

@@ -12,7 +12,7 @@ from orchestrator.board import Board, longest_first
 from orchestrator.console import Watch, watch
 from orchestrator.events import Ended, Event, Requeued, Started, StopLevel
 from orchestrator.recovery import Recovery
-from orchestrator.store import read_attempts
+from orchestrator.store import attempts_at, read_attempts
 from orchestrator.study import Study
 from orchestrator.tracking import Tracking
 from orchestrator.work_orders import write_order
@@ -27,12 +27,12 @@ from workers.contract.trial import AxisValue, Trial
 class Launch:
     """What became of the trials handed to Ray.
 
-    n_failed: Given up in this launch.
+    failed: Ids of trials that were given up.
     ended_because: Why no more were started, where that was not asked for.
     lost: The cluster was lost under them.
     """
 
-    n_failed: int = 0
+    failed: frozenset[str] = frozenset()
     ended_because: str = ""
     lost: ClusterLostError | None = None
 
@@ -98,7 +98,7 @@ def launch_trials(
                 )
             except ClusterLostError as error:
                 lost = error
-        return Launch(board.n_failed, recovery.ended_because, lost)
+        return Launch(board.failed, recovery.ended_because, lost)
 
 
 def _write_orders(study: Study, layout: StoreLayout, queue: Queue, recovery: Recovery) -> list[list[Path]]:
@@ -158,5 +158,5 @@ class Referee:
         with suppress(StoreError):
             if ending.state != "failed":
                 self._tracking.commit(Outcome.load(self._layout.outcome(ending.trial_id)))
-            elif attempts := read_attempts(self._layout).get(ending.trial_id):
+            elif attempts := attempts_at(self._layout, ending.trial_id):
                 self._tracking.fail(attempts[-1])

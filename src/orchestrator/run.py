@@ -102,8 +102,8 @@ def run_study(
     _refuse_bad_input(study, layout, selection)
     tell = partial(console.print, soft_wrap=True)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
+        layout.stop_request.unlink(missing_ok=True)  # before the plan, which takes its time: it may be asked to stop
         design, plan = _settled_plan(study, layout, reviewed, console)
-        layout.stop_request.unlink(missing_ok=True)
         tell(plan_counts(plan, layout))
         todo = choose(plan, selection)
         if left_out := left_out_line(plan, todo):
@@ -248,13 +248,15 @@ def _summary(
 ) -> RunSummary:
     _, after = plan_study(study, layout)
     n_done = after.counts["keep"]
+    # The outcome of a worker that was taken for lost may have come in after all.
+    n_failed = len(launch.failed & {planned.trial.trial_id for planned in after.todo})
     return RunSummary(
         study=study.study,
         n_trials=len(design.everything),
         n_kept=before.counts["keep"],
         n_done=n_done,
-        n_failed=launch.n_failed,
-        n_missing=len(design.everything) - n_done - launch.n_failed,
+        n_failed=n_failed,
+        n_missing=len(after.todo) - n_failed,
         tracking_failures=n_missed,
         report=str(layout.report),
         ended_because=launch.ended_because,

@@ -162,15 +162,21 @@ def read_attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
     Raises:
         StoreError: A folder is there and can't be read.
     """
-    attempts: dict[str, list[Attempt]] = {}
-    for trial_id in _trial_ids(layout.attempts("any").parent):
-        records = []
-        for path in _entries(layout.attempts(trial_id)):
-            with suppress(OSError, ValidationError):
-                records.append(Attempt.model_validate_json(path.read_bytes()))
-        if records:
-            attempts[trial_id] = sorted(records, key=lambda record: record.number)
-    return attempts
+    found = {trial_id: attempts_at(layout, trial_id) for trial_id in _trial_ids(layout.attempts("any").parent)}
+    return {trial_id: records for trial_id, records in found.items() if records}
+
+
+def attempts_at(layout: StoreLayout, trial_id: str) -> list[Attempt]:
+    """Records of failed attempts at one trial, first to last.
+
+    Raises:
+        StoreError: Their folder is there and can't be read.
+    """
+    records = []
+    for path in _entries(layout.attempts(trial_id)):
+        with suppress(OSError, ValidationError):
+            records.append(Attempt.model_validate_json(path.read_bytes()))
+    return sorted(records, key=lambda record: record.number)
 
 
 def _trial_ids(folder: Path) -> list[str]:

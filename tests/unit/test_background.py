@@ -32,3 +32,16 @@ def test_our_own_errors_pause_nothing() -> None:
         queue.submit(fail)
     assert queue.submit(lambda: 7).result() == 7
     queue.close()
+
+
+def test_what_is_made_up_for_is_not_missed() -> None:
+    def fail() -> int:
+        raise OSError("down")
+
+    queue = Background("test")
+    for _ in range(FAILURES_IN_A_ROW):
+        queue.submit(fail)
+    queue.try_again()
+    assert queue.submit(lambda: 7).result() == 7
+    queue.close()
+    assert queue.failures.count == 0
