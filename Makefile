@@ -31,7 +31,7 @@ test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m "slow and not faults"
 
 test-faults: $(VENV)/stamp data
-	$(BIN)/pytest -q -m faults tests/faults
+	$(BIN)/pytest -q -m faults tests/faults tests/unit/test_schedules.py
 
 check: $(VENV)/stamp
 	$(BIN)/ruff format --check
