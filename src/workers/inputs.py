@@ -64,11 +64,21 @@ def publish(recipe: InputRecipe, layout: StoreLayout, build: Callable[[Path], Co
         manifest = Manifest(recipe=recipe, folder=folder.name, files=file_digests(folder), counts=counts)
         won = link_exclusive(layout.manifest(recipe.digest()), manifest.model_dump_json(indent=1).encode())
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _is_named(folder, layout.manifest(recipe.digest())):  # it is once linked, whatever failed after that
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     if not won:
         shutil.rmtree(folder)
         _check_same(recipe, manifest, layout)
+
+
+def _is_named(folder: Path, path: Path) -> bool:
+    """Whether the manifest names this folder, or can't be read and may."""
+    try:
+        manifest = Manifest.load(path)
+    except StoreError:
+        return True
+    return manifest is not None and manifest.folder == folder.name
 
 
 def _check_same(recipe: InputRecipe, mine: Manifest, layout: StoreLayout) -> None:

@@ -8,6 +8,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from workers.bench import Bench, Work, unheard
 from workers.commit import file_digests, sync_tree
 from workers.contract.cohorts import CohortRecipe
@@ -51,11 +53,24 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     folder.mkdir(parents=True, mode=0o700)
     try:
         transfer = _score(outcome, Work(spec=spec, layout=layout, folder=folder, bench=Bench()))
-        link_exclusive(path, transfer.model_dump_json(indent=1).encode())
+        won = link_exclusive(path, transfer.model_dump_json(indent=1).encode())
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _is_named(folder, path):  # it is once linked, whatever failed after that
+            shutil.rmtree(folder, ignore_errors=True)
         raise
+    if not won:
+        shutil.rmtree(folder)
     return Transfer.model_validate_json(path.read_bytes())
+
+
+def _is_named(folder: Path, path: Path) -> bool:
+    """Whether the record names this folder, or can't be read and may."""
+    try:
+        return Transfer.model_validate_json(path.read_bytes()).folder == folder.name
+    except FileNotFoundError:
+        return False
+    except (OSError, ValidationError):
+        return True
 
 
 def _outcome(order: TransferOrder, layout: StoreLayout) -> Outcome:

@@ -1,5 +1,6 @@
 """The exclusive commit: the first link wins, whoever races, and leaves a whole file and nothing else."""
 
+import errno
 import multiprocessing
 import shutil
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from links import made_though_answered
 from orders import micro_spec
 from workers.commit import commit_outcome, file_digests, record_attempt, sync_tree
 from workers.contract.durable import link_exclusive
@@ -47,6 +49,17 @@ class TestLinkExclusive:
         assert not link_exclusive(path, b"second")
         assert path.read_bytes() == b"first"
         assert list(path.parent.iterdir()) == [path]
+
+    def test_a_link_that_nfs_asked_for_twice_is_won_by_the_one_who_made_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "outcome.json"
+        with monkeypatch.context() as patch:
+            patch.setattr("os.link", made_though_answered(FileExistsError(errno.EEXIST, "File exists")))
+            assert link_exclusive(path, b"first")
+            assert not link_exclusive(path, b"second")
+        assert path.read_bytes() == b"first"
+        assert list(tmp_path.iterdir()) == [path]
 
     def test_of_twenty_racing_threads_exactly_one_wins_and_its_body_is_whole(self, tmp_path: Path) -> None:
         for lap in range(5):

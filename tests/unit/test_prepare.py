@@ -1,13 +1,17 @@
 """Inputs once a store: built once, private, refused with a remedy, and never two versions of one recipe."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from links import made_though_answered
 from orders import EVALUATION, FRAMINGHAM, comparator_spec, micro_spec, order_of
 from workers.commit import file_digests
 from workers.contract.errors import InputError, Problem, StoreError
@@ -17,7 +21,7 @@ from workers.contract.teaching import Supervision
 from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
 from workers.examples.targets import target_text
 from workers.examples.tokens import answer_tokens
-from workers.inputs import LABELS, TEXTS, TOKENS, folder_of, publish
+from workers.inputs import LABELS, TEXTS, TOKENS, folder_of, publish, verified_folder
 from workers.models.base import load_tokenizer
 from workers.prepare import prepare
 from workers.workshop import Workshop
@@ -211,6 +215,16 @@ class TestTwoPublishers:
         with pytest.raises(StoreError, match="two nodes made different files"):
             publish_second(recipe, store)
         assert manifest_of(recipe, store).files == {TEXTS: "0" * 64}
+
+    @pytest.mark.parametrize("code", [errno.EEXIST, errno.EIO])
+    def test_what_was_published_stays_whole_whatever_the_file_system_answers(
+        self, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recipe, layout = RECIPES[InputKind.PROMPTS], StoreLayout(tmp_path)
+        with monkeypatch.context() as patch, suppress(OSError):
+            patch.setattr("os.link", made_though_answered(OSError(code, os.strerror(code))))
+            publish(recipe, layout, lambda folder: {"n_bytes": (folder / TEXTS).write_bytes(b"texts")})
+        assert verified_folder(recipe, layout).is_dir()
 
     def test_a_torn_manifest_is_an_error_that_says_what_to_do(self, store: Path) -> None:
         path = StoreLayout(store).manifest(RECIPES[InputKind.COHORT].digest())

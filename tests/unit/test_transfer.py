@@ -1,17 +1,22 @@
 """A stored adapter scores another cohort without training, once, and only if it is the one that was committed."""
 
+import errno
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from orchestrator.transfer_view import disclosed
+from links import made_though_answered
 from orders import COHORT, FRAMINGHAM, comparator_spec, micro_spec, order_of
 from workers.cohort.fetch import SHA256
+from workers.commit import file_digests
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring
-from workers.contract.transfer import TransferOrder
+from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import Method
 from workers.runner import Runner
 from workers.transfer import apply_adapter
@@ -43,6 +48,21 @@ def test_another_cohort_is_scored_and_nothing_is_trained(trained: tuple[Path, st
     assert transfer.scores["held_out"].n_examples < before.scores["held_out"].n_examples
     assert Outcome.load(StoreLayout(store).outcome(trial_id)) == before
     assert list(transfer.files) == ["predictions.parquet"]
+
+
+@pytest.mark.parametrize("code", [errno.EEXIST, errno.EIO])
+def test_what_was_recorded_keeps_its_files_whatever_the_file_system_answers(
+    trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    store, trial_id = Path(shutil.copytree(trained[0], tmp_path / "store")), trained[1]
+    record = StoreLayout(store).transfer(trial_id, OTHER.digest())
+    apply_adapter(order(store, trial_id))  # prepares the cohort
+    shutil.rmtree(record.parent)
+    with monkeypatch.context() as patch, suppress(OSError):
+        patch.setattr("os.link", made_though_answered(OSError(code, os.strerror(code))))
+        apply_adapter(order(store, trial_id))
+    transfer = Transfer.model_validate_json(record.read_bytes())
+    assert file_digests(record.parent / transfer.folder) == transfer.files
 
 
 def test_what_was_scored_before_is_not_scored_again(trained: tuple[Path, str]) -> None:

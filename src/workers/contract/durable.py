@@ -34,11 +34,21 @@ def link_exclusive(path: Path, body: bytes) -> bool:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            return False
+            # An NFS client that asks twice, its first answer lost, hears so of the link that it made itself.
+            if not _is_same_file(Path(temporary), path):
+                return False
     finally:
         Path(temporary).unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def _is_same_file(mine: Path, there: Path) -> bool:
+    """Whether two names lead to one file; a name that is gone by now leads nowhere."""
+    try:
+        return mine.samefile(there)
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:
