@@ -5,24 +5,26 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Seconds until Ray ends a process whose head is gone, without a word; the lifeline is faster, and says so.
+# Seconds until Ray ends a process whose head is gone, without a word; `watch_head` is faster, and says so.
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
 from orchestrator.study import Resources
-from workers.contract.errors import ClusterError
+from workers.contract.errors import ClusterError, ClusterLostError
 
 CONNECT_TIMEOUT_S = 5
 LOOK_EVERY_S = 5.0
 # An autoscaler or a preempted node's successor takes minutes; longer, and somebody should be told.
 WAIT_FOR_NODE_S = 300.0
+HEAD_IS_GONE_AFTER = 4
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,52 @@ def cluster(address: str | None) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise _no_cluster(address, type(error).__name__) from None
     try:
-        yield
+        with _ended_with_its_head(str(ray.get_runtime_context().gcs_address)):
+            yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _ended_with_its_head(head: str) -> Iterator[None]:
+    """End this process, saying so, where the cluster's head is gone: nothing else wakes what waits for an answer."""
+    over = threading.Event()
+
+    def end() -> None:
+        error = ClusterLostError(f"the head of the cluster at {head} is gone; what had ended is kept, run again")
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
+        os._exit(error.exit_code)
+
+    arguments = (lambda: _answers(head)), over.wait, end
+    threading.Thread(target=watch_head, args=arguments, name="head-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def watch_head(answers: Callable[[], bool], is_over: Callable[[float], bool], end: Callable[[], object]) -> None:
+    """Ask again and again, and end once it has not answered so many times in a row.
+
+    Args:
+        is_over: Waits for so many seconds, and says whether there is nothing to watch any more.
+    """
+    n_unanswered = 0
+    while not is_over(LOOK_EVERY_S):
+        n_unanswered = 0 if answers() else n_unanswered + 1
+        if n_unanswered >= HEAD_IS_GONE_AFTER:
+            end()
+            return
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -83,13 +128,20 @@ class Lifeline:
     Args:
         has_room: Asks the cluster; every few seconds at most.
         waits_s: How long it may be without such a node before it counts as lost.
+        tell: Hears when the waiting begins.
     """
 
     def __init__(
-        self, has_room: Callable[[], bool], *, waits_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        has_room: Callable[[], bool],
+        *,
+        waits_s: float,
+        tell: Callable[[str], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._has_room = has_room
         self._waits_s = waits_s
+        self._tell = tell
         self._clock = clock
         self._look_at = clock() + LOOK_EVERY_S
         self._without_since: float | None = None
@@ -105,23 +157,18 @@ class Lifeline:
             self._without_since = None
         elif self._without_since is None:
             self._without_since = now
+            self._tell(f"the cluster has no node with room for a trial; waiting {self._waits_s:.0f} s for one")
         self.is_cut = self._without_since is not None and now - self._without_since >= self._waits_s
         return self.is_cut
 
 
-def lifeline(slots: Slots, *, address: str | None) -> Lifeline:
+def lifeline(slots: Slots, *, address: str | None, tell: Callable[[str], object]) -> Lifeline:
     """That of the connected cluster; to one on this machine no node comes back."""
-    head = str(ray.get_runtime_context().gcs_address)
-    return Lifeline(lambda: _has_room(head, slots), waits_s=0.0 if address is None else WAIT_FOR_NODE_S)
+    waits_s = 0.0 if address is None else WAIT_FOR_NODE_S
+    return Lifeline(lambda: _has_room(slots), waits_s=waits_s, tell=tell)
 
 
-def _has_room(head: str, slots: Slots) -> bool:
-    """Asks the head's port first: for a head that is gone Ray itself waits a minute, and then ends this process."""
-    host, _, port = head.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
+def _has_room(slots: Slots) -> bool:
     return any(node["Alive"] and _n_fitting(node["Resources"], slots.cpus, slots.gpus) for node in ray.nodes())
 
 

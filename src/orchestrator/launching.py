@@ -75,7 +75,7 @@ def launch_trials(
         slots = find_slots(study.resources)
         if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        line = lifeline(slots, address=address)
+        line = lifeline(slots, address=address, tell=console.print)
         if not prepare_on_cluster(orders, line, stop_level=stop_level):
             return Launch()
         tracking.open_study(study.study, question=study.question)

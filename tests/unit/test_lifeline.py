@@ -1,6 +1,6 @@
 """When a launch gives a cluster up: no node has had room for a trial for longer than one may take to come back."""
 
-from orchestrator.cluster import LOOK_EVERY_S, Lifeline
+from orchestrator.cluster import HEAD_IS_GONE_AFTER, LOOK_EVERY_S, Lifeline, watch_head
 
 
 class Cluster:
@@ -53,3 +53,18 @@ def test_a_cluster_that_stays_without_room_is_lost_when_the_wait_is_over() -> No
     while not lifeline.check():
         cluster.now_s += 1
     assert LOOK_EVERY_S + 60 <= cluster.now_s <= 2 * LOOK_EVERY_S + 60
+
+
+def test_a_head_that_misses_a_few_questions_is_not_gone_and_one_that_answers_none_is() -> None:
+    patience = HEAD_IS_GONE_AFTER - 1
+    answers = iter([True, *[False] * patience, True, *[False] * (patience + 1)])
+    ended: list[bool] = []
+    watch_head(lambda: next(answers), lambda _: False, lambda: ended.append(True))
+    assert ended == [True]
+    assert next(answers, None) is None
+
+
+def test_nobody_is_ended_once_the_launch_is_over() -> None:
+    ended: list[bool] = []
+    watch_head(lambda: False, lambda _: True, lambda: ended.append(True))
+    assert ended == []
