@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 
 def made_though_answered(error: OSError) -> Callable[..., None]:
     """Stands for `os.link`: makes the link where the name is free, and raises the error in any case."""
     link = os.link
 
-    def ask_twice(source: Any, target: Any, **options: Any) -> None:
+    def ask_twice(source: str, target: Path) -> None:
         try:
-            link(source, target, **options)
+            link(source, target)
         except FileExistsError as taken:
             raise taken from None
         raise error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.transfer_view import disclosed
 from links import made_though_answered
+from orchestrator.transfer_view import disclosed
 from orders import COHORT, FRAMINGHAM, comparator_spec, micro_spec, order_of
 from workers.cohort.fetch import SHA256
 from workers.commit import file_digests
