@@ -1,17 +1,12 @@
 """How much memory there is at this moment: evidence of what an attempt ran into. Numbers only, in MiB."""
 
 import sys
-from pathlib import Path
 
 import psutil
 
+from workers.contract.control_group import read_control_group
+
 MIB = 2**20
-# Version 2, then version 1: the file of what is used and that of what is allowed, below a process's own group.
-CONTROL_GROUPS = (
-    ("", Path("/sys/fs/cgroup"), "memory.current", "memory.max"),
-    ("memory", Path("/sys/fs/cgroup/memory"), "memory.usage_in_bytes", "memory.limit_in_bytes"),
-)
-MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def memory_now() -> str:
@@ -27,21 +22,8 @@ def memory_now() -> str:
 
 
 def _control_group(*, below: int) -> list[str]:
-    """A limit that is no lower than the machine's memory limits nothing."""
-    try:
-        lines = [line.split(":", 2)[1:] for line in MEMBERSHIP.read_text().splitlines()]
-    except OSError:
-        return []
-    for controller, mount, used, allowed in CONTROL_GROUPS:
-        own = next((path.lstrip("/") for names, path in lines if controller in names.split(",")), "")
-        for folder in (mount / own, mount):  # in a container the mount itself may be the group
-            try:
-                limit, usage = int((folder / allowed).read_text()), int((folder / used).read_text())
-            except (OSError, ValueError):  # not there, or `max`
-                continue
-            if limit < below:
-                return [f"control group {_mib(usage)} of {_mib(limit)} MiB used"]
-    return []
+    group = read_control_group(below=below)
+    return [f"control group {_mib(group.used)} of {_mib(group.limit)} MiB used"] if group is not None else []
 
 
 def _gpu() -> list[str]:

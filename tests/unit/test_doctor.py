@@ -20,7 +20,7 @@ from builders import build_store
 from command_line import refused, sweep
 from orchestrator.doctor.check import Check, Grade
 from orchestrator.doctor.diagnosis import Diagnosis, diagnose, file_system_of
-from orchestrator.doctor.machine import Capacity, cgroup_memory, check_machine
+from orchestrator.doctor.machine import Capacity, check_machine
 from orchestrator.doctor.packages import check_packages, check_python, check_worker, pinned_versions
 from orchestrator.doctor.services import (
     check_cluster,
@@ -180,21 +180,6 @@ class TestMachine:
     def test_what_trials_were_measured_to_take_counts_where_there_is_such_a_measurement(self) -> None:
         found = one(check_machine(ROOMY, Resources(), peak_mib=20_000.0), "memory")
         assert found.grade is Grade.FAIL and "was measured to take 20,000 MiB" in found.what
-
-    @pytest.mark.parametrize("version", [1, 2])
-    def test_the_memory_of_a_container_is_read_in_both_versions(self, tmp_path: Path, version: int) -> None:
-        limit, used, cache, folder = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", tmp_path / "memory")
-            if version == 1
-            else ("memory.max", "memory.current", "inactive_file", tmp_path)
-        )
-        folder.mkdir(exist_ok=True)
-        (folder / limit).write_text(f"{500 * MIB}\n")
-        (folder / used).write_text(f"{300 * MIB}\n")
-        (folder / "memory.stat").write_text(f"anon 5\n{cache} {100 * MIB}\n")
-        assert cgroup_memory(tmp_path) == (500 * MIB, 200 * MIB)
-        (folder / limit).write_text("max\n" if version == 2 else f"{2**63 - 4096}\n")
-        assert cgroup_memory(tmp_path) is None
 
 
 class TestFolder:

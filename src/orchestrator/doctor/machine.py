@@ -14,6 +14,7 @@ import psutil
 
 from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.study import Resources
+from workers.contract.control_group import read_control_group
 
 MIB, GB = 2**20, 10**9
 # Median peak of the workers of 674 LoRA trials on bases of under a million weights, CPU: libraries, mostly.
@@ -97,35 +98,19 @@ def _check_tmp(here: Capacity) -> Check:
 
 def read_capacity() -> Capacity:
     """Look at this machine."""
-    memory, cgroup = psutil.virtual_memory().available, cgroup_memory()
+    memory = psutil.virtual_memory()
+    group = read_control_group(below=memory.total)
     tmp = shutil.disk_usage(os.environ.get("RAY_TMPDIR", "/tmp"))
     shm = Path("/dev/shm")
     return Capacity(
         cores=min(len(os.sched_getaffinity(0)), _cpu_quota()),
-        memory_available=min(memory, max(0, cgroup[0] - cgroup[1])) if cgroup else memory,
-        memory_limit=cgroup[0] if cgroup else None,
+        memory_available=min(memory.available, group.room) if group else memory.available,
+        memory_limit=group.limit if group else None,
         shm_total=shutil.disk_usage(shm).total if shm.is_dir() else 0,
         tmp_free=tmp.free,
         tmp_total=tmp.total,
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
-
-
-def cgroup_memory(root: Path = CGROUPS) -> tuple[int, int] | None:
-    """Limit and use of this container's memory in bytes, its page cache aside; null where nothing limits it."""
-    for folder, limit, used, cache in (
-        (root, "memory.max", "memory.current", "inactive_file"),
-        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        try:
-            most = int((folder / limit).read_text())
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-            now = int((folder / used).read_text()) - int(stat.get(cache, 0))
-        except (OSError, ValueError):  # no such version of it, or `max`
-            continue
-        if most < psutil.virtual_memory().total:
-            return most, max(0, now)
-    return None
 
 
 def _cpu_quota(root: Path = CGROUPS) -> float:
