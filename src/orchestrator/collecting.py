@@ -1,9 +1,9 @@
 """What a store may forget: leftovers of attempts that ended, and resume points that nobody will go on from.
 
 For the holder of the store's lock. Never touched: outcomes, records of attempts, logs, quarantine and the folders that
-quarantined outcomes name, transfers, inputs, and whatever somebody may still be working on: a live process of this
-machine, or any of another machine until its trial is committed, for of those nothing is known. Costs one listing of
-every folder.
+quarantined outcomes name, transfers, published inputs, and whatever somebody may still be working on: a live process
+of this machine, or any of another machine until its trial is committed, for of those nothing is known. Costs one
+listing of every folder.
 """
 
 import json
@@ -19,6 +19,8 @@ from pathlib import Path
 from orchestrator.grid import Design
 from orchestrator.store import TRIAL_ID, Outcomes, Seals, unusable
 from orchestrator.work_orders import discard_orders
+from workers.contract.errors import StoreError
+from workers.contract.inputs import Manifest
 from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.leases import Lease, boot_id, is_gone
 
@@ -67,6 +69,7 @@ def find_unneeded(layout: StoreLayout, design: Design, outcomes: Outcomes | Seal
     works = _read_works(layout, outcomes)
     yield from _of_trials(layout, outcomes, works, now=now)
     yield from _of_trainings(layout, design, outcomes, works, now=now)
+    yield from _of_inputs(layout, now=now)
     yield from (work.lease for work in works if not work.holds)
     places = [layout.root, layout.leases, layout.orders, layout.teacher_cache, layout.quarantine]
     places += [layout.attempts("*"), layout.logs("*"), layout.input("*"), layout.trial("*") / TRANSFERS / "*"]
@@ -115,7 +118,7 @@ def _read_works(layout: StoreLayout, outcomes: Outcomes | Seals) -> _Works:
 
 def _of_trials(layout: StoreLayout, outcomes: Outcomes | Seals, works: _Works, *, now: float) -> Iterator[Path]:
     """Attempts that were not committed, and half-written commits."""
-    evidence = _quarantined_attempts(layout)
+    evidence, torn = _quarantined_attempts(layout)
     for folder in _folders(layout.trials):
         trial_id = folder.name
         if not TRIAL_ID.fullmatch(trial_id):
@@ -129,10 +132,19 @@ def _of_trials(layout: StoreLayout, outcomes: Outcomes | Seals, works: _Works, *
             if path.name.startswith(".tmp-"):
                 if not held and (committed is not None or over or _is_old(path, now)):
                     yield path
-            elif path.name in kept or path.is_symlink() or not path.is_dir():
+            elif path.name in kept or trial_id in torn or path.is_symlink() or not path.is_dir():
                 continue
             elif committed is not None or path.name in over or _is_old(path, now):
                 yield from _all_but_evidence(path)
+
+
+def _of_inputs(layout: StoreLayout, *, now: float) -> Iterator[Path]:
+    """What was built of an input and never published; what an unreadable manifest may name stays."""
+    for folder in _folders(layout.inputs):
+        with suppress(StoreError):
+            manifest = Manifest.load(layout.manifest(folder.name))
+            built = (path for path in _folders(folder) if manifest is None or path.name != manifest.folder)
+            yield from (path for path in built if _is_old(path, now))
 
 
 def _of_trainings(
@@ -154,13 +166,20 @@ def _of_trainings(
         yield from (path for path in folder.glob(".tmp-*") if is_over or _is_old(path, now))
 
 
-def _quarantined_attempts(layout: StoreLayout) -> dict[str, set[str]]:
-    """The attempts that quarantined outcomes name, by trial id; they show what was damaged."""
+def _quarantined_attempts(layout: StoreLayout) -> tuple[dict[str, set[str]], set[str]]:
+    """The attempts that quarantined outcomes name, by trial id; they show what was damaged.
+
+    And the trials of which one is too torn to name any: each of their attempts may be the one.
+    """
     found: dict[str, set[str]] = {}
+    torn: set[str] = set()
     for path in layout.quarantine.glob("*.json"):
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            found.setdefault(path.name[:16], set()).add(str(json.loads(path.read_bytes())["attempt"]))
-    return found
+        trial_id = path.name[:16]
+        try:
+            found.setdefault(trial_id, set()).add(str(json.loads(path.read_bytes())["attempt"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            torn.add(trial_id)
+    return found, torn
 
 
 def _all_but_evidence(attempt: Path) -> Iterator[Path]:

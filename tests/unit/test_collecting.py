@@ -13,6 +13,7 @@ from orchestrator.collecting import UNOWNED_AFTER_S, Collected, collect
 from orchestrator.grid import Design, expand
 from orchestrator.store import quarantine, read_outcomes, read_seals
 from orchestrator.study import load_study
+from workers.contract.inputs import InputKind, InputRecipe, Manifest
 from workers.contract.layout import SUPERSEDED, StoreLayout
 from workers.contract.leases import Lease, take_lease
 from workers.contract.trial import Trial
@@ -156,6 +157,17 @@ class TestAttempts:
         assert tidy(layout).n == 2
         assert (layout.trial(DONE.trial_id) / ATTEMPT / "predictions.parquet").is_file()
 
+    def test_a_torn_outcome_in_quarantine_keeps_every_attempt_of_its_trial(self, layout: StoreLayout) -> None:
+        folder = layout.trial(DONE.trial_id) / ATTEMPT
+        layout.outcome(DONE.trial_id).write_text('{"attempt": ')
+        assert quarantine(layout, read_outcomes(layout)) == 1
+        other = attempt(layout, OTHER, "unowned1")
+        for each in (folder, other):
+            age(each)
+        assert tidy(layout).n == 1
+        assert folder.is_dir()
+        assert not other.exists()
+
     def test_a_broken_outcome_keeps_everything_of_its_trial_until_it_is_quarantined(self, layout: StoreLayout) -> None:
         layout.outcome(DONE.trial_id).write_text("{")
         age(layout.trial(DONE.trial_id))
@@ -227,6 +239,36 @@ def test_temporary_files_of_unknown_owners_go_when_they_are_old(layout: StoreLay
         age(path)
     assert tidy(layout) == Collected(n=10, n_bytes=100)
     assert files(layout) == before
+
+
+class TestInputs:
+    RECIPE = InputRecipe(kind=InputKind.COHORT, content={})
+
+    @pytest.fixture
+    def built(self, layout: StoreLayout) -> list[Path]:
+        """Two folders of one recipe, written long ago."""
+        folders = [layout.input(self.RECIPE.digest()) / name for name in ("0a0a0a0a", "0b0b0b0b")]
+        for folder in folders:
+            age(write(folder / "labels.parquet").parent)
+        return folders
+
+    def test_those_that_were_never_published_go_once_nothing_was_written_to_them_for_long(
+        self, layout: StoreLayout, built: list[Path]
+    ) -> None:
+        os.utime(built[1] / "labels.parquet")
+        assert tidy(layout).n == 1
+        assert [folder.is_dir() for folder in built] == [False, True]
+
+    def test_the_published_one_stays_and_those_beside_it_go(self, layout: StoreLayout, built: list[Path]) -> None:
+        manifest = Manifest(recipe=self.RECIPE, folder=built[0].name, files={}, counts={})
+        age(write(layout.manifest(self.RECIPE.digest()), manifest.model_dump_json()))
+        assert tidy(layout).n == 1
+        assert [folder.is_dir() for folder in built] == [True, False]
+
+    def test_where_the_manifest_is_torn_all_stay(self, layout: StoreLayout, built: list[Path]) -> None:
+        write(layout.manifest(self.RECIPE.digest()), '{"folder": ')
+        assert tidy(layout) == Collected()
+        assert all(folder.is_dir() for folder in built)
 
 
 def test_orders_go_but_those_that_are_still_needed(layout: StoreLayout) -> None:
