@@ -1,6 +1,9 @@
 """DeepSpeed around LoRA: the numbers are those of plain AdamW, and nothing of an engine outlives its trial."""
 
 import gc
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,21 @@ def test_a_trial_that_raises_midway_leaves_nothing_either(base: Base) -> None:
     del model, engine
     assert live("DeepSpeedEngine") == before
     assert n_hooks(base.model) == hooks
+
+
+ENGINES_IN_A_ROW = """
+import torch
+from orders import micro_training
+from workers.models.engine import deepspeed_engine
+for stage in (0, 1, 2):
+    model = torch.nn.Linear(2, 1)
+    with deepspeed_engine(model, micro_training(zero_stage=stage), device=torch.device("cpu")) as engine:
+        engine.backward(engine.forward(input=torch.ones(1, 2)).sum())
+        engine.step(learning_rate=0.1)
+"""
+
+
+def test_a_process_that_trained_leaves_no_file_behind(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", ENGINES_IN_A_ROW], env=environment, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []

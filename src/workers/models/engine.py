@@ -6,7 +6,6 @@ trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
 
 import gc
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,12 +158,12 @@ def _config(training: TrainingRecipe) -> dict[str, object]:
 
 
 def _join_process_group() -> None:
-    """A group of this process alone, by a fresh file: several workers on one host never meet on a port."""
+    """A group of this process alone, met in its own memory: workers on one host share no port, and no file stays."""
     if torch.distributed.is_initialized():
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    with tempfile.NamedTemporaryFile(prefix="sweep-group-", delete=False) as meeting_point:
-        torch.distributed.init_process_group(backend, init_method=f"file://{meeting_point.name}", rank=0, world_size=1)
+    meeting_point = torch.distributed.HashStore()  # type: ignore[attr-defined]  # documented, not in its __all__
+    torch.distributed.init_process_group(backend, store=meeting_point, rank=0, world_size=1)
     os.environ.setdefault("LOCAL_RANK", "0")
     # Shared-memory collectives serve several ranks on one CPU host; building them takes a compiler and half a minute.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
