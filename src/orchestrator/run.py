@@ -102,6 +102,7 @@ def run_study(
     _refuse_bad_input(study, layout, selection)
     tell = partial(console.print, soft_wrap=True)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
+        hold.check()  # it may have slept since it took the store
         layout.stop_request.unlink(missing_ok=True)  # before the plan, which takes its time: it may be asked to stop
         design, plan = _settled_plan(study, layout, reviewed, console)
         tell(plan_counts(plan, layout))

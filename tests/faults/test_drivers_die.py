@@ -123,7 +123,7 @@ def test_a_lost_ray_node_ends_the_launch_with_a_clear_error(
         process.kill()
     ended = launch.end(seconds=120)
     seconds = time.monotonic() - began
-    assert ended.code == 2, ended.output
+    assert ended.code == 4, ended.output
     assert "Traceback" not in ended.output
     assert "the cluster was lost" in ended.output
     kept = checksums(scene.layout)
@@ -132,7 +132,7 @@ def test_a_lost_ray_node_ends_the_launch_with_a_clear_error(
     assert_kept(kept, scene)
     assert_as_undisturbed(scene, baseline)
     fault_table.add(
-        "raylet and workers SIGKILL, local Ray", "exit 2, says so; seconds until the launch ended", recovery_s=seconds
+        "raylet and workers SIGKILL, local Ray", "exit 4, says so; seconds until the launch ended", recovery_s=seconds
     )
 
 
@@ -157,7 +157,9 @@ def test_trials_of_a_lost_node_move_to_the_one_that_survives(
     began = time.monotonic()
     lost = two_nodes.list_all_nodes()[1]
     raylet = psutil.Process(lost.all_processes["raylet"][0].process.pid)
-    raylet.kill()
+    # A machine takes its workers with it; by themselves they outlive their raylet for a while.
+    for process in [raylet, *raylet.children(recursive=True)]:
+        process.kill()
     launch.until(lambda: "requeued" in launch.output, what="the trial of the lost node is sent back")
     seconds = time.monotonic() - began
     ended = launch.end()
@@ -166,4 +168,26 @@ def test_trials_of_a_lost_node_move_to_the_one_that_survives(
     assert len(scene.attempt_records()) == 1
     assert_as_undisturbed(scene, baseline)
     happened = "the trial moved to the other node, exit 0; seconds until it was sent back"
-    fault_table.add("raylet SIGKILL, cluster of two nodes", happened, recovery_s=seconds)
+    fault_table.add("raylet and workers of a node SIGKILL, cluster of two", happened, recovery_s=seconds)
+
+
+def test_a_lost_head_ends_the_launch_with_a_clear_error_and_the_next_completes(
+    scene: Scene, baseline: Baseline, fault_table: FaultTable, two_nodes: Cluster
+) -> None:
+    launch = scene.start("--address", two_nodes.address)
+    launch.until(lambda: scene.n_committed() and scene.resume_points(), what="a trial ended and another trains")
+    began = time.monotonic()
+    psutil.Process(two_nodes.head_node.all_processes["gcs_server"][0].process.pid).kill()
+    ended = launch.end(seconds=120)
+    seconds = time.monotonic() - began
+    assert ended.code == 4, ended.output
+    assert "the head of the cluster at" in ended.output
+    kept = checksums(scene.layout)
+    two_nodes.shutdown()
+    gone(scene)
+    assert scene.run().code == 0
+    assert_kept(kept, scene)
+    assert_as_undisturbed(scene, baseline)
+    fault_table.add(
+        "head SIGKILL, cluster of two nodes", "exit 4, says so; seconds until the launch ended", recovery_s=seconds
+    )
