@@ -16,7 +16,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.leases import take_lease
 from workers.contract.outcome import Attempt, FailureKind, Outcome, Progress
 from workers.contract.trial import WorkOrder
-from workers.faults import classify, place_of
+from workers.faults import classify, full_place, place_of
 from workers.memory import memory_now
 from workers.methods import carry_out
 from workers.predictions import score_predictions
@@ -88,8 +88,9 @@ def failed_attempt(order: WorkOrder, error: Exception, *, name: str, started: da
 
     Call where the exception was caught: for want of memory it says how much there is at this moment.
     """
-    kind = classify(error)
-    detail = str(error) if isinstance(error, SweepError) else ""
+    store = Path(order.store)
+    kind = classify(error, store=store)
+    detail = str(error) if isinstance(error, SweepError) else full_place(error, store=store)
     return Attempt(
         trial_id=order.trial.trial_id,
         number=0,

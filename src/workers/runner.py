@@ -21,6 +21,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Outcome, Progress, Scoring
 from workers.contract.trial import GRACE_S, WorkOrder
 from workers.deadline import ended_if_hung, within
+from workers.faults import spoils_process
 from workers.meter import Meter
 from workers.prepare import prepare
 from workers.trial_log import TrialLog
@@ -39,6 +40,7 @@ class Runner:
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
         carry_out: CarryOut = carried_out,
+        bench: Bench | None = None,
     ) -> None:
         """Get ready to run.
 
@@ -47,13 +49,20 @@ class Runner:
             clock: In seconds; says when a resume point or a line of the log is due, and when a trial is out of time.
             grace_s: How much longer than its order allows an attempt may take to end by itself.
             carry_out: The work itself, from inputs to the files of `work.folder`.
+            bench: What stays warm between trials; null lays out a new one.
         """
         if n_threads is not None:
             torch.set_num_threads(n_threads)
-        self._bench = Bench()
+        self._bench = bench or Bench()
+        self._is_spent = False
         self._clock = clock
         self._grace_s = grace_s
         self._carry_out = carry_out
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the GPU failed in this process: no trial can run in it any more, in a fresh one it may."""
+        return self._is_spent
 
     def run(self, order: WorkOrder) -> Run:
         """Carry out one trial and commit it.
@@ -66,16 +75,23 @@ class Runner:
             return (yield from self._run(order, name))
         except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
             attempt = failed_attempt(order, error, name=name, started=started)
-        # Outside of the block: the exception's frames held on to tensors.
-        self._bench.clear()
+            self._is_spent |= spoils_process(error)
         with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
             record_attempt(attempt, StoreLayout(Path(order.store)))
+        self._clear_bench()
         return Ending(
             trial_id=attempt.trial_id,
             state="failed",
             failure=attempt.kind,
             detail=f"{attempt.error} at {attempt.where}",
         )
+
+    def _clear_bench(self) -> None:
+        """To be called outside of the block that caught the exception: its frames hold on to tensors."""
+        try:
+            self._bench.clear()
+        except RuntimeError:  # a device that failed frees nothing either
+            self._is_spent = True
 
     def _run(self, order: WorkOrder, name: str) -> Run:
         """Nothing where the trial is committed; else one attempt, logged, in its time."""
@@ -88,7 +104,7 @@ class Runner:
         log = TrialLog(layout.logs(trial_id) / f"{name}.log", clock=self._clock)
         with (
             closing(log),
-            log.ending(),
+            log.ending(store=layout.root),
             ended_if_hung(order.timeout_s, grace_s=self._grace_s, log=log.fileno()),
         ):
             log.say(place_line(order, self._bench.device))

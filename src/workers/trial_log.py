@@ -61,12 +61,12 @@ class TrialLog:
             self.say(f"{progress.phase} {progress.done} of {progress.total}")
 
     @contextmanager
-    def ending(self) -> Iterator[None]:
-        """Say how the block ended, where that was by an exception."""
+    def ending(self, *, store: Path) -> Iterator[None]:
+        """Say how the block ended, where that was by an exception; the class depends on what lies in the store."""
         try:
             yield
         except Exception as error:
-            self.say(f"end: failed, {classify(error)}; {type(error).__name__} at {place_of(error)}")
+            self.say(f"end: failed, {classify(error, store=store)}; {type(error).__name__} at {place_of(error)}")
             raise
         except BaseException as error:
             self.say(f"end: stopped from outside ({type(error).__name__})")

@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 
 from workers.contract.errors import InputError, Problem, StoreError, TrialError
 from workers.contract.outcome import FailureKind
-from workers.faults import TrialTimeout, classify, place_of
+from workers.faults import TrialTimeout, classify, full_place, place_of, spoils_process
 from workers.memory import memory_now
 
 FULL_DEVICE = Path("/dev/full")
 TOO_MUCH = 10**15
+STORE = Path("/data/store/study")
 
 
 def raised_by(call: Callable[[], object]) -> Exception:
@@ -50,7 +51,7 @@ def while_handling(error: Exception, context: Exception) -> Exception:
     ids=["torch", "numpy", "pyarrow", "python"],
 )
 def test_an_allocation_that_is_too_large_is_want_of_memory_in_every_library(call: Callable[[], object]) -> None:
-    assert classify(raised_by(call)) is FailureKind.OUT_OF_MEMORY
+    assert classify(raised_by(call), store=STORE) is FailureKind.OUT_OF_MEMORY
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_an_allocation_that_is_too_large_is_want_of_memory_in_every_library(call
     ],
 )
 def test_want_of_memory_is_recognised_wherever_it_began(error: Exception) -> None:
-    assert classify(error) is FailureKind.OUT_OF_MEMORY
+    assert classify(error, store=STORE) is FailureKind.OUT_OF_MEMORY
 
 
 @pytest.mark.skipif(not FULL_DEVICE.is_char_device(), reason="needs a device that is always full")
@@ -81,7 +82,7 @@ def test_a_full_disk_is_recognised_through_every_library(tmp_path: Path, call: C
     """Through a link: a library may delete what it could not write."""
     link = tmp_path / "full"
     link.symlink_to(FULL_DEVICE)
-    assert classify(raised_by(lambda: call(link))) is FailureKind.DISK_FULL
+    assert classify(raised_by(lambda: call(link)), store=tmp_path) is FailureKind.DISK_FULL
 
 
 @pytest.mark.parametrize(
@@ -91,11 +92,64 @@ def test_a_full_disk_is_recognised_through_every_library(tmp_path: Path, call: C
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
         OSError(errno.EDQUOT, "Disk quota exceeded"),
         caused(StoreError("the cohort can't be written"), OSError(errno.ENOSPC, "No space left on device")),
+        OSError(errno.ENOSPC, "No space left on device", str(STORE / "trials" / "0" / "predictions.parquet")),
         caused(OSError("state.safetensors could not be written"), SafetensorError("I/O error (os error 122)")),
     ],
 )
 def test_no_room_is_recognised_anywhere_in_the_chain(error: Exception) -> None:
-    assert classify(error) is FailureKind.DISK_FULL
+    assert classify(error, store=STORE) is FailureKind.DISK_FULL
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("/tmp/x", "the temporary folder (TMPDIR) has no room"),
+        ("/dev/shm", "shared memory (/dev/shm) has no room"),
+        ("/home/someone/.cache/MRN-4711", "a folder outside of the store has no room"),
+        (f"{STORE}-2", "a folder outside of the store has no room"),
+    ],
+)
+def test_a_disk_that_is_full_elsewhere_ends_no_launch_and_is_named_without_its_files(
+    folder: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    error = OSError(errno.ENOSPC, "No space left on device", f"{folder}/MRN-4711.bin")
+    assert classify(error, store=STORE) is FailureKind.STORAGE
+    place = full_place(error, store=STORE)
+    assert place.startswith(words)
+    assert "MRN" not in place
+
+
+def test_a_store_below_the_temporary_folder_is_the_store(tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.symlink_to(tmp_path / "real")
+    for folder in (tmp_path / "real", linked):
+        error = OSError(errno.ENOSPC, "No space left on device", str(folder / "leases"))
+        assert classify(error, store=linked) is FailureKind.DISK_FULL
+        assert full_place(error, store=linked) == ""
+
+
+def test_room_that_lacks_in_the_store_as_well_as_elsewhere_is_a_full_disk() -> None:
+    elsewhere = OSError(errno.ENOSPC, "No space left on device", "/tmp/x")
+    assert classify(caused(StoreError("can't be written"), elsewhere), store=STORE) is FailureKind.STORAGE
+    assert classify(caused(OSError(errno.ENOSPC, "No space"), elsewhere), store=STORE) is FailureKind.DISK_FULL
+
+
+@pytest.mark.parametrize(
+    ("error", "is_spoilt"),
+    [
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"), True),
+        (while_handling(ValueError("in a finally"), torch.AcceleratorError("CUDA error: unknown error")), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_gpu_that_failed_spoils_its_process_and_one_that_is_full_does_not(error: Exception, is_spoilt: bool) -> None:
+    assert spoils_process(error) is is_spoilt
 
 
 @pytest.mark.parametrize(
@@ -114,13 +168,13 @@ def test_no_room_is_recognised_anywhere_in_the_chain(error: Exception) -> None:
     ],
 )
 def test_everything_else_has_its_class(error: Exception, kind: FailureKind) -> None:
-    assert classify(error) is kind
+    assert classify(error, store=STORE) is kind
 
 
 def test_a_chain_that_bites_its_tail_ends() -> None:
     first, second = ValueError("first"), ValueError("second")
     first.__context__, second.__context__ = second, first
-    assert classify(first) is FailureKind.CODE
+    assert classify(first, store=STORE) is FailureKind.CODE
 
 
 def test_the_place_of_a_librarys_error_is_the_last_frame_of_ours(tmp_path: Path) -> None:

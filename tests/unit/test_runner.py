@@ -1,26 +1,30 @@
 """One trial in one process: commit, failure, divergence, interruption; and the command without Ray or MLflow."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from orders import FRAMINGHAM, comparator_spec, micro_spec, micro_training, order_of
 from running import attempts_of, committed, finish
+from workers.bench import Bench, Work, unheard
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, is_gone
-from workers.contract.outcome import FailureKind, Outcome
+from workers.contract.outcome import FailureKind, Outcome, Progress
 from workers.contract.sources import sha256_of
 from workers.contract.teaching import Supervision
-from workers.contract.trial import Method, TrialSpec
+from workers.contract.trial import Method, TrialSpec, WorkOrder
 from workers.inputs import folder_of
-from workers.runner import Runner
+from workers.runner import CarryOut, Runner
 
 CANARY = "MRN-4711-CANARY"
 
@@ -191,6 +195,52 @@ def test_a_trial_whose_files_are_taken_away_is_not_committed_hollow(store: Path)
     assert (stop.value.value.state, stop.value.value.failure) == ("failed", FailureKind.STORAGE)
     assert "predictions.parquet vanished before the commit" in attempts_of(store, spec)[0].detail
     assert list(layout.trial(spec.trial_id).iterdir()) == []
+
+
+class LostDevice(Bench):
+    """A bench whose device frees nothing any more."""
+
+    def clear(self) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+
+def failing_with(error: Exception) -> CarryOut:
+    def carry_out(work: Work, order: WorkOrder) -> Generator[Progress, None, Outcome]:
+        yield Progress(phase="training", done=0, total=1)
+        raise error
+
+    return carry_out
+
+
+@pytest.mark.parametrize(
+    ("error", "bench", "is_spent"),
+    [
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), LostDevice(), True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), Bench(), True),
+        (ValueError("a fault of the program"), LostDevice(), True),
+        (ValueError("a fault of the program"), Bench(), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), Bench(), False),
+    ],
+)
+def test_a_runner_is_spent_once_its_gpu_failed_and_the_attempt_is_recorded_all_the_same(
+    store: Path, error: Exception, bench: Bench, is_spent: bool
+) -> None:
+    spec = micro_spec()
+    runner = Runner(n_threads=1, carry_out=failing_with(error), bench=bench)
+    assert not runner.is_spent
+    assert unheard(runner.run(order_of(spec, store))).state == "failed"
+    assert runner.is_spent is is_spent
+    assert [attempt.error for attempt in attempts_of(store, spec)] == [type(error).__name__]
+
+
+def test_an_attempt_without_room_elsewhere_says_where_without_the_files_name(store: Path) -> None:
+    spec = micro_spec()
+    error = OSError(errno.ENOSPC, "No space left on device", "/dev/shm/MRN-4711")
+    ending = unheard(Runner(n_threads=1, carry_out=failing_with(error)).run(order_of(spec, store)))
+    assert ending.failure is FailureKind.STORAGE
+    (attempt,) = attempts_of(store, spec)
+    assert attempt.detail == "shared memory (/dev/shm) has no room; free space there, on that node"
+    assert "end: failed, storage; OSError" in log_of(store, spec)
 
 
 def test_what_a_library_quotes_in_its_exception_is_not_recorded(store: Path, tmp_path: Path) -> None:

@@ -52,12 +52,12 @@ def test_a_step_is_written_at_most_every_thirty_seconds(log: TrialLog, path: Pat
 
 
 def test_how_a_block_ended_is_said_without_the_librarys_words(log: TrialLog, path: Path) -> None:
-    with pytest.raises(ValueError, match="MRN-4711"), log.ending():
+    with pytest.raises(ValueError, match="MRN-4711"), log.ending(store=path.parents[2]):
         raise ValueError("MRN-4711 is no number")
     text = path.read_text()
     assert "end: failed, code; ValueError at " in text
     assert "MRN" not in text
-    with pytest.raises(KeyboardInterrupt), log.ending():
+    with pytest.raises(KeyboardInterrupt), log.ending(store=path.parents[2]):
         raise KeyboardInterrupt
     assert path.read_text().endswith("end: stopped from outside (KeyboardInterrupt)\n")
 
