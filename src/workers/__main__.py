@@ -29,56 +29,54 @@ R = TypeVar("R", bound=BaseModel)
 
 def main() -> int:
     """Parse the command line and run it; the exit code is 0, 2 for bad input or 3 for a failed trial."""
-    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (("run", "run one trial"), ("prepare", "make the inputs of trials")):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("orders", type=Path, nargs=1 if name == "run" else "+", metavar="ORDER.json")
-    fetch = commands.add_parser("fetch", help="fetch the Framingham teaching CSV")
-    fetch.add_argument("folder", type=Path)
-    check = commands.add_parser("check", help="look for leaks in a cohort; JSON")
-    check.add_argument("request", type=Path, metavar="COHORT.json", help="- reads standard input")
-    predictions = commands.add_parser("predictions", help="write predictions as MEDS-Evaluation reads them; JSON")
-    predictions.add_argument("store", type=Path)
-    predictions.add_argument("trial_id")
-    predictions.add_argument("out", type=Path, metavar="OUT.parquet")
-    score = commands.add_parser("score", help="apply a stored adapter to another cohort; JSON")
-    score.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
-    for name, text in (
-        ("audit", "check rationales against records; JSON"),
-        ("sheets", "write annotation sheets; JSON"),
-        ("verify", "compute scores of committed trials again, or train them again; JSON"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
-    commands.add_parser("ready", help="say which libraries import and which devices compute; JSON")
-    arguments = parser.parse_args()
+    given = _parser().parse_args()
     try:
-        if arguments.command == "fetch":
-            return _fetch(arguments.folder)
-        if arguments.command == "check":
-            return _answer(lambda: _check(arguments.request), CohortFindings)
-        if arguments.command == "predictions":
-            layout = StoreLayout(arguments.store)
-            return _answer(lambda: _predictions(layout, arguments.trial_id, arguments.out), WrittenPredictions)
-        if arguments.command == "score":
-            return _answer(lambda: _score(arguments.request), Transfer)
-        if arguments.command == "audit":
-            return _answer(lambda: _audit(arguments.request), AuditFindings)
-        if arguments.command == "sheets":
-            return _answer(lambda: _sheets(arguments.request), WrittenSheets)
-        if arguments.command == "verify":
-            return _answer(lambda: _verify(arguments.request), VerifyFindings)
-        if arguments.command == "ready":
-            return _answer(_ready, Readiness)
-        orders = [read_order(path) for path in arguments.orders]
-        return _run(orders[0]) if arguments.command == "run" else _prepare(orders)
+        code: int = given.carry_out(given)
+        return code
     except SweepError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     except Exception as error:  # noqa: BLE001  # a library's message may quote a row: its class and place must do
         sys.stderr.write(f"error: {type(error).__name__} at {place_of(error)}; this is a fault of the program\n")
         return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Every command with its arguments, and as `carry_out` what it does with them."""
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str, carry_out: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text)
+        added.set_defaults(carry_out=carry_out)
+        return added
+
+    def question(name: str, text: str, ask: Callable[[Path], Answer], kind: type[Answer]) -> None:
+        asking = command(name, f"{text}; JSON", lambda given: _answer(lambda: ask(given.request), kind))
+        metavar = "COHORT.json" if name == "check" else "ORDER.json"
+        asking.add_argument("request", type=Path, metavar=metavar, help="- reads standard input")
+
+    run = command("run", "run one trial", lambda given: _run(read_order(given.order)))
+    run.add_argument("order", type=Path, metavar="ORDER.json")
+    prepare = command("prepare", "make the inputs of trials", lambda given: _prepare(given.orders))
+    prepare.add_argument("orders", type=Path, nargs="+", metavar="ORDER.json")
+    fetch = command("fetch", "fetch the Framingham teaching CSV", lambda given: _fetch(given.folder))
+    fetch.add_argument("folder", type=Path)
+    question("check", "look for leaks in a cohort", _check, CohortFindings)
+    predictions = command(
+        "predictions",
+        "write predictions as MEDS-Evaluation reads them; JSON",
+        lambda given: _answer(lambda: _predictions(given), WrittenPredictions),
+    )
+    predictions.add_argument("store", type=Path)
+    predictions.add_argument("trial_id")
+    predictions.add_argument("out", type=Path, metavar="OUT.parquet")
+    question("score", "apply a stored adapter to another cohort", _score, Transfer)
+    question("audit", "check rationales against records", _audit, AuditFindings)
+    question("sheets", "write annotation sheets", _sheets, WrittenSheets)
+    question("verify", "compute scores of committed trials again, or train them again", _verify, VerifyFindings)
+    command("ready", "say which libraries import and which devices compute; JSON", lambda _: _answer(_ready, Readiness))
+    return parser
 
 
 def read_order(path: Path) -> WorkOrder:
@@ -165,10 +163,10 @@ def _ready() -> Readiness:
     return readiness()
 
 
-def _predictions(layout: StoreLayout, trial_id: str, out: Path) -> WrittenPredictions:
+def _predictions(given: argparse.Namespace) -> WrittenPredictions:
     from workers.cohort.evaluation import write_predictions
 
-    return write_predictions(layout, trial_id, out=out)
+    return write_predictions(StoreLayout(given.store), given.trial_id, out=given.out)
 
 
 def _run(order: WorkOrder) -> int:
@@ -185,10 +183,10 @@ def _run(order: WorkOrder) -> int:
         sys.stderr.write(f"{progress.phase} {progress.done}/{progress.total}\n")
 
 
-def _prepare(orders: list[WorkOrder]) -> int:
+def _prepare(paths: list[Path]) -> int:
     from workers.prepare import prepare
 
-    prepare(orders)
+    prepare([read_order(path) for path in paths])
     return 0
 
 
