@@ -19,6 +19,14 @@ from workers.contract.trial import WorkOrder
 PROGRESS, ENDING, NODE = "progress", "ending", "node"
 
 
+class SpentWorkerError(SweepError):
+    """The GPU failed in a worker, whose process must go: raised, Tune makes a new one. Carries its trial's ending."""
+
+    def __init__(self, ending: str) -> None:
+        self.ending = ending  # as JSON: Ray moves an exception by its arguments
+        super().__init__(ending)
+
+
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
     """One accelerator slot; each `step` advances its trial by about a second.
 
@@ -39,10 +47,16 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         return True
 
     def step(self) -> dict[str, Any]:
-        """Advance; a trial that failed has recorded its attempt and returns like any other."""
+        """Advance; a trial that failed has recorded its attempt and returns like any other.
+
+        Raises:
+            SpentWorkerError: It failed, and so would any other in this process.
+        """
         try:
             progress: Progress = next(self._running)
         except StopIteration as stop:
+            if self._runner.is_spent:
+                raise SpentWorkerError(stop.value.model_dump_json()) from None
             return {ENDING: stop.value.model_dump(mode="json"), "done": True}
         return {PROGRESS: progress.model_dump(mode="json"), NODE: asdict(Node.here())}
 

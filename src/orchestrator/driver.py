@@ -21,7 +21,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.actor import ENDING, NODE, PROGRESS, TrialActor, prepare_inputs
+from orchestrator.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor, prepare_inputs
 from orchestrator.cluster import Lifeline, Slots
 from orchestrator.events import Judge, Listener, Progressed, Started, StopLevel
 from orchestrator.lost_workers import Began, Node, record_for_worker
@@ -138,6 +138,12 @@ def error_of(trial: Any) -> object:
         return None
 
 
+def ending_in(error: object) -> Ending | None:
+    """How a trial ended whose worker went with it, having recorded the attempt itself."""
+    spent = getattr(error, "cause", None)
+    return Ending.model_validate_json(spent.ending) if isinstance(spent, SpentWorkerError) else None
+
+
 class _NeverRestored:
     """Something that Tune pickles for a restore that never comes: its live connections stay here."""
 
@@ -231,9 +237,13 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
             self._listener(Progressed(name, Progress.model_validate(progress)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
-        """The worker vanished, or could not take the trial."""
+        """The worker vanished, could not take the trial, or is of no more use after it."""
+        error = error_of(trial)
+        if ending := ending_in(error):
+            self._end(ending)
+            return
         began = self._began.get(trial.config["trial_id"]) or Began()
-        self._end(record_for_worker(trial.config["order"], error=error_of(trial), began=began))
+        self._end(record_for_worker(trial.config["order"], error=error, began=began))
 
     def _end(self, ending: Ending) -> None:
         self._queue.take_back(ending.trial_id, again=self._judge(ending))
