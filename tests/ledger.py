@@ -84,7 +84,10 @@ class Ledger:
         assert {path.suffix for path in self.layout.leases.glob("driver-*")} == {".beat", ".json"}
         assert len([*self.layout.leases.iterdir(), *self.layout.orders.iterdir()]) == 2
         evidence = {_attempt_of(path) for path in self.layout.quarantine.glob("*")}
+        torn = {path.name[:16] for path in self.layout.quarantine.glob("*") if not _attempt_of(path)}
         for trial_id, outcome in read_outcomes(self.layout).committed.items():
+            if trial_id in torn:  # each of its attempts may be the one that the torn outcome named
+                continue
             kept = {outcome.attempt, *evidence}
             for folder in self.layout.trial(trial_id).glob("*/"):
                 is_superseded = [path.name for path in folder.iterdir()] == [SUPERSEDED]

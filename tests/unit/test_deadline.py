@@ -117,6 +117,7 @@ for _ in Runner(n_threads=1, grace_s=9.0).run(order):
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_ended_and_its_log_says_where(store: Path, tmp_path: Path) -> None:
     """The store's secret is a pipe that nobody writes to."""
     layout = StoreLayout(store)

@@ -189,6 +189,7 @@ def newest_step(layout: StoreLayout, spec: TrialSpec) -> int:
     return max((int(name.removeprefix("step-")) for name in names), default=0)
 
 
+@pytest.mark.slow
 def test_a_process_killed_again_and_again_leaves_what_an_undisturbed_one_leaves(store: Path, tmp_path: Path) -> None:
     spec = micro_spec(Supervision.STEP_BY_STEP, training=micro_training(steps=60))
     store_salt(StoreLayout(store))  # of both stores, or the ids of examples differ

@@ -209,6 +209,7 @@ for n_micro_batches in (1, 16):
 """
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_the_memory_fits_in_parts(store: Path) -> None:
     """The kernel gives the process 120 MiB beyond what a warm worker has."""
     done = subprocess.run(

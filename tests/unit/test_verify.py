@@ -181,6 +181,7 @@ class TestRetraining:
             assert again.is_identical and set(again.largest_difference.values()) == {0.0}
         assert not list(layout.root.glob(".verify-*"))
 
+    @pytest.mark.slow
     def test_predictions_that_no_training_gives_are_found_though_all_checksums_and_scores_hold(
         self, study: Study, layout: StoreLayout
     ) -> None:
@@ -198,6 +199,7 @@ class TestRetraining:
         assert (damage.part, damage.name) == (Part.RETRAINED, outcome.trial_id)
         assert "examples beyond the tolerance" in damage.what
 
+    @pytest.mark.slow
     def test_a_trial_that_was_split_to_fit_its_memory_is_split_again(self, study: Study, layout: StoreLayout) -> None:
         outcome = one_outcome(layout)
         shutil.rmtree(layout.trial(outcome.trial_id))
