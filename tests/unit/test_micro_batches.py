@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 
 from orders import micro_spec, micro_training, order_of
 from running import attempts_of, committed, finish
@@ -38,6 +39,11 @@ OBJECTIVES = [
     ObjectiveRecipe(kind=kind, weight=0.3)
     for kind in ("token_mean", "span_balanced", "two_view_mix", "two_view_align", "multi_task")
 ]
+
+
+def slowly(zero_stage: int) -> ParameterSet:
+    """A stage that a head takes in the fast suite already."""
+    return pytest.param(zero_stage, marks=pytest.mark.slow)
 
 
 def examples_for(objective: ObjectiveRecipe) -> list[Example]:
@@ -112,7 +118,7 @@ def farthest(one: Trained, other: Trained) -> float:
     return max(float((one.tensors[name] - other.tensors[name]).abs().max()) for name in one.tensors)
 
 
-@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+@pytest.mark.parametrize("zero_stage", [0, slowly(1), slowly(2)])
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.kind)
 def test_every_objective_takes_the_steps_of_the_whole_batch(
     bases: dict[str, Base], objective: ObjectiveRecipe, zero_stage: int
@@ -145,7 +151,7 @@ def test_a_head_takes_the_steps_of_the_whole_batch(bases: dict[str, Base], zero_
         )
 
 
-@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+@pytest.mark.parametrize("zero_stage", [slowly(0), slowly(1), 2])
 @pytest.mark.parametrize("method", [Method.LORA, Method.HEAD])
 def test_bfloat16_takes_them_within_its_own_rounding(bases: dict[str, Base], method: Method, zero_stage: int) -> None:
     recipe = micro_training(steps=STEPS, batch_size=BATCH_SIZE, zero_stage=zero_stage, precision="bfloat16")
