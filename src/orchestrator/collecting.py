@@ -19,6 +19,7 @@ from pathlib import Path
 from orchestrator.grid import Design
 from orchestrator.store import TRIAL_ID, Outcomes, Seals, unusable
 from orchestrator.work_orders import discard_orders
+from workers.contract.durable import is_abandoned
 from workers.contract.errors import StoreError
 from workers.contract.inputs import Manifest
 from workers.contract.layout import SUPERSEDED, StoreLayout
@@ -76,7 +77,7 @@ def find_unneeded(layout: StoreLayout, design: Design, outcomes: Outcomes | Seal
     for place in places:
         for pattern in TEMPORARY:
             leftovers = layout.root.glob(str((place / pattern).relative_to(layout.root)))
-            yield from (path for path in leftovers if _is_old(path, now))
+            yield from (path for path in leftovers if is_abandoned(path) or _is_old(path, now))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 """What a store forgets, and what it must never lose: real files of attempts that ended in every way."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import gethostname
 
 import psutil
 import pytest
@@ -289,3 +292,17 @@ def test_what_was_removed_is_told(layout: StoreLayout) -> None:
 
 def test_a_store_that_is_not_there_yet_has_nothing_to_forget(tmp_path: Path) -> None:
     assert tidy(StoreLayout(tmp_path)) == Collected()
+
+
+def test_a_file_that_a_killed_process_of_this_machine_was_writing_goes_at_once(layout: StoreLayout) -> None:
+    """A process links a file into the store, dies before the link, and leaves its temporary file."""
+    dying = "import os, sys; from pathlib import Path; from workers.contract.durable import link_exclusive\n"
+    dying += "os.link = lambda *_: os._exit(9)\nlink_exclusive(Path(sys.argv[1]), b'half')"
+    subprocess.run([sys.executable, "-c", dying, str(layout.leases / "a.json")], check=False)
+    (left,) = layout.leases.glob(".tmp-*")
+    others = [
+        write(layout.leases / f".tmp-{host}-{pid}-x") for host, pid in (("another", 1), (gethostname(), os.getpid()))
+    ]
+    tidy(layout)
+    assert not left.exists()
+    assert all(path.exists() for path in others)

@@ -4,13 +4,17 @@ Object stores would need a conditional put instead of the link.
 """
 
 import os
+import re
+import socket
 import tempfile
 from pathlib import Path
+
+TEMPORARY_NAME = re.compile(r"\.tmp-(.+)-(\d+)-[^-]+")
 
 
 def replace_file(path: Path, text: str) -> None:
     """Write a derived file, private to the user: a reader sees the old text or the new one, never half."""
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -25,7 +29,7 @@ def link_exclusive(path: Path, body: bytes) -> bool:
     A rename would let a zombie on a cut-off node overwrite a committed result; a link can't.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=_temporary_prefix(), dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(body)
@@ -41,6 +45,19 @@ def link_exclusive(path: Path, body: bytes) -> bool:
         Path(temporary).unlink(missing_ok=True)
     sync_folder(path.parent)
     return True
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Whether a temporary file is that of a process of this machine that runs no more; of others nothing is known."""
+    import psutil
+
+    name = TEMPORARY_NAME.fullmatch(temporary.name)
+    return name is not None and name[1] == socket.gethostname() and not psutil.pid_exists(int(name[2]))
+
+
+def _temporary_prefix() -> str:
+    """Names the writer, so that what a killed one left can be told from what is being written."""
+    return f".tmp-{socket.gethostname()}-{os.getpid()}-"
 
 
 def _is_same_file(mine: Path, there: Path) -> bool:
