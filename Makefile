@@ -15,7 +15,7 @@ help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs"
 	@echo "make test-slow                            the slow ones: minutes"
-	@echo "make test-faults                          kill, fill, truncate, set back: what is left; half an hour"
+	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make check                                format, lint, types, import direction"
 
 run: $(VENV)/stamp data $(WEIGHTS)
