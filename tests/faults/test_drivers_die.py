@@ -15,6 +15,8 @@ from undisturbed import Baseline, assert_as_undisturbed, checksums
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 SEED, N_KILLS = 20261124, 10
+# Seconds in which a driver plans, and Ray comes up.
+STARTS_FOR_S = 8
 
 
 def gone(scene: Scene) -> float:
@@ -41,9 +43,11 @@ def test_a_driver_killed_again_and_again_loses_and_repeats_no_committed_trial(
     launch.until(lambda: list(scene.layout.inputs.glob("*/*")), what="an input is being prepared")
     time.sleep(moments.uniform(0, 4))
     kill(launch, scene, hits)
-    for _ in range(N_KILLS):
+    for number in range(N_KILLS):
         launch = scene.start()
-        time.sleep(moments.uniform(0, baseline.seconds))
+        if number % 2:
+            wait_for_a_trial(launch)
+        time.sleep(moments.uniform(0, 1.5 if number % 2 else STARTS_FOR_S))
         kill(launch, scene, hits)
         kept = assert_kept(kept, scene)
     launch = scene.start()
@@ -59,11 +63,16 @@ def test_a_driver_killed_again_and_again_loses_and_repeats_no_committed_trial(
     assert_kept(kept, scene)
     assert not scene.attempt_records()  # a killed driver is not the trial's fault
     assert_as_undisturbed(scene, baseline)
+    assert len(hits) >= N_KILLS  # the others came when nothing was left to run
     happened = (
         f"killed in preparation, {N_KILLS} times at random and while settling ({len(hits)} launches still ran); "
         f"each time the next began at once; the last one's Ray was gone after {orphans_s:.1f} s; seconds to the end"
     )
     fault_table.add("driver SIGKILL, 12 in a row", happened, recovery_s=seconds)
+
+
+def wait_for_a_trial(launch: Launch) -> None:
+    launch.until(lambda: "running  " in launch.output, what="a trial runs")
 
 
 def kill(launch: Launch, scene: Scene, hits: list[int]) -> None:
