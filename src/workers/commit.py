@@ -42,10 +42,13 @@ def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
     body = sealed.model_dump_json(indent=1).encode()
     if link_exclusive(layout.outcome(outcome.trial_id), body):
         return True
-    for path in folder.iterdir():
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-    with suppress(OSError):  # evidence, which no result depends on
+    with suppress(OSError):  # evidence, which no result depends on; first, so that the collector finds it
         link_exclusive(folder / SUPERSEDED, body)
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != SUPERSEDED:
+            path.unlink(missing_ok=True)
     return False
 
 
