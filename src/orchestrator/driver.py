@@ -91,7 +91,6 @@ def run_trials(
         ClusterLostError: The cluster was lost on the way; what had ended is kept.
         OSError: The disk is full.
     """
-    launch = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
     queue = _Queue(
         [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids],
         stop_level,
@@ -105,7 +104,7 @@ def run_trials(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name=launch,
+            name=f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}",
             storage_path=str(layout.scratch),
             callbacks=[_Reporter(layout, queue, listener, judge)],
             stop=_Stopper(stop_level, lifeline),
@@ -118,9 +117,8 @@ def run_trials(
     except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise
-        raise ClusterLostError(
-            f"the cluster was lost while trials ran ({type(error).__name__}); what had ended is kept, run again"
-        ) from None
+        what = f"the cluster was lost while trials ran ({type(error).__name__})"
+        raise ClusterLostError(f"{what}; what had ended is kept, run again") from None
     finally:
         shutil.rmtree(layout.scratch, ignore_errors=True)
     if lifeline.is_cut:

@@ -5,6 +5,7 @@ A `Findings` holds aggregates only, small counts already hidden, so its JSON may
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -143,10 +144,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         contrast_findings(name, contrast, cells=cells[name], results=results, aucs=aucs)
         for name, contrast in study.contrasts.items()
     )
-    interactions = tuple(
-        interaction_findings(name, one, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
-        for name, one in study.interactions.items()
-    )
+    subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
     completeness = ("grid", design.trials), ("control", design.controls)
     return Findings(
         study=study.study,
@@ -160,7 +158,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         completeness=tuple(_completeness(role, trials, results) for role, trials in completeness),
         contrasts=contrasts,
-        interactions=interactions,
+        interactions=tuple(subtract(name, one) for name, one in study.interactions.items()),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
         places=place_scores(design, results, aucs),
         arms=arm_scores(design, results, aucs, min_cell=min_cell),
