@@ -1,4 +1,7 @@
-"""One prepared store for all tests of workers: the micro base takes seconds to build, so it is built once."""
+"""Stores that many tests begin with. A test that needs another has its own `layout`.
+
+One prepared store serves all tests of workers: the micro base takes seconds to build, so it is built once.
+"""
 
 import shutil
 from pathlib import Path
@@ -6,7 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from builders import build_store
+from orchestrator.grid import Design, expand
+from orchestrator.study import Study, load_study
 from orders import micro_spec, order_of
+from studies import write_study
+from workers.contract.layout import StoreLayout
 from workers.contract.teaching import Supervision
 
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
@@ -28,3 +36,25 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(prepared_store: Path, tmp_path: Path) -> Path:
     """A store of this test's own, with prepared inputs."""
     return Path(shutil.copytree(prepared_store, tmp_path / "store"))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """The micro study."""
+    return load_study(write_study(tmp_path))
+
+
+@pytest.fixture
+def design(study: Study) -> Design:
+    """What the micro study asks for."""
+    return expand(study)
+
+
+@pytest.fixture
+def layout(study: Study, design: Design, tmp_path: Path) -> StoreLayout:
+    """A store of the micro study in which the second trial was never tried and the third has two failed attempts."""
+    _, missing, failed = design.everything[:3]
+    stores = tmp_path / "store"
+    built = build_store(stores, study, design, missing=[missing.trial_id], failed=[failed.trial_id], n_participants=80)
+    built.study.write_text(study.model_dump_json())
+    return built

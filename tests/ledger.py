@@ -9,7 +9,7 @@ from orchestrator.plan import Plan
 from orchestrator.store import PREDICTIONS, read_attempts, read_outcomes
 from played_trials import FILES, trials
 from schedules import Worker
-from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.sources import sha256_of
 
@@ -78,7 +78,7 @@ class Ledger:
         assert _sorted(quarantined) == _sorted(self.moved_away)
 
     def see_nothing_left_over(self) -> None:
-        """No temporary file, lease, resume point or order, and no attempt but committed ones and evidence."""
+        """No temporary file, lease, resume point or order; no attempt but those committed or in quarantine."""
         root = self.layout.root
         assert [*root.rglob(".tmp-*"), *root.rglob(".write-test-*"), *root.glob("checkpoints/*")] == []
         assert {path.suffix for path in self.layout.leases.glob("driver-*")} == {".beat", ".json"}
@@ -90,15 +90,14 @@ class Ledger:
                 continue
             kept = {outcome.attempt, *evidence}
             for folder in self.layout.trial(trial_id).glob("*/"):
-                is_superseded = [path.name for path in folder.iterdir()] == [SUPERSEDED]
-                assert folder.name in kept or is_superseded, f"{folder} is left over"
+                assert folder.name in kept, f"{folder} is left over"
 
     def see_evidence(self, worker: Worker) -> None:
         """What came too late is kept, and what ran here was left alone; asked of a disk without faults."""
         has_worked = worker.play.is_done and worker.ending is not None and worker.ending.failure is None
         for lease in worker.leases if has_worked else ():
             attempt = lease.name.split(".")[1]
-            superseded = self.layout.trial(worker.trial_id) / attempt / SUPERSEDED
+            superseded = self.layout.superseded(worker.trial_id) / f"{attempt}.json"
             assert attempt in self.winners or superseded.is_file(), f"{attempt} left no evidence"
         here = {lease.name.split(".")[1] for lease in worker.leases if not worker.is_elsewhere}
         for record in read_attempts(self.layout).get(worker.trial_id, ()):

@@ -1,9 +1,9 @@
 """What a store may forget: leftovers of attempts that ended, and resume points that nobody will go on from.
 
-For the holder of the store's lock. Never touched: outcomes, records of attempts, logs, quarantine and the folders that
-quarantined outcomes name, transfers, published inputs, and whatever somebody may still be working on: a live process
-of this machine, or any of another machine until its trial is committed, for of those nothing is known. Costs one
-listing of every folder.
+For the holder of the store's lock. Never touched: outcomes, superseded ones too, records of attempts, logs, quarantine
+and the folders that quarantined outcomes name, transfers, published inputs, and whatever somebody may still be working
+on: a live process of this machine, or any of another machine until its trial is committed, for of those nothing is
+known. Costs one listing of every folder.
 """
 
 import json
@@ -22,7 +22,7 @@ from orchestrator.work_orders import discard_orders
 from workers.contract.durable import is_abandoned
 from workers.contract.errors import StoreError
 from workers.contract.inputs import Manifest
-from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, boot_id, is_gone
 
 LEASE_NAME = re.compile(r"([0-9a-f]{16})\.([^.]+)\.json")
@@ -73,7 +73,8 @@ def find_unneeded(layout: StoreLayout, design: Design, outcomes: Outcomes | Seal
     yield from _of_inputs(layout, now=now)
     yield from (work.lease for work in works if not work.holds)
     places = [layout.root, layout.leases, layout.orders, layout.teacher_cache, layout.quarantine]
-    places += [layout.attempts("*"), layout.logs("*"), layout.input("*"), layout.trial("*") / TRANSFERS / "*"]
+    places += [layout.attempts("*"), layout.superseded("*"), layout.logs("*"), layout.input("*")]
+    places.append(layout.trial("*") / TRANSFERS / "*")
     for place in places:
         for pattern in TEMPORARY:
             leftovers = layout.root.glob(str((place / pattern).relative_to(layout.root)))
@@ -136,7 +137,7 @@ def _of_trials(layout: StoreLayout, outcomes: Outcomes | Seals, works: _Works, *
             elif path.name in kept or trial_id in torn or path.is_symlink() or not path.is_dir():
                 continue
             elif committed is not None or path.name in over or _is_old(path, now):
-                yield from _all_but_evidence(path)
+                yield path
 
 
 def _of_inputs(layout: StoreLayout, *, now: float) -> Iterator[Path]:
@@ -181,14 +182,6 @@ def _quarantined_attempts(layout: StoreLayout) -> tuple[dict[str, set[str]], set
         except (OSError, ValueError, TypeError, KeyError):
             torn.add(trial_id)
     return found, torn
-
-
-def _all_but_evidence(attempt: Path) -> Iterator[Path]:
-    """The attempt's folder, or what lies in it beside the outcome that came too late."""
-    if (attempt / SUPERSEDED).exists():
-        yield from (path for path in attempt.iterdir() if path.name != SUPERSEDED)
-    else:
-        yield attempt
 
 
 def _folders(folder: Path) -> list[Path]:

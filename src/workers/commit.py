@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workers.contract.durable import link_exclusive, sync_folder
 from workers.contract.errors import StoreError
-from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.trial import Method
@@ -23,7 +23,8 @@ TRAINED = (Method.LORA, Method.HEAD)
 def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
     """Make an attempt's files durable, then link its outcome; False where another attempt was first.
 
-    Then what is left of the folder is `SUPERSEDED`: evidence of a worker that was taken for dead and was not.
+    Then the outcome is kept as `superseded`, evidence of a worker that was taken for dead and was not, and the folder
+    goes; not within the folder, which the driver may be removing at this very moment.
 
     Raises:
         StoreError: A file that the outcome would name is gone.
@@ -42,13 +43,9 @@ def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
     body = sealed.model_dump_json(indent=1).encode()
     if link_exclusive(layout.outcome(outcome.trial_id), body):
         return True
-    with suppress(OSError):  # evidence, which no result depends on; first, so that the collector finds it
-        link_exclusive(folder / SUPERSEDED, body)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != SUPERSEDED:
-            path.unlink(missing_ok=True)
+    with suppress(OSError):  # no result depends on it
+        link_exclusive(layout.superseded(outcome.trial_id) / f"{outcome.attempt}.json", body)
+    shutil.rmtree(folder, ignore_errors=True)
     return False
 
 

@@ -17,7 +17,7 @@ from orchestrator.grid import Design, expand
 from orchestrator.store import quarantine, read_outcomes, read_seals
 from orchestrator.study import load_study
 from workers.contract.inputs import InputKind, InputRecipe, Manifest
-from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, take_lease
 from workers.contract.trial import Trial
 
@@ -120,11 +120,12 @@ class TestAttempts:
         assert tidy(layout).n == 1
         assert not folder.exists()
 
-    def test_of_a_superseded_one_the_late_outcome_stays_and_the_rest_goes(self, layout: StoreLayout) -> None:
+    def test_of_a_superseded_one_the_late_outcome_stays_and_its_folder_goes(self, layout: StoreLayout) -> None:
         folder = attempt(layout, DONE, "late0001")
-        late = write(folder / SUPERSEDED)
+        late = write(layout.superseded(DONE.trial_id) / "late0001.json")
+        age(late)
         assert tidy(layout).n == 1
-        assert list(folder.iterdir()) == [late]
+        assert not folder.exists() and late.exists()
         assert tidy(layout) == Collected()
 
     def test_what_was_committed_and_what_hangs_on_it_is_never_touched(self, layout: StoreLayout) -> None:

@@ -15,7 +15,7 @@ from orders import micro_spec
 from workers.commit import commit_outcome, file_digests, record_attempt, sync_tree
 from workers.contract.durable import link_exclusive
 from workers.contract.errors import StoreError
-from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome
 from workers.contract.trial import Trial
 from workers.meter import Meter
@@ -185,8 +185,9 @@ class TestCommitOutcome:
         before = layout.outcome(first.trial_id).read_bytes()
         assert not commit_outcome(second, layout, second_folder)
         assert layout.outcome(first.trial_id).read_bytes() == before
-        assert [path.name for path in second_folder.iterdir()] == [SUPERSEDED]
-        evidence = Outcome.load(second_folder / SUPERSEDED)
+        assert not second_folder.exists()
+        (kept,) = layout.superseded(first.trial_id).iterdir()
+        evidence = Outcome.load(kept)
         assert evidence.attempt == "attempt-2"
         assert set(evidence.files) == set(FILES)
 

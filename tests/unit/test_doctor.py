@@ -41,7 +41,7 @@ from orchestrator.doctor.store import (
     check_outcomes,
 )
 from orchestrator.forecast import DiskForecast
-from orchestrator.grid import Design, expand
+from orchestrator.grid import Design
 from orchestrator.hold_records import Holder, take_hold
 from orchestrator.holding import hold_lock, lock_holder
 from orchestrator.store import Outcomes, quarantine, read_outcomes
@@ -62,16 +62,6 @@ ROOMY = Capacity(
     open_files=65_536,
 )
 HTTP_OK, TEAPOT = 200, 418
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    return load_study(write_study(tmp_path))
-
-
-@pytest.fixture
-def design(study: Study) -> Design:
-    return expand(study)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builders import build_store, write_attempt
+from builders import write_attempt
 from command_line import refused, sweep
 from orchestrator.explain.explanation import Explanation, changes_between, explain
 from orchestrator.explain.files import LOG_LINES, read_trial_files
@@ -24,25 +24,6 @@ from workers.contract.outcome import FailureKind, Outcome, TrialState
 from workers.contract.trial import Trial, WorkOrder
 
 NAMED = "micro.yaml"
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    return load_study(write_study(tmp_path))
-
-
-@pytest.fixture
-def design(study: Study) -> Design:
-    return expand(study)
-
-
-@pytest.fixture
-def layout(study: Study, design: Design, tmp_path: Path) -> StoreLayout:
-    """A store in which the second trial was never tried and the third has two failed attempts."""
-    _, missing, failed = design.everything[:3]
-    return build_store(
-        tmp_path / "store", study, design, missing=[missing.trial_id], failed=[failed.trial_id], n_participants=80
-    )
 
 
 def known_of(layout: StoreLayout, design: Design, *, is_driven: bool = False) -> Known:
@@ -158,8 +139,8 @@ class TestFiles:
     def test_an_attempt_that_came_too_late_is_told(self, layout: StoreLayout, design: Design) -> None:
         trial_id = design.trials[0].trial_id
         outcome = Outcome.load(layout.outcome(trial_id))
-        loser = layout.trial(trial_id) / "late" / "superseded.json"
-        loser.parent.mkdir()
+        loser = layout.superseded(trial_id) / "late.json"
+        loser.parent.mkdir(parents=True)
         loser.write_text(outcome.model_copy(update={"attempt": "late"}).sealed().model_dump_json())
         (found,) = ask(layout, design, trial_id).files.superseded
         assert (found.attempt, found.state, found.is_same) == ("late", "scored", True)

@@ -176,9 +176,9 @@ def test_a_worker_that_was_taken_for_dead_ends_as_the_trial_that_was_committed_m
         next(zombie)
     assert stop.value.value.state == "scored"
     assert committed(store, spec)[0] == outcome
-    (loser,) = (path for path in layout.trial(spec.trial_id).iterdir() if path.is_dir() and path != winner)
-    assert [path.name for path in loser.iterdir()] == ["superseded.json"]
-    log = (layout.logs(spec.trial_id) / f"{loser.name}.log").read_text()
+    assert [path for path in layout.trial(spec.trial_id).iterdir() if path.is_dir()] == [winner]
+    (loser,) = layout.superseded(spec.trial_id).iterdir()
+    log = (layout.logs(spec.trial_id) / f"{loser.stem}.log").read_text()
     assert log.rstrip().endswith("end: scored, but another attempt had committed the trial")
     assert attempts_of(store, spec) == []
 

@@ -229,7 +229,7 @@ class Schedule(RuleBasedStateMachine):
         """What the schedule led to, before all was healed."""
         found = {
             "outcomes": len(self.ledger.accepted),
-            "superseded": len(list(self.layout.trials.glob("*/*/superseded.json"))),
+            "superseded": len(list(self.layout.superseded("any").parent.glob("*/*.json"))),
             "quarantined": sum(len(bodies) for bodies in self.ledger.moved_away.values()),
             "attempts": len(self.ledger.attempts),
             "refusals": sum(driver.refusal is not None for driver in self.world.drivers),

@@ -2,43 +2,18 @@
 
 import json
 import os
-from pathlib import Path
 
-import pytest
-
-from builders import build_store, write_attempt
+from builders import write_attempt
 from command_line import sweep
 from orchestrator.explain.files import Working, working_attempts
-from orchestrator.grid import Design, expand
+from orchestrator.grid import Design
 from orchestrator.holding import Sighting
 from orchestrator.plan import make_plan
 from orchestrator.store import quarantine, read_attempts, read_outcomes
-from orchestrator.study import Study, load_study
 from orchestrator.study_status import MAX_SHOWN, StudyStatus, status_of
-from studies import write_study
 from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, take_lease
 from workers.contract.outcome import FailureKind
-
-
-@pytest.fixture
-def study(tmp_path: Path) -> Study:
-    return load_study(write_study(tmp_path))
-
-
-@pytest.fixture
-def design(study: Study) -> Design:
-    return expand(study)
-
-
-@pytest.fixture
-def layout(study: Study, design: Design, tmp_path: Path) -> StoreLayout:
-    """A store in which the second trial was never tried and the third has two failed attempts."""
-    _, missing, failed = design.everything[:3]
-    stores = tmp_path / "store"
-    built = build_store(stores, study, design, missing=[missing.trial_id], failed=[failed.trial_id], n_participants=80)
-    built.study.write_text(study.model_dump_json())
-    return built
 
 
 def ask(layout: StoreLayout, design: Design, *, driver: Sighting | None = None) -> StudyStatus:

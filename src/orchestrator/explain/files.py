@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from orchestrator.collecting import LEASE_NAME
 from workers.contract.errors import StoreError
 from workers.contract.inputs import input_recipes
-from workers.contract.layout import SUPERSEDED, StoreLayout
+from workers.contract.layout import StoreLayout
 from workers.contract.leases import Lease, is_gone
 from workers.contract.outcome import Outcome, Record
 from workers.contract.trial import Trial, WorkOrder
@@ -96,7 +96,7 @@ def working_attempts(layout: StoreLayout, trial_id: str | None = None) -> tuple[
 
 def _superseded(layout: StoreLayout, trial_id: str, outcome: Outcome | None) -> tuple[Superseded, ...]:
     found = []
-    for path in layout.trial(trial_id).glob(f"*/{SUPERSEDED}"):
+    for path in layout.superseded(trial_id).glob("*.json"):
         try:
             loser = Outcome.load(path)
         except StoreError:
@@ -105,7 +105,7 @@ def _superseded(layout: StoreLayout, trial_id: str, outcome: Outcome | None) -> 
         where = loser.provenance
         found.append(
             Superseded(
-                attempt=path.parent.name, state=loser.state, host=where.host, ended_at=where.ended_at, is_same=is_same
+                attempt=loser.attempt, state=loser.state, host=where.host, ended_at=where.ended_at, is_same=is_same
             )
         )
     return tuple(sorted(found, key=lambda each: each.ended_at))

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-# In the folder of an attempt that another was faster than: the outcome that it did not commit.
-SUPERSEDED = "superseded.json"
-
 
 @dataclass(frozen=True)
 class StoreLayout:
@@ -128,6 +125,10 @@ class StoreLayout:
     def outcome(self, trial_id: str) -> Path:
         """The commit of one trial."""
         return self.trial(trial_id) / "outcome.json"
+
+    def superseded(self, trial_id: str) -> Path:
+        """Outcomes that came after another had been committed, `<attempt>.json`; evidence, never counted."""
+        return self.root / "superseded" / trial_id
 
     def transfer(self, trial_id: str, cohort_digest: str) -> Path:
         """What a trial's adapter scored on another cohort."""
