@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from builders import write_attempt
+from builders import ATTEMPT, write_attempt
 from command_line import refused, sweep
 from orchestrator.explain.explanation import Explanation, changes_between, explain
 from orchestrator.explain.files import LOG_LINES, read_trial_files
 from orchestrator.explain.lookup import Known, find_trial
 from orchestrator.grid import Design, expand
 from orchestrator.holding import hold_lock
-from orchestrator.store import quarantine, read_attempts, read_outcomes
+from orchestrator.store import PREDICTIONS, quarantine, read_attempts, read_outcomes
 from orchestrator.study import Study, load_study
 from orchestrator.work_orders import write_order
 from studies import write_study
@@ -83,8 +83,22 @@ class TestStates:
         assert "can't be trusted: unreadable outcome" in ask(layout, design, trial_id).why[0]
         quarantine(layout, read_outcomes(layout))
         found = ask(layout, design, trial_id)
-        assert (found.state, found.files.quarantined) == (TrialState.RETRY, (str(layout.quarantined(trial_id, 1)),))
+        assert found.state is TrialState.RETRY
+        (evidence,) = found.files.quarantined
+        assert (evidence.path, evidence.why) == (
+            str(layout.quarantined(trial_id, 1)),
+            "unreadable outcome (ValidationError)",
+        )
         assert "moved to quarantine" in found.why[0]
+
+    def test_of_damaged_predictions_it_is_told_after_quarantine_what_was_wrong(
+        self, layout: StoreLayout, design: Design
+    ) -> None:
+        trial_id = design.trials[0].trial_id
+        (layout.trial(trial_id) / ATTEMPT / PREDICTIONS).write_bytes(b"damaged")
+        quarantine(layout, read_outcomes(layout))
+        (evidence,) = ask(layout, design, trial_id).files.quarantined
+        assert evidence.why == f"{PREDICTIONS} has another checksum than was committed"
 
     def test_a_stale_trial_and_the_one_in_its_place_tell_the_changed_field_with_both_values(
         self, layout: StoreLayout, tmp_path: Path

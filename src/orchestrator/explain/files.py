@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from orchestrator.collecting import LEASE_NAME
+from orchestrator.verification import check_outcome
 from workers.contract.errors import StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
@@ -44,6 +45,13 @@ class Superseded(Record):
     is_same: bool
 
 
+class Quarantined(Record):
+    """An outcome that was moved out of the way of a retry, and what is seen to be wrong with it."""
+
+    path: str
+    why: str
+
+
 class Log(Record):
     """The end of the newest attempt's log."""
 
@@ -61,7 +69,7 @@ class TrialFiles(Record):
 
     working: tuple[Working, ...] = ()
     superseded: tuple[Superseded, ...] = ()
-    quarantined: tuple[str, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
     resume_steps: tuple[int, ...] = ()
     missing_inputs: tuple[str, ...] = ()
     order: str | None = None
@@ -75,7 +83,7 @@ def read_trial_files(
     return TrialFiles(
         working=working_attempts(layout, trial_id),
         superseded=_superseded(layout, trial_id, outcome),
-        quarantined=tuple(str(path) for path in sorted(layout.quarantine.glob(f"{trial_id}-*.json"))),
+        quarantined=_quarantined(layout, trial_id),
         resume_steps=_resume_steps(layout, trial) if trial else (),
         missing_inputs=_missing_inputs(layout, trial) if trial else (),
         order=_order(layout, trial_id),
@@ -109,6 +117,21 @@ def _superseded(layout: StoreLayout, trial_id: str, outcome: Outcome | None) -> 
             )
         )
     return tuple(sorted(found, key=lambda each: each.ended_at))
+
+
+def _quarantined(layout: StoreLayout, trial_id: str) -> tuple[Quarantined, ...]:
+    """The folders of what lies in quarantine are kept, so what was wrong can still be seen."""
+    found = []
+    for path in sorted(layout.quarantine.glob(f"{trial_id}-*.json")):
+        try:
+            wrong = [damage.what for damage in check_outcome(layout, Outcome.parse(path.read_bytes())).damages]
+        except StoreError as error:
+            wrong = [str(error).partition(";")[0]]
+        except OSError as error:
+            wrong = [f"can't be read ({error.strerror})"]
+        why = "; ".join(wrong) or "its files are as committed; its scores may not have followed from its predictions"
+        found.append(Quarantined(path=str(path), why=why))
+    return tuple(found)
 
 
 def _resume_steps(layout: StoreLayout, trial: Trial) -> tuple[int, ...]:

@@ -34,8 +34,8 @@ def show_explanation(console: "Console", found: "Explanation", *, by_hand: str) 
     for loser in found.files.superseded:
         same = "with the same files" if loser.is_same else "with other files"
         say(f"too late attempt {loser.attempt} on {loser.host} ended {loser.state} at {loser.ended_at}, {same}")
-    for path in found.files.quarantined:
-        say(f"evidence {path}")
+    for evidence in found.files.quarantined:
+        say(f"evidence {evidence.path}: {evidence.why}")
     for line in found.advice:
         say(f"next     {line}")
     say(f"by hand  {by_hand}")
