@@ -225,14 +225,18 @@ def quarantine(layout: StoreLayout, outcomes: Outcomes) -> int:
     """Move every broken or damaged outcome to `quarantine/`, so that its trial is run again; nothing is lost.
 
     For the holder of the driver's lock, with outcomes read under it, and to be read again. Returns how many were moved.
+    A holder that slept so long that another took its place may meet an outcome of that one: it is put back.
 
     Raises:
         StoreError: One can't be moved.
     """
-    return sum(_move_away(layout, trial_id) for trial_id in sorted({*outcomes.broken, *damaged(layout, outcomes)}))
+    judged = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
+    suspects = sorted({*outcomes.broken, *damaged(layout, outcomes)})
+    return sum(_move_away(layout, trial_id, judged.get(trial_id)) for trial_id in suspects)
 
 
-def _move_away(layout: StoreLayout, trial_id: str) -> bool:
+def _move_away(layout: StoreLayout, trial_id: str, judged: str | None) -> bool:
+    """Move what stands in the place of an outcome, unless it is sound by now and not the one that was judged."""
     folder = layout.trial(trial_id)
     suspect = layout.outcome(trial_id) if folder.is_dir() else folder
     if not os.path.lexists(suspect):
@@ -241,12 +245,30 @@ def _move_away(layout: StoreLayout, trial_id: str) -> bool:
     try:
         layout.quarantine.mkdir(mode=0o700, exist_ok=True)
         # Under the lock nobody else takes the name; a link, as in a commit, could not move a folder.
-        suspect.rename(next(target for target in targets if not os.path.lexists(target)))
+        target = next(target for target in targets if not os.path.lexists(target))
+        suspect.rename(target)  # and then look: it may have been replaced up to this moment
+        if is_kept := _checksum_at(target) not in (None, judged):
+            _put_back(target, suspect)
         for changed in (layout.root, layout.quarantine, suspect.parent):
             sync_folder(changed)
     except OSError as error:
         raise unusable(suspect, error, "moved to quarantine") from None
-    return True
+    return not is_kept
+
+
+def _put_back(moved: Path, home: Path) -> None:
+    """Unless another outcome was committed meanwhile: then this one stays where it is."""
+    with suppress(FileExistsError):
+        os.link(moved, home)
+        moved.unlink()
+
+
+def _checksum_at(path: Path) -> str | None:
+    """Of a sound outcome; None of anything else."""
+    try:
+        return Outcome.load(path).checksum
+    except StoreError:
+        return None
 
 
 def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:

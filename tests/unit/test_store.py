@@ -201,6 +201,22 @@ class TestQuarantine:
         assert quarantine(layout, read_outcomes(layout)) == 0
         assert tree_of(layout.root) == before
 
+    @pytest.mark.parametrize("was_torn", [True, False])
+    def test_what_another_driver_committed_while_this_one_slept_is_put_back(
+        self, layout: StoreLayout, *, was_torn: bool
+    ) -> None:
+        sound = layout.outcome(FIRST.trial_id).read_bytes()
+        if was_torn:
+            rewrite(layout.outcome(FIRST.trial_id), lambda body: body[:-9])
+        else:
+            rewrite(predictions_of(layout, FIRST.trial_id), lambda body: body[:-1])
+        judged_long_ago = read_outcomes(layout)
+        newer = Outcome.parse(sound).model_copy(update={"detail": "committed since"}).sealed()
+        layout.outcome(FIRST.trial_id).write_text(newer.model_dump_json())
+        assert quarantine(layout, judged_long_ago) == 0
+        assert read_outcomes(layout).committed[FIRST.trial_id] == newer
+        assert list(layout.quarantine.iterdir()) == []
+
     def test_whatever_stands_in_the_place_of_an_outcome_is_moved(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)
         layout.trials.mkdir()
