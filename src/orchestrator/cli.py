@@ -1,6 +1,5 @@
 """The `sweep` command: parses, composes, prints. A command imports its parts when it runs, so `--help` is instant."""
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -23,7 +22,7 @@ from orchestrator.cli_options import (
     shown,
 )
 from orchestrator.cli_score import score
-from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -43,7 +42,7 @@ def main() -> None:
             sys.stderr.write(f"error: {line}\n")
         sys.exit(error.exit_code)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             from orchestrator.run import EXIT_INTERRUPTED
 
             sys.stderr.write(

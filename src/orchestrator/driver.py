@@ -3,7 +3,6 @@
 Ray Tune executes and does not remember: its folder is scratch, and what a launch achieved is read from the store.
 """
 
-import errno
 import os
 import pickle
 import shutil
@@ -25,12 +24,11 @@ from orchestrator.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialAc
 from orchestrator.cluster import Lifeline, Slots
 from orchestrator.events import Judge, Listener, Progressed, Started, StopLevel
 from orchestrator.lost_workers import Began, Node, record_for_worker
-from workers.contract.errors import ClusterError, ClusterLostError, InputError, Problem
+from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 
 FINISHED = str(Searcher.FINISHED)
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
 
 
@@ -62,8 +60,9 @@ def prepare_on_cluster(
             problems |= {str(problem): problem for found in ray.get(tasks) for problem in found}
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
-            if isinstance(cause, OSError) and cause.errno in DISK_FULL:
-                raise OSError(cause.errno, os.strerror(cause.errno), str(wave[0][0].parents[1])) from None
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                where = cause.filename or str(wave[0][0].parents[1])
+                raise OSError(cause.errno, os.strerror(cause.errno), where) from None
             raise ClusterError(
                 f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
                 f"`python -m workers prepare {wave[0][0]}` shows why"
@@ -115,7 +114,7 @@ def run_trials(
     try:
         tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
         what = f"the cluster was lost while trials ran ({type(error).__name__})"
         raise ClusterLostError(f"{what}; what had ended is kept, run again") from None

@@ -4,7 +4,6 @@ Nothing here changes a trial, but `quarantine` moves what can't be trusted out o
 makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
 
-import errno
 import hashlib
 import itertools
 import os
@@ -21,14 +20,13 @@ from pydantic import ValidationError
 
 from orchestrator.bulk import without_collector
 from workers.contract.durable import sync_folder
-from workers.contract.errors import DiskFullError, StoreError
+from workers.contract.errors import NO_ROOM, DiskFullError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
 from workers.contract.trial import Trial
 
 MIN_FREE_BYTES = 200_000_000
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 PREDICTIONS = "predictions.parquet"

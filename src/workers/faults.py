@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from workers.contract.errors import InputError, StoreError, TrialError
+from workers.contract.errors import NO_ROOM, InputError, StoreError, TrialError
 from workers.contract.outcome import FailureKind
 
 HERE = Path(__file__).parent
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 # pyarrow writes `[errno 28]`, what is written in Rust (safetensors, tokenizers) `(os error 28)`.
 SYSTEM_ERROR = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 # torch raises plain RuntimeErrors for memory of the host and of what CUDA's libraries want for themselves.

@@ -4,7 +4,6 @@ Tries links, locks and syncs in a folder of its own that it removes again; reads
 verify` does.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -23,6 +22,7 @@ from orchestrator.hold_records import newest_hold
 from orchestrator.holding import EXPIRES_AFTER_S, Sighting
 from orchestrator.store import MIN_FREE_BYTES, Outcomes
 from workers.contract.durable import sync_folder
+from workers.contract.errors import NO_ROOM
 from workers.contract.layout import StoreLayout
 
 # Between machines that set their clocks over a network.
@@ -71,7 +71,7 @@ def _try_writing(folder: Path, layout: StoreLayout, place: Path, system: FileSys
             os.fsync(file.fileno())
         system.sync(folder)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             return fail("store", f"{place}: {error.strerror}", "free space there, or raise the quota")
         what = f"{place} can't keep what is written ({error.strerror})"
         return fail("store", what, ELSEWHERE)

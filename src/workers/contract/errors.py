@@ -12,7 +12,11 @@
 A message of this tree may be logged: it never holds a participant's text, identifier or prediction.
 """
 
+import errno
 from dataclasses import dataclass
+
+# Numbers of a system's error that mean a full disk or a used-up quota.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
