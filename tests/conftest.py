@@ -3,6 +3,7 @@
 One prepared store serves all tests of workers: the micro base takes seconds to build, so it is built once.
 """
 
+import gc
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,12 @@ from workers.contract.teaching import Supervision
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: to look through it takes a full collection 0.4 s, through what is new 0.02 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -417,7 +417,7 @@ class TestWhole:
 
     def test_a_table_with_another_digest_fails_by_its_place_in_the_study(self, tmp_path: Path) -> None:
         study = load_study(write_study(tmp_path, sha256="a" * 64))
-        found = diagnose(study, StoreLayout(tmp_path / "store" / "micro"))
+        found = diagnose(study, StoreLayout(tmp_path / "store" / "micro"), ask_worker=Readiness)
         assert one(list(found.checks), "sources: cohort.sha256").grade is Grade.FAIL
 
     def test_the_command_is_well_here_and_changes_nothing(self, layout: StoreLayout) -> None:
@@ -429,10 +429,11 @@ class TestWhole:
         assert {"python", "worker", "gpu", "memory", "hard links", "sources", "outcomes", "tracking"} <= names
         assert {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()} == before
 
-    def test_without_a_study_it_looks_at_the_machine_and_a_dead_cluster_ends_with_3(self, tmp_path: Path) -> None:
-        done = sweep("doctor", "--address", "127.0.0.1:9", cwd=tmp_path)
-        assert done.returncode == 3
-        assert "fail cluster" in done.stdout and "ray start --head" in done.stdout
+    def test_without_a_study_it_looks_at_the_machine_and_a_dead_cluster_ends_with_3(self) -> None:
+        found = diagnose(address="127.0.0.1:9", ask_worker=Readiness)
+        dead = one(list(found.checks), "cluster")
+        assert (found.exit_code, dead.grade) == (3, Grade.FAIL)
+        assert "ray start --head" in dead.remedy
 
     def test_a_study_that_is_none_is_refused(self, tmp_path: Path) -> None:
         refused(sweep("doctor", tmp_path / "absent.yaml", cwd=tmp_path))

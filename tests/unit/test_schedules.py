@@ -5,7 +5,6 @@ at, and at the end one undisturbed launch must complete it.
 """
 
 import atexit
-import gc
 import shutil
 import sys
 import tempfile
@@ -258,8 +257,6 @@ def run_schedules(n: int, capsys: pytest.CaptureFixture[str], *, is_search: bool
     """Run so many schedules, the same ones each time unless it is a search, and say what became of them."""
     Schedule.n_run = 0
     Schedule.seen.clear()
-    gc.collect()
-    gc.freeze()  # a runner collects after a failure: 0.4 s over all that was imported, 0.02 s over what is new
     run_state_machine_as_test(
         Schedule,
         settings=settings(
@@ -271,7 +268,6 @@ def run_schedules(n: int, capsys: pytest.CaptureFixture[str], *, is_search: bool
             suppress_health_check=list(HealthCheck),
         ),
     )
-    gc.unfreeze()
     with capsys.disabled():
         sys.stdout.write(f"\n{Schedule.n_run} schedules: {dict(Schedule.seen)}\n")
     assert Schedule.n_run >= n

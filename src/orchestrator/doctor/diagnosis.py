@@ -5,7 +5,7 @@ Takes as long as a worker needs to import its libraries, about 6 s; joining a cl
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from workers.contract.errors import InputError, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Record
+from workers.contract.readiness import Readiness
 from workers.contract.teaching import EndpointTeacherRecipe
 from workers.contract.trial import TrialSpec
 
@@ -52,19 +53,20 @@ def diagnose(
     *,
     address: str | None = None,
     tracking_uri: str | None = None,
+    ask_worker: Callable[[], Readiness] = ask_readiness,
 ) -> Diagnosis:
-    """Look at this machine and, where they are given, at a study, its store and what a launch would talk to."""
+    """Look at this machine and, where they are given, at a study, its store and what a launch would talk to.
+
+    Args:
+        ask_worker: Has a worker try its libraries and devices.
+    """
+    has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
     with ThreadPoolExecutor(max_workers=1) as pool:
-        worker = pool.submit(lambda: list(_worker()))
+        worker = pool.submit(lambda: list(packages.check_worker(ask_worker, has_gpu_device=has_gpu_device)))
         mine = [*_environment(study, layout), *_services(study, layout, address, tracking_uri)]
         if study is not None and layout is not None:
             mine += _study(study, layout, tracking_uri)
         return Diagnosis(checks=(*mine[:2], *worker.result(), *mine[2:]))
-
-
-def _worker() -> Iterator[Check]:
-    has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
-    return packages.check_worker(ask_readiness, has_gpu_device=has_gpu_device)
 
 
 def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[Check]:
