@@ -25,13 +25,13 @@ data: .data/framingham.csv
 
 test: $(VENV)/stamp data
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile tests/unit
-	$(BIN)/pytest -q -m "not slow" tests/end_to_end
+	$(BIN)/pytest -q -m "not slow" tests/end_to_end tests/faults
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m "slow and not faults"
 
 test-faults: $(VENV)/stamp data
-	$(BIN)/pytest -q -m faults tests/faults tests/unit/test_schedules.py
+	$(BIN)/pytest -q -m faults tests/faults
 
 check: $(VENV)/stamp
 	$(BIN)/ruff format --check
