@@ -46,7 +46,7 @@ def main() -> None:
             from orchestrator.run import EXIT_INTERRUPTED
 
             sys.stderr.write(
-                f"error: {error.filename}: the disk is full; nothing committed is lost: free space, again\n"
+                f"error: {error.filename}: the disk is full; nothing committed is lost: free space and run again\n"
             )
             sys.exit(EXIT_INTERRUPTED)
         sys.stderr.write(f"error: {error.filename}: {error.strerror}; mend its owner, mode or disk\n")

@@ -6,7 +6,9 @@ Ray Tune executes and does not remember: its folder is scratch, and what a launc
 import os
 import pickle
 import shutil
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,7 @@ def run_trials(
         [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids],
         stop_level,
     )
+    name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
         tune_config=tune.TuneConfig(
@@ -103,7 +106,7 @@ def run_trials(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name=f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}",
+            name=name,
             storage_path=str(layout.scratch),
             callbacks=[_Reporter(layout, queue, listener, judge)],
             stop=_Stopper(stop_level, lifeline),
@@ -116,10 +119,12 @@ def run_trials(
     except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             raise
-        what = f"the cluster was lost while trials ran ({type(error).__name__})"
+        what = f"the cluster, or the store, was lost while trials ran ({type(error).__name__})"
         raise ClusterLostError(f"{what}; what had ended is kept, run again") from None
     finally:
-        shutil.rmtree(layout.scratch, ignore_errors=True)
+        shutil.rmtree(layout.scratch / name, ignore_errors=True)  # a driver in our place has its own beside it
+        with suppress(OSError):
+            layout.scratch.rmdir()
     if lifeline.is_cut:
         raise ClusterLostError(NO_NODE)
 

@@ -112,11 +112,10 @@ def _planned(
 ) -> PlannedTrial:
     if outcome := outcomes.committed.get(trial_id):
         return PlannedTrial(trial, TrialState.KEEP, outcome.state, checksum=outcome.checksum)
-    failure = attempts[trial_id][-1].kind if attempts.get(trial_id) else None
     if trial_id in outcomes.broken:
-        return PlannedTrial(trial, TrialState.RETRY, outcomes.broken[trial_id], failure)
-    if trial_id in attempts:
-        return PlannedTrial(trial, TrialState.RETRY, _failed(attempts[trial_id]), failure)
+        return PlannedTrial(trial, TrialState.RETRY, outcomes.broken[trial_id])
+    if failed := attempts.get(trial_id):
+        return PlannedTrial(trial, TrialState.RETRY, _failed(failed), failed[-1].kind)
     return PlannedTrial(trial, TrialState.ADD, "not in the store")
 
 

@@ -3,6 +3,7 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -141,8 +142,9 @@ def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[st
     collected = collect(layout, design, read_seals(layout))
     if collected.n or collected.n_left:
         tell(str(collected))
+    shutil.rmtree(layout.scratch, ignore_errors=True)
     layout.settled.unlink(missing_ok=True)
-    replace_file(layout.study, study.model_dump_json(indent=1))
+    replace_file(layout.study, study.model_dump_json(indent=1), is_durable=True)
 
 
 def _refuse_full_disk(

@@ -27,7 +27,7 @@ def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[]
     def level() -> StopLevel:
         try:
             return max(asked[0], StopLevel[layout.stop_request.read_text().strip()])
-        except (FileNotFoundError, KeyError):
+        except (OSError, KeyError, UnicodeDecodeError):  # none, or the store can't be read just now: asked again soon
             return asked[0]
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}

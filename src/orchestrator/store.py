@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from orchestrator.bulk import without_collector
 from workers.contract.durable import sync_folder
-from workers.contract.errors import NO_ROOM, DiskFullError, StoreError
+from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.sources import sha256_of
@@ -127,6 +127,8 @@ def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Kept]) -> tuple[di
     for trial_id in _trial_ids(layout.trials):
         try:
             outcome = _load_outcome(layout, trial_id)
+        except OtherVersionError as error:
+            raise OtherVersionError(f"{layout.outcome(trial_id)}: {error}") from None
         except StoreError as error:
             broken[trial_id] = str(error)
             continue

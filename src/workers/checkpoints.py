@@ -31,6 +31,7 @@ FORMAT = 1
 N_KEPT = 2
 MANIFEST, TENSORS = "manifest.json", "state.safetensors"
 TEMPORARY, SKIPPED = ".tmp-", ".skipped-"
+GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # What the layout and the numbers of a state depend on.
 PACKAGES = ("torch", "transformers", "peft", "deepspeed")
 
@@ -97,7 +98,11 @@ class Checkpoints:
         self._origin = origin
 
     def newest(self, fits: Callable[[Mapping[str, torch.Tensor]], bool] = lambda _: True) -> Found:
-        """Load the newest one that is whole, of this origin and fits; one passed over is set aside until the commit."""
+        """Load the newest one that is whole, of this origin and fits; one passed over is set aside until the commit.
+
+        Raises:
+            OSError: The store can't be read just now.
+        """
         for leftover in _listed(self._folder, f"{TEMPORARY}*"):
             shutil.rmtree(leftover, ignore_errors=True)
         n_skipped = 0
@@ -149,7 +154,11 @@ class Checkpoints:
         sync_tree(folder)
 
     def _load(self, folder: Path) -> Checkpoint | None:
-        """None where a file is missing, torn or changed, or the content is another's."""
+        """None where a file is missing, torn or changed, or the content is another's.
+
+        Raises:
+            OSError: The store can't be read just now, which says nothing of what it holds.
+        """
         try:
             manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
             found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
@@ -158,7 +167,7 @@ class Checkpoints:
             tables = [folder / name for name in found if name.endswith(".parquet")]
             rows = {table.stem: pq.read_table(table).to_pylist() for table in tables}
             return Checkpoint(manifest.step, load_file(folder / TENSORS), rows)
-        except (OSError, ValidationError, SafetensorError, pa.ArrowInvalid):
+        except (ValidationError, SafetensorError, pa.ArrowInvalid, *GONE):
             return None
 
     def _set_aside(self, folder: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from workers.contract.durable import link_exclusive, sync_folder
 from workers.contract.errors import StoreError
@@ -23,8 +24,9 @@ TRAINED = (Method.LORA, Method.HEAD)
 def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
     """Make an attempt's files durable, then link its outcome; False where another attempt was first.
 
-    Then the outcome is kept as `superseded`, evidence of a worker that was taken for dead and was not, and the folder
-    goes; not within the folder, which the driver may be removing at this very moment.
+    Then, and where the driver took away the files of an attempt that it knew to be late, the outcome is kept as
+    `superseded`, evidence of a worker that was taken for dead and was not, and the folder goes. It is not kept within
+    the folder, which the driver may be removing at this very moment.
 
     Raises:
         StoreError: A file that the outcome would name is gone.
@@ -36,17 +38,26 @@ def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
         for name in sorted(files_of(outcome) | sealed.files.keys()):
             (folder / name).stat()
     except FileNotFoundError as error:
+        if layout.outcome(outcome.trial_id).exists():
+            return _superseded(outcome.sealed(), layout, folder)
         name = Path(error.filename).name
         raise StoreError(
             f"{folder}: {name} vanished before the commit; see what deletes files there, then run the trial again"
         ) from error
-    body = sealed.model_dump_json(indent=1).encode()
-    if link_exclusive(layout.outcome(outcome.trial_id), body):
+    if link_exclusive(layout.outcome(outcome.trial_id), _body_of(sealed)):
         return True
+    return _superseded(sealed, layout, folder)
+
+
+def _superseded(late: Outcome, layout: StoreLayout, folder: Path) -> Literal[False]:
     with suppress(OSError):  # no result depends on it
-        link_exclusive(layout.superseded(outcome.trial_id) / f"{outcome.attempt}.json", body)
+        link_exclusive(layout.superseded(late.trial_id) / f"{late.attempt}.json", _body_of(late))
     shutil.rmtree(folder, ignore_errors=True)
     return False
+
+
+def _body_of(outcome: Outcome) -> bytes:
+    return outcome.model_dump_json(indent=1).encode()
 
 
 def files_of(outcome: Outcome) -> set[str]:

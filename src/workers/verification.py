@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from workers.contract.durable import temporary_prefix
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Outcome
@@ -69,7 +70,7 @@ def retrain(layout: StoreLayout, orders: tuple[WorkOrder, ...]) -> Iterator[Retr
         StoreError: An outcome can't be read, or the store takes no scratch folder.
     """
     try:
-        scratch = tempfile.TemporaryDirectory(prefix=".verify-", dir=layout.root)
+        scratch = tempfile.TemporaryDirectory(prefix=temporary_prefix(), dir=layout.root)
     except OSError as error:
         raise StoreError(f"{layout.root}: takes no scratch folder ({error.strerror}); mend its mode or disk") from None
     from workers.bench import unheard

@@ -2,16 +2,15 @@
 
 import json
 import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from file_systems import files_of_at_most, out_of_reach
 from stepping import Disk, Process
 from workers.checkpoints import MANIFEST, TENSORS, Checkpoint, Checkpoints, Found, Origin, remove_checkpoints
 from workers.training import StepRecord
@@ -182,15 +181,15 @@ def test_a_zombie_that_saves_after_the_commit_harms_nothing(checkpoints: Checkpo
     assert step_found(checkpoints) == 20
 
 
-@contextmanager
-def files_of_at_most(n_bytes: int) -> Iterator[None]:
-    """The kernel refuses to write more into any file: what a full disk looks like to a writer."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_while_the_store_is_out_of_reach_a_sound_one_is_neither_used_nor_set_aside(
+    checkpoints: Checkpoints, folder: Path
+) -> None:
+    save(checkpoints, 10, 20)
+    with out_of_reach(folder / "step-000020" / MANIFEST), pytest.raises(OSError, match="symbolic links"):
+        checkpoints.newest()
+    assert names_in(folder) == ["step-000010", "step-000020"]
+    found = checkpoints.newest()
+    assert (found.n_skipped, found.checkpoint and found.checkpoint.step) == (0, 20)
 
 
 @pytest.mark.parametrize("n_bytes", [0, 100, 300, 700])

@@ -235,13 +235,14 @@ class TestResumePoints:
 def test_temporary_files_of_unknown_owners_go_when_they_are_old(layout: StoreLayout) -> None:
     before = files(layout)
     places = [layout.root, layout.leases, layout.orders, layout.teacher_cache, layout.quarantine]
-    places += [layout.attempts(OPEN.trial_id), layout.logs(OPEN.trial_id), layout.input("e" * 16)]
+    places += [layout.attempts(OPEN.trial_id), layout.superseded(OPEN.trial_id)]
+    places += [layout.logs(OPEN.trial_id), layout.input("e" * 16)]
     places += [layout.transfer(DONE.trial_id, "c" * 16).parent]
     leftovers = [write(place / ".tmp-x") for place in places] + [write(layout.root / ".write-test-x")]
     assert tidy(layout) == Collected()
     for path in leftovers:
         age(path)
-    assert tidy(layout) == Collected(n=10, n_bytes=100)
+    assert tidy(layout) == Collected(n=11, n_bytes=110)
     assert files(layout) == before
 
 
@@ -301,9 +302,10 @@ def test_a_file_that_a_killed_process_of_this_machine_was_writing_goes_at_once(l
     dying += "os.link = lambda *_: os._exit(9)\nlink_exclusive(Path(sys.argv[1]), b'half')"
     subprocess.run([sys.executable, "-c", dying, str(layout.leases / "a.json")], check=False)
     (left,) = layout.leases.glob(".tmp-*")
+    scratch = write(layout.root / left.name / "plans" / "order.json").parents[1]
     others = [
         write(layout.leases / f".tmp-{host}-{pid}-x") for host, pid in (("another", 1), (gethostname(), os.getpid()))
     ]
     tidy(layout)
-    assert not left.exists()
+    assert not left.exists() and not scratch.exists()
     assert all(path.exists() for path in others)

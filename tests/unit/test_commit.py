@@ -4,16 +4,17 @@ import errno
 import multiprocessing
 import shutil
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-from links import made_though_answered
+from file_systems import files_of_at_most, made_though_answered
 from orders import micro_spec
 from workers.commit import commit_outcome, file_digests, record_attempt, sync_tree
-from workers.contract.durable import link_exclusive
+from workers.contract.durable import link_exclusive, replace_file
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome
@@ -40,6 +41,17 @@ def attempt(trial_id: str = "0123456789abcdef") -> Attempt:
 def body_of(racer: int) -> bytes:
     """Long enough to be torn, were it written in place."""
     return f"{racer:02d}".encode() * 100_000
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: link_exclusive(path, b"0" * 99), lambda path: replace_file(path, "0" * 99)]
+)
+def test_a_write_that_fails_names_its_file_and_leaves_none(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    path = tmp_path / "file"
+    with files_of_at_most(9), pytest.raises(OSError) as failed:
+        write(path)
+    assert failed.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestLinkExclusive:
@@ -207,6 +219,16 @@ class TestCommitOutcome:
         with pytest.raises(StoreError, match="vanished"):
             commit_outcome(outcome, layout, folder)
         assert not layout.outcome(outcome.trial_id).exists()
+
+    def test_of_a_late_one_whose_folder_was_collected_the_outcome_is_kept(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        first, first_folder = laid_out(layout)
+        late, late_folder = laid_out(layout, name="attempt-2")
+        assert commit_outcome(first, layout, first_folder)
+        shutil.rmtree(late_folder)
+        assert not commit_outcome(late, layout, late_folder)
+        (kept,) = layout.superseded(first.trial_id).iterdir()
+        assert (Outcome.load(kept).attempt, Outcome.load(kept).files) == ("attempt-2", {})
 
     def test_a_diverged_trial_needs_its_history_alone(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)

@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from file_systems import out_of_reach
 from workers.contract.errors import InputError, Problem, StoreError, TrialError
-from workers.contract.outcome import FailureKind
+from workers.contract.inputs import Manifest
+from workers.contract.outcome import FailureKind, Outcome
 from workers.faults import TrialTimeout, classify, full_place, place_of, spoils_process
 from workers.memory import memory_now
 
@@ -169,6 +171,19 @@ def test_a_gpu_that_failed_spoils_its_process_and_one_that_is_full_does_not(erro
 )
 def test_everything_else_has_its_class(error: Exception, kind: FailureKind) -> None:
     assert classify(error, store=STORE) is kind
+
+
+@pytest.mark.parametrize("load", [Outcome.load, Manifest.load])
+def test_what_is_stored_is_not_wrong_where_the_store_is_only_out_of_reach(
+    tmp_path: Path, load: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "stored.json"
+    path.write_text("{")
+    assert classify(raised_by(lambda: load(path)), store=STORE) is FailureKind.DATA
+    with out_of_reach(path):
+        error = raised_by(lambda: load(path))
+    assert classify(error, store=STORE) is FailureKind.STORAGE
+    assert "see that this node reaches it" in str(error) and "delete" not in str(error)
 
 
 def test_a_chain_that_bites_its_tail_ends() -> None:

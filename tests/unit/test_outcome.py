@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.contract.errors import StoreError
+from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.outcome import Attempt, Outcome, Provenance, Scoring
 
 # Written by the first version that anybody ran; never to be written anew.
@@ -45,6 +45,17 @@ def test_an_outcome_with_new_fields_is_sealed_with_them(tmp_path: Path) -> None:
     path.write_text(later.model_copy(update={"n_restarts": 4}).model_dump_json())
     with pytest.raises(StoreError, match="checksum does not match"):
         LaterOutcome.load(path)
+
+
+def test_one_of_another_version_is_told_from_a_damaged_one(tmp_path: Path) -> None:
+    later = LaterOutcome.load(FIRST_VERSION).model_copy(update={"n_restarts": 3}).sealed()
+    path = tmp_path / "outcome.json"
+    path.write_text(later.model_dump_json())
+    with pytest.raises(OtherVersionError, match="another version"):
+        Outcome.load(path)
+    path.write_text(later.model_copy(update={"n_restarts": 4}).model_dump_json())
+    with pytest.raises(StoreError, match="unreadable outcome"):
+        Outcome.load(path)
 
 
 @pytest.mark.parametrize("indent", [None, 1, 4])

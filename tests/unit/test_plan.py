@@ -18,7 +18,7 @@ from orchestrator.plan import Plan, changed_inputs, make_plan
 from orchestrator.store import Outcomes, read_attempts, read_outcomes, read_seals
 from orchestrator.study import load_study
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, TrialState
+from workers.contract.outcome import Attempt, FailureKind, TrialState
 from workers.contract.trial import Trial
 
 QUICKSTART = Path(__file__).parents[2] / "sweeps" / "quickstart.yaml"
@@ -87,14 +87,15 @@ def test_failed_attempts_or_a_broken_outcome_mean_retry(
     second = DESIGN.trials[1]
     plan = plan_of(
         broken={FIRST.trial_id: "the outcome's checksum does not match"},
-        attempts={second.trial_id: stored[1][second.trial_id]},
+        attempts=dict.fromkeys((FIRST.trial_id, second.trial_id), stored[1][second.trial_id]),
     )
     assert [planned.state for planned in plan.trials[:3]] == [
         TrialState.RETRY,
         TrialState.RETRY,
         TrialState.ADD,
     ]
-    assert plan.trials[0].reason == "the outcome's checksum does not match"
+    assert (plan.trials[0].reason, plan.trials[0].failure) == ("the outcome's checksum does not match", None)
+    assert plan.trials[1].failure is FailureKind.OUT_OF_MEMORY
     assert plan.trials[1].reason == "1 failed attempt, the last: out_of_memory"
 
 

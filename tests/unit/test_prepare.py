@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from links import made_though_answered
+from file_systems import made_though_answered
 from orders import EVALUATION, FRAMINGHAM, comparator_spec, micro_spec, order_of
 from workers.commit import file_digests
 from workers.contract.errors import InputError, Problem, StoreError

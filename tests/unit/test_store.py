@@ -1,5 +1,7 @@
 """Reading a store, and moving away what can't be trusted."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -23,7 +25,7 @@ from orchestrator.store import (
     read_outcomes,
 )
 from orchestrator.study import load_study
-from workers.contract.errors import StoreError
+from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, TrialState
 
@@ -205,6 +207,15 @@ class TestQuarantine:
         assert quarantine(layout, judged_long_ago) == 0
         assert read_outcomes(layout).committed[FIRST.trial_id] == newer
         assert list(layout.quarantine.iterdir()) == []
+
+    def test_what_another_version_committed_is_refused_and_stays(self, layout: StoreLayout) -> None:
+        path = layout.outcome(FIRST.trial_id)
+        later = {**json.loads(path.read_bytes()), "n_restarts": 3}
+        del later["checksum"]
+        later["checksum"] = hashlib.sha256(json.dumps(later, sort_keys=True).encode()).hexdigest()
+        path.write_text(json.dumps(later))
+        with pytest.raises(OtherVersionError, match=f"{FIRST.trial_id}/outcome.json: written by another version"):
+            read_outcomes(layout)
 
     def test_whatever_stands_in_the_place_of_an_outcome_is_moved(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from links import made_though_answered
+from file_systems import made_though_answered
 from orchestrator.transfer_view import disclosed
 from orders import COHORT, FRAMINGHAM, comparator_spec, micro_spec, order_of
 from workers.cohort.fetch import SHA256

@@ -179,7 +179,7 @@ class TestRetraining:
         assert (found.exit_code, len(found.retrained)) == (EXIT_GOOD, N_TRIALS)
         for again in found.retrained:
             assert again.is_identical and set(again.largest_difference.values()) == {0.0}
-        assert not list(layout.root.glob(".verify-*"))
+        assert not list(layout.root.glob(".tmp-*"))
 
     @pytest.mark.slow
     def test_predictions_that_no_training_gives_are_found_though_all_checksums_and_scores_hold(

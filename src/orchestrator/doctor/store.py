@@ -27,7 +27,6 @@ from workers.contract.layout import StoreLayout
 
 # Between machines that set their clocks over a network.
 CLOCK_SLACK_S = 60.0
-VERIFY_SCRATCH = ".verify-*"
 ELSEWHERE = "put the store on another file system (`--store`)"
 
 
@@ -150,11 +149,7 @@ def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> C
 
 
 def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:
-    """Whether things lie about that a launch removes, or that only a person can."""
-    scratch = list(layout.root.glob(VERIFY_SCRATCH))
-    if scratch:
-        remedy = f"unless a `sweep verify` runs, delete {layout.root / VERIFY_SCRATCH}"
-        return warn("leftovers", f"{len(scratch)} scratch folders of `sweep verify --retrain`", remedy)
+    """Whether things lie about that a launch removes."""
     try:
         n = sum(1 for _ in find_unneeded(layout, design, outcomes, now=time.time()))
     except OSError as error:

@@ -162,7 +162,8 @@ def _advice(case: _Case) -> tuple[str, ...]:
         )
     if item.trial is None or item.state not in TO_DO:
         return ()
-    advice = [POLICIES[case.attempts[-1].kind].remedy] if case.attempts else []
+    failed = case.attempts if case.trial_id not in known.outcomes.broken else ()
+    advice = [POLICIES[failed[-1].kind].remedy] if failed else []
     if files.missing_inputs:
         advice.append(f"not prepared yet: {', '.join(files.missing_inputs)}; the next launch makes them")
     if files.resume_steps:

@@ -3,6 +3,7 @@
     SweepError
     ├── InputError      exit 2   something the user wrote or pointed at is wrong; mend it and start again
     ├── StoreError      exit 2   the store folder can't be used or contradicts itself; free, repair or move it
+    │   ├── OtherVersionError  exit 2  outcomes of another version, which this one must not take for damaged
     │   └── DiskFullError  exit 4  no room where the store lies; nothing committed is lost: free space, run again
     ├── ClusterError    exit 2   no Ray cluster answers, or it has no room for a trial; start or size it
     │   └── ClusterLostError  exit 4  it was there and is gone; what had ended is kept: run again
@@ -49,6 +50,10 @@ class InputError(SweepError):
 
 class StoreError(SweepError):
     """The store can't be written or contradicts itself."""
+
+
+class OtherVersionError(StoreError):
+    """The store holds what another version of this program committed."""
 
 
 class DiskFullError(StoreError):

@@ -54,13 +54,15 @@ class Manifest(Record):
         """Read a manifest; None where the input is not prepared.
 
         Raises:
-            StoreError: It is there and can't be read.
+            StoreError: It is there and can't be read; from an `OSError` where the store may be well again soon.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
+        except OSError as error:
+            raise StoreError(f"{path}: can't be read ({error.strerror}); see that this node reaches it") from error
+        except ValidationError as error:
             raise StoreError(f"{path}: unreadable manifest ({type(error).__name__}); delete its folder") from None
 
 

@@ -7,6 +7,7 @@ readable: a field that is added to a record gets a default, and none is renamed 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
@@ -14,7 +15,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from workers.contract.errors import StoreError
+from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.trial import Trial
 
 
@@ -181,11 +182,14 @@ class Outcome(Record):
         """Verify the bytes of an outcome file: its checksum, and its id against its spec.
 
         Raises:
+            OtherVersionError: It is whole, but not as this version writes one.
             StoreError: It is torn, or one of the two does not hold; names no file.
         """
         try:
             outcome = cls.model_validate_json(body)
         except ValidationError as error:
+            if _is_whole(body):
+                raise OtherVersionError("written by another version; use that one, or another --store") from None
             raise StoreError(f"unreadable outcome ({type(error).__name__}); rerun the trial") from None
         if outcome.checksum != _checksum_of(from_json(body)) or outcome.trial_id != outcome.trial.trial_id:
             raise StoreError("the outcome's checksum does not match; rerun the trial")
@@ -196,14 +200,22 @@ class Outcome(Record):
         """Read and verify an outcome file.
 
         Raises:
-            StoreError: It can't be read, is torn, or its checksum does not hold.
+            StoreError: It is torn, its checksum does not hold, or it can't be read; the last from an `OSError`.
         """
         try:
             return cls.parse(path.read_bytes())
         except OSError as error:
-            raise StoreError(f"{path}: unreadable outcome ({type(error).__name__}); rerun the trial") from None
+            raise StoreError(f"{path}: can't be read ({error.strerror}); see that this node reaches it") from error
         except StoreError as error:
-            raise StoreError(f"{path}: {error}") from None
+            raise type(error)(f"{path}: {error}") from None
+
+
+def _is_whole(body: bytes) -> bool:
+    """Whether bytes that this version can't understand are as somebody sealed them."""
+    with suppress(ValueError, AttributeError, KeyError, TypeError):
+        stored = from_json(body)
+        return bool(stored["checksum"] == _checksum_of(stored))
+    return False
 
 
 def _checksum_of(stored: Mapping[str, object]) -> str:
