@@ -84,13 +84,13 @@ def test_closing_it_closes_what_runs() -> None:
 
 
 def test_a_trial_out_of_time_keeps_what_it_did_and_goes_on_from_there(store: Path) -> None:
-    spec = micro_spec(training=micro_training(steps=200))
+    spec = micro_spec(training=micro_training(steps=600))
     layout = StoreLayout(store)
-    order = order_of(spec, store).model_copy(update={"timeout_s": 20.0, "checkpoint_every_s": 1e6})
+    order = order_of(spec, store).model_copy(update={"timeout_s": 60.0, "checkpoint_every_s": 1e6})
     ending = finish(order, clock=Clock())
     (attempt,) = attempts_of(store, spec)
     assert (ending.failure, attempt.kind) == (FailureKind.TIMEOUT, FailureKind.TIMEOUT)
-    assert "longer than 20 s" in attempt.detail
+    assert "longer than 60 s" in attempt.detail
     assert not list(layout.trial(spec.trial_id).iterdir())
     (saved,) = layout.checkpoints(spec.training_id).iterdir()
     assert finish(order_of(spec, store)).state == "scored"
