@@ -39,6 +39,17 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a row; making them takes 10 s."""
+    from orchestrator.tracking import Tracking
+
+    layout = StoreLayout(tmp_path_factory.mktemp("mlflow"))
+    tracking = Tracking(layout)
+    tracking.close(complete=True)
+    return layout.tracking_database
+
+
 @pytest.fixture
 def store(prepared_store: Path, tmp_path: Path) -> Path:
     """A store of this test's own, with prepared inputs."""

@@ -172,7 +172,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="on 127.0.0.1")] = 5000,
 ) -> None:
     """Open the MLflow UI of a study, on this machine only."""
-    from orchestrator.tracking import serve_command
+    from orchestrator.tracking_place import serve_command
 
     _, layout = open_study(study, store)
     if tracking_uri is None and not layout.tracking_database.is_file():

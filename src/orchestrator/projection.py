@@ -57,9 +57,10 @@ class News:
 
 @dataclass
 class KnownRun:
-    """What the server holds about one trial, as last read or written."""
+    """What the server holds about one trial, as last read or written; it began at a Unix time in milliseconds."""
 
     run_id: str
+    started_ms: int
     status: str
     tags: dict[str, str]
     metrics: dict[str, float]
@@ -78,17 +79,18 @@ def is_of_another_outcome(run: KnownRun, facts: Facts) -> bool:
     return any(run.tags.get(name, facts.tags[name]) != facts.tags[name] for name in names)
 
 
-def news(run: KnownRun, trial: Trial, facts: Facts) -> News:
-    """Compare a run with what it should hold.
+def news(run: KnownRun, facts: Facts, trial: Trial | None) -> News:
+    """Compare a run with what it should hold; of a trial that nothing describes any more, with the facts alone.
 
     A parameter that is there stays as it is: MLflow refuses to change one. Content never changes under one
     trial id, and names, which may, are tags too.
     """
-    tags = {**identity_of(trial), "mlflow.runName": name_of(trial), **facts.tags}
+    names = {**identity_of(trial), "mlflow.runName": name_of(trial)} if trial else {}
+    params = params_of(trial) if trial else {}
     return News(
-        tags={key: value for key, value in tags.items() if run.tags.get(key) != value},
+        tags={key: value for key, value in {**names, **facts.tags}.items() if run.tags.get(key) != value},
         metrics={key: value for key, value in facts.metrics.items() if run.metrics.get(key) != value},
-        params={key: value for key, value in params_of(trial).items() if key not in run.params},
+        params={key: value for key, value in params.items() if key not in run.params},
     )
 
 

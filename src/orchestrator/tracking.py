@@ -6,18 +6,17 @@ from the store. What is written is decided in `projection.py`.
 """
 
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from orchestrator import projection
 from orchestrator.background import Background, Failures
+from orchestrator.family import PARENT, STUDY, Family, family_of
 from orchestrator.grid import Design
-from orchestrator.projection import HISTORY, STATE, TRIAL_ID, Facts, KnownRun
+from orchestrator.projection import HISTORY, STATE, TRIAL_ID, Facts, KnownRun, News
 from orchestrator.store import Outcomes, verified_bytes
-from workers.contract.errors import InputError, Problem
+from orchestrator.tracking_place import artifacts_uri, database_uri, is_database
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.trial import Trial
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-STUDY = "sweep.study"
-PARENT = "mlflow.parentRunId"
 # MLflow would otherwise record the account and the command line.
 ANONYMOUS = {"mlflow.user": "sweep", "mlflow.source.name": "sweep"}
 ENVIRONMENT = {
@@ -39,8 +36,8 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-RUNS_PER_PAGE, NEWEST_FIRST = 1000, ["attributes.start_time DESC"]
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+# Oldest first, so that a run that is added meanwhile moves none to another page.
+RUNS_PER_PAGE, OLDEST_FIRST = 1000, ["attributes.start_time ASC"]
 
 
 class Tracking:
@@ -49,10 +46,17 @@ class Tracking:
     Args:
         layout: The store; without a URI, MLflow is a SQLite file in it.
         tracking_uri: Any MLflow tracking URI.
+        connect: Makes the client of a URI, MLflow's own unless another is given.
     """
 
-    def __init__(self, layout: StoreLayout, *, tracking_uri: str | None = None) -> None:
-        self._server = _Server(layout, tracking_uri)
+    def __init__(
+        self,
+        layout: StoreLayout,
+        *,
+        tracking_uri: str | None = None,
+        connect: "Callable[[str], MlflowClient] | None" = None,
+    ) -> None:
+        self._server = _Server(layout, tracking_uri, connect)
         self._queue = Background("tracking")
         self._trials: dict[str, Trial] = {}
 
@@ -85,24 +89,26 @@ class Tracking:
     def reconcile(self, design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]]) -> int:
         """Make the runs of the opened study equal to the store, under the driver's lock, and wait for it.
 
-        What is missing is created, what differs is written, and a run that waits or runs without anything in
-        the store is closed as KILLED: call it at the start and the end of a launch, never while trials run.
+        Twins are deleted, what is missing is created, what differs is written, and a run that waits or runs without
+        anything in the store is closed as KILLED: call it at the start and the end of a launch, never while trials
+        run. What left the design counts too; but of such a trial that only failed, a missing run stays missing.
 
         Returns:
-            How many runs were written; 0 where all were equal, or MLflow can't be reached (see `failures`).
+            How many runs were written or deleted; 0 where all were equal, or MLflow can't be reached (see `failures`).
         """
         self._queue.try_again()
-        writes = [self._queue.submit(self._server.refresh)]
-        settled = set()
-        for trial_id, trial in design.by_id.items():
-            if outcome := outcomes.committed.get(trial_id):
-                writes.append(self._queue.submit(self._server.project_outcome, trial, outcome))
-            elif records := attempts.get(trial_id):
-                writes.append(self._queue.submit(self._server.project, trial, projection.failed(records[-1])))
+        writes = [self._queue.submit(self._server.put_in_order)]
+        for trial_id, outcome in outcomes.committed.items():
+            trial = design.by_id.get(trial_id, outcome.trial)
+            writes.append(self._queue.submit(self._server.project_outcome, trial, outcome))
+        failed = {key: records[-1] for key, records in attempts.items() if records and key not in outcomes.committed}
+        for trial_id, attempt in failed.items():
+            facts = projection.failed(attempt)
+            if trial_id in design.by_id:
+                writes.append(self._queue.submit(self._server.project, design.by_id[trial_id], facts))
             else:
-                continue
-            settled.add(trial_id)
-        writes.append(self._queue.submit(self._server.close_abandoned, settled))
+                writes.append(self._queue.submit(self._server.project_known, trial_id, facts))
+        writes.append(self._queue.submit(self._server.close_abandoned, {*outcomes.committed, *failed}))
         return sum(write.result() for write in writes)
 
     def close(self, *, complete: bool) -> None:
@@ -114,27 +120,29 @@ class Tracking:
 class _Server:
     """MLflow, used from the tracking thread only; methods return how many runs they wrote, and may raise."""
 
-    def __init__(self, layout: StoreLayout, tracking_uri: str | None) -> None:
+    def __init__(
+        self, layout: StoreLayout, tracking_uri: str | None, connect: "Callable[[str], MlflowClient] | None" = None
+    ) -> None:
         self._layout = layout
         self._uri = tracking_uri or database_uri(layout)
+        self._connect = connect or _connect
         self._study = ""
         self._study_tags: dict[str, str] = {}
         self._experiment_id = ""
         self._parent_id = ""
-        self._runs: dict[str, KnownRun] | None = None
+        self._family = Family(None, {}, ())
+        self._is_read = False
 
     @cached_property
     def _client(self) -> "MlflowClient":
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        from mlflow import MlflowClient
-
-        if _is_database(self._uri):
+        if is_database(self._uri):
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
             # A client would make the tables and, without an option, the experiment Default with its files in ./mlruns.
-            SqlAlchemyStore(self._uri, _artifacts(self._layout))
-        return MlflowClient(tracking_uri=self._uri)
+            SqlAlchemyStore(self._uri, artifacts_uri(self._layout))
+        return self._connect(self._uri)
 
     def open_study(self, study: str, tags: dict[str, str]) -> int:
         """Remember the study, so that a server that is lost now is asked again later."""
@@ -142,47 +150,54 @@ class _Server:
         return self.refresh()
 
     def refresh(self) -> int:
-        """Read again what MLflow says."""
-        self._runs = None
-        self._known_runs()
+        """Read again what MLflow says, in one search; opens the study where that was not possible before."""
+        self._is_read = False
+        self._experiment_id = self._find_experiment()
+        self._family = family_of(self._study, map(_known, self._search()))
+        self._parent_id = self._find_parent(self._family.parent)
+        self._is_read = True
         return 0
 
+    def put_in_order(self) -> int:
+        """Read again, delete every twin, and hang each child below the parent that stays."""
+        self.refresh()
+        strays = [run for run in self._family.children.values() if run.tags[PARENT] != self._parent_id]
+        for run in strays:
+            self._client.set_tag(run.run_id, PARENT, self._parent_id)
+            run.tags[PARENT] = self._parent_id
+        for run in self._family.surplus:
+            self._client.delete_run(run.run_id)
+        return len(strays) + len(self._family.surplus)
+
     def _known_runs(self) -> dict[str, KnownRun]:
-        """Children by trial id, from one search; opens the study where that was not possible before."""
-        if self._runs is None:
-            self._experiment_id = self._find_experiment()
-            self._parent_id = self._find_parent()
-            found = self._search(f"tags.`{PARENT}` = '{self._parent_id}'")
-            # Newest first, so where a trial got two runs by accident the older one counts.
-            self._runs = {run.data.tags[TRIAL_ID]: _known(run) for run in found if TRIAL_ID in run.data.tags}
-        return self._runs
+        if not self._is_read:
+            self.refresh()
+        return self._family.children
 
     def _find_experiment(self) -> str:
         if experiment := self._client.get_experiment_by_name(self._study):
             if experiment.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
-        artifacts = _artifacts(self._layout) if _is_database(self._uri) else None
+        artifacts = artifacts_uri(self._layout) if is_database(self._uri) else None
         return str(self._client.create_experiment(self._study, artifact_location=artifacts))
 
-    def _find_parent(self) -> str:
-        found = self._search(f"tags.`{STUDY}` = '{self._study}'")
-        if not found:
+    def _find_parent(self, parent: KnownRun | None) -> str:
+        if parent is None:
             tags = {**ANONYMOUS, **self._study_tags, STUDY: self._study}
             return str(self._client.create_run(self._experiment_id, tags=tags, run_name=self._study).info.run_id)
-        parent = _known(found[-1])
         for name, value in self._study_tags.items():
             if parent.tags.get(name) != value:
                 self._client.set_tag(parent.run_id, name, value)
         self._move(parent, Facts("RUNNING", {}))
         return parent.run_id
 
-    def _search(self, condition: str) -> "list[Run]":
+    def _search(self) -> "list[Run]":
         runs: list[Run] = []
         token = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], condition, max_results=RUNS_PER_PAGE, order_by=NEWEST_FIRST, page_token=token
+                [self._experiment_id], max_results=RUNS_PER_PAGE, order_by=OLDEST_FIRST, page_token=token
             )
             runs += page
             token = page.token
@@ -204,10 +219,17 @@ class _Server:
 
     def project(self, trial: Trial, facts: Facts) -> int:
         """Write what differs between a trial's run and the facts; create the run where it is missing."""
+        run = self._run_of(trial, facts)
+        return self._write(run, projection.news(run, facts, trial), facts)
+
+    def project_known(self, trial_id: str, facts: Facts) -> int:
+        """The same for a trial that nothing describes any more; without a run it stays so."""
+        run = self._known_runs().get(trial_id)
+        return self._write(run, projection.news(run, facts, None), facts) if run else 0
+
+    def _write(self, run: KnownRun, news: News, facts: Facts) -> int:
         from mlflow.entities import Metric, Param, RunTag
 
-        run = self._run_of(trial, facts)
-        news = projection.news(run, trial, facts)
         if news:
             self._client.log_batch(
                 run.run_id,
@@ -221,15 +243,17 @@ class _Server:
 
     def _run_of(self, trial: Trial, facts: Facts) -> KnownRun:
         runs = self._known_runs()
-        if (known := runs.get(trial.trial_id)) and projection.is_of_another_outcome(known, facts):
+        known = runs.get(trial.trial_id)
+        if known and not projection.is_of_another_outcome(known, facts):
+            return known
+        # Until both answers are here: where one is lost, what was asked may be done, so the next call looks first.
+        self._is_read = False
+        if known:
             self._client.delete_run(known.run_id)  # MLflow takes no step back, and would show both
-            del runs[trial.trial_id]
-        if trial.trial_id not in runs:
-            tags, name = {**ANONYMOUS, PARENT: self._parent_id, TRIAL_ID: trial.trial_id}, projection.name_of(trial)
-            created = self._client.create_run(
-                self._experiment_id, start_time=facts.started_ms, tags=tags, run_name=name
-            )
-            runs[trial.trial_id] = _known(created)
+        tags, name = {**ANONYMOUS, PARENT: self._parent_id, TRIAL_ID: trial.trial_id}, projection.name_of(trial)
+        created = self._client.create_run(self._experiment_id, start_time=facts.started_ms, tags=tags, run_name=name)
+        runs[trial.trial_id] = _known(created)
+        self._is_read = True
         return runs[trial.trial_id]
 
     def _move(self, run: KnownRun, facts: Facts) -> bool:
@@ -262,36 +286,11 @@ class _Server:
 
 def _known(run: "Run") -> KnownRun:
     data = run.data
-    return KnownRun(run.info.run_id, run.info.status, dict(data.tags), dict(data.metrics), dict(data.params))
+    tags, metrics, params = dict(data.tags), dict(data.metrics), dict(data.params)
+    return KnownRun(run.info.run_id, run.info.start_time or 0, run.info.status, tags, metrics, params)
 
 
-def database_uri(layout: StoreLayout) -> str:
-    """The SQLite file that MLflow uses where no URI is given."""
-    return f"sqlite:///{layout.tracking_database.resolve()}"
+def _connect(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
 
-
-def _is_database(uri: str) -> bool:
-    """Whether MLflow opens a database there itself, with no server that knows where artifacts belong."""
-    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
-
-
-def _artifacts(layout: StoreLayout) -> str:
-    return layout.tracking_artifacts.resolve().as_uri()
-
-
-def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port: int = 5000) -> list[str]:
-    """The command line of MLflow's web page on this machine's loopback, for `sweep ui`.
-
-    Raises:
-        InputError: A server runs at the URI already, or it holds a password, which `ps` would show.
-    """
-    uri = tracking_uri or database_uri(layout)
-    parts = urlsplit(uri)
-    if parts.scheme in ("http", "https"):
-        raise InputError(Problem("--tracking-uri", "a server runs there already", "open it in a browser"))
-    if parts.password:
-        raise InputError(Problem("--tracking-uri", "holds a password, which `ps` would show", "use PGPASSFILE"))
-    # The second is where the server puts what somebody uploads to it; else it is ./mlartifacts.
-    artifacts = ["--default-artifact-root", _artifacts(layout), "--artifacts-destination", _artifacts(layout)]
-    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *place, "--backend-store-uri", uri, *artifacts]
+    return MlflowClient(tracking_uri=uri)

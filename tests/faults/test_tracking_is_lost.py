@@ -15,7 +15,7 @@ import pytest
 
 from fault_table import FaultTable
 from launches import Ended, Scene, wait_until
-from orchestrator.tracking import serve_command
+from orchestrator.tracking_place import serve_command
 from undisturbed import Baseline, assert_as_undisturbed
 from workers.contract.layout import StoreLayout
 

@@ -1,6 +1,7 @@
 """`sweep doctor` on what lies outside of the machine and the store: cluster, MLflow, hub, endpoint."""
 
 import errno
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -8,9 +9,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from checkups import raising
+from checkups import one, raising
 from orchestrator.doctor.check import Grade
-from orchestrator.doctor.diagnosis import file_system_of
+from orchestrator.doctor.diagnosis import diagnose, file_system_of
 from orchestrator.doctor.services import (
     check_cluster,
     check_database,
@@ -24,8 +25,10 @@ from orchestrator.doctor.services import (
 from orchestrator.grid import Design
 from orchestrator.store import Outcomes, read_outcomes
 from orchestrator.study import Study
+from tracked import FIRST, commit
 from workers.contract.errors import ClusterError
 from workers.contract.layout import StoreLayout
+from workers.contract.readiness import Readiness
 
 HTTP_OK, TEAPOT = 200, 418
 
@@ -149,6 +152,23 @@ class TestTracking:
         tracking.close(complete=False)
         found = check_tracked(layout.tracking_database, outcomes.committed, store=layout.root)
         assert found is not None and found.what.startswith(f"1 of {len(outcomes.committed)} ")
+
+    def test_what_left_the_design_is_looked_for_in_mlflow_too(
+        self, layout: StoreLayout, study: Study, design: Design, empty_database: Path
+    ) -> None:
+        from orchestrator.tracking import Tracking
+
+        committed = read_outcomes(layout)
+        left = commit(layout, FIRST)  # of another study, so of no trial of this design
+        shutil.copy(empty_database, layout.tracking_database)
+        for outcomes, what in ((committed, "1 of {} committed trials are not"), (read_outcomes(layout), "all {}")):
+            tracking = Tracking(layout)
+            tracking.open_study(study.study)
+            tracking.reconcile(design, outcomes, {})
+            tracking.close(complete=False)
+            found = one(list(diagnose(study, layout, ask_worker=Readiness).checks), "tracked")
+            assert left.trial_id not in design.by_id
+            assert found.what.startswith(what.format(len(committed.committed) + 1))
 
 
 class TestElsewhere:

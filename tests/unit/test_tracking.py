@@ -2,10 +2,7 @@
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,29 +14,12 @@ from orchestrator.grid import Design, expand
 from orchestrator.projection import metrics_of, name_of, params_of, steps_of
 from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import load_study
-from orchestrator.tracking import Tracking, database_uri, serve_command
+from orchestrator.tracking import Tracking
+from orchestrator.tracking_place import serve_command
+from tracked import DESIGN, FIRST, FULL, SECOND, STUDY, THIRD, client_of, commit, curve, launch, reconcile, run_of, runs
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import FailureKind, Outcome, Scoring
-from workers.contract.trial import Trial
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
-STUDY = load_study(Path(__file__).parents[2] / "sweeps" / "quickstart.yaml")
-FULL = expand(STUDY)
-DESIGN = Design(trials=FULL.trials[:3], controls=FULL.controls[:1])
-FIRST, SECOND, THIRD = DESIGN.trials
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables without a row; making them takes 10 s."""
-    layout = StoreLayout(tmp_path_factory.mktemp("mlflow"))
-    tracking = Tracking(layout)
-    tracking.close(complete=True)
-    return layout.tracking_database
+from workers.contract.outcome import FailureKind, Scoring
 
 
 @pytest.fixture
@@ -48,51 +28,6 @@ def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
     layout = StoreLayout(tmp_path)
     shutil.copy(empty_database, layout.tracking_database)
     return layout
-
-
-@contextmanager
-def launch(layout: StoreLayout, *, complete: bool = True) -> Iterator[Tracking]:
-    tracking = Tracking(layout)
-    tracking.open_study(STUDY.study, question=STUDY.question)
-    yield tracking
-    tracking.close(complete=complete)
-    assert tracking.failures.count == 0, tracking.failures
-
-
-def reconcile(layout: StoreLayout, *, design: Design = DESIGN) -> int:
-    with launch(layout) as tracking:
-        return tracking.reconcile(design, read_outcomes(layout), read_attempts(layout))
-
-
-def commit(layout: StoreLayout, trial: Trial, *, diverged: bool = False) -> Outcome:
-    scored = predict(invent_people(60), trial, signal=1.0, invalid_rate=0.1)
-    return commit_trial(layout, trial, None if diverged else scored)
-
-
-def client_of(layout: StoreLayout) -> "MlflowClient":
-    """Imported after `Tracking` has turned MLflow's telemetry off."""
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=database_uri(layout))
-
-
-def runs(layout: StoreLayout) -> "list[Run]":
-    """Every run of the study, the parent too."""
-    client = client_of(layout)
-    experiment = client.get_experiment_by_name(STUDY.study)
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id]))
-
-
-def run_of(layout: StoreLayout, trial: Trial) -> "Run":
-    (run,) = [run for run in runs(layout) if run.data.tags.get("sweep.trial_id") == trial.trial_id]
-    return run
-
-
-def curve(layout: StoreLayout, trial: Trial, metric: str) -> list[tuple[int, float]]:
-    client = client_of(layout)
-    history = client.get_metric_history(run_of(layout, trial).info.run_id, metric)
-    return sorted((point.step, point.value) for point in history)
 
 
 def test_a_committed_trial_is_a_finished_run_with_its_scores_and_curve(layout: StoreLayout) -> None:

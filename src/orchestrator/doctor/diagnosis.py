@@ -21,7 +21,7 @@ from orchestrator.plan import make_plan
 from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import Resources, Study
 from orchestrator.study_files import check_sources
-from orchestrator.tracking import database_uri
+from orchestrator.tracking_place import database_uri
 from orchestrator.worker_command import ask_readiness
 from workers.contract.bases import HubBase
 from workers.contract.errors import InputError, StoreError
@@ -95,7 +95,7 @@ def _services(
         path = Path(uri.removeprefix(SQLITE))
         yield services.check_database(path, file_system=file_system_of(path))
         if study is not None and layout is not None and lock_holder(layout) is None:
-            committed = _outcomes(layout).committed.keys() & expand(study).by_id.keys()
+            committed = _outcomes(layout).committed
             tracked = services.check_tracked(path, committed, store=layout.root)
             if tracked is not None:
                 yield tracked

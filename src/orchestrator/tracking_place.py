@@ -1,0 +1,45 @@
+"""Where MLflow keeps what it is told, a SQLite file in the store unless a URI says otherwise, and how its page opens.
+
+Addresses only; MLflow itself is not imported.
+"""
+
+import sys
+from urllib.parse import urlsplit
+
+from workers.contract.errors import InputError, Problem
+from workers.contract.layout import StoreLayout
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def database_uri(layout: StoreLayout) -> str:
+    """The SQLite file that MLflow uses where no URI is given."""
+    return f"sqlite:///{layout.tracking_database.resolve()}"
+
+
+def is_database(uri: str) -> bool:
+    """Whether MLflow opens a database there itself, with no server that knows where artifacts belong."""
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
+
+
+def artifacts_uri(layout: StoreLayout) -> str:
+    """The folder of a store for files that somebody uploads to MLflow; we upload none."""
+    return layout.tracking_artifacts.resolve().as_uri()
+
+
+def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port: int = 5000) -> list[str]:
+    """The command line of MLflow's web page on this machine's loopback, for `sweep ui`.
+
+    Raises:
+        InputError: A server runs at the URI already, or it holds a password, which `ps` would show.
+    """
+    uri = tracking_uri or database_uri(layout)
+    parts = urlsplit(uri)
+    if parts.scheme in ("http", "https"):
+        raise InputError(Problem("--tracking-uri", "a server runs there already", "open it in a browser"))
+    if parts.password:
+        raise InputError(Problem("--tracking-uri", "holds a password, which `ps` would show", "use PGPASSFILE"))
+    # The second is where the server puts what somebody uploads to it; else it is ./mlartifacts.
+    artifacts = ["--default-artifact-root", artifacts_uri(layout), "--artifacts-destination", artifacts_uri(layout)]
+    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *place, "--backend-store-uri", uri, *artifacts]
