@@ -52,14 +52,17 @@ class Course:
 
     def follow(self, steps: Iterator[StepRecord], engine: Engine) -> Generator[Progress, None, None]:
         """Take all steps, leaving resume points; yields about once a second."""
-        reported_s = self.history[-1].wall_s if self.history else 0.0
+        reported_s = self._saved_at_s
         for record in steps:
             self.history.append(record)
             if self._diagnosis is not None:
                 self._diagnosis.after(record.step)
-            self._save_if_due(record.step, engine)
-            if record.wall_s - reported_s >= PROGRESS_EVERY_S:
-                reported_s = record.wall_s
+            now_s = self._work.cadence.clock()
+            if now_s - self._saved_at_s >= self._work.cadence.every_s:
+                self._save(record.step, engine)
+                self._saved_at_s = self._work.cadence.clock()
+            if now_s - reported_s >= PROGRESS_EVERY_S:
+                reported_s = now_s
                 progress = Progress(phase="training", done=record.step, total=self._recipe.steps, loss=record.loss)
                 self._work.log.progress(progress)
                 try:
@@ -74,12 +77,6 @@ class Course:
         training_id = self._work.spec.training_id
         origin = Origin.here(training_id, world_size=engine.world_size)
         return Checkpoints(self._work.layout.checkpoints(training_id), origin)
-
-    def _save_if_due(self, step: int, engine: Engine) -> None:
-        cadence = self._work.cadence
-        if cadence.clock() - self._saved_at_s >= cadence.every_s:
-            self._save(step, engine)
-            self._saved_at_s = cadence.clock()
 
     def _save(self, step: int, engine: Engine) -> None:
         if step == self._saved_step:

@@ -84,7 +84,7 @@ def test_closing_it_closes_what_runs() -> None:
 
 
 def test_a_trial_out_of_time_keeps_what_it_did_and_goes_on_from_there(store: Path) -> None:
-    spec = micro_spec(training=micro_training(steps=600))
+    spec = micro_spec(training=micro_training(steps=100))
     layout = StoreLayout(store)
     order = order_of(spec, store).model_copy(update={"timeout_s": 60.0, "checkpoint_every_s": 1e6})
     ending = finish(order, clock=Clock())
