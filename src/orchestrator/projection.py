@@ -17,6 +17,8 @@ from workers.contract.trial import Trial
 Status = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
 TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
+# Whether the study as it is now has the trial: stale ones and orphans stay, and this tells them apart.
+IN_DESIGN = "sweep.in_design"
 # The digest of the history that is in MLflow, written once all of its steps are.
 HISTORY = "sweep.history"
 # The checksum of the outcome that the run tells of.
@@ -79,13 +81,14 @@ def is_of_another_outcome(run: KnownRun, facts: Facts) -> bool:
     return any(run.tags.get(name, facts.tags[name]) != facts.tags[name] for name in names)
 
 
-def news(run: KnownRun, facts: Facts, trial: Trial | None) -> News:
+def news(run: KnownRun, facts: Facts, trial: Trial | None, *, in_design: bool = True) -> News:
     """Compare a run with what it should hold; of a trial that nothing describes any more, with the facts alone.
 
     A parameter that is there stays as it is: MLflow refuses to change one. Content never changes under one
     trial id, and names, which may, are tags too.
     """
     names = {**identity_of(trial), "mlflow.runName": name_of(trial)} if trial else {}
+    names[IN_DESIGN] = "yes" if in_design else "no"
     params = params_of(trial) if trial else {}
     return News(
         tags={key: value for key, value in {**names, **facts.tags}.items() if run.tags.get(key) != value},

@@ -99,8 +99,8 @@ class Tracking:
         self._queue.try_again()
         writes = [self._queue.submit(self._server.put_in_order)]
         for trial_id, outcome in outcomes.committed.items():
-            trial = design.by_id.get(trial_id, outcome.trial)
-            writes.append(self._queue.submit(self._server.project_outcome, trial, outcome))
+            trial, in_design = design.by_id.get(trial_id, outcome.trial), trial_id in design.by_id
+            writes.append(self._queue.submit(self._server.project_outcome, trial, outcome, in_design))
         failed = {key: records[-1] for key, records in attempts.items() if records and key not in outcomes.committed}
         for trial_id, attempt in failed.items():
             facts = projection.failed(attempt)
@@ -204,7 +204,7 @@ class _Server:
             if not token:
                 return runs
 
-    def project_outcome(self, trial: Trial, outcome: Outcome) -> int:
+    def project_outcome(self, trial: Trial, outcome: Outcome, in_design: bool = True) -> int:
         """Write the steps, unless the history tag says that they are there, and then the facts."""
         from mlflow.entities import Metric
 
@@ -215,7 +215,7 @@ class _Server:
             points = projection.steps_of(body, started_ms=facts.started_ms or 0)
             # MLflow stores an identical point once, so a replay adds nothing.
             self._client.log_batch(run.run_id, metrics=[Metric(*point) for point in points])
-        return self.project(trial, facts)
+        return self._write(run, projection.news(run, facts, trial, in_design=in_design), facts)
 
     def project(self, trial: Trial, facts: Facts) -> int:
         """Write what differs between a trial's run and the facts; create the run where it is missing."""
@@ -225,7 +225,7 @@ class _Server:
     def project_known(self, trial_id: str, facts: Facts) -> int:
         """The same for a trial that nothing describes any more; without a run it stays so."""
         run = self._known_runs().get(trial_id)
-        return self._write(run, projection.news(run, facts, None), facts) if run else 0
+        return self._write(run, projection.news(run, facts, None, in_design=False), facts) if run else 0
 
     def _write(self, run: KnownRun, news: News, facts: Facts) -> int:
         from mlflow.entities import Metric, Param, RunTag

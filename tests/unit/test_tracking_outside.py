@@ -58,3 +58,13 @@ def test_a_trial_that_failed_and_left_the_design_is_failed_and_not_killed(layout
     # Nothing says what the second one was, so it gets no run.
     assert {run.data.tags.get("sweep.trial_id") for run in runs(layout)} == {FIRST.trial_id, None}
     assert reconcile(layout, design=LEFT) == 0
+
+
+def test_runs_of_the_design_are_told_from_those_that_left_it_and_come_back(layout: StoreLayout) -> None:
+    for trial in (FIRST, THIRD):
+        commit(layout, trial)
+    reconcile(layout)
+    for design, expected in ((LEFT, "no"), (Design(trials=(FIRST, THIRD), controls=()), "yes")):
+        assert reconcile(layout, design=design) == 1
+        assert run_of(layout, FIRST).data.tags["sweep.in_design"] == expected
+        assert run_of(layout, THIRD).data.tags["sweep.in_design"] == "yes"
