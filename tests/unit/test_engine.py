@@ -133,6 +133,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_trained_and_is_killed_leaves_no_file_behind(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", ENGINES_IN_A_ROW], env=environment, check=True, capture_output=True)

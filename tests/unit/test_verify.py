@@ -29,12 +29,12 @@ N_TRIALS = 4
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a study and its finished store; copy it before writing."""
     folder = tmp_path_factory.mktemp("finished")
     study = load_study(write_study(folder))
     layout = StoreLayout(folder / "store" / study.study)
-    layout.root.mkdir(parents=True)
+    shutil.copytree(prepared_store, layout.root)
     layout.study.write_text(study.model_dump_json())
     for trial in expand(study).everything:
         order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study))
