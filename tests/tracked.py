@@ -1,5 +1,6 @@
 """A study of three trials and a control, a real MLflow of it on SQLite, and what can be read there."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,13 @@ STUDY = load_study(Path(__file__).parents[1] / "sweeps" / "quickstart.yaml")
 FULL = expand(STUDY)
 DESIGN = Design(trials=FULL.trials[:3], controls=FULL.controls[:1])
 FIRST, SECOND, THIRD = DESIGN.trials
+
+
+def with_database(folder: Path, empty_database: Path) -> StoreLayout:
+    """An empty store with a ready database."""
+    layout = StoreLayout(folder)
+    shutil.copy(empty_database, layout.tracking_database)
+    return layout
 
 
 @contextmanager

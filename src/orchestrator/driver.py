@@ -92,10 +92,9 @@ def run_trials(
         ClusterLostError: The cluster was lost on the way; what had ended is kept.
         OSError: The disk is full.
     """
-    queue = _Queue(
-        [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids],
-        stop_level,
-    )
+    configs = [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids]
+    queue = _Queue(configs, stop_level)
+    reporter, stopper = _Reporter(layout, queue, listener, judge), _Stopper(stop_level, lifeline)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
@@ -108,12 +107,24 @@ def run_trials(
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(layout.scratch),
-            callbacks=[_Reporter(layout, queue, listener, judge)],
-            stop=_Stopper(stop_level, lifeline),
+            callbacks=[reporter],
+            stop=stopper,
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
     )
+    try:
+        _fit(tuner)
+    finally:
+        shutil.rmtree(layout.scratch / name, ignore_errors=True)  # a driver in our place has its own beside it
+        with suppress(OSError):
+            layout.scratch.rmdir()
+    if lifeline.is_cut:
+        raise ClusterLostError(NO_NODE)
+
+
+def _fit(tuner: tune.Tuner) -> None:
+    """Let Tune run; what it raises of its own is the end of the launch, and no fault of a trial."""
     try:
         tuner.fit()
     except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
@@ -121,12 +132,6 @@ def run_trials(
             raise
         what = f"the cluster, or the store, was lost while trials ran ({type(error).__name__})"
         raise ClusterLostError(f"{what}; what had ended is kept, run again") from None
-    finally:
-        shutil.rmtree(layout.scratch / name, ignore_errors=True)  # a driver in our place has its own beside it
-        with suppress(OSError):
-            layout.scratch.rmdir()
-    if lifeline.is_cut:
-        raise ClusterLostError(NO_NODE)
 
 
 def error_of(trial: Any) -> object:

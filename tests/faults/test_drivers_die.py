@@ -33,6 +33,15 @@ def assert_kept(before: dict[str, str], scene: Scene) -> dict[str, str]:
     return after
 
 
+def assert_completed_by_the_next(scene: Scene, baseline: Baseline) -> None:
+    """That a launch on what a lost cluster left keeps what was committed and does the rest."""
+    kept = checksums(scene.layout)
+    gone(scene)
+    assert scene.run().code == 0
+    assert_kept(kept, scene)
+    assert_as_undisturbed(scene, baseline)
+
+
 def test_a_driver_killed_again_and_again_loses_and_repeats_no_committed_trial(
     new_scene: Callable[..., Scene], baseline: Baseline, fault_table: FaultTable
 ) -> None:
@@ -135,11 +144,7 @@ def test_a_lost_ray_node_ends_the_launch_with_a_clear_error(
     assert ended.code == 4, ended.output
     assert "Traceback" not in ended.output
     assert "the cluster was lost" in ended.output
-    kept = checksums(scene.layout)
-    gone(scene)
-    assert scene.run().code == 0
-    assert_kept(kept, scene)
-    assert_as_undisturbed(scene, baseline)
+    assert_completed_by_the_next(scene, baseline)
     fault_table.add(
         "raylet and workers SIGKILL, local Ray", "exit 4, says so; seconds until the launch ended", recovery_s=seconds
     )
@@ -191,12 +196,8 @@ def test_a_lost_head_ends_the_launch_with_a_clear_error_and_the_next_completes(
     seconds = time.monotonic() - began
     assert ended.code == 4, ended.output
     assert "the head of the cluster at" in ended.output
-    kept = checksums(scene.layout)
     two_nodes.shutdown()
-    gone(scene)
-    assert scene.run().code == 0
-    assert_kept(kept, scene)
-    assert_as_undisturbed(scene, baseline)
+    assert_completed_by_the_next(scene, baseline)
     fault_table.add(
         "head SIGKILL, cluster of two nodes", "exit 4, says so; seconds until the launch ended", recovery_s=seconds
     )

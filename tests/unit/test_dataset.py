@@ -12,27 +12,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from builders import build_store
+from full_stores import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
 from orchestrator.dataset import STALE_AFTER_S, aggregate, query
-from orchestrator.grid import expand
 from orchestrator.run import EXIT_INTERRUPTED
 from orchestrator.store import unusable
-from orchestrator.study import load_study
 from workers.contract.errors import DiskFullError, InputError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring
-
-STUDY = load_study(Path(__file__).parents[2] / "sweeps" / "quickstart.yaml")
-DESIGN = expand(STUDY)
-FIRST, SECOND = DESIGN.trials[:2]
-DIVERGED = DESIGN.trials[2]
 
 
 @pytest.fixture(scope="module")
 def aggregated(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
     """A full store with one diverged trial and its dataset, not to be changed; its path has a quote."""
-    folder = tmp_path_factory.mktemp("o'clock")
-    layout = build_store(folder, STUDY, DESIGN, diverged=[DIVERGED.trial_id], n_participants=80)
+    layout = full_store(tmp_path_factory.mktemp("o'clock"))
     aggregate(layout, DESIGN)
     return layout
 
@@ -42,10 +34,6 @@ def layout(aggregated: StoreLayout, tmp_path: Path) -> StoreLayout:
     """The same store, to be changed, without a dataset."""
     ignored = shutil.ignore_patterns("dataset")
     return StoreLayout(Path(shutil.copytree(aggregated.root, tmp_path / "store", ignore=ignored)))
-
-
-def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
-    path.write_bytes(change(path.read_bytes()))
 
 
 class TestDataset:

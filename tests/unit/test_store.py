@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from builders import build_store, write_attempt
-from orchestrator.grid import Design, expand
+from full_stores import DESIGN, FIRST, SECOND, STUDY, full_store, rewrite
+from orchestrator.grid import Design
 from orchestrator.holding import Sighting, hold_lock, lock_holder
 from orchestrator.plan import make_plan
 from orchestrator.store import (
@@ -24,22 +25,15 @@ from orchestrator.store import (
     read_attempts,
     read_outcomes,
 )
-from orchestrator.study import load_study
 from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, TrialState
-
-STUDY = load_study(Path(__file__).parents[2] / "sweeps" / "quickstart.yaml")
-DESIGN = expand(STUDY)
-FIRST, SECOND = DESIGN.trials[:2]
-DIVERGED = DESIGN.trials[2]
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
     """A full store with one diverged trial, not to be changed."""
-    folder = tmp_path_factory.mktemp("full")
-    return build_store(folder, STUDY, DESIGN, diverged=[DIVERGED.trial_id], n_participants=80)
+    return full_store(tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture
@@ -67,10 +61,6 @@ def without_privileges() -> Iterator[None]:
         yield
     finally:
         os.seteuid(me)
-
-
-def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
-    path.write_bytes(change(path.read_bytes()))
 
 
 def predictions_of(layout: StoreLayout, trial_id: str) -> Path:

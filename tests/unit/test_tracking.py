@@ -16,7 +16,22 @@ from orchestrator.store import Outcomes, read_attempts, read_outcomes
 from orchestrator.study import load_study
 from orchestrator.tracking import Tracking
 from orchestrator.tracking_place import serve_command
-from tracked import DESIGN, FIRST, FULL, SECOND, STUDY, THIRD, client_of, commit, curve, launch, reconcile, run_of, runs
+from tracked import (
+    DESIGN,
+    FIRST,
+    FULL,
+    SECOND,
+    STUDY,
+    THIRD,
+    client_of,
+    commit,
+    curve,
+    launch,
+    reconcile,
+    run_of,
+    runs,
+    with_database,
+)
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind, Scoring
@@ -24,10 +39,7 @@ from workers.contract.outcome import FailureKind, Scoring
 
 @pytest.fixture
 def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
-    """An empty store with a ready database."""
-    layout = StoreLayout(tmp_path)
-    shutil.copy(empty_database, layout.tracking_database)
-    return layout
+    return with_database(tmp_path, empty_database)
 
 
 def test_a_committed_trial_is_a_finished_run_with_its_scores_and_curve(layout: StoreLayout) -> None:

@@ -11,7 +11,21 @@ import pytest
 from builders import write_attempt
 from orchestrator.family import family_of
 from orchestrator.projection import KnownRun
-from tracked import DESIGN, FIRST, SECOND, STUDY, THIRD, client_of, commit, curve, launch, reconcile, run_of, runs
+from tracked import (
+    DESIGN,
+    FIRST,
+    SECOND,
+    STUDY,
+    THIRD,
+    client_of,
+    commit,
+    curve,
+    launch,
+    reconcile,
+    run_of,
+    runs,
+    with_database,
+)
 from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
@@ -24,10 +38,7 @@ OLD_MS = 1_000
 
 @pytest.fixture
 def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
-    """An empty store with a ready database."""
-    layout = StoreLayout(tmp_path)
-    shutil.copy(empty_database, layout.tracking_database)
-    return layout
+    return with_database(tmp_path, empty_database)
 
 
 class BadLine:

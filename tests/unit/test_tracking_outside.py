@@ -1,13 +1,23 @@
 """What MLflow says of trials that the store holds and the design no longer asks for."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from builders import write_attempt
 from orchestrator.grid import Design
-from tracked import FIRST, SECOND, THIRD, commit, curve, launch, reconcile, run_of, runs
+from tracked import (
+    FIRST,
+    SECOND,
+    THIRD,
+    commit,
+    curve,
+    launch,
+    reconcile,
+    run_of,
+    runs,
+    with_database,
+)
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind
 
@@ -16,10 +26,7 @@ LEFT = Design(trials=(THIRD,), controls=())
 
 @pytest.fixture
 def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
-    """An empty store with a ready database."""
-    layout = StoreLayout(tmp_path)
-    shutil.copy(empty_database, layout.tracking_database)
-    return layout
+    return with_database(tmp_path, empty_database)
 
 
 def test_a_trial_that_was_committed_and_left_the_design_is_finished(layout: StoreLayout) -> None:
