@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from builders import build_store
-from orchestrator.grid import Design, expand
-from orchestrator.study import Study, load_study
-from orders import micro_spec, order_of
-from studies import write_study
+from orchestrator.design.grid import Design, expand
+from orchestrator.study.study import Study, load_study
+from support.stores.builders import build_store
+from support.studies.micro_study import write_study
+from support.studies.orders import micro_spec, order_of
 from workers.contract.layout import StoreLayout
-from workers.contract.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision
 
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -32,7 +32,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the inputs of every micro trial, and nothing else; copy it before writing."""
-    from workers.prepare import prepare
+    from workers.preparing.prepare import prepare
 
     store = tmp_path_factory.mktemp("prepared") / "store"
     prepare(order_of(micro_spec(supervision), store) for supervision in Supervision)
@@ -42,7 +42,7 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's tables without a row; making them takes 10 s."""
-    from orchestrator.tracking import Tracking
+    from orchestrator.tracking.tracking import Tracking
 
     layout = StoreLayout(tmp_path_factory.mktemp("mlflow"))
     tracking = Tracking(layout)

@@ -12,16 +12,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from workers.contract.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
+from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
+from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
+from workers.contract.answers.readiness import Readiness
+from workers.contract.answers.transfer import Transfer, TransferOrder
+from workers.contract.answers.verification import VerifyFindings, VerifyOrder
 from workers.contract.errors import InputError, Problem, SweepError
-from workers.contract.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
-from workers.contract.readiness import Readiness
-from workers.contract.transfer import Transfer, TransferOrder
 from workers.contract.trial import WorkOrder
-from workers.contract.verification import VerifyFindings, VerifyOrder
-from workers.faults import place_of
+from workers.work.faults import place_of
 
 STANDARD_INPUT = Path("-")
 R = TypeVar("R", bound=BaseModel)
@@ -134,43 +134,43 @@ def _check(path: Path) -> CohortFindings:
 
 
 def _score(path: Path) -> Transfer:
-    from workers.transfer import apply_adapter
+    from workers.requests.transfer import apply_adapter
 
     return apply_adapter(read_request(path, TransferOrder))
 
 
 def _audit(path: Path) -> AuditFindings:
-    from workers.examples.audit_study import audit_study
+    from workers.examples.audit.study import audit_study
 
     return audit_study(read_request(path, AuditOrder))
 
 
 def _sheets(path: Path) -> WrittenSheets:
-    from workers.examples.audit_sheet import write_sheets
+    from workers.examples.audit.sheet import write_sheets
 
     return write_sheets(read_request(path, SheetOrder))
 
 
 def _verify(path: Path) -> VerifyFindings:
-    from workers.verification import verify
+    from workers.requests.verification import verify
 
     return verify(read_request(path, VerifyOrder))
 
 
 def _ready() -> Readiness:
-    from workers.readiness import readiness
+    from workers.requests.readiness import readiness
 
     return readiness()
 
 
 def _predictions(given: argparse.Namespace) -> WrittenPredictions:
-    from workers.cohort.evaluation import write_predictions
+    from workers.requests.predictions import write_predictions
 
     return write_predictions(StoreLayout(given.store), given.trial_id, out=given.out)
 
 
 def _run(order: WorkOrder) -> int:
-    from workers.runner import Runner
+    from workers.attempt.runner import Runner
 
     running = Runner().run(order)
     while True:
@@ -184,7 +184,7 @@ def _run(order: WorkOrder) -> int:
 
 
 def _prepare(paths: list[Path]) -> int:
-    from workers.prepare import prepare
+    from workers.preparing.prepare import prepare
 
     prepare([read_order(path) for path in paths])
     return 0

@@ -13,7 +13,7 @@ from workers.examples.tokens import answer_tokens
 from workers.models.base import Base
 from workers.models.clinical import BASES, SEED, Pretrained, build
 from workers.models.corpus import documents
-from workers.scoring import Scorer
+from workers.scoring.scorer import Scorer
 
 N_RECORDS = 200
 FRESH = SEED + 100

@@ -11,11 +11,12 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from orders import COHORT, FRAMINGHAM
-from workers.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
+from support.places import FRAMINGHAM
+from support.studies.orders import COHORT
 from workers.cohort.framingham import load_framingham
 from workers.cohort.splits import balanced_train_rows
 from workers.contract.trial import Method
+from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
 
 N_PERMUTATIONS = 150
 TRAIN_SIZES = (64, 640)

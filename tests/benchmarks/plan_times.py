@@ -22,9 +22,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builders import commit_trial, invent_people, predict
-from orchestrator.grid import expand
-from orchestrator.study import load_study
+from orchestrator.design.grid import expand
+from orchestrator.study.study import load_study
+from support.stores.builders import commit_trial, invent_people, predict
 from workers.contract.inputs import Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from adrd_calibration import boosting_auc, informative, logistic_auc, truth_of
-from workers.cohort.adrd_population import simulate
-from workers.cohort.synthetic import observe
-from workers.contract.cohorts import SyntheticCohort
+from support.studies.adrd_calibration import boosting_auc, informative, logistic_auc, truth_of
+from workers.cohort.adrd.generate import observe
+from workers.cohort.adrd.population import simulate
+from workers.contract.recipes.cohorts import SyntheticCohort
 
 SEEDS = (0, 1, 2)
 KIB_PER_GIB = 2**20

@@ -13,9 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from orders import micro_spec, micro_training, order_of
-from workers.prepare import prepare
-from workers.runner import Runner
+from support.studies.orders import micro_spec, micro_training, order_of
+from workers.attempt.runner import Runner
+from workers.preparing.prepare import prepare
 
 ROUNDS = 5
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from studies import write_study
+from support.studies.micro_study import write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 RAY = str(Path(sys.executable).with_name("ray"))

@@ -7,14 +7,14 @@ import pytest
 
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import load_results
-from orchestrator.dataset import aggregate, query
-from orchestrator.grid import Design, expand
-from orchestrator.store import read_attempts, read_outcomes
-from orchestrator.study import Study, load_study
+from orchestrator.design.grid import Design, expand
+from orchestrator.store.dataset import aggregate, query
+from orchestrator.store.outcomes import read_attempts, read_outcomes
+from orchestrator.study.study import Study, load_study
+from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring
 from workers.contract.trial import Method, Trial, WorkOrder
-from workers.runner import Runner
 
 pytestmark = pytest.mark.end_to_end
 

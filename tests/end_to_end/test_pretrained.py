@@ -5,18 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.grid import expand
-from orchestrator.study import load_study
-from orchestrator.study_files import check_sources
-from orders import order_of
+from orchestrator.design.grid import expand
+from orchestrator.study.files import check_sources
+from orchestrator.study.study import load_study
+from support.places import SWEEPS
+from support.studies.orders import order_of
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.examples.tokens import answer_tokens
-from workers.inputs import folder_of
 from workers.models.base import load
-from workers.prepare import prepare
+from workers.preparing.prepare import prepare
+from workers.store.published import folder_of
 
-STUDY = Path(__file__).parents[2] / "sweeps" / "framingham-smollm2.yaml"
+STUDY = SWEEPS / "framingham-smollm2.yaml"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

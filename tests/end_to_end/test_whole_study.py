@@ -16,16 +16,17 @@ import psutil
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from orchestrator.grid import expand
-from orchestrator.study import load_study
-from orders import FRAMINGHAM, order_of
-from studies import write_study
+from orchestrator.design.grid import expand
+from orchestrator.study.study import load_study
+from support.places import FRAMINGHAM
+from support.studies.micro_study import write_study
+from support.studies.orders import order_of
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome, Scoring
-from workers.contract.sources import sha256_of
-from workers.inputs import folder_of
-from workers.prepare import prepare
+from workers.contract.system.sources import sha256_of
+from workers.preparing.prepare import prepare
+from workers.store.published import folder_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
 SWEEP = [sys.executable, "-m", "orchestrator.cli"]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fault_table import FaultTable
-from launches import Scene
-from studies import write_study
-from undisturbed import Baseline, assert_as_undisturbed
+from support.launches.fault_table import FaultTable
+from support.launches.scenes import Scene
+from support.launches.undisturbed import Baseline, assert_as_undisturbed
+from support.studies.micro_study import write_study
 
 # About two seconds a trial on a free core, and a resume point every half second: faults land in the middle.
 SEEDS, STEPS = "1, 2, 3", 150

@@ -9,9 +9,9 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from fault_table import FaultTable
-from launches import Launch, Scene, wait_until
-from undisturbed import Baseline, assert_as_undisturbed, checksums
+from support.launches.fault_table import FaultTable
+from support.launches.scenes import Launch, Scene, wait_until
+from support.launches.undisturbed import Baseline, assert_as_undisturbed, checksums
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 SEED, N_KILLS = 20261124, 10

@@ -25,13 +25,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ledger import Ledger
-from orchestrator.grid import Design
-from orchestrator.hold_records import newest_number
-from orchestrator.holding import EXPIRES_AFTER_S
-from played_trials import publish_inputs, trials
-from schedules import HOSTS, N_SLOTS, Worker, World
-from stepping import WRITING, Process
+from orchestrator.design.grid import Design
+from orchestrator.store.hold_records import newest_number
+from orchestrator.store.holding import EXPIRES_AFTER_S
+from support.schedules.ledger import Ledger
+from support.schedules.stepping import WRITING, Process
+from support.schedules.worlds import HOSTS, N_SLOTS, Worker, World
+from support.studies.played_trials import publish_inputs, trials
 from workers.contract.layout import StoreLayout
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fault_table import FaultTable
-from launches import Scene
-from undisturbed import Baseline, assert_as_undisturbed, checksums, left_over, planned, table
+from support.launches.fault_table import FaultTable
+from support.launches.scenes import Scene
+from support.launches.undisturbed import Baseline, assert_as_undisturbed, checksums, left_over, planned, table
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 # The store wants 200 MB free when a launch begins.

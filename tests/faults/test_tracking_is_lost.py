@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fault_table import FaultTable
-from launches import Ended, Scene, wait_until
-from orchestrator.tracking_place import serve_command
-from undisturbed import Baseline, assert_as_undisturbed
+from orchestrator.tracking.place import serve_command
+from support.launches.fault_table import FaultTable
+from support.launches.scenes import Ended, Scene, wait_until
+from support.launches.undisturbed import Baseline, assert_as_undisturbed
 from workers.contract.layout import StoreLayout
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]

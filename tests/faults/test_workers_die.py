@@ -10,14 +10,14 @@ import pandas as pd
 import psutil
 import pytest
 
-from fault_table import FaultTable
-from launches import Launch, Scene, wait_until
-from orchestrator.grid import expand
-from orchestrator.study import load_study
-from undisturbed import Baseline, assert_as_undisturbed, checksums
+from orchestrator.design.grid import expand
+from orchestrator.study.study import load_study
+from support.launches.fault_table import FaultTable
+from support.launches.scenes import Launch, Scene, wait_until
+from support.launches.undisturbed import Baseline, assert_as_undisturbed, checksums
 from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.outcome import Attempt, FailureKind, Outcome
-from workers.contract.sources import sha256_of
+from workers.contract.system.sources import sha256_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")

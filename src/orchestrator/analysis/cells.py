@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from orchestrator.axis_fields import digest_without
-from orchestrator.study import Contrast
+from orchestrator.study.axis_fields import digest_without
+from orchestrator.study.study import Contrast
 from workers.contract.errors import StoreError
-from workers.contract.recipe import digest_of
+from workers.contract.recipes.recipe import digest_of
 from workers.contract.trial import AxisValue, Method, Trial
 
 

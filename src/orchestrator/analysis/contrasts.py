@@ -10,7 +10,7 @@ from itertools import combinations
 from orchestrator.analysis.bootstrap import Aucs, AucTable, ByScoring, Estimate
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.results import Results
-from orchestrator.study import Contrast, Interaction
+from orchestrator.study.study import Contrast, Interaction
 from workers.contract.outcome import Record, Scoring
 from workers.contract.trial import AxisValue
 

@@ -11,12 +11,12 @@ from orchestrator.analysis.bootstrap import Aucs, Estimate, combine
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.contrasts import mean_of
 from orchestrator.analysis.results import Results
-from orchestrator.analysis.scores import fine_tuned
-from orchestrator.axis_fields import swallowed_by
-from orchestrator.grid import Design
-from orchestrator.study import Contrast
+from orchestrator.analysis.tables.scores import fine_tuned
+from orchestrator.design.grid import Design
+from orchestrator.study.axis_fields import swallowed_by
+from orchestrator.study.study import Contrast
 from workers.contract.outcome import Record, Scoring
-from workers.contract.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision
 
 # Rationale first is `reasoned` for who is made to write one; a model trained on rationales writes its own: `forced`.
 RATIONALE_FIRST = {

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.contrasts import (
@@ -19,12 +18,12 @@ from orchestrator.analysis.contrasts import (
     contrast_findings,
     interaction_findings,
 )
-from orchestrator.analysis.disclosure import Count
 from orchestrator.analysis.factorial import DifferenceInDifferences, differences_in_differences
 from orchestrator.analysis.learning import Check, Verdict, judge, learning_checks
 from orchestrator.analysis.results import Results
-from orchestrator.analysis.saturation import SaturationRow, saturation_rows
-from orchestrator.analysis.scores import (
+from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
+from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
+from orchestrator.analysis.tables.scores import (
     BaselineScore,
     PlaceScore,
     SupervisionScore,
@@ -34,8 +33,9 @@ from orchestrator.analysis.scores import (
     supervision_scores,
     trial_rows,
 )
-from orchestrator.grid import Design
-from orchestrator.study import Study
+from orchestrator.design.grid import Design
+from orchestrator.disclosure import Count
+from orchestrator.study.study import Study
 from workers.contract.outcome import Record, Scoring
 from workers.contract.trial import Trial
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate
 from orchestrator.analysis.results import Results
-from orchestrator.grid import Design
+from orchestrator.design.grid import Design
 from workers.contract.outcome import Record, Scoring
-from workers.contract.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Method, Trial
 
 # The lower bound of a mean AUC from which on a model counts as having learnt the task.

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.analysis.traces import Trace, read_trace
-from orchestrator.grid import Design
-from orchestrator.store import verified_bytes
+from orchestrator.design.grid import Design
+from orchestrator.store.outcomes import verified_bytes
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome, Scoring

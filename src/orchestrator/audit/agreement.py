@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.agreement import (
+from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.audit.coefficients import (
     N_REPLICATES,
     Coefficient,
     FloatArray,
@@ -19,13 +20,12 @@ from orchestrator.analysis.agreement import (
     wilson,
     with_interval,
 )
-from orchestrator.analysis.bootstrap import Estimate
-from orchestrator.analysis.disclosure import Count, is_small
-from workers.contract.audit import SHEET_ITEMS, Part, SheetItem
-from workers.contract.durable import replace_file
+from orchestrator.disclosure import Count, is_small
+from workers.contract.answers.audit import SHEET_ITEMS, Part, SheetItem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
-from workers.contract.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision
+from workers.contract.system.durable import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -179,7 +179,7 @@ def show_agreement(console: "Console", found: Agreement) -> None:
 
 def written(estimate: Estimate | None) -> str:
     """`0.81 (0.69 to 0.90)`; a dash for null."""
-    from orchestrator.report.wording import interval, number
+    from orchestrator.analysis.wording import interval, number
 
     if estimate is None:
         return number(None)

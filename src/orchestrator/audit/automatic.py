@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.analysis.disclosure import Count, Share, is_small
-from orchestrator.grid import Design
-from workers.contract.audit import AuditFindings, Measure, RationaleAudit
-from workers.contract.durable import replace_file
+from orchestrator.design.grid import Design
+from orchestrator.disclosure import Count, Share, is_small
+from workers.contract.answers.audit import AuditFindings, Measure, RationaleAudit
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
-from workers.contract.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision
+from workers.contract.system.durable import replace_file
 from workers.contract.trial import TrialSpec
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def show_audit(console: "Console", audit: StudyAudit) -> None:
     """Print one column a supervision, and a teacher where there are several."""
     from rich.table import Table
 
-    from orchestrator.report.wording import number, percentage
+    from orchestrator.analysis.wording import number, percentage
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("share of")

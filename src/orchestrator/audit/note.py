@@ -4,8 +4,8 @@ from pydantic import ValidationError
 
 from orchestrator.audit.agreement import Agreement, written
 from orchestrator.audit.automatic import MEASURE_WORDS, StudyAudit
-from orchestrator.grid import Design
-from orchestrator.report.audit import AuditMeasure, AuditNote
+from orchestrator.audit.measures import AuditMeasure, AuditNote
+from orchestrator.design.grid import Design
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workers.contract.audit import ID_COLUMN, KEY_COLUMNS, SHEET_ITEMS, Part, SheetItem
+from workers.contract.answers.audit import ID_COLUMN, KEY_COLUMNS, SHEET_ITEMS, Part, SheetItem
 from workers.contract.errors import InputError, Problem
 
 ITEM_NAMES = [item.name for item in SHEET_ITEMS]

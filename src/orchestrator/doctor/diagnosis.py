@@ -11,25 +11,25 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.disk_facts import read_disk_facts
+from orchestrator.asking import ask_readiness
+from orchestrator.design.grid import Design, expand
+from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Check, Grade, fail, ok
-from orchestrator.forecast import forecast_disk
-from orchestrator.grid import Design, expand
-from orchestrator.holding import lock_holder
-from orchestrator.plan import make_plan
-from orchestrator.store import Outcomes, read_attempts, read_outcomes
-from orchestrator.study import Resources, Study
-from orchestrator.study_files import check_sources
-from orchestrator.tracking_place import database_uri
-from orchestrator.worker_command import ask_readiness
-from workers.contract.bases import HubBase
+from orchestrator.launch.disk_facts import read_disk_facts
+from orchestrator.launch.forecast import forecast_disk
+from orchestrator.store.holding import lock_holder
+from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
+from orchestrator.study.files import check_sources
+from orchestrator.study.study import Resources, Study
+from orchestrator.tracking.place import database_uri
+from workers.contract.answers.readiness import Readiness
 from workers.contract.errors import InputError, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Record
-from workers.contract.readiness import Readiness
-from workers.contract.teaching import EndpointTeacherRecipe
+from workers.contract.recipes.bases import HubBase
+from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import TrialSpec
 
 EXIT_WELL, EXIT_FAILS = 0, 3
@@ -157,7 +157,7 @@ def _is_cached(base: HubBase) -> bool:
 
 
 def _slots_at(address: str, study: Study | None) -> str:
-    from orchestrator.cluster import cluster, find_slots
+    from orchestrator.execution.cluster import cluster, find_slots
 
     with cluster(address):
         slots = find_slots(study.resources if study else Resources())

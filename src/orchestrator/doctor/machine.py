@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from orchestrator.doctor.check import Check, fail, ok, warn
-from orchestrator.study import Resources
-from workers.contract.control_group import read_control_group
+from orchestrator.study.study import Resources
+from workers.contract.system.control_group import read_control_group
 
 MIB, GB = 2**20, 10**9
 # Median peak of the workers of 674 LoRA trials on bases of under a million weights, CPU: libraries, mostly.

@@ -13,8 +13,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from orchestrator.doctor.check import Check, fail, ok, warn
+from workers.contract.answers.readiness import Readiness
 from workers.contract.errors import SweepError
-from workers.contract.readiness import Readiness
 
 PROJECT = "rationale-sweep"
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"

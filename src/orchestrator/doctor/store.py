@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator.collecting import find_unneeded
+from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
-from orchestrator.forecast import DiskForecast, spelled_bytes
-from orchestrator.grid import Design
-from orchestrator.hold_records import newest_hold
-from orchestrator.holding import EXPIRES_AFTER_S, Sighting
-from orchestrator.store import MIN_FREE_BYTES, Outcomes
-from workers.contract.durable import sync_folder
+from orchestrator.launch.forecast import DiskForecast, spelled_bytes
+from orchestrator.store.collecting import find_unneeded
+from orchestrator.store.hold_records import newest_hold
+from orchestrator.store.holding import EXPIRES_AFTER_S, Sighting
+from orchestrator.store.outcomes import MIN_FREE_BYTES, Outcomes
 from workers.contract.errors import NO_ROOM
 from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import sync_folder
 
 # Between machines that set their clocks over a network.
 CLOCK_SLACK_S = 60.0

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.analysis.disclosure import coarse
+from orchestrator.design.naming import name_of
+from orchestrator.design.plan import TO_DO, LeftOver, PlannedTrial, changed_inputs
+from orchestrator.disclosure import coarse
+from orchestrator.execution.recovery import POLICIES
 from orchestrator.explain.files import TrialFiles
 from orchestrator.explain.lookup import Known
-from orchestrator.plan import TO_DO, LeftOver, PlannedTrial, changed_inputs
-from orchestrator.projection import name_of
-from orchestrator.recovery import POLICIES
 from workers.contract.outcome import Attempt, Cost, Outcome, Provenance, Record, Scoring, TrialState
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.collecting import LEASE_NAME
-from orchestrator.verification import check_outcome
+from orchestrator.store.collecting import LEASE_NAME
+from orchestrator.store.verification import check_outcome
 from workers.contract.errors import StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.leases import Lease, is_gone
 from workers.contract.outcome import Outcome, Record
+from workers.contract.system.leases import Lease, is_gone
 from workers.contract.trial import Trial, WorkOrder
 
 STEP_NAME = re.compile(r"step-(\d+)")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
-from orchestrator.grid import Design
-from orchestrator.plan import LeftOver, Plan, PlannedTrial, make_plan
-from orchestrator.projection import name_of
-from orchestrator.selection import Selection, choose
-from orchestrator.store import Outcomes
+from orchestrator.design.grid import Design
+from orchestrator.design.naming import name_of
+from orchestrator.design.plan import LeftOver, Plan, PlannedTrial, make_plan
+from orchestrator.design.selection import Selection, choose
+from orchestrator.store.outcomes import Outcomes
 from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Attempt, TrialState
 from workers.contract.trial import AxisValue, Trial

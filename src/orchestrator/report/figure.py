@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.learning import size_order
-from orchestrator.analysis.scores import BaselineScore, SupervisionScore
-from orchestrator.report.wording import level
+from orchestrator.analysis.tables.scores import BaselineScore, SupervisionScore
+from orchestrator.analysis.wording import level
 from workers.contract.trial import AxisValue
 
 # Okabe & Ito's palette, told apart by readers with any colour vision; dashes differ as well.

@@ -6,8 +6,8 @@ What may be shown of it was decided before: a count arrives hidden, or does not.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.analysis.disclosure import Count
-from orchestrator.analysis.flow import EXCLUDED, LARGEST, SPLITS, UNITS
+from orchestrator.disclosure import Count
+from orchestrator.report.suppression import EXCLUDED, LARGEST, SPLITS, UNITS
 
 # How the rows of the table of splits are headed; the last one is the sum of the others.
 ROWS = {**{f"{split}_": split.replace("_", "-") for split in SPLITS}, "": "all"}

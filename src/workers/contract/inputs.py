@@ -11,11 +11,11 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from workers.contract.bases import BaseRecipe, BaseSettings
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
-from workers.contract.recipe import digest_of
+from workers.contract.recipes.bases import BaseRecipe, BaseSettings
+from workers.contract.recipes.recipe import digest_of
 from workers.contract.trial import TrialSpec
 
 

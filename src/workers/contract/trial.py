@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from workers.contract.bases import BaseRecipe
-from workers.contract.cohorts import CohortRecipe
-from workers.contract.recipe import Recipe, digest_of
-from workers.contract.teaching import (
+from workers.contract.recipes.bases import BaseRecipe
+from workers.contract.recipes.cohorts import CohortRecipe
+from workers.contract.recipes.recipe import Recipe, digest_of
+from workers.contract.recipes.teaching import (
     DemonstrationRecipe,
     PromptRecipe,
     Share,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from workers.examples.exam_summary import MEASURES, Measure, Values, conditions, person, present, rounded_age
 from workers.examples.facts import Case, Fact, Knowledge, example_keys
-from workers.examples.prompt import MEASURES, Measure, Values, conditions, person, present, rounded_age
 
 # Points of risk by the level that the prompt shows, signed; Framingham risk score (D'Agostino 2008) in direction.
 LEVEL_POINTS: dict[str, dict[str, int]] = {

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from workers.cohort.lexicon import Lexicon
 from workers.contract.errors import InputError, Problem
-from workers.contract.teaching import EndpointTeacherRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import EndpointPlace
-from workers.examples.exam_facts import EXAM_KNOWLEDGE, cases_of
-from workers.examples.facts import Case, Knowledge
-from workers.examples.history import cases_of_records, knowledge_of
+from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
+from workers.examples.facts import Case
 from workers.examples.prompts import read_lexicon
-from workers.examples.teacher import TemplateTeacher, fit_threshold
-from workers.inputs import LABELS, RECORDS, VALUES, Counts
-
-RATIONALE_SUPERVISIONS = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
+from workers.examples.template.teacher import TemplateTeacher, fit_threshold
+from workers.store.published import LABELS, Counts
 
 
 def write_rationales(
@@ -33,7 +29,7 @@ def write_rationales(
     if isinstance(recipe, EndpointTeacherRecipe):
         if endpoint is None:
             raise InputError(Problem("teacher", "no endpoint is given", "say where it listens, as `endpoint`"))
-        from workers.examples.endpoint import write_by_endpoint
+        from workers.examples.endpoint.write import write_by_endpoint
 
         return write_by_endpoint(cohort, recipe, prompts=prompts, place=endpoint, cache=cache)
     return _write_by_template(cohort, recipe)
@@ -53,16 +49,6 @@ def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.
     written = {str(kind): [teacher.write(case, kind) for case in cases] for kind in RATIONALE_SUPERVISIONS}
     texts = pd.DataFrame(written, index=chosen.index).reindex(labels.index, fill_value="")
     return texts, _counts(texts, teacher, train)
-
-
-def read_cases(
-    cohort: Path, labels: pd.DataFrame, lexicon: Lexicon | None, *, is_wanted: Sequence[bool]
-) -> tuple[list[Case], Knowledge]:
-    """What a teacher may see of the wanted label rows, in order, and what it knows of their codes."""
-    if lexicon is None:
-        return cases_of(pd.read_parquet(cohort / VALUES)[is_wanted], labels[is_wanted]), EXAM_KNOWLEDGE
-    cases = cases_of_records(pd.read_parquet(cohort / RECORDS), labels, lexicon, is_wanted=is_wanted)
-    return cases, knowledge_of(lexicon)
 
 
 def _counts(texts: pd.DataFrame, teacher: TemplateTeacher, train: Sequence[Case]) -> Counts:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from workers.contract.teaching import TargetRecipe
+from workers.contract.recipes.teaching import TargetRecipe
+from workers.contract.trial import TrialSpec
 
 DELIMITER = "Answer:"
 WORDS = {True: "yes", False: "no"}
@@ -61,3 +62,13 @@ def exchange(owners: Sequence[str], *, seed: int) -> npt.NDArray[np.int64]:
     givers = np.empty(len(codes), dtype=np.int64)
     givers[order] = np.roll(order, -int(np.bincount(codes).max()))
     return givers
+
+
+# Task prefixes of Hsieh et al., Distilling Step-by-Step, arXiv 2305.02301.
+LABEL_PREFIX, RATIONALE_PREFIX = "[label] ", "[rationale] "
+
+
+def evaluation_prefix(spec: TrialSpec) -> str:
+    """What stands before every prompt when a trained adapter is scored; nothing but under `multi_task`."""
+    is_multi_task = spec.training is not None and spec.training.objective.kind == "multi_task"
+    return LABEL_PREFIX if is_multi_task else ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from workers.contract.bases import LABEL_SPELLINGS
 from workers.contract.errors import InputError, Problem
+from workers.contract.recipes.bases import LABEL_SPELLINGS
 from workers.examples.targets import DELIMITER, answer_line
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from workers.contract.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase
 from workers.contract.errors import InputError, Problem
-from workers.contract.sources import locate_gguf
+from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase
+from workers.contract.system.sources import locate_gguf
 from workers.models import clinical, snapshots, tiny
 
 WEIGHTS = "model.safetensors"

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from workers.contract.bases import CHAT, BaseSettings
 from workers.contract.errors import InputError, Problem
+from workers.contract.recipes.bases import CHAT, BaseSettings
 from workers.examples.tokens import TEXT
 
 if TYPE_CHECKING:

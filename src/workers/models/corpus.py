@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from workers.cohort.adrd_lexicon import ADRD_LEXICON
+from workers.cohort.adrd.lexicon import ADRD_LEXICON
 from workers.cohort.lexicon import Band, Concept
-from workers.contract.teaching import Supervision, TemplateTeacherRecipe
+from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.facts import Case
 from workers.examples.history import Item, facts_of_items, knowledge_of, render_history
 from workers.examples.targets import target_text
-from workers.examples.teacher import TemplateTeacher
+from workers.examples.template.teacher import TemplateTeacher
 from workers.models.pretraining import Document
 
 # Words of a record; studies of the clinical bases use 70.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from workers.contract.bases import UNRESOLVED, FolderBase, HubBase
 from workers.contract.errors import InputError, Problem
-from workers.contract.sources import digest_of_place
+from workers.contract.recipes.bases import UNRESOLVED, FolderBase, HubBase
+from workers.contract.system.sources import digest_of_place
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 CODE = frozenset({".py", ".pyc", ".so"})

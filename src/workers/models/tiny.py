@@ -15,12 +15,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from workers.contract.teaching import Supervision, TemplateTeacherRecipe
+from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.exam_facts import facts_of
+from workers.examples.exam_summary import render_prompt
 from workers.examples.facts import Case
-from workers.examples.prompt import render_prompt
 from workers.examples.targets import target_text
-from workers.examples.teacher import TemplateTeacher
+from workers.examples.template.teacher import TemplateTeacher
 
 SEED = 2606
 VOCABULARY_SIZE = 768

@@ -1,0 +1,1 @@
+"""Descriptive means, by supervision, arm and trial."""

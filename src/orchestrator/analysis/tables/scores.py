@@ -1,0 +1,234 @@
+"""Scores by supervision, by base, by comparator and by trial, all from the one table of AUCs."""
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from orchestrator.analysis.bootstrap import Aucs, ByScoring
+from orchestrator.analysis.learning import mean_weights, size_order
+from orchestrator.analysis.results import ALWAYS_SCORED, Results, Standing
+from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
+from orchestrator.design.grid import Design
+from orchestrator.disclosure import Share
+from workers.contract.outcome import Record, Scoring
+from workers.contract.recipes.teaching import Supervision
+from workers.contract.trial import AxisValue, Method, Trial
+
+
+class SupervisionScore(ByScoring):
+    """Mean AUC of the scored trials of one supervision; `train_size` is "all" over all sizes."""
+
+    supervision: Supervision
+    train_size: AxisValue
+    n_planned: int
+    n_scored: int
+    pr_auc: float | None
+    brier: float | None
+    ece: float | None
+    invalid: InvalidShares
+
+
+class PlaceScore(ByScoring):
+    """Mean AUC of the scored trials of one supervision at one base; `train_size` is "all" over all sizes."""
+
+    supervision: Supervision
+    base: str
+    train_size: AxisValue
+    n_planned: int
+    n_scored: int
+
+
+class BaselineScore(ByScoring):
+    """Mean AUC of one kind of control on the same test set."""
+
+    kind: str
+    base: str | None
+    train_size: int | None
+    n_planned: int
+    n_scored: int
+    invalid: InvalidShares
+
+
+class TrialRow(Record):
+    """One line of the table of all trials; scores are those on held_out, null where there are none.
+
+    `further_aucs` are those under the scorings that the study asks for beside strict and forced.
+    """
+
+    trial_id: str
+    cell_id: str
+    role: str
+    kind: str
+    coordinates: dict[str, AxisValue]
+    standing: Standing
+    n_failed_attempts: int
+    strict_auc: float | None
+    forced_auc: float | None
+    further_aucs: dict[Scoring, float]
+    pr_auc: float | None
+    brier: float | None
+    ece: float | None
+    invalid: Share
+    n_distinct: int | None
+    wall_s: float | None
+
+
+def kind_of(trial: Trial) -> str:
+    """What a trial is in the words of a study file: a supervision, the name of a control, or `few_shot`."""
+    if trial.role == "control" and "control" in trial.coordinates:
+        return str(trial.coordinates["control"])
+    if trial.spec.labels == "permuted":
+        return "permuted_labels"
+    if trial.spec.method is Method.LORA and trial.spec.supervision:
+        return trial.spec.supervision.value
+    return trial.spec.method.value
+
+
+def fine_tuned(trials: Iterable[Trial], supervision: Supervision | None = None) -> list[Trial]:
+    """Trials that train an adapter on one supervision, or on any."""
+    return [
+        trial
+        for trial in trials
+        if trial.spec.method is Method.LORA
+        and trial.spec.supervision is not None
+        and supervision in (None, trial.spec.supervision)
+    ]
+
+
+def supervision_scores(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -> tuple[SupervisionScore, ...]:
+    """Every supervision of the grid over all train sizes, then at each, smallest first."""
+    trained = fine_tuned(design.trials)
+    scores = []
+    for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision):
+        for size, trials in _by_size(fine_tuned(trained, supervision), sizes_of=trained):
+            scores.append(_supervision_score(supervision, size, trials, results, aucs, min_cell=min_cell))
+    return tuple(scores)
+
+
+def place_scores(design: Design, results: Results, aucs: Aucs) -> tuple[PlaceScore, ...]:
+    """Every supervision at every base, over all train sizes and at each; empty for a study of one base."""
+    trained = fine_tuned(design.trials)
+    bases = list(dict.fromkeys(str(trial.coordinates["base"]) for trial in trained))
+    return tuple(
+        PlaceScore(
+            supervision=supervision,
+            base=base,
+            train_size=size,
+            n_planned=len(trials),
+            n_scored=len(scored(trials, results)),
+        ).of_aucs(aucs, mean_weights(scored(trials, results)))
+        for base in (bases if len(bases) > 1 else ())
+        for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision)
+        for size, trials in _by_size(
+            [trial for trial in fine_tuned(trained, supervision) if trial.coordinates["base"] == base],
+            sizes_of=trained,
+        )
+        if trials
+    )
+
+
+def baseline_scores(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -> tuple[BaselineScore, ...]:
+    """Controls by kind, base and train size, in the order of the design."""
+    groups: dict[tuple[str, str | None, int | None], list[Trial]] = {}
+    for trial in design.controls:
+        base = str(trial.coordinates["base"]) if "base" in trial.coordinates else None
+        groups.setdefault((kind_of(trial), base, trial.spec.train_size), []).append(trial)
+    return tuple(
+        BaselineScore(
+            kind=kind,
+            base=base,
+            train_size=train_size,
+            n_planned=len(trials),
+            n_scored=len(scored(trials, results)),
+            invalid=invalid_of(trials, results, min_cell=min_cell),
+        ).of_aucs(aucs, mean_weights(scored(trials, results)))
+        for (kind, base, train_size), trials in groups.items()
+    )
+
+
+def trial_rows(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -> tuple[TrialRow, ...]:
+    """One row for every planned trial, grid first."""
+    observed = {
+        scoring: dict(zip(table.trial_ids, table.observed.tolist(), strict=True)) for scoring, table in aucs.items()
+    }
+    rows = []
+    for trial in design.everything:
+        outcome = results.outcomes.get(trial.trial_id)
+        held_out = outcome.scores.get("held_out") if outcome else None
+        metrics = held_out.metrics.get(Scoring.STRICT) if held_out else None
+        invalid = invalid_of([trial], results, min_cell=min_cell).all
+        row = TrialRow(
+            trial_id=trial.trial_id,
+            cell_id=trial.cell_id,
+            role=trial.role,
+            kind=kind_of(trial),
+            coordinates=trial.coordinates,
+            standing=results.standing(trial.trial_id),
+            n_failed_attempts=len(results.attempts.get(trial.trial_id, ())),
+            strict_auc=observed[Scoring.STRICT].get(trial.trial_id),
+            forced_auc=observed[Scoring.FORCED].get(trial.trial_id),
+            further_aucs={
+                scoring: auc
+                for scoring, of_trial in observed.items()
+                if scoring not in ALWAYS_SCORED and math.isfinite(auc := of_trial.get(trial.trial_id, math.nan))
+            },
+            pr_auc=metrics.pr_auc if metrics else None,
+            brier=metrics.brier if metrics else None,
+            ece=metrics.ece if metrics else None,
+            invalid=invalid,
+            # With untied scores, what is missing to the number of examples would tell the invalid ones.
+            n_distinct=held_out.n_distinct if held_out and not invalid.is_hidden else None,
+            wall_s=outcome.cost.wall_s if outcome else None,
+        )
+        rows.append(row)
+    return tuple(rows)
+
+
+def _supervision_score(
+    supervision: Supervision,
+    train_size: AxisValue,
+    trials: Sequence[Trial],
+    results: Results,
+    aucs: Aucs,
+    *,
+    min_cell: int,
+) -> SupervisionScore:
+    with_scores = scored(trials, results)
+    metrics = [results.outcomes[trial.trial_id].scores["held_out"].metrics[Scoring.STRICT] for trial in with_scores]
+    return SupervisionScore(
+        supervision=supervision,
+        train_size=train_size,
+        n_planned=len(trials),
+        n_scored=len(with_scores),
+        pr_auc=mean_of_known(metric.pr_auc for metric in metrics),
+        brier=mean_of_known(metric.brier for metric in metrics),
+        ece=mean_of_known(metric.ece for metric in metrics),
+        invalid=invalid_of(trials, results, min_cell=min_cell),
+    ).of_aucs(aucs, mean_weights(with_scores))
+
+
+def scored(trials: Iterable[Trial], results: Results) -> list[Trial]:
+    """Those that have predictions to analyse."""
+    return [trial for trial in trials if results.is_scored(trial.trial_id)]
+
+
+def invalid_of(trials: Iterable[Trial], results: Results, *, min_cell: int) -> InvalidShares:
+    """Shares of invalid outputs over the scored ones among several trials."""
+    tables = [results.predictions[trial.trial_id] for trial in scored(trials, results)]
+    return invalid_shares(tables, min_cell=min_cell)
+
+
+def _by_size(trials: Sequence[Trial], *, sizes_of: Iterable[Trial]) -> list[tuple[AxisValue, list[Trial]]]:
+    """All trials under "all", then by train size where `sizes_of` have several, smallest first."""
+    sizes = sorted({trial.spec.train_size for trial in sizes_of}, key=size_order)
+    groups: list[tuple[AxisValue, list[Trial]]] = [("all", list(trials))]
+    for size in sizes if len(sizes) > 1 else ():
+        label = "whole split" if size is None else size
+        groups.append((label, [trial for trial in trials if trial.spec.train_size == size]))
+    return groups
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are there; null where none is."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None

@@ -1,0 +1,70 @@
+"""How numbers, intervals and settings are written on the page, decided here once."""
+
+from collections.abc import Mapping
+
+from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.disclosure import Share
+from workers.contract.outcome import Scoring
+from workers.contract.trial import AxisValue
+
+NOTHING = "–"
+SCORING = {
+    Scoring.DIRECT: "Direct: no rationale, the answer is read right after the prompt.",
+    Scoring.REASONED: "Reasoned: the model must first write as many tokens as the study says, then answer.",
+    Scoring.MARGINAL: "Marginal: the mean over several sampled rationales.",
+}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with a fixed number of decimals; a dash for null."""
+    return NOTHING if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference, its sign always shown."""
+    return NOTHING if value is None else f"{value:+,.{digits}f}".replace("-", "−")
+
+
+def interval(estimate: Estimate | None, *, difference: bool = False) -> str:
+    """`low to high`; a dash where there is none."""
+    if estimate is None or estimate.low is None:
+        return NOTHING
+    write = signed if difference else number
+    return f"{write(estimate.low)} to {write(estimate.high)}"
+
+
+def percentage(share: Share) -> str:
+    """A share in percent with one decimal; `few` where it is hidden."""
+    if share.is_hidden:
+        return "few"
+    return NOTHING if share.value is None else f"{100 * share.value:.1f} %"
+
+
+def share(estimate: Estimate) -> str:
+    """The interval of a share of cells, in whole percent; the share where there is no interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"{100 * estimate.value:.0f} %"
+    return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that reads best."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def level(value: object) -> str:
+    """One value of an axis or a setting."""
+    if value is None:
+        return "all"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def place(coordinates: Mapping[str, AxisValue]) -> str:
+    """Where a cell or trial stands in the design, on one line."""
+    return ", ".join(f"{axis} {level(value)}" for axis, value in coordinates.items())

@@ -1,0 +1,1 @@
+"""The `sweep` command: parses, composes, prints."""

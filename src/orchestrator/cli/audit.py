@@ -1,0 +1,126 @@
+"""`sweep audit`: check rationales against the records, have them rated by people, and see how far these agree."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workers.contract.layout import StoreLayout
+
+if TYPE_CHECKING:
+    from orchestrator.design.grid import Design
+    from orchestrator.study.study import Study
+
+audit_app = typer.Typer(
+    no_args_is_help=True, help="Check rationales against the records; have them rated, and see how far raters agree."
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="a study file (YAML), or a store folder")]
+StoreRoot = Annotated[Path, typer.Option("--store", help="folder that holds one store a study")]
+AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
+STORES = Path("store")
+
+
+@audit_app.command()
+def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """Check every rationale of a study; writes audit.json into its store."""
+    from rich.console import Console
+
+    from orchestrator.asking import audit_rationales
+    from orchestrator.audit.automatic import show_audit, shown_audit, specs_with_rationales, write_audit
+    from workers.contract.answers.audit import AuditOrder
+
+    loaded, design, layout = _open(study, store)
+    order = AuditOrder(store=str(layout.root), specs=specs_with_rationales(design, layout))
+    shown = shown_audit(
+        audit_rationales(order),
+        study=loaded.study,
+        is_synthetic=loaded.cohort.source == "synthetic_adrd",
+        min_cell=loaded.cohort.min_cell,
+    )
+    path = write_audit(shown, layout)
+    if as_json:
+        sys.stdout.write(shown.model_dump_json(indent=1) + "\n")
+        return
+    show_audit(Console(highlight=False), shown)
+    sys.stdout.write(f"audit  {path}   (`sweep report {study}` takes it in)\n")
+
+
+@audit_app.command()
+def sheet(
+    study: StudyFile,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a new folder outside of any git work tree")],
+    n: Annotated[int, typer.Option("--n", min=4, max=5000, help="rationales to rate, beside 10 for training")] = 150,
+    raters: Annotated[int, typer.Option("--raters", min=1, max=20, help="each rates all of them")] = 2,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the draw and the orders")] = 0,
+    store: StoreRoot = STORES,
+    as_json: AsJson = False,
+) -> None:
+    """Write blinded annotation sheets, a CSV to fill and a page to read for each rater, and their key."""
+    from orchestrator.asking import write_sheets
+    from orchestrator.audit.automatic import specs_with_rationales
+    from workers.contract.answers.audit import SheetOrder
+
+    _, design, layout = _open(study, store)
+    written = write_sheets(
+        SheetOrder(
+            store=str(layout.root),
+            specs=specs_with_rationales(design, layout),
+            n_rationales=n,
+            n_raters=raters,
+            seed=seed,
+            out=str(out.resolve()),
+        )
+    )
+    if as_json:
+        sys.stdout.write(written.model_dump_json(exclude={"problems"}, indent=1) + "\n")
+        return
+    sys.stdout.write(
+        f"{written.n_rated} rationales for each of {raters} raters, {written.n_training} before them for training, "
+        f"{written.n_repeated} twice\n"
+    )
+    if written.n_rated < n:
+        sys.stdout.write(f"warning: {n} were asked for; no more participants have a rationale\n")
+    for file in written.files:
+        sys.stdout.write(f"sheet  {file}\n")
+    sys.stdout.write(f"key    {written.key}   (keep it from the raters; `sweep audit agree` needs it)\n")
+
+
+@audit_app.command()
+def agree(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="filled sheets, CSV, one a rater")],
+    key: Annotated[Path, typer.Option("--key", metavar="KEY.csv", help="the key that `sheet` named, in its store")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare filled sheets; writes agreement.json into the store that holds the key."""
+    from rich.console import Console
+
+    from orchestrator.audit.agreement import agree as compare
+    from orchestrator.audit.agreement import show_agreement, write_agreement
+    from orchestrator.audit.ratings import read_key, read_ratings
+    from orchestrator.study.study import load_sealed
+
+    ratings = read_ratings(files, read_key(key))
+    layout = StoreLayout(key.resolve().parents[1])
+    loaded = load_sealed(layout.study)
+    found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
+    path = write_agreement(found, layout)
+    if as_json:
+        sys.stdout.write(found.model_dump_json(indent=1) + "\n")
+        return
+    show_agreement(Console(highlight=False), found)
+    sys.stdout.write(f"agreement  {path}\n")
+
+
+def _open(path: Path, stores: Path) -> "tuple[Study, Design, StoreLayout]":
+    from orchestrator.design.grid import expand
+    from orchestrator.study.study import load_sealed, load_study
+
+    if path.is_dir():
+        layout = StoreLayout(path.resolve())
+        study = load_sealed(layout.study)
+    else:
+        study = load_study(path)
+        layout = StoreLayout((stores / study.study).resolve())
+    return study, expand(study), layout

@@ -1,0 +1,62 @@
+"""`sweep cohort`: check a cohort before a study is built on it; hand a trial's predictions to MEDS-Evaluation."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workers.contract.errors import InputError, Problem
+from workers.contract.layout import StoreLayout
+
+cohort_app = typer.Typer(
+    no_args_is_help=True, help="Check a cohort before a study is built on it; export predictions to MEDS-Evaluation."
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
+
+
+@cohort_app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a study, or any YAML file with a `cohort` section")],
+    as_json: AsJson = False,
+) -> None:
+    """Show who comes in, who stays out and why; refuse a cohort that leaks what it should predict."""
+    from rich.console import Console
+
+    from orchestrator.cli.views.cohort import check_study_cohort, load_study_cohort, show_cohort
+
+    view = check_study_cohort(load_study_cohort(file))
+    if as_json:
+        sys.stdout.write(json.dumps(view.to_json(), indent=1, ensure_ascii=False) + "\n")
+    else:
+        show_cohort(Console(highlight=False), view)
+    sys.stdout.flush()
+    if view.problems:
+        raise InputError(*view.problems)
+
+
+@cohort_app.command()
+def predictions(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="a study file, or a store folder")],
+    trial: Annotated[str, typer.Option("--trial", metavar="ID", help="a trial id of `sweep plan`")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.parquet", help="a new file outside of any git work tree")],
+    store: Annotated[Path, typer.Option("--store", help="folder that holds one store a study")] = Path("store"),
+    as_json: AsJson = False,
+) -> None:
+    """Write a trial's held-out predictions, with clear participant ids, in the columns of MEDS-Evaluation."""
+    from orchestrator.asking import write_predictions
+    from orchestrator.store.outcomes import TRIAL_ID
+    from orchestrator.study.study import load_study
+
+    if not TRIAL_ID.fullmatch(trial):
+        raise InputError(Problem("--trial", f"{trial} is no trial id", "take an id of `sweep plan`"))
+    root = study if study.is_dir() else store / load_study(study).study
+    written = write_predictions(StoreLayout(root.resolve()), trial, out=out.resolve())
+    if as_json:
+        sys.stdout.write(written.model_dump_json(exclude={"problems"}, indent=1) + "\n")
+        return
+    sys.stdout.write(f"{written.n_rows} predictions  {out}\n")
+    if written.is_sampled:
+        sys.stdout.write("warning: controls were sampled, and this format has no weights: compare no calibration\n")

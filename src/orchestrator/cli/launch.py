@@ -1,0 +1,149 @@
+"""`sweep run` and `sweep resume`: one launch of a study, whole or narrowed."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.options import (
+    STORES,
+    Address,
+    AsJson,
+    StoreRoot,
+    StudyFile,
+    TrackingUri,
+    console_of,
+    open_study,
+    print_json,
+    shown,
+)
+from workers.contract.errors import InputError, Problem
+from workers.contract.layout import StoreLayout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.design.selection import Selection
+    from orchestrator.launch.run import RunSummary
+    from orchestrator.study.study import Study
+
+StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="the store folder of a study, as store/quickstart")]
+OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="only trials whose attempts failed")]
+Kind = Annotated[
+    str | None, typer.Option("--class", metavar="KIND", help="only failed ones of this class, such as out_of_memory")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="AXIS=VALUE", help="only these, as seed=11 or control=age_sex; repeatable"),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="at most N trials")]
+Reviewed = Annotated[
+    str | None, typer.Option("--plan", metavar="HASH", help="refuse unless `sweep plan` would still print this hash")
+]
+EXIT_CODES = (
+    "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, 75 locked."
+)
+
+
+def run(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    address: Address = None,
+    tracking_uri: TrackingUri = None,
+    only_failed: OnlyFailed = False,
+    kind: Kind = None,
+    only: Only = None,
+    limit: Limit = None,
+    reviewed: Reviewed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run what the study lacks, then aggregate and report; run it again to resume."""
+    from orchestrator.design.selection import parse_selection
+
+    selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
+    loaded, layout = open_study(study, store, look_up=True)
+    _launch(study, loaded, layout, selection, reviewed, address=address, tracking_uri=tracking_uri, as_json=as_json)
+
+
+def resume(
+    store: StoreFolder,
+    address: Address = None,
+    tracking_uri: TrackingUri = None,
+    only_failed: OnlyFailed = False,
+    kind: Kind = None,
+    only: Only = None,
+    limit: Limit = None,
+    reviewed: Reviewed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run what a store lacks of the study sealed in it; the study file is not needed."""
+    from orchestrator.design.selection import parse_selection
+
+    selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
+    if not store.is_dir():
+        raise InputError(Problem(str(store), "is no store folder", "name one, or give the study file to `sweep run`"))
+    loaded, layout = open_study(store, store)
+    _launch(store, loaded, layout, selection, reviewed, address=address, tracking_uri=tracking_uri, as_json=as_json)
+
+
+def _launch(
+    named: Path,
+    study: "Study",
+    layout: StoreLayout,
+    selection: "Selection",
+    reviewed: str | None,
+    *,
+    address: str | None,
+    tracking_uri: str | None,
+    as_json: bool,
+) -> None:
+    """One launch of what `named` stands for; ends with its exit code."""
+    from dataclasses import asdict
+
+    from orchestrator.design.reviewed import PlanHash
+    from orchestrator.launch.run import run_study
+
+    started = time.monotonic()
+    console = console_of(stderr=as_json)
+    summary = run_study(
+        study,
+        layout,
+        address=address,
+        tracking_uri=tracking_uri,
+        console=console,
+        selection=selection,
+        reviewed=PlanHash.parse(reviewed) if reviewed else None,
+    )
+    if as_json:
+        print_json({**asdict(summary), "exit_code": summary.exit_code})
+    else:
+        _print_summary(console, summary, named, store=layout, seconds=time.monotonic() - started)
+    raise typer.Exit(summary.exit_code)
+
+
+def _print_summary(
+    console: "Console", summary: "RunSummary", named: Path, *, store: StoreLayout, seconds: float
+) -> None:
+    """What a launch did and what to type next."""
+    from orchestrator.analysis.wording import duration
+
+    ran = summary.n_done - summary.n_kept
+    if summary.exit_code == 0:
+        console.print(
+            f"{summary.study} is complete: {summary.n_done} of {summary.n_trials} trials, {ran} of them run now, "
+            f"in {duration(seconds)}"
+        )
+    else:
+        command = "resume" if named.is_dir() else "run"
+        console.print(
+            f"{summary.study}: {summary.n_done} of {summary.n_trials} trials have an outcome, "
+            f"{summary.n_failed} failed, {summary.n_missing} not run; `sweep {command} {named}` runs what is missing"
+        )
+    if summary.ended_because:
+        console.print(f"no more trials were started: {summary.ended_because}", soft_wrap=True)
+    if summary.tracking_failures:
+        console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {named}` mends it")
+    console.print(f"report   {shown(store.report)}", soft_wrap=True)
+    console.print(f'dataset  {shown(store.dataset)}   (sweep query {named} "select * from trials")', soft_wrap=True)
+    console.print(f"tracking sweep ui {named}", soft_wrap=True)

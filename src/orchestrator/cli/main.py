@@ -1,0 +1,193 @@
+"""The `sweep` command: parses, composes, prints. A command imports its parts when it runs, so `--help` is instant."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.audit import audit_app
+from orchestrator.cli.cohort import cohort_app
+from orchestrator.cli.launch import EXIT_CODES, resume, run
+from orchestrator.cli.operations import doctor, explain, status, verify
+from orchestrator.cli.options import (
+    STORES,
+    AsJson,
+    StoreRoot,
+    StudyFile,
+    TrackingUri,
+    console_of,
+    open_study,
+    print_json,
+    shown,
+)
+from orchestrator.cli.score import score
+from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Controlled fine-tuning studies at scale: plan, run, resume, report.",
+)  # fmt: skip
+
+app.add_typer(cohort_app, name="cohort")
+app.add_typer(audit_app, name="audit")
+
+
+def main() -> None:
+    """Run the command line; errors of ours end in one clear message and their exit code."""
+    try:
+        app()
+    except SweepError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"error: {line}\n")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            from orchestrator.launch.run import EXIT_INTERRUPTED
+
+            sys.stderr.write(
+                f"error: {error.filename}: the disk is full; nothing committed is lost: free space and run again\n"
+            )
+            sys.exit(EXIT_INTERRUPTED)
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}; mend its owner, mode or disk\n")
+        sys.exit(2)
+
+
+@app.command()
+def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """List every trial of a study with its ids and state; runs nothing."""
+    from dataclasses import asdict
+
+    from orchestrator.design.reviewed import PlanHash
+    from orchestrator.launch.console import show_plan
+    from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
+    from orchestrator.launch.forecast import forecast_disk
+    from orchestrator.launch.run import plan_study
+    from orchestrator.study.revisions import unresolved
+
+    loaded, layout = open_study(study, store, look_up=True)
+    _, planned = plan_study(loaded, layout)
+    open_bases = unresolved(loaded.bases)
+    plan_hash = str(PlanHash.of(loaded, planned))
+    forecast, free = forecast_disk(read_disk_facts(loaded, planned, layout)), free_bytes(layout)
+    if as_json:
+        disk = {**asdict(forecast), "free_bytes": free}
+        print_json({**planned.to_json(), "disk": disk, "unresolved_bases": open_bases, "plan_hash": plan_hash})
+        return
+    show_plan(console_of(), planned, layout)
+    if planned.todo:
+        console_of().print(f"disk {forecast.told(free_bytes=free)}", soft_wrap=True)
+    console_of().print(f"plan {plan_hash}   (`sweep run {study} --plan …` runs this or nothing)", soft_wrap=True)
+    if open_bases:
+        what = f"no hub answered for the commits of {', '.join(open_bases)}: these ids are provisional"
+        console_of().print(f"{what}; plan again on a connected machine", soft_wrap=True)
+
+
+app.command(epilog=EXIT_CODES)(run)
+app.command(epilog=EXIT_CODES)(resume)
+
+
+@app.command()
+def stop(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    now: Annotated[bool, typer.Option("--now", help="abandon running trials instead of letting them end")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
+    from orchestrator.execution.events import StopLevel
+    from orchestrator.store.holding import lock_holder
+
+    _, layout = open_study(study, store)
+    holder = lock_holder(layout)
+    if holder is None:
+        raise InputError(Problem(str(layout.root), "no driver runs on this store", "there is nothing to stop"))
+    layout.stop_request.write_text((StopLevel.NOW if now else StopLevel.DRAIN).name)
+    if as_json:
+        print_json({"driver": holder.model_dump(), "now": now})
+        return
+    how = "abandons its running trials" if now else "starts no new trials and lets the running ones end"
+    console_of().print(f"asked the driver on {holder.host} (pid {holder.pid}): it {how}")
+
+
+app.command()(status)
+
+
+@app.command()
+def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """Write the report of what the store holds now; with --json print the findings instead."""
+    from orchestrator.design.grid import expand
+    from orchestrator.launch.run import find_out, write_study_report
+
+    loaded, layout = open_study(study, store)
+    if not layout.trials.is_dir():
+        raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
+    design = expand(loaded)
+    if as_json:
+        print_json(find_out(loaded, design, layout).model_dump(mode="json"))
+    else:
+        console_of().print(f"report   {shown(write_study_report(loaded, design, layout))}", soft_wrap=True)
+
+
+@app.command()
+def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """Ask the aggregated dataset in SQL: tables trials, predictions, history."""
+    from rich.table import Table
+
+    from orchestrator.store.dataset import query as ask
+
+    _, layout = open_study(study, store)
+    answer = ask(layout, sql)
+    if as_json:
+        print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+        return
+    table = Table(*answer.columns, box=None, pad_edge=False, header_style="bold")
+    for row in answer.rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    console_of().print(table)
+
+
+@app.command()
+def sync(
+    study: StudyFile, store: StoreRoot = STORES, tracking_uri: TrackingUri = None, as_json: AsJson = False
+) -> None:
+    """Make MLflow equal to the store: rebuild a lost one, mend one that missed something."""
+    from orchestrator.launch.run import sync_tracking
+
+    loaded, layout = open_study(study, store)
+    writes, failures = sync_tracking(loaded, layout, tracking_uri=tracking_uri, tell=console_of(stderr=True).print)
+    if failures.count:
+        raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
+    if as_json:
+        print_json({"n_runs_written": writes})
+    else:
+        console_of().print(f"tracking equals the store; {writes} runs written")
+
+
+@app.command()
+def ui(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    tracking_uri: TrackingUri = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="on 127.0.0.1")] = 5000,
+) -> None:
+    """Open the MLflow UI of a study, on this machine only."""
+    from orchestrator.tracking.place import serve_command
+
+    _, layout = open_study(study, store)
+    if tracking_uri is None and not layout.tracking_database.is_file():
+        raise InputError(Problem(str(layout.root), "holds no MLflow database yet", f"run `sweep run {study}` first"))
+    command = serve_command(layout, tracking_uri=tracking_uri, port=port)
+    console_of().print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+app.command()(verify)
+app.command()(explain)
+app.command()(doctor)
+app.command()(score)
+
+
+if __name__ == "__main__":
+    main()

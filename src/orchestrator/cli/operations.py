@@ -1,0 +1,190 @@
+"""`sweep status`, `verify`, `explain` and `doctor`: how a study, its store, a trial and this machine are."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.options import (
+    STORES,
+    Address,
+    AsJson,
+    StoreRoot,
+    StudyFile,
+    TrackingUri,
+    console_of,
+    open_study,
+    print_json,
+    shown,
+)
+from workers.contract.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from orchestrator.explain.explanation import Explanation
+    from orchestrator.store.verification import Verification
+    from workers.contract.layout import StoreLayout
+
+
+def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """Say how far a study is, what failed and what runs now, from its store alone."""
+    from orchestrator.explain.files import working_attempts
+    from orchestrator.explain.status import status_of
+    from orchestrator.launch.console import plan_counts
+    from orchestrator.launch.run import plan_study
+    from orchestrator.store.holding import lock_holder
+
+    loaded, layout = open_study(study, store)
+    _, planned = plan_study(loaded, layout)
+    found = status_of(planned, working_attempts(layout), lock_holder(layout))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for line in (plan_counts(planned, layout), *found.lines):
+        console_of().print(line, soft_wrap=True, markup=False)
+
+
+def verify(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    retrain: Annotated[int, typer.Option("--retrain", min=0, metavar="N", help="train N trials again, compare")] = 0,
+    set_aside: Annotated[
+        bool, typer.Option("--quarantine", help="move damaged outcomes away, so that `sweep run` does them again")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every file of every committed trial and input; compute all scores again from the predictions."""
+    from contextlib import nullcontext
+    from dataclasses import asdict
+
+    from orchestrator.store.holding import hold_lock
+    from orchestrator.store.outcomes import Outcomes, quarantine, read_outcomes
+    from orchestrator.store.verification import verify_store
+
+    loaded, layout = open_study(study, store)
+    _need_trials(study, layout)
+    n_moved = 0
+    # Held from the first look on: what a driver commits meanwhile would be moved for the damage of what it replaced.
+    with hold_lock(layout) if set_aside else nullcontext():
+        with console_of(stderr=True).status("reading every file, and scoring again, about 0.1 s a trial"):
+            found = verify_store(loaded, layout, n_retrain=retrain)
+        if set_aside and found.damaged_trials:
+            held = read_outcomes(layout)
+            n_moved = quarantine(layout, Outcomes(held.committed, {**held.broken, **found.damaged_trials}))
+    if as_json:
+        print_json({**asdict(found), "n_quarantined": n_moved, "exit_code": found.exit_code})
+    else:
+        _show_verification(found, study, n_moved=n_moved)
+    raise typer.Exit(found.exit_code)
+
+
+def explain(
+    study: StudyFile,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")],
+    store: StoreRoot = STORES,
+    order: Annotated[
+        Path | None, typer.Option("--order", metavar="FILE", help="write what a worker is given for the trial")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a trial is, the state it is in and why, what was tried, and what to do; needs no driver."""
+    from orchestrator.cli.views.explanation import show_explanation
+    from orchestrator.design.grid import expand
+    from orchestrator.execution.recovery import Recovery
+    from orchestrator.explain.explanation import explain as explain_trial
+    from orchestrator.explain.files import read_trial_files
+    from orchestrator.explain.lookup import Known, find_trial
+    from orchestrator.store.holding import lock_holder
+    from orchestrator.store.orders import write_order
+    from orchestrator.store.outcomes import read_attempts, read_outcomes
+
+    loaded, layout = open_study(study, store)
+    outcomes, attempts = read_outcomes(layout), read_attempts(layout)
+    is_driven = lock_holder(layout) is not None
+    known = Known(expand(loaded), outcomes, attempts, named=str(study), is_driven=is_driven)
+    trial_id = find_trial(trial, known)
+    asked = known.items[trial_id].trial
+    files = read_trial_files(layout, trial_id, trial=asked, outcome=outcomes.committed.get(trial_id))
+    found = explain_trial(trial_id, known, files)
+    if order is not None:
+        if asked is None:
+            raise InputError(Problem("--order", f"the recipe of {trial_id} can't be read", "explain another trial"))
+        n_micro_batches = Recovery(attempts).n_micro_batches(trial_id)
+        write_order(asked, loaded, layout, n_micro_batches=n_micro_batches, path=order)
+    if as_json:
+        print_json(found.model_dump(mode="json") | {"by_hand": _by_hand(found, study, order)})
+    else:
+        show_explanation(console_of(), found, by_hand=_by_hand(found, study, order))
+
+
+def _by_hand(found: "Explanation", study: StudyFile, written: Path | None) -> str:
+    """How a person runs the trial in a process of its own."""
+    place = written or found.files.order
+    if found.committed:
+        return "its outcome stands, which running its order again does not change"
+    if place:
+        return f"{shown(Path(sys.executable))} -m workers run {shown(Path(place))}"
+    if found.training_id is None:
+        return "its recipe can't be read"
+    return f"`sweep explain {study} {found.trial_id[:8]} --order FILE` writes its order, and says how to run that"
+
+
+def doctor(
+    study: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="a study file (YAML), or a store folder")
+    ] = None,
+    store: StoreRoot = STORES,
+    address: Address = None,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check whether a launch would work here: versions, machine, GPU, store, cluster, tracking, data."""
+    from orchestrator.cli.views.diagnosis import show_diagnosis
+    from orchestrator.doctor.diagnosis import diagnose
+
+    loaded, layout = open_study(study, store) if study else (None, None)
+    with console_of(stderr=True).status("looking around; a worker's libraries take some seconds to load"):
+        found = diagnose(loaded, layout, address=address, tracking_uri=tracking_uri)
+    if as_json:
+        print_json({**found.model_dump(mode="json"), "exit_code": found.exit_code})
+    else:
+        show_diagnosis(console_of(), found)
+    raise typer.Exit(found.exit_code)
+
+
+def _need_trials(study: StudyFile, layout: "StoreLayout") -> None:
+    if not layout.trials.is_dir():
+        raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
+
+
+def _show_verification(found: "Verification", study: StudyFile, *, n_moved: int) -> None:
+    """What was read, what is wrong with it, and what to do."""
+    from orchestrator.store.verification import Part
+
+    console = console_of()
+    console.print(
+        f"{found.n_outcomes} outcomes, {found.n_inputs} inputs: {found.n_files} files, {found.n_bytes / 1e6:,.1f} MB "
+        f"checked; {found.n_recomputed} trials scored again from their predictions",
+        soft_wrap=True,
+    )
+    for again in found.retrained:
+        gap = max(again.largest_difference.values(), default=None)
+        same = "identical" if again.is_identical else "no prediction" if gap is None else f"P(yes) within {gap:.2g}"
+        console.print(f"retrained {again.trial_id}  {again.state}  {same}", soft_wrap=True)
+    for damage in found.damages:
+        console.print(f"{damage.part:<9} {damage.name}  {damage.what}", style="red", soft_wrap=True)
+    parts = {damage.part for damage in found.damages}
+    if not parts:
+        console.print("all good")
+    if n_moved:
+        console.print(f"moved to quarantine: {n_moved}; `sweep run {study}` does their trials again")
+    elif Part.OUTCOME in parts:
+        what = "moves damaged outcomes away, and `sweep run` does their trials again"
+        console.print(f"`sweep verify {study} --quarantine` {what}", soft_wrap=True)
+    if Part.INPUT in parts:
+        console.print("delete damaged folders below inputs/; `sweep run` makes them again", soft_wrap=True)
+    if Part.RETRAINED in parts:
+        console.print(
+            "what does not come out again was changed, or ran on other hardware or versions: compare its provenance",
+            soft_wrap=True,
+        )

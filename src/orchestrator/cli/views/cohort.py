@@ -1,0 +1,123 @@
+"""What `sweep cohort check` shows: the cohort of any YAML file, its flow with small counts hidden, and findings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.asking import check_cohort
+from orchestrator.disclosure import Count
+from orchestrator.report.flow import FlowView, view_flow
+from orchestrator.report.suppression import shown_counts
+from orchestrator.study.cohort import StudyCohort
+from orchestrator.study.problems import find_problems
+from orchestrator.study.source import read_source
+from workers.contract.answers.findings import CheckRequest
+from workers.contract.errors import InputError, Problem
+from workers.contract.system.sources import digest_of_place
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class CohortFile(BaseModel):
+    """A YAML file with a `cohort` section; what else stands in it is not looked at."""
+
+    cohort: StudyCohort
+
+
+@dataclass(frozen=True)
+class CohortView:
+    """A checked cohort as it may be shown; `counts` is empty where it could not be read."""
+
+    cohort: StudyCohort
+    counts: dict[str, Count]
+    n_features: int
+    warnings: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def flow(self) -> FlowView:
+        """The flow in the order in which it came about."""
+        return view_flow(self.counts)
+
+    def to_json(self) -> dict[str, object]:
+        """Facts for `--json`; a hidden count is text such as "≤5"."""
+        return {
+            "source": self.cohort.source,
+            "is_synthetic": self.cohort.source == "synthetic_adrd",
+            "min_cell": self.cohort.min_cell,
+            "counts": {name: str(n) if n.value is None else n.value for name, n in self.counts.items()},
+            "n_features": self.n_features,
+            "warnings": self.warnings,
+            "problems": [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in self.problems],
+        }
+
+
+def load_study_cohort(path: Path) -> StudyCohort:
+    """The cohort of a study file, or of any YAML file with a `cohort` section.
+
+    Raises:
+        InputError: The file can't be read, or its cohort breaks rules: then with all problems, by line.
+    """
+    source = read_source(path)
+    problems = [problem for problem in source.repeated_keys() if problem.where.split(".")[0] == "cohort"]
+    try:
+        written = CohortFile.model_validate_json(json.dumps(source.data), strict=True)
+    except ValidationError as error:
+        problems += find_problems(error, CohortFile.model_json_schema(), source).values()
+    if problems:
+        raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
+    return written.cohort.below(path.resolve().parent)
+
+
+def check_study_cohort(cohort: StudyCohort) -> CohortView:
+    """Have a worker read and check a cohort; a digest that differs is one more problem, for the data may be meant.
+
+    Raises:
+        InputError: The data are not there.
+        SweepError: The worker could not answer.
+    """
+    place = cohort.place
+    if place is not None and not place.exists():
+        raise InputError(Problem("cohort", f"{place} does not exist", "mend the path"))
+    found = check_cohort(CheckRequest(cohort=cohort.recipe, place=place))
+    problems = [finding.problem for finding in found.problems]
+    if place is not None and (digest := digest_of_place(place)) != cohort.source_digest:
+        problems.append(
+            Problem("cohort.sha256", f"{place.name} hashes to {digest}", "write this digest if it is meant")
+        )
+    return CohortView(
+        cohort=cohort,
+        counts=shown_counts(found.counts, min_cell=cohort.min_cell),
+        n_features=found.n_features,
+        warnings=found.warnings,
+        problems=tuple(problems),
+    )
+
+
+def show_cohort(console: "Console", view: CohortView) -> None:
+    """Print the flow as a tree, the splits as a table, then the warnings."""
+    from rich.table import Table
+    from rich.tree import Tree
+
+    if not view.counts:
+        return
+    flow, invented = view.flow, ", synthetic" if view.cohort.source == "synthetic_adrd" else ""
+    tree = Tree(f"cohort {view.cohort.source}{invented}, {view.n_features} features")
+    for step in flow.steps:
+        tree.add(f"{'excluded: ' if step.is_exclusion else ''}{step.name}  [bold]{step.count}[/bold]")
+    console.print(tree)
+    table = Table("split", "examples", "participants", "events", box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in flow.splits:
+        counts = (row.n_examples, row.n_participants, row.n_events)
+        table.add_row(row.name, *("" if n is None else str(n) for n in counts))
+    console.print(table)
+    if flow.largest_balanced_size is not None:
+        console.print(f"largest balanced train size {flow.largest_balanced_size}")
+    for warning in view.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False)

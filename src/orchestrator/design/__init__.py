@@ -1,0 +1,1 @@
+"""What a study asks for and what is left of it: pure."""

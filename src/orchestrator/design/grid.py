@@ -1,0 +1,66 @@
+"""The design of a study: all of its trials, in an order that never changes. Nothing is read or run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator.design.bulk import without_collector
+from orchestrator.design.comparators import control_trials
+from orchestrator.design.few_shot import few_shot_trials
+from orchestrator.design.fine_tuned import fine_tune, grid_points
+from orchestrator.study.study import Study
+from workers.contract.errors import InputError, Problem
+from workers.contract.trial import Trial
+
+
+@dataclass(frozen=True)
+class Design:
+    """All trials of a study; no two have the same id."""
+
+    trials: tuple[Trial, ...]
+    controls: tuple[Trial, ...]
+
+    @property
+    def everything(self) -> tuple[Trial, ...]:
+        """The grid, then the controls."""
+        return self.trials + self.controls
+
+    @cached_property
+    def by_id(self) -> dict[str, Trial]:
+        """Every trial by its trial id, in the order of the design."""
+        return {trial.trial_id: trial for trial in self.everything}
+
+
+@without_collector()
+def expand(study: Study) -> Design:
+    """Cross the axes of every block and add the controls that the study asks for.
+
+    Raises:
+        InputError: Two places in the design have the same content, such as two names for one base.
+    """
+    fine_tuned = (Trial(spec=fine_tune(study, point), coordinates=point.coordinates) for point in grid_points(study))
+    trials = _once([*fine_tuned, *few_shot_trials(study)])
+    controls = tuple(control_trials(study))
+    _refuse_twins(trials + controls)
+    return Design(trials=trials, controls=controls)
+
+
+def _once(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Trials without those that stand in the same place twice: label-only ones, and places that two blocks share."""
+    return tuple({(trial.trial_id, tuple(trial.coordinates.items())): trial for trial in trials}.values())
+
+
+def _refuse_twins(trials: tuple[Trial, ...]) -> None:
+    first: dict[str, Trial] = {}
+    problems = []
+    for trial in trials:
+        twin = first.setdefault(trial.trial_id, trial)
+        if twin is not trial:
+            what = f"{_spell(twin)} and {_spell(trial)} are the same trial"
+            problems.append(Problem("axes", what, "remove one of them, or the second name of the same base"))
+    if problems:
+        raise InputError(*problems)
+
+
+def _spell(trial: Trial) -> str:
+    return "(" + ", ".join(f"{axis} {value}" for axis, value in trial.coordinates.items()) + ")"

@@ -1,0 +1,1 @@
+"""Trials on a cluster, and what follows a failure; the only Ray."""

@@ -1,0 +1,92 @@
+"""The shim that runs on the node: a Ray Tune Trainable around `workers.runner`, kept warm between trials.
+
+Only this file calls the workers' rooms from the driver's side; it imports them where they run, never at module level.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.execution.lost_workers import Node
+from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.outcome import Progress
+from workers.contract.trial import WorkOrder
+
+PROGRESS, ENDING, NODE = "progress", "ending", "node"
+
+
+class SpentWorkerError(SweepError):
+    """The GPU failed in a worker, whose process must go: raised, Tune makes a new one. Carries its trial's ending."""
+
+    def __init__(self, ending: str) -> None:
+        self.ending = ending  # as JSON: Ray moves an exception by its arguments
+        super().__init__(ending)
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
+    """One accelerator slot; each `step` advances its trial by about a second.
+
+    `save_checkpoint` and `load_checkpoint` must exist: without them Tune throws every warm actor away, silently.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Called once an actor: import the libraries, then take the first trial."""
+        from workers.attempt.runner import Runner
+
+        self._runner = Runner(n_threads=int(config["n_threads"]))
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial and keep everything warm."""
+        self._running.close()
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Advance; a trial that failed has recorded its attempt and returns like any other.
+
+        Raises:
+            SpentWorkerError: It failed, and so would any other in this process.
+        """
+        try:
+            progress: Progress = next(self._running)
+        except StopIteration as stop:
+            if self._runner.is_spent:
+                raise SpentWorkerError(stop.value.model_dump_json()) from None
+            return {ENDING: stop.value.model_dump(mode="json"), "done": True}
+        return {PROGRESS: progress.model_dump(mode="json"), NODE: asdict(Node.here())}
+
+    def cleanup(self) -> None:
+        """Called when the actor goes: an unfinished trial leaves nothing behind."""
+        self._running.close()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: resume points are the store's business."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Nothing: a trial that moved starts from the store."""
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        order = WorkOrder.model_validate_json(Path(config["order"]).read_bytes())
+        self._running = self._runner.run(order)
+
+
+@ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
+def prepare_inputs(orders: Sequence[str]) -> tuple[Problem, ...]:
+    """Make the inputs of all orders on this node; what is wrong with them comes back as values.
+
+    An exception of ours would lose its problems on its way through Ray; any other one travels as it is.
+    """
+    from workers.preparing.prepare import prepare
+
+    try:
+        prepare(WorkOrder.model_validate_json(Path(order).read_bytes()) for order in orders)
+    except InputError as error:
+        return error.problems
+    except SweepError as error:
+        return (Problem("prepare", str(error), "mend this and run again"),)
+    return ()

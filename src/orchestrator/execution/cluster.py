@@ -1,0 +1,217 @@
+"""The connection to a Ray cluster, how many trials it holds at once, and whether it still does."""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Seconds until Ray ends a process whose head is gone, without a word; `watch_head` is faster, and says so.
+os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
+
+import ray
+
+from orchestrator.study.study import Resources
+from workers.contract.errors import ClusterError, ClusterLostError
+
+CONNECT_TIMEOUT_S = 5
+LOOK_EVERY_S = 5.0
+# An autoscaler or a preempted node's successor takes minutes; longer, and somebody should be told.
+WAIT_FOR_NODE_S = 300.0
+HEAD_IS_GONE_AFTER = 4
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and what each holds."""
+
+    n_slots: int
+    cpus: float
+    gpus: float
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of one worker."""
+        return max(1, int(self.cpus))
+
+
+@contextlib.contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """A connection to a running cluster, or to a local one that lives as long as the block.
+
+    Raises:
+        ClusterError: No cluster answers at the address.
+    """
+    if address is not None:
+        _check_answers(address)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        with _own_signals():
+            if address is None:
+                ray.init(address="local", include_dashboard=False, **quiet)
+            else:
+                ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise _no_cluster(address, type(error).__name__) from None
+    try:
+        with _ended_with_its_head(str(ray.get_runtime_context().gcs_address)):
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _ended_with_its_head(head: str) -> Iterator[None]:
+    """End this process, saying so, where the cluster's head is gone: nothing else wakes what waits for an answer."""
+    over = threading.Event()
+
+    def end() -> None:
+        error = ClusterLostError(f"the head of the cluster at {head} is gone; what had ended is kept, run again")
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
+        os._exit(error.exit_code)
+
+    arguments = (lambda: _answers(head)), over.wait, end
+    threading.Thread(target=watch_head, args=arguments, name="head-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def watch_head(answers: Callable[[], bool], is_over: Callable[[float], bool], end: Callable[[], object]) -> None:
+    """Ask again and again, and end once it has not answered so many times in a row.
+
+    Args:
+        is_over: Waits for so many seconds, and says whether there is nothing to watch any more.
+    """
+    n_unanswered = 0
+    while not is_over(LOOK_EVERY_S):
+        n_unanswered = 0 if answers() else n_unanswered + 1
+        if n_unanswered >= HEAD_IS_GONE_AFTER:
+            end()
+            return
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the handlers that were there: Ray puts one on SIGTERM that ends the driver at once, trials and all."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Lifeline:
+    """Whether a cluster still has a node with room for a trial; a node that is lost may come back for a while.
+
+    Args:
+        has_room: Asks the cluster; every few seconds at most.
+        waits_s: How long it may be without such a node before it counts as lost.
+        tell: Hears when the waiting begins.
+    """
+
+    def __init__(
+        self,
+        has_room: Callable[[], bool],
+        *,
+        waits_s: float,
+        tell: Callable[[str], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._has_room = has_room
+        self._waits_s = waits_s
+        self._tell = tell
+        self._clock = clock
+        self._look_at = clock() + LOOK_EVERY_S
+        self._without_since: float | None = None
+        self.is_cut = False
+
+    def check(self) -> bool:
+        """Whether nothing that waits for a slot will ever run."""
+        now = self._clock()
+        if self.is_cut or now < self._look_at:
+            return self.is_cut
+        self._look_at = now + LOOK_EVERY_S
+        if self._has_room():
+            self._without_since = None
+        elif self._without_since is None:
+            self._without_since = now
+            self._tell(f"the cluster has no node with room for a trial; waiting {self._waits_s:.0f} s for one")
+        self.is_cut = self._without_since is not None and now - self._without_since >= self._waits_s
+        return self.is_cut
+
+
+def lifeline(slots: Slots, *, address: str | None, tell: Callable[[str], object]) -> Lifeline:
+    """That of the connected cluster; to one on this machine no node comes back."""
+    waits_s = 0.0 if address is None else WAIT_FOR_NODE_S
+    return Lifeline(lambda: _has_room(slots), waits_s=waits_s, tell=tell)
+
+
+def _has_room(slots: Slots) -> bool:
+    return any(node["Alive"] and _n_fitting(node["Resources"], slots.cpus, slots.gpus) for node in ray.nodes())
+
+
+def _n_fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
+    """Trials that one node holds at once; a trial never spans two."""
+    by_gpu = node.get("GPU", 0) / gpus if gpus else float("inf")
+    return int(min(node.get("CPU", 0) / cpus, by_gpu))
+
+
+def _check_answers(address: str) -> None:
+    """Ray waits for ever for a head that is not there; a plain connection knows within seconds."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto` and the like: Ray looks them up and says so itself
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or type(error).__name__) from None
+
+
+def _no_cluster(address: str | None, why: str) -> ClusterError:
+    if address is None:
+        return ClusterError(f"a local Ray could not be started ({why}); look into the newest folder of /tmp/ray")
+    return ClusterError(
+        f"--address {address}: no Ray cluster answers there ({why}); start one with `ray start --head`, "
+        "give its host:port and its RAY_AUTH_TOKEN_PATH, or leave --address out to use this machine"
+    )
+
+
+def find_slots(resources: Resources) -> Slots:
+    """How many trials the connected cluster holds at once; on GPUs where it has any.
+
+    Raises:
+        ClusterError: Not one trial fits.
+    """
+    available = ray.cluster_resources()
+    cpus, gpus = float(available.get("CPU", 0)), float(available.get("GPU", 0))
+    gpus_per_trial = resources.gpus_per_trial if gpus else 0.0
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    n_slots = sum(_n_fitting(node, resources.cpus_per_trial, gpus_per_trial) for node in nodes)
+    if n_slots < 1:
+        raise ClusterError(
+            f"resources: a trial asks for {resources.cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs on one node; "
+            f"the cluster's {len(nodes)} nodes have {cpus:g} and {gpus:g} in all; lower `resources` or add a node"
+        )
+    return Slots(n_slots, resources.cpus_per_trial, gpus_per_trial)

@@ -1,0 +1,256 @@
+"""Prepare, and run a queue of trials on warm actors, one a slot; with `actor.py` and `cluster.py` the only Ray.
+
+Ray Tune executes and does not remember: its folder is scratch, and what a launch achieved is read from the store.
+"""
+
+import os
+import pickle
+import shutil
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # halves the driver's cost a trial
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # stopping is ours: drain first, then abandon
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a remote traceback may quote data
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.execution.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor, prepare_inputs
+from orchestrator.execution.cluster import Lifeline, Slots
+from orchestrator.execution.events import Judge, Listener, Progressed, Started, StopLevel
+from orchestrator.execution.lost_workers import Began, Node, record_for_worker
+from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Ending, Progress
+
+FINISHED = str(Searcher.FINISHED)
+NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
+
+
+def prepare_on_cluster(
+    groups: Sequence[Sequence[Path]], lifeline: Lifeline, *, stop_level: Callable[[], StopLevel]
+) -> bool:
+    """Make what the trials need, once; False where somebody stopped the launch meanwhile.
+
+    The first group goes first, for the inputs that all share; the others follow side by side.
+
+    Args:
+        groups: Orders by base model.
+
+    Raises:
+        InputError: The inputs can't be made, or a trial does not fit them.
+        ClusterError: The preparation broke, or the cluster was lost.
+    """
+    problems: dict[str, Problem] = {}
+    for wave in (groups[:1], groups[1:]):
+        tasks = [prepare_inputs.remote([str(order) for order in orders]) for orders in wave]
+        try:
+            while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
+                if lifeline.check():
+                    raise ClusterLostError(NO_NODE)
+                if stop_level() > StopLevel.GO_ON:
+                    for task in tasks:
+                        ray.cancel(task, force=True)
+                    return False
+            problems |= {str(problem): problem for found in ray.get(tasks) for problem in found}
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                where = cause.filename or str(wave[0][0].parents[1])
+                raise OSError(cause.errno, os.strerror(cause.errno), where) from None
+            raise ClusterError(
+                f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
+                f"`python -m workers prepare {wave[0][0]}` shows why"
+            ) from None
+    if problems:
+        raise InputError(*problems.values())
+    return True
+
+
+def run_trials(
+    trial_ids: Sequence[str],
+    layout: StoreLayout,
+    slots: Slots,
+    lifeline: Lifeline,
+    *,
+    listener: Listener,
+    judge: Judge,
+    stop_level: Callable[[], StopLevel],
+) -> None:
+    """Run the trials in the given order; every attempt's end is told to the judge and stands in the store.
+
+    Tune retries nothing: what the judge sends back is handed out again, on whatever slot is free.
+
+    Raises:
+        ClusterLostError: The cluster was lost on the way; what had ended is kept.
+        OSError: The disk is full.
+    """
+    configs = [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids]
+    queue = _Queue(configs, stop_level)
+    reporter, stopper = _Reporter(layout, queue, listener, judge), _Stopper(stop_level, lifeline)
+    name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
+    tuner = tune.Tuner(
+        tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
+        tune_config=tune.TuneConfig(
+            search_alg=queue,
+            num_samples=-1,  # the queue says when it is empty
+            max_concurrent_trials=min(slots.n_slots, len(trial_ids)),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=str(layout.scratch),
+            callbacks=[reporter],
+            stop=stopper,
+            failure_config=tune.FailureConfig(max_failures=0),
+            verbose=0,
+        ),
+    )
+    try:
+        _fit(tuner)
+    finally:
+        shutil.rmtree(layout.scratch / name, ignore_errors=True)  # a driver in our place has its own beside it
+        with suppress(OSError):
+            layout.scratch.rmdir()
+    if lifeline.is_cut:
+        raise ClusterLostError(NO_NODE)
+
+
+def _fit(tuner: tune.Tuner) -> None:
+    """Let Tune run; what it raises of its own is the end of the launch, and no fault of a trial."""
+    try:
+        tuner.fit()
+    except (ray.exceptions.RayError, tune.TuneError, RuntimeError, OSError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        what = f"the cluster, or the store, was lost while trials ran ({type(error).__name__})"
+        raise ClusterLostError(f"{what}; what had ended is kept, run again") from None
+
+
+def error_of(trial: Any) -> object:
+    """What Ray says of a trial that just failed; None where it doesn't say.
+
+    `Trial.get_pickled_error` looks where Tune copies the file to, later: at this moment it finds nothing.
+    """
+    try:
+        return ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except (TypeError, OSError, EOFError, pickle.UnpicklingError):
+        return None
+
+
+def ending_in(error: object) -> Ending | None:
+    """How a trial ended whose worker went with it, having recorded the attempt itself."""
+    spent = getattr(error, "cause", None)
+    return Ending.model_validate_json(spent.ending) if isinstance(spent, SpentWorkerError) else None
+
+
+class _NeverRestored:
+    """Something that Tune pickles for a restore that never comes: its live connections stay here."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+
+class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
+    """Hands Tune the next trial when a slot is free, in the order of the plan; nothing more after a stop.
+
+    A trial that is tried again goes first: what it waited for is usually gone, and a common fault shows early.
+    """
+
+    def __init__(self, configs: Sequence[dict[str, Any]], stop_level: Callable[[], StopLevel]) -> None:
+        super().__init__()
+        self._waiting: list[dict[str, Any]] = list(reversed(configs))
+        self._out: dict[str, dict[str, Any]] = {}
+        self._stop_level = stop_level
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial's config; None while what runs may still come back."""
+        if self._stop_level() > StopLevel.GO_ON:
+            return FINISHED
+        if not self._waiting:
+            return None if self._out else FINISHED
+        config = self._waiting.pop()
+        self._out[config["trial_id"]] = config
+        return config
+
+    def take_back(self, trial_id: str, *, again: bool) -> None:
+        """An attempt ended; whether its trial is handed out again."""
+        config = self._out.pop(trial_id, None)
+        if again and config is not None:
+            self._waiting.append(config)
+
+    def on_trial_complete(self, *_: object, **__: object) -> None:
+        """Nothing: the store knows."""
+
+    def save(self, *_: object, **__: object) -> None:
+        """Nothing: a launch is never restored."""
+
+    def restore(self, *_: object, **__: object) -> None:
+        """Nothing: a launch is never restored."""
+
+
+class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
+    """Abandons running trials when asked to stop now."""
+
+    def __init__(self, stop_level: Callable[[], StopLevel], lifeline: Lifeline) -> None:
+        self._stop_level = stop_level
+        self._lifeline = lifeline
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether everything ends at once."""
+        return self._stop_level() >= StopLevel.NOW or self._lifeline.check()
+
+
+class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
+    """Translates Tune's callbacks into events and verdicts."""
+
+    def __init__(self, layout: StoreLayout, queue: _Queue, listener: Listener, judge: Judge) -> None:
+        self._layout = layout
+        self._queue = queue
+        self._listener = listener
+        self._judge = judge
+        self._began: dict[str, Began] = {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
+        """A slot took the trial."""
+        name = trial.config["trial_id"]
+        self._began[name] = Began()
+        self._listener(Started(name))
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: Any,
+        result: dict[str, Any],
+        **_: object,
+    ) -> None:
+        """About once a second, and at the end."""
+        name = trial.config["trial_id"]
+        if ending := result.get(ENDING):
+            self._end(Ending.model_validate(ending))
+        elif progress := result.get(PROGRESS):
+            self._began[name].node = Node(**result[NODE])
+            self._listener(Progressed(name, Progress.model_validate(progress)))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
+        """The worker vanished, could not take the trial, or is of no more use after it."""
+        error = error_of(trial)
+        if ending := ending_in(error):
+            self._end(ending)
+            return
+        began = self._began.get(trial.config["trial_id"]) or Began()
+        self._end(record_for_worker(trial.config["order"], error=error, began=began))
+
+    def _end(self, ending: Ending) -> None:
+        self._queue.take_back(ending.trial_id, again=self._judge(ending))

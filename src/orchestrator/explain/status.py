@@ -1,0 +1,94 @@
+"""How far a study is, from its store alone: what is done, what failed and why, who works on what now.
+
+Of a launch it knows what leases and the driver's hold say; how long it will take only the launch itself can tell.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from orchestrator.design.naming import name_of
+from orchestrator.design.plan import TO_DO, Plan
+from orchestrator.explain.files import Working
+from orchestrator.store.holding import Sighting
+from workers.contract.outcome import FailureKind, Record, TrialState
+
+# Of running trials, those that are shown: a launch has one a slot.
+MAX_SHOWN = 32
+
+
+class RunningTrial(Record):
+    """A trial that somebody works on now, as its lease says."""
+
+    trial_id: str
+    name: str
+    host: str
+    pid: int
+    since: str
+
+
+class StudyStatus(Record):
+    """What a store says about its study.
+
+    failed: Missing trials by the class of their last failed attempt.
+    n_untrusted: Missing trials whose outcome was damaged.
+    n_cut_off: Attempts of this machine whose process is gone; their trials are missing.
+    """
+
+    study: str
+    counts: dict[str, int]
+    failed: dict[FailureKind, int]
+    n_untrusted: int
+    running: tuple[RunningTrial, ...]
+    n_cut_off: int
+    driver: Sighting | None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What a person reads below the counts."""
+        orphaned = "; what still runs ends by itself, or its machine is gone" if self.running else ""
+        driver = str(self.driver) if self.driver else f"no driver runs{orphaned}"
+        return (*self._failures(), *self._running(), driver)
+
+    def _failures(self) -> list[str]:
+        parts = [f"{n} {kind.replace('_', ' ')}" for kind, n in self.failed.items()]
+        parts += [f"{self.n_untrusted} with a damaged outcome"] if self.n_untrusted else []
+        lines = [f"failed   {', '.join(parts)}; `sweep explain` of one says more"] if parts else []
+        if self.n_cut_off:
+            lines.append(f"cut off  {self.n_cut_off} attempts whose process is gone; the next launch tries them again")
+        return lines
+
+    def _running(self) -> list[str]:
+        lines = [
+            f"running  {trial.trial_id[:12]}  {trial.name}  on {trial.host} (pid {trial.pid}) since {trial.since}"
+            for trial in self.running[:MAX_SHOWN]
+        ]
+        n_more = len(self.running) - MAX_SHOWN
+        return [*lines, f"         and {n_more} more"] if n_more > 0 else lines
+
+
+def status_of(plan: Plan, working: Sequence[Working], driver: Sighting | None) -> StudyStatus:
+    """Put together what the store says."""
+    trials = {planned.trial.trial_id: planned for planned in plan.trials + plan.controls}
+    missing = [planned for planned in trials.values() if planned.state is TrialState.RETRY]
+    failures = Counter(planned.failure for planned in missing if planned.failure is not None)
+    # A worker commits before it gives its lease back.
+    works = [each for each in working if each.trial_id not in trials or trials[each.trial_id].state in TO_DO]
+    return StudyStatus(
+        study=plan.study,
+        counts=plan.counts,
+        failed={kind: failures[kind] for kind in FailureKind if failures[kind]},
+        n_untrusted=sum(planned.failure is None for planned in missing),
+        running=tuple(
+            RunningTrial(
+                trial_id=each.trial_id,
+                name=name_of(trials[each.trial_id].trial) if each.trial_id in trials else "",
+                host=each.lease.host,
+                pid=each.lease.pid,
+                since=each.lease.since,
+            )
+            for each in works
+            if not each.is_gone
+        ),
+        n_cut_off=sum(each.is_gone for each in works),
+        driver=driver,
+    )

@@ -1,0 +1,134 @@
+"""What a launch looks like while it runs: who runs, who ended, how long is left. Pure; `console` draws it."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.execution.events import Ended, Event, Progressed, Requeued, Started
+from workers.contract.outcome import Ending, Progress
+from workers.contract.trial import Method, Trial
+
+
+@dataclass(frozen=True)
+class Running:
+    """A trial on a slot."""
+
+    trial: Trial
+    since: float
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that this launch ended."""
+
+    trial: Trial
+    ending: Ending
+    wall_s: float
+
+
+@dataclass
+class Board:
+    """The state of one launch, moved on by events.
+
+    Args:
+        queue: Trials of this launch by id, in order.
+        n_kept: Trials of the study that were done before.
+        n_slots: Trials that run at once.
+    """
+
+    queue: Mapping[str, Trial]
+    n_kept: int
+    n_slots: int
+    clock: Callable[[], float] = time.monotonic
+    running: dict[str, Running] = field(default_factory=dict)
+    finished: list[Finished] = field(default_factory=list)
+
+    def apply(self, event: Event) -> Finished | None:
+        """Move on by one event; the trial that ended with it, if one did."""
+        match event:
+            case Started(trial_id):
+                self.running[trial_id] = Running(self.queue[trial_id], self.clock())
+            case Progressed(trial_id, progress) if trial_id in self.running:
+                before = self.running[trial_id]
+                self.running[trial_id] = Running(before.trial, before.since, progress)
+            case Requeued(ending):
+                self.running.pop(ending.trial_id, None)
+            case Ended(ending):
+                began = self.running.pop(ending.trial_id, None)
+                wall_s = self.clock() - began.since if began else 0.0
+                self.finished.append(Finished(self.queue[ending.trial_id], ending, wall_s))
+                return self.finished[-1]
+        return None
+
+    @property
+    def n_total(self) -> int:
+        """Trials of the study, controls included."""
+        return self.n_kept + len(self.queue)
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """Ids of the trials of this launch that failed."""
+        return frozenset(item.ending.trial_id for item in self.finished if item.ending.state == "failed")
+
+    @property
+    def n_failed(self) -> int:
+        """Trials of this launch that failed."""
+        return len(self.failed)
+
+    @property
+    def n_done(self) -> int:
+        """Trials of the study with an outcome."""
+        return self.n_kept + len(self.finished) - self.n_failed
+
+    @property
+    def n_ended(self) -> int:
+        """Trials of the study that wait for nothing more: done, or failed in this launch."""
+        return self.n_done + self.n_failed
+
+    def invalid_rates(self) -> dict[str, float]:
+        """Mean share of invalid outputs on held_out by supervision, over the trials that ended so far, in [0, 1]."""
+        by_kind: dict[str, list[float]] = {}
+        for item in self.finished:
+            if item.trial.role == "grid" and item.ending.invalid_rate is not None:
+                by_kind.setdefault(str(item.trial.spec.supervision), []).append(item.ending.invalid_rate)
+        return {kind: sum(rates) / len(rates) for kind, rates in sorted(by_kind.items())}
+
+    def seconds_left(self) -> float | None:
+        """Expected wall time to the end of this launch; None before any trial has ended.
+
+        A trial that has not ended costs what trials of its kind took, or what all took on average.
+        """
+        if not self.finished:
+            return None
+        took: dict[str, list[float]] = {}
+        for item in self.finished:
+            took.setdefault(kind_of(item.trial), []).append(item.wall_s)
+        everything = [seconds for kind in took.values() for seconds in kind]
+        overall = sum(everything) / len(everything)
+        expected = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
+        ended = {item.trial.trial_id for item in self.finished}
+        left = sum(
+            max(0.0, expected.get(kind_of(trial), overall) - self._spent(trial_id))
+            for trial_id, trial in self.queue.items()
+            if trial_id not in ended
+        )
+        return left / self.n_slots
+
+    def _spent(self, trial_id: str) -> float:
+        return self.clock() - self.running[trial_id].since if trial_id in self.running else 0.0
+
+
+def kind_of(trial: Trial) -> str:
+    """What decides a trial's duration: its method, supervision, base and number of steps."""
+    steps = trial.spec.training and trial.spec.training.steps
+    return f"{trial.spec.method}|{trial.spec.supervision}|{trial.coordinates.get('base')}|{steps}"
+
+
+def longest_first(trial: Trial) -> int:
+    """Sort key: what takes longest starts first, so that no slot idles at the end while one long trial runs."""
+    if trial.spec.base is None:
+        return 3
+    if trial.spec.teacher is not None or trial.spec.method is Method.FEW_SHOT:
+        return 0
+    return 1 if trial.spec.method is Method.ZERO_SHOT else 2

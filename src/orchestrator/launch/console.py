@@ -1,0 +1,203 @@
+"""What the terminal shows: the plan, and a launch as it runs; live on a terminal, else one line a state change."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analysis.wording import duration
+from orchestrator.design.naming import name_of
+from orchestrator.design.plan import Plan
+from orchestrator.execution.events import Event, Requeued, Started
+from orchestrator.launch.board import Board, Finished, Running
+from workers.contract.inputs import is_prepared
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import TrialState
+
+STATE_STYLES = {
+    TrialState.KEEP: "green",
+    TrialState.RETRY: "yellow",
+    TrialState.ADD: "cyan",
+    TrialState.STALE: "magenta",
+    TrialState.ORPHAN: "dim",
+}
+REFRESHES_PER_SECOND = 2
+
+
+def show_plan(console: Console, plan: Plan, layout: StoreLayout) -> None:
+    """Every trial with ids, coordinates and state; then the counts.
+
+    Lines are written as they are: a table of 50,000 rows took longer to lay out than the plan to make.
+    """
+    paints = {state: _paint(console, style) for state, style in STATE_STYLES.items()}
+    dim = _paint(console, "dim")
+
+    def line(trial_id: str, cell_id: str, state: TrialState, name: str, why: str) -> str:
+        what = f"{name}  {dim(why)}".strip() if why else name
+        return f"{trial_id[:12]:<12}  {cell_id[:8]:<8}  {paints[state](f'{state.value:<6}')}  {what}\n"
+
+    lines = [_paint(console, "bold")(f"{'trial':<12}  {'cell':<8}  {'state':<6}  what") + "\n"]
+    for planned in plan.trials + plan.controls:
+        trial, why = planned.trial, planned.reason if planned.state is TrialState.RETRY else ""
+        lines.append(line(trial.trial_id, trial.cell_id, planned.state, name_of(trial), why))
+    for item in plan.left_over:
+        lines.append(line(item.trial_id, "", item.state, name_of(item.trial) if item.trial else "", item.reason))
+    console.file.write("".join(lines))
+    console.print(plan_counts(plan, layout), soft_wrap=True)
+
+
+def _paint(console: Console, style: str) -> Callable[[str], str]:
+    """What puts a style around a text, if this console has any."""
+    with console.capture() as captured:
+        console.print(Text("|", style), end="")
+    before, after = captured.get().split("|")
+    return lambda text: f"{before}{text}{after}"
+
+
+def plan_counts(plan: Plan, layout: StoreLayout) -> str:
+    """One line: how many trials, in how many cells, in which states."""
+    cells = len({planned.trial.cell_id for planned in plan.trials})
+    states = " · ".join(f"{number} {state}" for state, number in plan.counts.items() if number)
+    specs = (planned.trial.spec for planned in plan.trials + plan.controls)
+    # Trials of one base, prompt and teacher share their inputs, and one design's trials these very objects.
+    distinct = {(id(spec.cohort), id(spec.base), id(spec.prompt), id(spec.teacher)): spec for spec in specs}
+    prepared = "prepared" if all(is_prepared(spec, layout) for spec in distinct.values()) else "not prepared yet"
+    return (
+        f"{plan.study}: {len(plan.trials)} trials in {cells} matched cells, {len(plan.controls)} controls; "
+        f"{states}; inputs {prepared}"
+    )
+
+
+class Watch(Protocol):
+    """Somebody who is shown a launch."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def see(self, event: Event) -> None:
+        """Take note of an event."""
+
+
+def watch(console: Console, board: Board) -> "Lines | Screen":
+    """A live screen on a terminal, else one line a state change."""
+    return Screen(console, board) if console.is_terminal else Lines(console, board)
+
+
+class Lines:
+    """One line for each trial that starts or ends, for logs and pipes."""
+
+    def __init__(self, console: Console, board: Board) -> None:
+        self._console = console
+        self._board = board
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._console.print(summary_line(self._board), soft_wrap=True)
+
+    def see(self, event: Event) -> None:
+        """Print what started or ended."""
+        finished = self._board.apply(event)
+        if isinstance(event, Started):
+            name = name_of(self._board.queue[event.trial_id])
+            self._console.print(f"[{self._board.n_ended}/{self._board.n_total}] running  {name}", soft_wrap=True)
+        if isinstance(event, Requeued):
+            self._console.print(requeued_line(event, self._board), soft_wrap=True)
+        if finished:
+            self._console.print(ended_line(finished, self._board), soft_wrap=True)
+
+
+class Screen:
+    """Running trials with their progress, counts, invalid rates and time left, redrawn in place."""
+
+    def __init__(self, console: Console, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
+        self._board = board
+        self._clock = clock
+        self._live = Live(
+            console=console, get_renderable=self._draw, refresh_per_second=REFRESHES_PER_SECOND, transient=True
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+        self._live.console.print(summary_line(self._board), soft_wrap=True)
+
+    def see(self, event: Event) -> None:
+        """Move on; what ended scrolls away above the screen."""
+        if finished := self._board.apply(event):
+            self._live.console.print(ended_line(finished, self._board))
+        if isinstance(event, Requeued):
+            self._live.console.print(requeued_line(event, self._board))
+
+    def _draw(self) -> Group:
+        board = self._board
+        table = Table(box=None, pad_edge=False)
+        for running in board.running.values():
+            table.add_row(*_running_row(running, self._clock() - running.since))
+        total = Table.grid(padding=(0, 2))
+        total.add_row(ProgressBar(total=board.n_total, completed=board.n_done, width=20), Text(summary_line(board)))
+        return Group(table, total)
+
+
+def _running_row(running: Running, seconds: float) -> tuple[Text, Text, ProgressBar, Text]:
+    progress = running.progress
+    phase = Text(progress.phase if progress else "starting", "cyan")
+    bar = ProgressBar(total=progress.total if progress else 1, completed=progress.done if progress else 0, width=20)
+    loss = f"loss {progress.loss:.3f}" if progress and progress.loss is not None else ""
+    return Text(name_of(running.trial)), phase, bar, Text(f"{loss} {duration(seconds)}".strip(), "dim")
+
+
+def requeued_line(event: Requeued, board: Board) -> Text:
+    """What failed and is tried again, and what changes."""
+    line = Text(f"[{board.n_ended}/{board.n_total}] ").append("requeued ", "yellow")
+    name = name_of(board.queue[event.ending.trial_id])
+    return line.append(f"{name}  ").append(f"{event.why} · {event.ending.detail}", "dim")
+
+
+def ended_line(finished: Finished, board: Board) -> Text:
+    """How one trial ended."""
+    ending = finished.ending
+    style = {"scored": "green", "diverged": "yellow", "failed": "red"}[ending.state]
+    facts = []
+    if ending.held_out_auc is not None:
+        facts.append(f"AUC {ending.held_out_auc:.3f}")
+    if ending.invalid_rate is not None:
+        facts.append(f"invalid {ending.invalid_rate:.0%}")
+    if ending.failure is not None:
+        facts.append(str(ending.failure))
+    if ending.detail:
+        facts.append(ending.detail)
+    facts.append(duration(finished.wall_s))
+    left = board.seconds_left()
+    if left:
+        facts.append(f"about {duration(left)} left")
+    line = Text(f"[{board.n_ended}/{board.n_total}] ")
+    return (
+        line.append(f"{ending.state:<8} ", style)
+        .append(f"{name_of(finished.trial)}  ")
+        .append(" · ".join(facts), "dim")
+    )
+
+
+def summary_line(board: Board) -> str:
+    """Counts, failures, invalid outputs by supervision and time left."""
+    parts = [f"{board.n_done}/{board.n_total} done", f"{len(board.running)} running", f"{board.n_failed} failed"]
+    if rates := board.invalid_rates():
+        parts.append("invalid " + ", ".join(f"{kind} {rate:.0%}" for kind, rate in rates.items()))
+    left = board.seconds_left()
+    if board.n_ended < board.n_total:
+        parts.append("time left unknown yet" if left is None else f"about {duration(left)} left")
+    return " · ".join(parts)

@@ -1,0 +1,1 @@
+"""What a store holds: who drives it, what is committed, what may go."""

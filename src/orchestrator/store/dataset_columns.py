@@ -1,0 +1,116 @@
+"""What the tables of the dataset hold, and the one row that a trial makes.
+
+    trials        one row a trial: ids, coordinates, scores of both splits under each scoring, ledger, cost, provenance
+    predictions   one row a trial and example, raw probabilities; identifiers are salted hashes
+    history       one row a trial and optimizer step
+    diagnostics   one row a trial, probe split and point of the training
+
+A column that a trial does not have, because nobody asked for it or because the trial is older, is null.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Literal, get_args
+
+from orchestrator.study.axis_fields import FIELDS
+from workers.contract.outcome import Cost, Metrics, Outcome, Record, Saturation, Scoring, SplitScores
+from workers.contract.trial import Trial
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Table = Literal["trials", "predictions", "history", "diagnostics"]
+TABLES: tuple[Table, ...] = get_args(Table)
+SPLITS = ("tuning", "held_out")
+PROVENANCE = ("commit", "device", "started_at", "ended_at")
+# Coordinates that the trial's own columns or the folder of its file tell already.
+TOLD = {"supervision", "train_size", "learning_rate", "seed"}
+WHOLE_AXES = ("shots", "order_seed")
+AXES = tuple(axis for axis in FIELDS if axis not in TOLD)
+# Parts of SplitScores that hold one record a scoring.
+BY_SCORING = {"metrics", "saturation"}
+# Columns that an attempt's file may lack.
+OPTIONAL = (
+    *(f"p_{scoring}" for scoring in (Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL)),
+    "off_label_mass",
+    "label_loss_share",
+    "n_label_tokens",
+    "n_loss_tokens",
+    "label_gradient_share",
+    "n_input_tokens",
+)
+
+
+def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
+    """One row of the trials table; axes by the names of the design, null where the trial does not stand on one."""
+    spec = trial.spec
+    row: dict[str, object] = {
+        "trial_id": outcome.trial_id,
+        "training_id": outcome.training_id,
+        "cell_id": outcome.cell_id,
+        "role": trial.role,
+        "state": outcome.state,
+        "method": spec.method.value,
+        "labels": spec.labels,
+        "control": trial.coordinates.get("control"),
+        "train_size": spec.train_size,
+        "learning_rate": spec.training.learning_rate if spec.training else None,
+        "seed": spec.training.seed if spec.training else None,
+        "rationale_form": spec.supervision.value if spec.supervision else None,
+        "planted_signal": spec.prompt.planted_signal if spec.prompt else None,
+        "train_prevalence": outcome.train_prevalence,
+        "natural_prevalence": outcome.natural_prevalence,
+        **{axis: trial.coordinates.get(axis) for axis in AXES},
+        **outcome.cost.model_dump(),
+        **outcome.provenance.model_dump(include=set(PROVENANCE)),
+    }
+    for split, scores in outcome.scores.items():
+        row |= {f"{split}_{name}": value for name, value in scores.model_dump(exclude=BY_SCORING).items()}
+        for scoring, found in (*scores.metrics.items(), *scores.saturation.items()):
+            row |= {f"{split}_{scoring}_{name}": value for name, value in found.model_dump().items()}
+    return row
+
+
+@cache
+def table_schemas() -> dict[Table, "pa.Schema"]:
+    """Columns of the four tables; readers see `supervision` beside them, from the names of the folders."""
+    import pyarrow as pa
+
+    text, real, short = pa.string(), pa.float64(), pa.int32()
+    predictions = dict.fromkeys(("trial_id", "example_id", "participant_id", "split", "validity"), text)
+    predictions |= {"label": pa.int8(), "sampling_weight": real, **{f"p_{scoring}": real for scoring in Scoring}}
+    history = {"trial_id": text, "step": short, "loss": real, "learning_rate": real, "grad_norm": real}
+    history |= {"n_target_tokens": short, "n_loss_tokens": short, "n_label_tokens": short, "n_input_tokens": short}
+    history |= {"label_loss_share": real, "label_gradient_share": real, "wall_s": real}
+    probed = ("loss_direct", "loss_rationale", "loss_conditioned", "norm_direct", "norm_rationale", "norm_conditioned")
+    cosines = ("cos_direct_rationale", "cos_direct_conditioned", "cos_rationale_conditioned")
+    diagnostics = {"trial_id": text, "split": text, "fraction": real, "step": short, "n_examples": short}
+    return {
+        "trials": pa.schema(_trial_columns()),
+        "predictions": pa.schema({**predictions, "off_label_mass": real}),
+        "history": pa.schema(history),
+        "diagnostics": pa.schema(diagnostics | dict.fromkeys((*probed, *cosines), real)),
+    }
+
+
+def _trial_columns() -> dict[str, "pa.DataType"]:
+    import pyarrow as pa
+
+    text, real, whole = pa.string(), pa.float64(), pa.int64()
+
+    def numbers(model: type[Record], prefix: str = "") -> dict[str, "pa.DataType"]:
+        fields = model.model_fields.items()
+        return {
+            f"{prefix}{name}": whole if field.annotation is int else real
+            for name, field in fields
+            if name not in BY_SCORING
+        }
+
+    names = ("trial_id", "training_id", "cell_id", "role", "state", "method", "labels", "control", "rationale_form")
+    columns = dict.fromkeys(names, text) | {"train_size": whole, "learning_rate": real, "seed": whole}
+    columns |= {axis: whole if axis in WHOLE_AXES else text for axis in AXES}
+    columns |= dict.fromkeys(("planted_signal", "train_prevalence", "natural_prevalence"), real)
+    for split in SPLITS:
+        columns |= numbers(SplitScores, f"{split}_")
+        for scoring in Scoring:
+            columns |= numbers(Metrics, f"{split}_{scoring}_") | numbers(Saturation, f"{split}_{scoring}_")
+    return columns | numbers(Cost) | dict.fromkeys(PROVENANCE, text)

@@ -1,0 +1,67 @@
+"""Where a driver runs, and what a hold on a store asks of its system: lock, clock, thread, whether a process lives."""
+
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+import psutil
+
+from orchestrator.store.hold_records import Holder
+from workers.contract.system.leases import boot_id
+
+HEARTBEAT_S = 5.0
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+@contextmanager
+def keep_beating(beat: Callable[[], None], *, every_s: float = HEARTBEAT_S) -> Iterator[None]:
+    """Call `beat` again and again from a thread of its own."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(every_s):
+            beat()
+
+    thread = threading.Thread(target=go_on, name="driver-heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(HEARTBEAT_S)  # it may hang in a folder that is cut off
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a driver runs and what it asks of its system; a test lets several share one folder and one clock."""
+
+    host: str = field(default_factory=socket.gethostname)
+    boot_id: str = field(default_factory=boot_id)
+    pid: int = field(default_factory=os.getpid)
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    flock: Callable[[IO[str], int], None] = fcntl.flock
+    is_running: Callable[[int], bool] = is_running
+    keep_beating: Callable[[Callable[[], None]], AbstractContextManager[None]] = keep_beating
+
+    def is_dead(self, holder: Holder | None) -> bool:
+        """Whether this very machine knows that a process is gone; of others it knows nothing."""
+        is_ours = (
+            holder is not None and bool(self.boot_id) and (holder.host, holder.boot_id) == (self.host, self.boot_id)
+        )
+        return is_ours and holder is not None and not self.is_running(holder.pid)

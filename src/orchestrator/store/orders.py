@@ -1,0 +1,36 @@
+"""The orders in `plans/`: what a worker is given for each trial that may still be run, and no others."""
+
+from collections.abc import Container
+from pathlib import Path
+
+from orchestrator.study.files import sources_of
+from orchestrator.study.study import Study
+from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import replace_file
+from workers.contract.trial import Trial, WorkOrder
+
+
+def write_order(
+    trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches: int = 1, path: Path | None = None
+) -> Path:
+    """Write what a worker is given for a trial, to `plans/` unless a path is given, and return where it lies."""
+    order = WorkOrder(
+        trial=trial,
+        store=str(layout.root),
+        sources=sources_of(study),
+        endpoint=study.endpoint,
+        n_micro_batches=n_micro_batches,
+        timeout_s=study.resources.timeout_s,
+        checkpoint_every_s=study.resources.checkpoint_every_s,
+    )
+    path = path or layout.order(trial.trial_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, order.model_dump_json(indent=1))
+    return path
+
+
+def discard_orders(layout: StoreLayout, *, needed: Container[str]) -> None:
+    """Remove the orders of all trials but the needed ones; for the lock's holder, after a launch."""
+    for path in layout.orders.glob("*.json"):
+        if path.stem not in needed:
+            path.unlink()

@@ -1,0 +1,286 @@
+"""The driver's view of a store: what is committed, what was tried.
+
+Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset.py`
+makes the tables. Reading 504 outcomes takes about 0.3 s.
+"""
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from orchestrator.design.bulk import without_collector
+from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Attempt, Outcome
+from workers.contract.system.durable import sync_folder
+from workers.contract.system.sources import sha256_of
+from workers.contract.trial import Trial
+
+MIN_FREE_BYTES = 200_000_000
+TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
+PREDICTIONS = "predictions.parquet"
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the store holds, by trial id: verified outcomes, and why others can't be trusted or were quarantined."""
+
+    committed: Mapping[str, Outcome]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Of a verified outcome, what a plan asks for; the trial is read again from its file by the few who ask for it."""
+
+    trial_id: str
+    state: str
+    attempt: str
+    checksum: str
+    path: Path
+
+    @property
+    def trial(self) -> Trial:
+        """Spec and coordinates.
+
+        Raises:
+            StoreError: The outcome was damaged since.
+        """
+        return Outcome.load(self.path).trial
+
+
+@dataclass(frozen=True)
+class Seals:
+    """What the store holds, like `Outcomes`, at a hundredth of its size."""
+
+    committed: Mapping[str, Seal]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
+    """Create the store's folder (mode 0700) and prove that it takes a file and has room.
+
+    Raises:
+        StoreError: It is no folder, can't be written, or the disk is nearly full.
+    """
+    try:
+        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=".write-test-", dir=layout.root) as file:
+            file.write(b"0")
+            os.fsync(file.fileno())
+        free = shutil.disk_usage(layout.root).free
+    except OSError as error:
+        raise StoreError(
+            f"{layout.root}: not a folder that can be written ({error.strerror}); "
+            "choose another --store, or mend its owner and mode"
+        ) from None
+    if free < min_free_bytes:
+        raise StoreError(
+            f"{layout.root}: {free // 10**6} MB free, at least {min_free_bytes // 10**6} MB are needed; "
+            "free space or choose another --store"
+        )
+
+
+def read_outcomes(layout: StoreLayout) -> Outcomes:
+    """Read every committed outcome and verify its own checksum (not its files; see `damaged`).
+
+    Folders without an outcome are attempts that did not commit; names that are no trial id are not ours.
+
+    Raises:
+        StoreError: A folder or an outcome is there and can't be read, so that nobody knows what it holds.
+    """
+    return Outcomes(*_read_each(layout, lambda outcome: outcome))
+
+
+def read_seals(layout: StoreLayout) -> Seals:
+    """Read and verify every outcome likewise, but keep only what a plan asks for: 50,000 whole ones fill 2.5 GB.
+
+    Raises:
+        StoreError: As `read_outcomes`.
+    """
+
+    def seal(outcome: Outcome) -> Seal:
+        return Seal(
+            outcome.trial_id, outcome.state, outcome.attempt, outcome.checksum, layout.outcome(outcome.trial_id)
+        )
+
+    return Seals(*_read_each(layout, seal))
+
+
+@without_collector()
+def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Kept]) -> tuple[dict[str, Kept], dict[str, str]]:
+    """What is kept of each verified outcome by trial id, and why others can't be trusted or were quarantined."""
+    committed: dict[str, Kept] = {}
+    broken: dict[str, str] = {}
+    for trial_id in _trial_ids(layout.trials):
+        try:
+            outcome = _load_outcome(layout, trial_id)
+        except OtherVersionError as error:
+            raise OtherVersionError(f"{layout.outcome(trial_id)}: {error}") from None
+        except StoreError as error:
+            broken[trial_id] = str(error)
+            continue
+        except OSError as error:
+            raise unusable(layout.outcome(trial_id), error) from None
+        if outcome is not None:
+            committed[trial_id] = keep(outcome)
+    moved_away = {found[1] for path in _entries(layout.quarantine) if (found := QUARANTINE_NAME.fullmatch(path.name))}
+    return committed, dict.fromkeys(sorted(moved_away - committed.keys()), "quarantined") | broken
+
+
+def _load_outcome(layout: StoreLayout, trial_id: str) -> Outcome | None:
+    if not layout.trial(trial_id).is_dir():
+        raise StoreError("a file stands where the trial's folder belongs; rerun the trial")
+    path = layout.outcome(trial_id)
+    try:
+        outcome = Outcome.parse(path.read_bytes())
+    except (FileNotFoundError, IsADirectoryError):
+        if path.is_symlink() or path.is_dir():
+            raise StoreError("a link or a folder stands where the outcome belongs; rerun the trial") from None
+        return None
+    if outcome.trial_id != trial_id:
+        raise StoreError(f"the outcome of trial {outcome.trial_id} lies in this folder; rerun the trial")
+    return outcome
+
+
+@without_collector()
+def read_attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
+    """Records of failed attempts by trial id, first to last; unreadable ones are passed over.
+
+    Raises:
+        StoreError: A folder is there and can't be read.
+    """
+    found = {trial_id: attempts_at(layout, trial_id) for trial_id in _trial_ids(layout.attempts("any").parent)}
+    return {trial_id: records for trial_id, records in found.items() if records}
+
+
+def attempts_at(layout: StoreLayout, trial_id: str) -> list[Attempt]:
+    """Records of failed attempts at one trial, first to last.
+
+    Raises:
+        StoreError: Their folder is there and can't be read.
+    """
+    records = []
+    for path in _entries(layout.attempts(trial_id)):
+        with suppress(OSError, ValidationError):
+            records.append(Attempt.model_validate_json(path.read_bytes()))
+    return sorted(records, key=lambda record: record.number)
+
+
+def _trial_ids(folder: Path) -> list[str]:
+    return sorted(path.name for path in _entries(folder) if TRIAL_ID.fullmatch(path.name))
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds but hidden files; nothing where there is no such folder."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unusable(folder, error) from None
+
+
+def unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
+    """What to say of a part of a store that the system refuses."""
+    if error.errno in NO_ROOM:
+        return DiskFullError(f"{path}: the disk is full; nothing committed is lost: free space and run again")
+    return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")
+
+
+def damaged(layout: StoreLayout, outcomes: Outcomes) -> dict[str, str]:
+    """Committed trials whose predictions are gone or not the ones that were committed, and which of the two.
+
+    Costs one SHA-256 a scored trial: right before a launch, too much for a plan. Other files are not looked at.
+
+    Raises:
+        StoreError: Predictions are there and can't be read.
+    """
+    problems = {}
+    for trial_id, outcome in outcomes.committed.items():
+        path = layout.trial(trial_id) / outcome.attempt / PREDICTIONS
+        try:
+            if outcome.state == "scored" and sha256_of(path) != outcome.files.get(PREDICTIONS):
+                problems[trial_id] = f"{PREDICTIONS} has another checksum than its outcome says"
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            problems[trial_id] = f"{PREDICTIONS} is gone"
+        except OSError as error:
+            raise unusable(path, error) from None
+    return problems
+
+
+def quarantine(layout: StoreLayout, outcomes: Outcomes) -> int:
+    """Move every broken or damaged outcome to `quarantine/`, so that its trial is run again; nothing is lost.
+
+    For the holder of the driver's lock, with outcomes read under it, and to be read again. Returns how many were moved.
+    A holder that slept so long that another took its place may meet an outcome of that one: it is put back.
+
+    Raises:
+        StoreError: One can't be moved.
+    """
+    judged = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
+    suspects = sorted({*outcomes.broken, *damaged(layout, outcomes)})
+    return sum(_move_away(layout, trial_id, judged.get(trial_id)) for trial_id in suspects)
+
+
+def _move_away(layout: StoreLayout, trial_id: str, judged: str | None) -> bool:
+    """Move what stands in the place of an outcome, unless it is sound by now and not the one that was judged."""
+    folder = layout.trial(trial_id)
+    suspect = layout.outcome(trial_id) if folder.is_dir() else folder
+    if not os.path.lexists(suspect):
+        return False
+    targets = (layout.quarantined(trial_id, number) for number in itertools.count(1))
+    try:
+        layout.quarantine.mkdir(mode=0o700, exist_ok=True)
+        # Under the lock nobody else takes the name; a link, as in a commit, could not move a folder.
+        target = next(target for target in targets if not os.path.lexists(target))
+        suspect.rename(target)  # and then look: it may have been replaced up to this moment
+        if is_kept := _checksum_at(target) not in (None, judged):
+            _put_back(target, suspect)
+        for changed in (layout.root, layout.quarantine, suspect.parent):
+            sync_folder(changed)
+    except OSError as error:
+        raise unusable(suspect, error, "moved to quarantine") from None
+    return not is_kept
+
+
+def _put_back(moved: Path, home: Path) -> None:
+    """Unless another outcome was committed meanwhile: then this one stays where it is."""
+    with suppress(FileExistsError):
+        os.link(moved, home)
+        moved.unlink()
+
+
+def _checksum_at(path: Path) -> str | None:
+    """Of a sound outcome; None of anything else."""
+    try:
+        return Outcome.load(path).checksum
+    except StoreError:
+        return None
+
+
+def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:
+    """One file of a committed trial, once its checksum was seen to be the one that the outcome names.
+
+    Raises:
+        StoreError: It is missing, unreadable, not listed in the outcome, or damaged.
+    """
+    try:
+        body = (layout.trial(outcome.trial_id) / outcome.attempt / name).read_bytes()
+    except OSError as error:
+        raise StoreError(f"{name} can't be read ({error.strerror})") from None
+    if hashlib.sha256(body).hexdigest() != outcome.files.get(name):
+        raise StoreError(f"{name} has another checksum than its outcome says")
+    return body

@@ -1,0 +1,1 @@
+"""YAML to a typed study, or every problem at once."""

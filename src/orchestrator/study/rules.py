@@ -1,0 +1,215 @@
+"""What must hold between the parts of a study file; single values are the models' business.
+
+A rule looks only at parts that are sound in themselves, so that one mistake is reported once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.study.axis_fields import FIELDS, swallowed_by
+from orchestrator.study.axis_values import USUAL
+from orchestrator.study.problems import closest
+from orchestrator.study.source import Location, StudySource
+from workers.contract.errors import Problem
+from workers.contract.recipes.bases import CHAT
+
+# Names of bases and contrasts become columns, coordinates and headings.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+OF_FEW_SHOT = ("shows", "shots", "inference", "order_seed", "selection")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A study file, and the locations in it that are known to be wrong."""
+
+    source: StudySource
+    broken: frozenset[Location]
+
+    def sound(self, *at: str | int) -> Any:  # noqa: ANN401  a JSON value whose type the schema vouches for
+        """The value at a location; None if it is absent or something is wrong above, at or below it."""
+        if any(place[: len(at)] == at[: len(place)] for place in self.broken):
+            return None
+        return self.source.value(at)
+
+    def names(self, section: str) -> list[str]:
+        """Keys of a section, also of one whose values are wrong."""
+        value = self.source.value((section,))
+        return list(value) if isinstance(value, dict) else []
+
+
+def cross_problems(draft: Draft) -> list[Problem]:
+    """Every broken rule between the sound parts of a draft."""
+    return [
+        *_missing_sections(draft),
+        *_unfit_names(draft),
+        *_repeated_values(draft),
+        *_varied_training(draft),
+        *_unknown_bases(draft),
+        *_formats_without_prompt(draft),
+        *_unfit_template(draft),
+        *_contrast_problems(draft),
+        *_interaction_problems(draft),
+    ]
+
+
+def _unfit_names(draft: Draft) -> Iterator[Problem]:
+    for section in ("bases", "contrasts", "interactions"):
+        for name in draft.names(section):
+            if not NAME.fullmatch(name):
+                remedy = "use letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"
+                yield draft.source.problem((section, name), what="is not a name", remedy=remedy)
+
+
+def _repeated_values(draft: Draft) -> Iterator[Problem]:
+    """Equal values in a list, however they are written."""
+    axes = [(*block, axis) for block in _blocks(draft) for axis in draft.source.value(block)]
+    contrasts: list[Location] = [("contrasts", name) for name in draft.names("contrasts")]
+    treatments = [(*at, "treatment") for at in contrasts]
+    wheres = [(*at, "where", axis) for at in contrasts for axis in draft.sound(*at, "where") or ()]
+    for at in (*axes, *treatments, *wheres, ("controls",)):
+        values = draft.sound(*at)
+        if not isinstance(values, list):
+            continue
+        for index, value in enumerate(values):
+            first = values.index(value)
+            if first < index:
+                shown, before = draft.source.written((*at, index)), draft.source.written((*at, first))
+                yield draft.source.problem((*at, index), what=f"{shown} repeats {before}", remedy="remove one of them")
+
+
+def _varied_training(draft: Draft) -> Iterator[Problem]:
+    for axis in ("learning_rate", "seed"):
+        if axis in draft.names("training"):
+            yield draft.source.problem(("training", axis), what="is an axis", remedy=f"move it to axes.{axis}")
+
+
+def _blocks(draft: Draft) -> list[Location]:
+    """Where the blocks of axes are, as far as they are mappings."""
+    further = draft.source.value(("more_axes",))
+    places: list[Location] = [("axes",), ("few_shot",)]
+    places += [("more_axes", index) for index in range(len(further) if isinstance(further, list) else 0)]
+    return [place for place in places if isinstance(draft.source.value(place), dict)]
+
+
+def _missing_sections(draft: Draft) -> Iterator[Problem]:
+    """Sections that another section makes necessary."""
+    given = draft.source.data
+    if "axes" not in given and "few_shot" not in given:
+        yield draft.source.problem(("axes",), what="is missing", remedy="add the axes of a grid, or `few_shot`")
+    if "more_axes" in given and "axes" not in given:
+        yield draft.source.problem(("more_axes",), what="has no first block", remedy="name its first block `axes`")
+    if "axes" in given and "training" not in given:
+        yield draft.source.problem(("training",), what="is missing", remedy="add a mapping with steps, batch_size")
+    if draft.sound("teacher", "kind") == "endpoint" and "endpoint" not in given:
+        remedy = "add `endpoint: {base_url: http://127.0.0.1:8000/v1}`"
+        yield draft.source.problem(("endpoint",), what="is missing: the teacher is an endpoint", remedy=remedy)
+
+
+def _unknown_bases(draft: Draft) -> Iterator[Problem]:
+    declared = draft.names("bases")
+    for block in _blocks(draft):
+        for index, name in enumerate(draft.sound(*block, "base") or ()):
+            if name not in declared:
+                remedy = closest(name, declared, otherwise="declare it under `bases`")
+                yield draft.source.problem((*block, "base", index), what=f"{name} is not among `bases`", remedy=remedy)
+
+
+def _unfit_template(draft: Draft) -> Iterator[Problem]:
+    """`exam_summary` knows the Framingham columns and nothing else; `history` says what a lexicon names."""
+    source = draft.sound("cohort", "source")
+    template = draft.sound("prompt", "template") or "exam_summary"
+    if source is None:
+        return
+    asks = (draft.sound("cohort", "outcome") or "cvd", draft.sound("cohort", "horizon_days") or 1826)
+    if source == "framingham" and template == "exam_summary" and asks != ("cvd", 1826):
+        what = "asks for cardiovascular disease within five years, which this cohort's labels do not answer"
+        remedy = "read the file as a `table` with a mapping, which states its own question"
+        yield draft.source.problem(("prompt", "template"), what=what, remedy=remedy)
+    fitting = "exam_summary" if source == "framingham" else "history"
+    if template != fitting:
+        what = f"{template} can't write the records of a {source} cohort"
+        yield draft.source.problem(("prompt", "template"), what=what, remedy=f"write `template: {fitting}`")
+
+
+def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
+    for name in draft.names("bases"):
+        at = ("bases", name, "prompt_format")
+        written = draft.sound(*at)
+        if isinstance(written, str) and written != CHAT and written.count("{prompt}") != 1:
+            what = f"{draft.source.written(at)} does not hold {{prompt}} once"
+            remedy = f"write {{prompt}} where the record's text goes, or {CHAT} for the model's own template"
+            yield draft.source.problem(at, what=what, remedy=remedy)
+
+
+def _contrast_problems(draft: Draft) -> Iterator[Problem]:
+    for name in draft.names("contrasts"):
+        at: Location = ("contrasts", name)
+        axis: str = draft.sound(*at, "axis") or "supervision"
+        if axis not in FIELDS:
+            continue  # its own problem, found before
+        treatment: list[object] = draft.sound(*at, "treatment") or []
+        reference: object = draft.sound(*at, "reference")
+        named = {(*at, "treatment", index): value for index, value in enumerate(treatment)}
+        if reference is not None:
+            named[(*at, "reference")] = reference
+        yield from _unknown_levels(draft, axis, named)
+        if reference in treatment:
+            remedy = "name another reference, or take it out of treatment"
+            yield draft.source.problem((*at, "reference"), what=f"{reference} is in treatment too", remedy=remedy)
+        yield from _where_problems(draft, at, axis)
+
+
+def _where_problems(draft: Draft, at: Location, axis: str) -> Iterator[Problem]:
+    """Axes that a contrast may not be narrowed by, values that they don't have, and axes that it must name."""
+    where: dict[str, list[object]] = draft.sound(*at, "where") or {}
+    for other, values in where.items():
+        place = (*at, "where", other)
+        if other == axis:
+            yield draft.source.problem(place, what="is the contrast's own axis", remedy="remove it")
+        elif not _levels(draft, other):
+            known = [known for known in FIELDS if known != axis and _levels(draft, known)]
+            remedy = closest(other, known, otherwise=f"name one of {', '.join(known)}")
+            yield draft.source.problem(place, what="is not an axis of the study", remedy=remedy)
+        else:
+            yield from _unknown_levels(draft, other, {(*place, index): value for index, value in enumerate(values)})
+    for part in swallowed_by(axis) if axis != "shows" else ():  # few-shot trials have one teacher
+        if part not in where and len(_levels(draft, part)) > 1:
+            what = f"has several trials a cell, for {part} is a part of {axis}"
+            remedy = f"add `where: {{{part}: [{_levels(draft, part)[0]}]}}`"
+            yield draft.source.problem(at, what=what, remedy=remedy)
+
+
+def _unknown_levels(draft: Draft, axis: str, named: Mapping[Location, object]) -> Iterator[Problem]:
+    levels = _levels(draft, axis)
+    if not levels and any(draft.source.value((*block, axis)) is not None for block in _blocks(draft)):
+        return  # its own problem, found before
+    section = "few_shot" if axis in OF_FEW_SHOT else "axes"
+    for place, value in named.items():
+        if value not in levels:
+            remedy = "add it there" + (f", or name one of {', '.join(map(str, levels))}" if levels else "")
+            yield draft.source.problem(place, what=f"{value} is not on {section}.{axis}", remedy=remedy)
+
+
+def _levels(draft: Draft, axis: str) -> list[object]:
+    """All values of an axis over the blocks, and what a block has that does not vary it; empty for no axis."""
+    lists = [draft.sound(*block, axis) for block in _blocks(draft)]
+    levels = [value for values in lists if isinstance(values, list) for value in values]
+    teacher = draft.sound("teacher", "label_access") or "blind"
+    usual = {**USUAL, "label_access": teacher}.get(axis)
+    return list(dict.fromkeys([*levels, usual] if levels and usual else levels))
+
+
+def _interaction_problems(draft: Draft) -> Iterator[Problem]:
+    declared = draft.names("contrasts")
+    for name in draft.names("interactions"):
+        sides = {side: draft.sound("interactions", name, side) for side in ("of", "minus")}
+        for side, contrast in sides.items():
+            if contrast is not None and contrast not in declared:
+                remedy = closest(contrast, declared, otherwise="declare it under `contrasts`")
+                what = f"{contrast} is not among `contrasts`"
+                yield draft.source.problem(("interactions", name, side), what=what, remedy=remedy)
+        if sides["of"] is not None and sides["of"] == sides["minus"]:
+            at = ("interactions", name, "minus")
+            yield draft.source.problem(at, what=f"{sides['of']} stands on both sides", remedy="name another contrast")

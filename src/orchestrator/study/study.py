@@ -1,0 +1,224 @@
+"""A study: one YAML file, read into typed, frozen values or refused with every problem at once.
+
+Reads the file only; `study_files.py` looks for the data and weights that it names.
+Of a study only the recipes are hashed into ids; names, files, `min_cell`, `question` and `resources` are not.
+"""
+
+import json
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from orchestrator.study.axis_fields import AxisName
+from orchestrator.study.axis_values import BudgetValue, LevelValue, ObjectiveValue, RationaleValue
+from orchestrator.study.bases import StudyBase, below, recipe_of
+from orchestrator.study.cohort import StudyCohort
+from orchestrator.study.problems import find_problems
+from orchestrator.study.rules import Draft, cross_problems
+from orchestrator.study.source import Location, StudySource, read_source
+from workers.contract.errors import InputError, Problem
+from workers.contract.recipes.bases import BaseRecipe
+from workers.contract.recipes.recipe import Frozen
+from workers.contract.recipes.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
+from workers.contract.trial import EndpointPlace, EvaluationRecipe, TrainingRecipe
+
+# Stand in for what the axes vary while the rest of `training` is judged.
+NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
+
+
+class Section(Frozen, BaseModel):
+    """A frozen part of a study file; unknown keys are errors."""
+
+
+class Control(StrEnum):
+    """A comparator or negative control that goes with the grid."""
+
+    ZERO_SHOT = "zero_shot"
+    PERMUTED_LABELS = "permuted_labels"
+    PLANTED_SIGNAL = "planted_signal"
+    HEAD = "head"
+    PREVALENCE = "prevalence"
+    AGE_SEX = "age_sex"
+    LOGISTIC = "logistic"
+    BOOSTING = "boosting"
+
+
+class Axes(Section):
+    """The factors of a block of fine-tuning trials; every combination of their values is a trial.
+
+    What follows `seed` acts on rationales alone, but for the budget: a label-only trial stands once for all its values.
+    """
+
+    supervision: tuple[Supervision, ...] = Field(min_length=1)
+    base: tuple[str, ...] = Field(min_length=1)
+    train_size: tuple[Annotated[int, Field(ge=2, multiple_of=2, description="even: half of them cases")], ...] = Field(
+        min_length=1
+    )
+    learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
+    seed: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1)
+    objective: tuple[ObjectiveValue, ...] = ()
+    ordering: tuple[Literal["rationale_first", "label_first"], ...] = ()
+    rationale: tuple[RationaleValue, ...] = ()
+    label_access: tuple[Literal["blind", "conditioned", "filtered"], ...] = ()
+    budget: tuple[BudgetValue, ...] = ()
+
+
+class FewShotAxes(Section):
+    """The factors of few-shot trials on untrained bases; without demonstrations there are no shots and no orders."""
+
+    base: tuple[str, ...] = Field(min_length=1)
+    shots: tuple[Annotated[int, Field(ge=2, le=64, multiple_of=2, description="even: half of them cases")], ...] = (
+        Field(min_length=1)
+    )
+    shows: tuple[Literal["none", "label", "rationale"], ...] = Field(min_length=1)
+    inference: tuple[Literal["direct", "reason"], ...] = Field(min_length=1)
+    order_seed: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1)
+    selection: tuple[Literal["fixed", "nearest"], ...] = ("fixed",)
+    supervision: Supervision = Field(default=Supervision.FREE_FORM, description="the form of the rationales shown")
+
+
+class Contrast(Section):
+    """A paired comparison along one axis: some of its values pooled against another, within matched cells.
+
+    `where` keeps trials with these values on other axes, each value a cell of its own; a trial that has no value there,
+    as a label-only one has no objective, stands for all of them.
+    """
+
+    axis: AxisName = "supervision"
+    treatment: tuple[LevelValue, ...] = Field(min_length=1)
+    reference: LevelValue
+    where: dict[str, Annotated[tuple[LevelValue, ...], Field(min_length=1)]] = {}
+
+
+class Interaction(Section):
+    """A difference of differences: one contrast minus another, on the same resamples of participants."""
+
+    of: str
+    minus: str
+
+
+class Resources(Section):
+    """What one trial reserves on its node, and how it is kept there; no part of an id."""
+
+    cpus_per_trial: float = Field(default=1, gt=0)
+    gpus_per_trial: float = Field(default=1, ge=0, description="where the cluster has any")
+    timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
+    checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
+
+
+class StudyFile(Section):
+    """What a study file may say, in its own keys."""
+
+    study: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        description="a name of lower-case letters, digits and hyphens, at most 63 long",
+    )
+    question: str = Field(min_length=1, description="what the study asks")
+    cohort: StudyCohort
+    prompt: PromptRecipe = PromptRecipe()
+    teacher: TeacherRecipe = TemplateTeacherRecipe()
+    endpoint: EndpointPlace | None = None
+    bases: dict[str, StudyBase]
+    axes: Axes | None = None
+    more_axes: tuple[Axes, ...] = Field(default=(), description="further blocks, each crossed by itself")
+    few_shot: FewShotAxes | None = None
+    training: TrainingRecipe | None = None
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+    controls: tuple[Control, ...] = ()
+    contrasts: dict[str, Contrast] = {}
+    interactions: dict[str, Interaction] = {}
+    resources: Resources = Resources()
+
+
+class Study(StudyFile):
+    """A study file that holds; `training` carries the first learning rate and seed of the axes."""
+
+    path: Path
+
+    def training_at(self, **changes: object) -> TrainingRecipe:
+        """The training recipe at one point of the axes: at least a learning rate and a seed."""
+        return TrainingRecipe.model_validate({**dict(self.training or ()), **changes})
+
+    @property
+    def blocks(self) -> tuple[Axes, ...]:
+        """All blocks of fine-tuning trials."""
+        return ((self.axes,) if self.axes else ()) + self.more_axes
+
+    @property
+    def base_names(self) -> tuple[str, ...]:
+        """Every base on an axis, in the order of their first naming."""
+        blocks = (*self.blocks, *((self.few_shot,) if self.few_shot else ()))
+        return tuple(dict.fromkeys(name for block in blocks for name in block.base))
+
+    @cached_property
+    def base_recipes(self) -> dict[str, BaseRecipe]:
+        """The recipe of every declared base; the trials of a design share them."""
+        return {name: recipe_of(base) for name, base in self.bases.items()}
+
+    def base_recipe(self, name: str) -> BaseRecipe:
+        """The recipe of a declared base."""
+        return self.base_recipes[name]
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file; whatever it names (data, weights) is not touched.
+
+    Raises:
+        InputError: The file can't be read, or breaks rules: then with all problems, by line.
+    """
+    path = path.resolve()
+    source = read_source(path)
+    problems = source.repeated_keys()
+    found: dict[Location, Problem] = {}
+    try:
+        written = StudyFile.model_validate_json(_with_stand_ins(source), strict=True)
+    except ValidationError as error:
+        found = find_problems(error, _file_schema(), source)
+    problems += [*found.values(), *cross_problems(Draft(source, frozenset(found)))]
+    if problems:
+        raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
+    study = Study(path=path, **dict(written))
+    placed: dict[str, object] = {
+        "cohort": study.cohort.below(path.parent),
+        "bases": {name: below(base, path.parent) for name, base in study.bases.items()},
+    }
+    if study.axes is not None:
+        placed["training"] = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
+    return study.model_copy(update=placed)
+
+
+def load_sealed(path: Path) -> Study:
+    """Read the study that a store was last run with.
+
+    Raises:
+        InputError: The folder is no store, or its study can't be read.
+    """
+    try:
+        return Study.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(
+            Problem(str(path.parent), f"holds no sealed study ({type(error).__name__})", "give the study file")
+        ) from None
+
+
+def _with_stand_ins(source: StudySource) -> str:
+    """The file as JSON, completed: training by values for what the axes vary, the teacher by its usual kind."""
+    assumed = {"training": (NOT_VARIED, {}), "teacher": ({}, {"kind": "template"})}
+    completed = {
+        section: {**weak, **source.data[section], **strong}
+        for section, (strong, weak) in assumed.items()
+        if isinstance(source.data.get(section), dict)
+    }
+    return json.dumps({**source.data, **completed})
+
+
+def _file_schema() -> dict[str, Any]:
+    """JSON schema of a study file, in which `training` lacks what the axes vary."""
+    schema = StudyFile.model_json_schema()
+    training = schema["$defs"]["TrainingRecipe"]
+    training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in NOT_VARIED}
+    training["required"] = [key for key in training["required"] if key not in NOT_VARIED]
+    return schema

@@ -1,0 +1,1 @@
+"""The only MLflow, a projection of the store."""

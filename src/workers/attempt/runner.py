@@ -1,0 +1,149 @@
+"""One trial from order to committed outcome, in a worker that stays warm; the one place where a crash becomes a record.
+
+`Runner.run` is a generator: it yields progress about once a second and returns how the trial ended. Closing it early
+leaves nothing behind but the inputs, resume points and a log.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from workers.attempt.attempting import attempt_folder, carried_out, failed_attempt, place_line
+from workers.attempt.deadline import ended_if_hung, within
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Ending, Outcome, Progress, Scoring
+from workers.contract.trial import GRACE_S, WorkOrder
+from workers.preparing.prepare import prepare
+from workers.store.checkpoints import Cadence, remove_checkpoints
+from workers.store.commit import commit_outcome, record_attempt
+from workers.work.bench import Bench, Work
+from workers.work.faults import spoils_process
+from workers.work.meter import Meter
+from workers.work.trial_log import TrialLog
+
+Run = Generator[Progress, None, Ending]
+CarryOut = Callable[[Work, WorkOrder], Generator[Progress, None, Outcome]]
+
+
+class Runner:
+    """Runs trials one after the other, keeping libraries, base and tokens between them."""
+
+    def __init__(
+        self,
+        *,
+        n_threads: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        grace_s: float = GRACE_S,
+        carry_out: CarryOut = carried_out,
+        bench: Bench | None = None,
+    ) -> None:
+        """Get ready to run.
+
+        Args:
+            n_threads: Null leaves torch's own choice.
+            clock: In seconds; says when a resume point or a line of the log is due, and when a trial is out of time.
+            grace_s: How much longer than its order allows an attempt may take to end by itself.
+            carry_out: The work itself, from inputs to the files of `work.folder`.
+            bench: What stays warm between trials; null lays out a new one.
+        """
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
+        self._bench = bench or Bench()
+        self._is_spent = False
+        self._clock = clock
+        self._grace_s = grace_s
+        self._carry_out = carry_out
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the GPU failed in this process: no trial can run in it any more, in a fresh one it may."""
+        return self._is_spent
+
+    def run(self, order: WorkOrder) -> Run:
+        """Carry out one trial and commit it.
+
+        An exception never leaves: it becomes an attempt record, classified.
+        """
+        started = datetime.now(UTC)
+        name = secrets.token_hex(4)
+        try:
+            return (yield from self._run(order, name))
+        except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
+            attempt = failed_attempt(order, error, name=name, started=started)
+            self._is_spent |= spoils_process(error)
+        with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
+            record_attempt(attempt, StoreLayout(Path(order.store)))
+        self._clear_bench()
+        return Ending(
+            trial_id=attempt.trial_id,
+            state="failed",
+            failure=attempt.kind,
+            detail=f"{attempt.error} at {attempt.where}",
+        )
+
+    def _clear_bench(self) -> None:
+        """To be called outside of the block that caught the exception: its frames hold on to tensors."""
+        try:
+            self._bench.clear()
+        except RuntimeError:  # a device that failed frees nothing either
+            self._is_spent = True
+
+    def _run(self, order: WorkOrder, name: str) -> Run:
+        """Nothing where the trial is committed; else one attempt, logged, in its time."""
+        layout = StoreLayout(Path(order.store))
+        trial_id = order.trial.trial_id
+        if layout.outcome(trial_id).exists():
+            ending = _ending(Outcome.load(layout.outcome(trial_id)))
+            remove_checkpoints(layout.checkpoints(order.trial.spec.training_id))
+            return ending
+        log = TrialLog(layout.logs(trial_id) / f"{name}.log", clock=self._clock)
+        with (
+            closing(log),
+            log.ending(store=layout.root),
+            ended_if_hung(order.timeout_s, grace_s=self._grace_s, log=log.fileno()),
+        ):
+            log.say(place_line(order, self._bench.device))
+            attempt = self._attempt(order, layout, name, log)
+            return (yield from within(attempt, timeout_s=order.timeout_s, clock=self._clock))
+
+    def _attempt(self, order: WorkOrder, layout: StoreLayout, name: str, log: TrialLog) -> Run:
+        """Prepare, work, commit; resume points go with the commit."""
+        spec, trial_id = order.trial.spec, order.trial.trial_id
+        log.say("loading")
+        yield Progress(phase="loading", done=0, total=1)
+        prepare([order])
+        with attempt_folder(layout, trial_id, name) as folder:
+            work = Work(
+                spec=spec,
+                layout=layout,
+                folder=folder,
+                bench=self._bench,
+                meter=Meter(n_micro_batches=order.n_micro_batches),
+                cadence=Cadence(order.checkpoint_every_s, self._clock),
+                log=log,
+            )
+            outcome = yield from self._carry_out(work, order)
+            log.say("committing")
+            yield Progress(phase="committing", done=0, total=1)
+            won = commit_outcome(outcome, layout, folder)
+        remove_checkpoints(layout.checkpoints(spec.training_id))
+        log.say(
+            f"end: {outcome.state}" if won else f"end: {outcome.state}, but another attempt had committed the trial"
+        )
+        return _ending(outcome if won else Outcome.load(layout.outcome(trial_id)))
+
+
+def _ending(outcome: Outcome) -> Ending:
+    held_out = outcome.scores.get("held_out")
+    return Ending(
+        trial_id=outcome.trial_id,
+        state=outcome.state,
+        held_out_auc=held_out.metrics[Scoring.STRICT].roc_auc if held_out else None,
+        invalid_rate=held_out.invalid_rate if held_out else None,
+        detail=outcome.detail,
+    )

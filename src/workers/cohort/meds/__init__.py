@@ -1,0 +1,1 @@
+"""MEDS folders."""

@@ -1,0 +1,82 @@
+"""Any wide or long table, read through the mapping of its study, as a cohort with words for prompts and teacher.
+
+The table is a CSV or Parquet file; what each column means is `workers.contract.mapping`'s business. Columns and codes
+that tell the outcome are never inputs; a mapping that lists one is refused before the table is opened.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from workers.cohort.cohort import Cohort
+from workers.cohort.lexicon import Concept, Lexicon
+from workers.cohort.splits import split_of
+from workers.cohort.tables import long as table_long
+from workers.cohort.tables import wide as table_wide
+from workers.cohort.tables.cells import Cells, read_columns
+from workers.cohort.tables.follow_up import History, ages_at, label
+from workers.contract.recipes.cohorts import TableCohort
+from workers.contract.recipes.mapping import LongMapping, WideInput, WideMapping
+from workers.contract.recipes.words import AGE, SEX, Wording
+
+
+def read_table(place: Path, recipe: TableCohort) -> Cohort:
+    """Read a table, label its index dates, and put its inputs into words.
+
+    Events are those of labelled participants up to their last index date; codes are columns (wide) or codes (long),
+    with AGE at each index date and SEX (1 is male) where the mapping names them.
+
+    Raises:
+        InputError: The file can't be read, columns are missing, or cells break the mapping: then with all problems.
+    """
+    mapping = recipe.mapping
+    history = _history(place, mapping)
+    labelled = label(history, mapping)
+    subjects = labelled.rows["subject_id"]
+    splits = {subject: split_of(subject, salt=recipe.split_salt) for subject in subjects.unique()}
+    labels = labelled.rows.assign(split=subjects.map(splits).astype("str"))
+    return Cohort(events=_events(history, labels), labels=labels, flow=labelled.flow, lexicon=lexicon_of(mapping))
+
+
+def lexicon_of(mapping: WideMapping | LongMapping) -> Lexicon:
+    """The words of a mapping's inputs, and the question that its labels answer."""
+    concepts = [
+        Concept(
+            code=entry.column if isinstance(entry, WideInput) else entry.code,
+            name=entry.name or (entry.column if isinstance(entry, WideInput) else entry.code),
+            kind=entry.kind,
+            **_wording(entry),
+        )
+        for entry in mapping.inputs
+    ]
+    themes = mapping.themes or tuple(dict.fromkeys(concept.theme for concept in concepts)) or ("history",)
+    if mapping.sex is not None:
+        sex = {"absent": "woman"} | {name: value for name, value in _wording(mapping.sex).items() if value}
+        concepts.insert(0, Concept(code=SEX, name="man", kind="flag", **sex))
+    if mapping.age is not None:
+        concepts.insert(0, Concept(code=AGE, name="age", kind="number", **_wording(mapping.age)))
+    return Lexicon(question=mapping.question, concepts=tuple(concepts), themes=themes)
+
+
+def _wording(entry: Wording) -> dict[str, object]:
+    return {name: getattr(entry, name) for name in Wording.model_fields}
+
+
+def _history(place: Path, mapping: WideMapping | LongMapping) -> History:
+    if isinstance(mapping, WideMapping):
+        wide = read_columns(place, table_wide.columns_of(mapping), text=table_wide.text_columns_of(mapping))
+        return table_wide.read_wide(Cells(place, wide, mapping.clock, mapping.origin), mapping)
+    long = read_columns(place, table_long.columns_of(mapping), text=table_long.text_columns_of(mapping))
+    return table_long.read_long(Cells(place, long, mapping.clock, mapping.origin), mapping)
+
+
+def _events(history: History, labels: pd.DataFrame) -> pd.DataFrame:
+    """What was known by each participant's last index date, age at every index date among it."""
+    index = labels[["subject_id", "prediction_time"]].rename(columns={"prediction_time": "time"})
+    last = (
+        index.groupby("subject_id")["time"].max().reindex(history.events["subject_id"]).set_axis(history.events.index)
+    )
+    known = history.events[last.notna() & ~(history.events["time"] > last)]
+    ages = index.assign(code=AGE, numeric_value=ages_at(index, history.ages)).dropna(subset=["numeric_value"])
+    events = pd.concat([known, ages], ignore_index=True)
+    return events.sort_values(["subject_id", "time", "code"], kind="stable").reset_index(drop=True)

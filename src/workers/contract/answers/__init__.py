@@ -1,0 +1,1 @@
+"""What a worker is asked outside a launch, and answers."""

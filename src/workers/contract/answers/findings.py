@@ -1,0 +1,64 @@
+"""What a worker is asked about a cohort and what it answers: figures and findings, never a row."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+
+from workers.contract.errors import InputError, Problem
+from workers.contract.outcome import Record
+from workers.contract.recipes.cohorts import CohortRecipe
+
+
+class CheckRequest(Record):
+    """The cohort to check, and where its data lie on this machine; null for a generated one."""
+
+    cohort: CohortRecipe
+    place: Path | None = None
+
+
+class Finding(Record):
+    """A problem as it travels between processes."""
+
+    where: str
+    what: str
+    remedy: str
+
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The same problem, ready to be written."""
+        return cls(where=problem.where, what=problem.what, remedy=problem.remedy)
+
+    @property
+    def problem(self) -> Problem:
+        """The same problem, ready to be raised."""
+        return Problem(self.where, self.what, self.remedy)
+
+
+class Answer(Record):
+    """What every answer of a worker may hold: why there is nothing else in it, or too little to go on with."""
+
+    problems: tuple[Finding, ...] = ()
+
+    @classmethod
+    def refusing(cls, error: InputError) -> Self:
+        """The answer to a request that could not be carried out."""
+        return cls(problems=tuple(map(Finding.of, error.problems)))
+
+
+class CohortFindings(Answer):
+    """What the checks of a cohort found; without `counts` where it could not even be read.
+
+    counts: as in the manifest of a prepared cohort, small ones included: whoever shows them hides those.
+    """
+
+    counts: dict[str, int] = Field(default={})
+    n_features: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class WrittenPredictions(Answer):
+    """What was written of a trial's predictions."""
+
+    n_rows: int = 0
+    is_sampled: bool = False

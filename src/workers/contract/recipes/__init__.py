@@ -1,0 +1,1 @@
+"""What is hashed into ids."""

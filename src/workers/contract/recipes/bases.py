@@ -1,0 +1,77 @@
+"""Base models by one line of YAML: built in, in an installed package, in a folder, or on a model hub at a revision."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workers.contract.recipes.recipe import Recipe, Sha256
+
+# Spellings of the two labels that count as an answer, in pairs: a tokenizer may have one of them as several tokens,
+# and a label with more spellings than the other would be favoured.
+LABEL_SPELLINGS = ((" yes", " no"), (" Yes", " No"), ("yes", "no"), ("Yes", "No"))
+# Stands for a revision that the first plan on a connected machine looks up and seals.
+UNRESOLVED = "resolve"
+# A prompt format that means the chat template of the model's own tokenizer.
+CHAT = "chat"
+
+
+class Decoding(Recipe):
+    """How a base writes; at temperature 0 it takes the likeliest token."""
+
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class BaseSettings(Recipe):
+    """What is set for each base model by itself; the record's text is the same for all."""
+
+    prompt_format: str = "{prompt}\n"
+    label_spellings: tuple[tuple[str, str], ...] = Field(default=LABEL_SPELLINGS, min_length=1)
+    decoding: Decoding = Decoding()
+
+
+class BuiltinBase(BaseSettings):
+    """A tiny base that this project builds and pre-trains by a recipe."""
+
+    kind: Literal["builtin"]
+    recipe: Literal[
+        "tiny_llama",
+        "micro_llama",
+        "clinical_llama_s",
+        "clinical_llama_m",
+        "clinical_qwen_s",
+        "clinical_qwen_m",
+        "clinical_gemma_s",
+        "clinical_phi_s",
+        "clinical_qwen_s_reasoning",
+        "clinical_micro",
+    ]
+    version: int = 1
+
+
+class GgufBase(BaseSettings):
+    """Real pretrained weights: a GGUF file inside an installed package."""
+
+    kind: Literal["gguf"]
+    package: str = Field(min_length=1, description="import name of the package that carries the file")
+    file: str = Field(pattern=r"\.gguf$")
+    sha256: Sha256
+
+
+class FolderBase(BaseSettings):
+    """A local folder as `save_pretrained` writes it: safetensors, configuration, tokenizer."""
+
+    kind: Literal["folder"]
+    sha256: Sha256
+
+
+class HubBase(BaseSettings):
+    """A model of a hub, pinned to a commit."""
+
+    kind: Literal["hub"]
+    id: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name")
+    revision: str = Field(pattern=r"^([0-9a-f]{40}|resolve)$", description="a commit, 40 hex digits, or `resolve`")
+
+
+BaseRecipe = Annotated[BuiltinBase | GgufBase | FolderBase | HubBase, Field(discriminator="kind")]

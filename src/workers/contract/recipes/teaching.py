@@ -1,0 +1,78 @@
+"""What a model reads and is taught to write: prompts, rationales and their authors, targets, demonstrations."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from workers.contract.recipes.recipe import Recipe
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Supervision(StrEnum):
+    """What the target text holds before its last line, `Answer: yes|no`."""
+
+    LABEL_ONLY = "label_only"
+    FREE_FORM = "free_form"
+    STEP_BY_STEP = "step_by_step"
+
+
+class PromptRecipe(Recipe):
+    """How a participant's record becomes text; the same for every supervision."""
+
+    template: Literal["exam_summary", "history"] = "exam_summary"
+    max_words: int | None = Field(default=None, ge=20, le=4000, description="of `history`; the least telling items go")
+    planted_signal: Share = Field(default=0.0, description="share of prompts whose marker agrees with the label")
+    version: int = 1
+
+
+class TemplateTeacherRecipe(Recipe):
+    """Rationales by seeded templates from the recorded facts; the quality knobs spoil them on purpose."""
+
+    kind: Literal["template"] = "template"
+    label_access: Literal["blind", "conditioned", "filtered"] = "blind"
+    max_words: int = Field(default=32, ge=12, le=400, description="words in a rationale, its last line aside")
+    grammar: Literal["terse", "varied"] = "terse"
+    fabricated_rate: Share = 0.0
+    omission_rate: Share = 0.0
+    vagueness_rate: Share = 0.0
+    wrong_direction_rate: Share = 0.0
+    seed: int = Field(default=0, ge=0)
+    version: int = 1
+
+
+class EndpointTeacherRecipe(Recipe):
+    """Rationales from an OpenAI-compatible chat endpoint; where it listens is no content."""
+
+    kind: Literal["endpoint"]
+    model: str = Field(min_length=1)
+    revision: str = ""
+    label_access: Literal["blind", "conditioned", "filtered"] = "blind"
+    max_words: int = Field(default=160, ge=12, le=400)
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    max_tokens: int = Field(default=512, ge=16, le=8192)
+    seed: int = Field(default=0, ge=0)
+    ungrounded: Literal["keep", "regenerate", "drop"] = "regenerate"
+    version: int = 1
+
+
+TeacherRecipe = Annotated[TemplateTeacherRecipe | EndpointTeacherRecipe, Field(discriminator="kind")]
+
+
+class TargetRecipe(Recipe):
+    """What becomes of a rationale on its way into the target; a label-only target has none of it."""
+
+    ordering: Literal["rationale_first", "label_first"] = "rationale_first"
+    rationale: Literal["real", "shuffled", "filler", "truncated"] = "real"
+    keep_tokens: int | None = Field(default=None, ge=0, le=4096, description="of a truncated rationale")
+
+
+class DemonstrationRecipe(Recipe):
+    """Worked examples before the question, for a base that is not trained."""
+
+    shots: int = Field(ge=0, le=64)
+    shows: Literal["none", "label", "rationale"]
+    inference: Literal["direct", "reason"]
+    order_seed: int = Field(ge=0, lt=2**32)
+    selection: Literal["fixed", "nearest"] = "fixed"

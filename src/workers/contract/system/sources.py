@@ -1,0 +1,43 @@
+"""Where source files lie on this machine, and what they hash to; reads bytes, imports nothing it finds."""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+from workers.contract.recipes.bases import GgufBase
+
+
+def locate_gguf(base: GgufBase) -> Path | None:
+    """The base's GGUF file inside its installed package; None where package or file is absent.
+
+    The package is not imported: such packages load an inference engine when they are.
+    """
+    top, *below = base.package.split(".")
+    spec = find_spec(top) if top else None
+    if spec is None:
+        return None
+    candidates = (Path(folder, *below, base.file) for folder in spec.submodule_search_locations or ())
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of one file, 64 lower-case hex digits; about a second per gigabyte.
+
+    Raises:
+        OSError: The file can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_place(place: Path) -> str:
+    """SHA-256 of a file, or of a folder: of its files' relative paths and digests, in order of path.
+
+    Raises:
+        OSError: Something in it can't be read.
+    """
+    if place.is_file():
+        return sha256_of(place)
+    files = sorted(path for path in place.rglob("*") if path.is_file())
+    lines = (f"{path.relative_to(place).as_posix()} {sha256_of(path)}\n" for path in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

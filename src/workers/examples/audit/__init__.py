@@ -1,0 +1,1 @@
+"""The rationale audit."""

@@ -1,0 +1,51 @@
+"""Valid answers of a teacher's endpoint by the hash of what was asked: participant data, private to the user.
+
+One file a key, created by an exclusive link: of two nodes that ask the same, the first answer counts for both.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from workers.contract.system.durable import link_exclusive
+from workers.examples.endpoint.wording import Answer
+
+
+class KeptAnswer(BaseModel):
+    """An answer and what it cost; tokens as the server counted them, 0 where it does not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    answer: Answer
+    prompt_tokens: int
+    completion_tokens: int
+    is_schema_enforced: bool
+
+
+@dataclass(frozen=True)
+class AnswerCache:
+    """A folder of answers; safe for threads, processes and nodes that share it."""
+
+    folder: Path
+
+    def find(self, key: str) -> KeptAnswer | None:
+        """The answer to what has this key; a damaged file is removed and counts as none."""
+        path = self._path(key)
+        try:
+            return KeptAnswer.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            path.unlink(missing_ok=True)
+            return None
+
+    def keep(self, key: str, answer: KeptAnswer) -> KeptAnswer:
+        """Store an answer, durably, and return the one that counts: this, or an earlier one of the same key."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if link_exclusive(self._path(key), answer.model_dump_json().encode()):
+            return answer
+        return self.find(key) or answer
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"

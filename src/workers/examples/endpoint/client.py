@@ -1,0 +1,184 @@
+"""One OpenAI-compatible chat endpoint over HTTP: where records may be sent, retries, and what its failures are called.
+
+Nothing that was sent or came back is logged or raised: status codes and kinds of failure only.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+import urllib3
+from pydantic import BaseModel, Field, ValidationError
+
+from workers.contract.errors import InputError, Problem
+from workers.contract.trial import EndpointPlace
+from workers.examples.endpoint.wording import RESPONSE_FORMAT
+
+WHERE = "endpoint.base_url"
+# Worth another try: the server is busy, starts, or is behind a gateway that lost it.
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+# 3 retries wait 0, 2 and 4 pauses; one after a time-out, since that has already cost `timeout_s`.
+N_RETRIES, N_RETRIES_AFTER_TIMEOUT, PAUSE_S = 3, 1, 1.0
+LONGEST_RETRY_AFTER_S = 300
+CONNECT_TIMEOUT_S = 10.0
+# No other request would fare better: what is missing is a key, a right, a payment or the right address.
+REDIRECTS = range(300, 400)
+HOPELESS = frozenset({401, 402, 403, 404, 405, *REDIRECTS})
+UNSUPPORTED = frozenset({400, 422})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there is no answer; `ends` says what it is the end of: this answer alone, this request, or all of them."""
+
+    kind: str
+    ends: Literal["answer", "request", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model said; tokens are 0 where the server doesn't count them."""
+
+    content: str
+    is_cut: bool
+    prompt_tokens: int
+    completion_tokens: int
+    is_schema_enforced: bool
+
+
+class _Message(BaseModel):
+    content: str
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Completion(BaseModel):
+    choices: list[_Choice] = Field(min_length=1)
+    usage: _Usage | None = None
+
+
+class EndpointClient:
+    """Asks one endpoint; safe for `n_connections` threads."""
+
+    def __init__(self, place: EndpointPlace, *, n_connections: int, pause_s: float = PAUSE_S) -> None:
+        """Check where it listens and that its key is there; nothing is sent.
+
+        Args:
+            pause_s: Between retries, doubled each time; a server's Retry-After goes before it.
+
+        Raises:
+            InputError: The host is not this machine and `allow_remote` is not set, or the key is missing.
+        """
+        check_place(place)
+        self._url = f"{place.base_url.rstrip('/')}/chat/completions"
+        key = _api_key(place)
+        retries = urllib3.Retry(
+            total=N_RETRIES,
+            read=N_RETRIES_AFTER_TIMEOUT,
+            allowed_methods={"POST"},
+            status_forcelist=RETRIED,
+            backoff_factor=pause_s,
+            raise_on_status=False,
+            retry_after_max=LONGEST_RETRY_AFTER_S,
+        )
+        # A pool manager reads no proxy from the environment: what is for this machine stays on it.
+        self._pools = urllib3.PoolManager(
+            maxsize=n_connections,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            retries=retries,
+            timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, place.timeout_s), read=place.timeout_s),
+        )
+        self._enforces_schema = True
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pools.clear()
+
+    def ask(self, request: Mapping[str, object]) -> Reply | Failure:
+        """Post one chat request, with the JSON schema until the server refuses it once and does without."""
+        enforces = self._enforces_schema
+        response = self._post({**request, "response_format": RESPONSE_FORMAT} if enforces else request)
+        if enforces and isinstance(response, urllib3.BaseHTTPResponse) and response.status in UNSUPPORTED:
+            enforces = False
+            response = self._post(request)
+            if isinstance(response, urllib3.BaseHTTPResponse) and response.status == 200:
+                self._enforces_schema = False
+        if isinstance(response, Failure):
+            return response
+        if response.status != 200:
+            return Failure(f"HTTP {response.status}", "run" if response.status in HOPELESS else "request")
+        return _read(response.data, is_schema_enforced=enforces)
+
+    def _post(self, request: Mapping[str, object]) -> urllib3.BaseHTTPResponse | Failure:
+        try:
+            return self._pools.request("POST", self._url, json=request, redirect=False)
+        except urllib3.exceptions.MaxRetryError as error:
+            is_late = isinstance(error.reason, urllib3.exceptions.TimeoutError)
+            refused = isinstance(error.reason, urllib3.exceptions.NewConnectionError)
+            return Failure("timed out" if is_late and not refused else "no connection", "request")
+        except urllib3.exceptions.HTTPError as error:
+            return Failure(type(error).__name__, "request")
+
+
+def check_place(place: EndpointPlace) -> None:
+    """Refuse a host that is not this machine, unless the study allows it; a name must resolve to loopback alone.
+
+    Raises:
+        InputError: It is refused, or no host is named.
+    """
+    parts = urlsplit(place.base_url)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise InputError(Problem(WHERE, "names no host", "write it like http://127.0.0.1:8000/v1"))
+    if place.allow_remote:
+        return
+    try:
+        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        addresses = set()
+    if not addresses or not all(ipaddress.ip_address(address).is_loopback for address in addresses):
+        remedy = "serve the model on 127.0.0.1, or set endpoint.allow_remote if the data may leave this machine"
+        raise InputError(Problem(WHERE, f"{host} is not this machine, and records would be sent there", remedy))
+
+
+def _api_key(place: EndpointPlace) -> str | None:
+    """The key from the environment; null where the place names no variable."""
+    name = place.api_key_variable
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    # A line break inside would reach an exception's text, with the key.
+    if not key or not key.isascii() or not key.isprintable():
+        what = f"environment variable {name} holds no usable key"
+        raise InputError(Problem("endpoint.api_key_variable", what, "set it where the worker runs"))
+    return key
+
+
+def _read(body: bytes, *, is_schema_enforced: bool) -> Reply | Failure:
+    try:
+        completion = _Completion.model_validate_json(body)
+    except ValidationError:
+        return Failure("no chat completion", "answer")
+    choice, usage = completion.choices[0], completion.usage or _Usage()
+    return Reply(
+        content=choice.message.content,
+        is_cut=choice.finish_reason == "length",
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        is_schema_enforced=is_schema_enforced,
+    )

@@ -1,0 +1,1 @@
+"""Inputs once a store."""

@@ -1,0 +1,127 @@
+"""How each input of a trial is made: a builder a kind, each writing into an empty folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from workers.cohort.counts import counts_of
+from workers.cohort.sources import load_cohort
+from workers.contract.errors import InputError, Problem
+from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.system.sources import digest_of_place
+from workers.contract.trial import TrialSpec, WorkOrder
+from workers.store.published import LABELS, LEXICON, RECORDS, TEXTS, TOKENS, VALUES, Counts, folder_of
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes the inputs of one trial."""
+
+    layout: StoreLayout
+    order: WorkOrder
+
+    @property
+    def spec(self) -> TrialSpec:
+        """What the inputs are for."""
+        return self.order.trial.spec
+
+    def builder(self, kind: InputKind) -> Callable[[Path], Counts]:
+        """The function that writes an input of this kind into a folder and returns its figures."""
+        builders: dict[InputKind, Callable[[Path], Counts]] = {
+            InputKind.COHORT: self._build_cohort,
+            InputKind.BASE: self._build_base,
+            InputKind.PROMPTS: self._build_prompts,
+            InputKind.RATIONALES: self._build_rationales,
+            InputKind.PROMPT_TOKENS: self._build_prompt_tokens,
+            InputKind.RATIONALE_TOKENS: self._build_rationale_tokens,
+        }
+        return builders[kind]
+
+    def _folder(self, kind: InputKind) -> Path:
+        return folder_of(input_recipes(self.spec)[kind], self.layout)
+
+    def _build_cohort(self, folder: Path) -> Counts:
+        cohort = load_cohort(self.spec.cohort, self._verified_source())
+        cohort.labels.to_parquet(folder / LABELS)
+        if cohort.lexicon is None:
+            cohort.values_at_index().to_parquet(folder / VALUES)
+        else:
+            records = cohort.records()
+            records.to_parquet(folder / RECORDS)
+            cohort.latest_values(records).to_parquet(folder / VALUES)
+            (folder / LEXICON).write_text(cohort.lexicon.model_dump_json(indent=1))
+        return {**counts_of(cohort)}
+
+    def _verified_source(self) -> Path | None:
+        expected = self.spec.cohort.source_digest
+        if expected is None:
+            return None
+        remedy = "run `make data`" if self.spec.cohort.source == "framingham" else "give the data that the study names"
+        if expected not in self.order.sources:
+            raise InputError(Problem("cohort", f"no path is given for {expected[:12]}…", remedy))
+        path = Path(self.order.sources[expected])
+        if not path.exists():
+            raise InputError(Problem("cohort", f"{path} is missing on this node", remedy))
+        found = digest_of_place(path)
+        if found != expected:
+            raise InputError(Problem("cohort", f"{path} has SHA-256 {found[:12]}…, not {expected[:12]}…", remedy))
+        return path
+
+    def _build_base(self, folder: Path) -> Counts:
+        from workers.examples.tokens import answer_tokens
+        from workers.models.base import context_tokens, load_tokenizer, materialise
+
+        if self.spec.base is None:
+            raise ValueError("a trial without a base needs none")
+        materialise(self.spec.base, folder, sources=self.order.sources)
+        answer = answer_tokens(load_tokenizer(folder), self.spec.base.label_spellings)
+        longest = max(len(answer.target([0], has_event=label)) - 1 for label in (True, False))
+        return {"context_tokens": context_tokens(folder), "longest_answer_tokens": longest}
+
+    def _build_prompts(self, folder: Path) -> Counts:
+        from workers.examples.prompts import render_prompts
+
+        if self.spec.prompt is None:
+            raise ValueError("a trial without prompts needs none")
+        texts, counts = render_prompts(self._folder(InputKind.COHORT), self.spec.prompt)
+        texts.to_parquet(folder / TEXTS)
+        return counts
+
+    def _build_rationales(self, folder: Path) -> Counts:
+        from workers.examples.rationales import write_rationales
+
+        if self.spec.teacher is None:
+            raise ValueError("a trial without a teacher needs no rationales")
+        texts, counts = write_rationales(
+            self._folder(InputKind.COHORT),
+            self.spec.teacher,
+            prompts=self._folder(InputKind.PROMPTS),
+            endpoint=self.order.endpoint,
+            cache=self.layout.teacher_cache,
+        )
+        texts.to_parquet(folder / TEXTS)
+        return counts
+
+    def _build_prompt_tokens(self, folder: Path) -> Counts:
+        from workers.models.base import load_tokenizer
+        from workers.models.chat import wrapping_of
+
+        if self.spec.base is None:
+            raise ValueError("a trial without a base reads no prompts")
+        wrapping = wrapping_of(self.spec.base, load_tokenizer(self._folder(InputKind.BASE)))
+        return self._build_tokens(folder, InputKind.PROMPTS, wrapping=wrapping)
+
+    def _build_rationale_tokens(self, folder: Path) -> Counts:
+        return self._build_tokens(folder, InputKind.RATIONALES)
+
+    def _build_tokens(self, folder: Path, texts: InputKind, *, wrapping: str = "{prompt}") -> Counts:
+        from workers.examples.tokens import tokenise
+        from workers.models.base import load_tokenizer
+
+        tokenizer = load_tokenizer(self._folder(InputKind.BASE))
+        tokens = tokenise(pd.read_parquet(self._folder(texts) / TEXTS), tokenizer, wrapping=wrapping)
+        tokens.to_parquet(folder / TOKENS)
+        return {f"longest {name}": int(tokens[name].map(len).max()) for name in tokens}

@@ -1,0 +1,1 @@
+"""What a worker answers outside a launch."""

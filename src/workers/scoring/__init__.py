@@ -1,0 +1,1 @@
+"""P(yes), and the methods that train nothing."""

@@ -1,0 +1,128 @@
+"""A model or a classical fit, asked for every example of tuning and held_out; the table of its predictions."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from transformers import PreTrainedModel
+
+from workers.contract.outcome import Progress, Validity
+from workers.examples.targets import evaluation_prefix
+from workers.examples.tokens import AnswerTokens
+from workers.models.base import Base
+from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
+from workers.scoring.scorer import AlsoRead, Scored, Scorer
+from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
+from workers.work.predictions import RawScores, prediction_table, store_salt
+
+# Prompt tokens that are scored together: the more rows, the cheaper each token that is written, but their cache grows.
+# 180 MiB of it are 4,096 prompt tokens of a 135M base (30 layers, 3 key-value heads of 64, float32).
+FEWEST_TOKENS, MOST_TOKENS = 4_096, 16_384
+CACHE_BYTES = 180 * 2**20
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What a model is asked: a prompt a scored row, what stands before each, whether it writes before it answers."""
+
+    prompts: list[list[int]]
+    prefix: list[int] = field(default_factory=list)
+    writes: bool = True
+
+    @classmethod
+    def of(cls, work: Work, base: Base) -> Self:
+        """The usual ones: the prompts of tuning and held_out, after the task prefix that the objective taught."""
+        prefix = base.tokenizer(evaluation_prefix(work.spec), add_special_tokens=False)["input_ids"]
+        return cls(work.prompt_tokens(work.scored_rows.rows), prefix=prefix)
+
+
+def score_model(
+    work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, questions: Questions | None = None
+) -> Predicting:
+    """Generate for, and score, every example of tuning and held_out."""
+    started = time.monotonic()
+    asked = questions or Questions.of(work, base)
+    work.log.say(f"scoring {len(asked.prompts)} prompts")
+    scorer = _scorer(work, model, base, answer, writes=asked.writes)
+    parts: list[Scored] = []
+    n_done, reported = 0, started
+    longest = len(asked.prefix) + max(len(prompt) for prompt in asked.prompts)
+    batch_size = max(1, tokens_per_batch(base.model) // (work.n_micro_batches * longest))
+    for scored in scorer.score(asked.prompts, batch_size=batch_size, prefix=asked.prefix):
+        parts.append(scored)
+        n_done += len(scored.rows)
+        if time.monotonic() - reported >= PROGRESS_EVERY_S:
+            reported = time.monotonic()
+            progress = Progress(phase="scoring", done=n_done, total=len(asked.prompts))
+            work.log.progress(progress)
+            yield progress
+    work.meter.score_wall_s = time.monotonic() - started
+    return tabulated(work, _in_row_order(parts))
+
+
+def tokens_per_batch(model: PreTrainedModel) -> int:
+    """How many prompt tokens of a model go through it together."""
+    config = model.config.get_text_config()
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    n_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    bytes_per_token: int = 2 * config.num_hidden_layers * n_heads * head_dim * model.dtype.itemsize
+    return min(MOST_TOKENS, max(FEWEST_TOKENS, CACHE_BYTES // bytes_per_token))
+
+
+def _in_row_order(parts: list[Scored]) -> RawScores:
+    """The scores of all batches, put back into the order of the rows."""
+    order = np.argsort(np.concatenate([part.rows for part in parts]))
+    validity = [kind for part in parts for kind in part.validity]
+    off_label = [part.off_label_mass for part in parts if part.off_label_mass is not None]
+    return RawScores(
+        p_strict=np.concatenate([part.p_strict for part in parts])[order],
+        p_forced=np.concatenate([part.p_forced for part in parts])[order],
+        validity=[validity[place] for place in order],
+        also={name: np.concatenate([part.also[name] for part in parts])[order] for name in parts[0].also},
+        off_label_mass=np.concatenate(off_label)[order] if off_label else None,
+    )
+
+
+def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, writes: bool) -> Scorer:
+    recipe = work.spec.evaluation
+    return Scorer(
+        model,
+        base,
+        answer,
+        max_new_tokens=recipe.max_new_tokens,
+        also=AlsoRead(
+            direct=recipe.direct,
+            reasoned_tokens=recipe.reasoned_tokens,
+            marginal_samples=recipe.marginal_samples,
+            marginal_temperature=recipe.marginal_temperature,
+        ),
+        decoding=work.spec.base.decoding if work.spec.base else None,
+        writes=writes,
+    )
+
+
+def score_classical(work: Work) -> pd.DataFrame:
+    """Fit a classical comparator on the training rows and predict the scored ones."""
+    spec = work.spec
+    inputs = feature_matrix(
+        work.values, columns=columns_of(spec.method, spec.cohort, work.values.iloc[work.train_rows])
+    )
+    model = fit_baseline(spec.method, inputs[work.train_rows], work.outcomes[work.train_rows])
+    rows = work.scored_rows.rows
+    risks = predict_risk(model, inputs[rows])
+    work.meter.n_examples_seen = len(work.train_rows)
+    return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows)))
+
+
+def tabulated(work: Work, read: RawScores) -> pd.DataFrame:
+    """The rows of predictions.parquet of a trial."""
+    return prediction_table(
+        work.labels,
+        rows=work.scored_rows.rows,
+        weights=work.scored_rows.weights,
+        read=read,
+        invalid_score=work.prevalence.train,
+        salt=store_salt(work.layout),
+    )

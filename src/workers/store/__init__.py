@@ -1,0 +1,1 @@
+"""What a worker writes into a store."""

@@ -1,0 +1,1 @@
+"""Adapters: steps, objectives, the way through a training."""

@@ -1,0 +1,108 @@
+"""The way through one training: where it begins, what it has recorded, and the resume points that it leaves.
+
+A training that was killed and goes on ends as the uninterrupted one: rate and batch follow from the step alone, and
+weights, moments, random numbers and rows come from the resume point.
+"""
+
+from collections.abc import Generator, Iterator
+
+import torch
+
+from workers.contract.outcome import Progress
+from workers.contract.trial import TrainingRecipe
+from workers.models.engine import Engine
+from workers.store.checkpoints import Checkpoint, Checkpoints, Origin
+from workers.training.diagnostics import Diagnosis, Measurement
+from workers.training.steps import FIRST_STEP, Start, StepRecord
+from workers.work.bench import PROGRESS_EVERY_S, Work
+from workers.work.faults import TrialTimeout
+
+HISTORY, DIAGNOSTICS = "history", "diagnostics"
+HOST_RANDOM, DEVICE_RANDOM = "random.cpu", "random.cuda"
+
+
+class Course:
+    """One training under way; a step is in `history` once it is done."""
+
+    def __init__(self, work: Work, recipe: TrainingRecipe, diagnosis: Diagnosis | None = None) -> None:
+        self.history: list[StepRecord] = []
+        self._work = work
+        self._recipe = recipe
+        self._diagnosis = diagnosis
+        self._saved_at_s = work.cadence.clock()
+        self._saved_step = 0
+
+    def begin(self, engine: Engine) -> Start:
+        """Take over the newest resume point that fits, and say where the steps go on; without one, before the first."""
+        found = self._checkpoints(engine).newest(engine.fits)
+        meter = self._work.meter
+        meter.n_checkpoints_skipped = found.n_skipped
+        skipped = f", {found.n_skipped} that could not be used passed over" if found.n_skipped else ""
+        if found.checkpoint is None:
+            self._work.log.say(f"training from the first of {self._recipe.steps} steps, no resume point{skipped}")
+            if self._diagnosis is not None:
+                self._diagnosis.after(0)
+            return FIRST_STEP
+        self._take_over(found.checkpoint, engine)
+        meter.resumed_from_step = found.checkpoint.step
+        self._work.log.say(
+            f"training resumed from step {found.checkpoint.step} of {self._recipe.steps}{skipped or ', the newest'}"
+        )
+        return Start(step=found.checkpoint.step, wall_s=self.history[-1].wall_s)
+
+    def follow(self, steps: Iterator[StepRecord], engine: Engine) -> Generator[Progress, None, None]:
+        """Take all steps, leaving resume points; yields about once a second."""
+        reported_s = self._saved_at_s
+        for record in steps:
+            self.history.append(record)
+            if self._diagnosis is not None:
+                self._diagnosis.after(record.step)
+            now_s = self._work.cadence.clock()
+            if now_s - self._saved_at_s >= self._work.cadence.every_s:
+                self._save(record.step, engine)
+                self._saved_at_s = self._work.cadence.clock()
+            if now_s - reported_s >= PROGRESS_EVERY_S:
+                reported_s = now_s
+                progress = Progress(phase="training", done=record.step, total=self._recipe.steps, loss=record.loss)
+                self._work.log.progress(progress)
+                try:
+                    yield progress
+                except TrialTimeout:  # what was done up to here is not lost
+                    self._save(record.step, engine)
+                    raise
+        if self._saved_step > 0:  # long enough that scoring, where it fails, should not cost the training
+            self._save(self.history[-1].step, engine)
+
+    def _checkpoints(self, engine: Engine) -> Checkpoints:
+        training_id = self._work.spec.training_id
+        origin = Origin.here(training_id, world_size=engine.world_size)
+        return Checkpoints(self._work.layout.checkpoints(training_id), origin)
+
+    def _save(self, step: int, engine: Engine) -> None:
+        if step == self._saved_step:
+            return
+        rows = {HISTORY: [vars(record) for record in self.history]}
+        if self._diagnosis is not None:
+            rows[DIAGNOSTICS] = [vars(measurement) for measurement in self._diagnosis.rows]
+        tensors = engine.state() | _random_state(engine.device)
+        try:
+            self._checkpoints(engine).save(Checkpoint(step, tensors, rows), device=engine.device.type)
+        except OSError:  # a full disk: a training without resume points is better than none
+            self._work.meter.n_checkpoints_failed += 1
+            self._work.log.say(f"no resume point at step {step}: it could not be written")
+        self._saved_step = step
+
+    def _take_over(self, checkpoint: Checkpoint, engine: Engine) -> None:
+        engine.restore(checkpoint.tensors)
+        self.history = [StepRecord(**row) for row in checkpoint.rows[HISTORY]]
+        self._saved_step = checkpoint.step
+        if self._diagnosis is not None:
+            self._diagnosis.rows = [Measurement(**row) for row in checkpoint.rows[DIAGNOSTICS]]
+        torch.set_rng_state(checkpoint.tensors[HOST_RANDOM])
+        if engine.device.type == "cuda" and DEVICE_RANDOM in checkpoint.tensors:
+            torch.cuda.set_rng_state(checkpoint.tensors[DEVICE_RANDOM], engine.device)
+
+
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    state = {HOST_RANDOM: torch.get_rng_state()}
+    return state | {DEVICE_RANDOM: torch.cuda.get_rng_state(device)} if device.type == "cuda" else state

@@ -1,0 +1,178 @@
+"""One trial of the strongest neural control: an adapter under a classification head, no generation.
+
+Steps, batches, rates and seed are those of a fine-tuning trial of the same recipe; the loss is binary cross-entropy at
+the last prompt token. P(yes) is the sigmoid, raw, and stands for the strict and the forced score.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from workers.contract.outcome import Progress, Validity
+from workers.contract.trial import TrainingRecipe
+from workers.models.adapters import fresh_adapter, save_adapter
+from workers.models.engine import Engine, deepspeed_engine
+from workers.models.head import HeadedModel, save_head
+from workers.scoring.evaluating import FEWEST_TOKENS, tabulated
+from workers.training.course import Course
+from workers.training.fine_tuning import fill_ledger, taught_labels, write_history
+from workers.training.objectives import Wording, label_views, parts_of
+from workers.training.steps import FIRST_STEP, Start, StepRecord, TrainingDiverged, budgeted, numbered_batches, rate_at
+from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
+from workers.work.meter import training_flops
+from workers.work.predictions import RawScores
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """One training example: the prompt as token ids, and its outcome."""
+
+    prompt: list[int]
+    has_event: bool
+
+
+def fine_tune_head(work: Work) -> Predicting:
+    """Train adapter and head, store them, and score everybody.
+
+    Raises:
+        TrainingDiverged: The loss stopped being a number.
+    """
+    base, answer = work.base
+    examples = [
+        LabelledPrompt(prompt, has_event)
+        for prompt, has_event in zip(work.prompt_tokens(work.train_rows), taught_labels(work), strict=True)
+    ]
+    recipe = _budgeted(work, examples)
+    with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
+        model = HeadedModel(adapted, seed=recipe.seed).train()
+        course = Course(work, recipe)
+        started = time.monotonic()
+        try:
+            with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
+                start = course.begin(engine)
+                steps = train_head(
+                    engine,
+                    examples,
+                    recipe,
+                    pad_token=answer.end,
+                    start=start,
+                    n_micro_batches=work.n_micro_batches,
+                )
+                yield from course.follow(steps, engine)
+        finally:
+            work.meter.train_wall_s = time.monotonic() - started
+            write_history(work, course.history)
+            fill_ledger(work, adapted, recipe, course.history)
+            # The output layer never runs; the head's own few operations are left out.
+            work.meter.flops = training_flops(adapted, n_input_tokens=work.meter.n_input_tokens, n_target_tokens=0)
+        save_adapter(adapted, work.folder / "adapter")
+        save_head(model, work.folder / "adapter")
+        return (yield from _score(work, model.eval(), pad_token=answer.end))
+
+
+def _budgeted(work: Work, examples: Sequence[LabelledPrompt]) -> TrainingRecipe:
+    """The recipe with the steps that a label-only trial on these examples would take."""
+    base, answer = work.base
+    words = Wording.of(base.tokenizer, answer)
+    return budgeted(
+        work.training, [label_views(example.prompt, has_event=example.has_event, words=words) for example in examples]
+    )
+
+
+def train_head(
+    engine: Engine,
+    examples: Sequence[LabelledPrompt],
+    recipe: TrainingRecipe,
+    *,
+    pad_token: int,
+    start: Start = FIRST_STEP,
+    n_micro_batches: int = 1,
+) -> Iterator[StepRecord]:
+    """Take the optimizer steps after `start`, yielding after each; an example counts as one target token, its label.
+
+    `n_micro_batches` is that of `training.train`.
+
+    Raises:
+        TrainingDiverged: Loss or gradient norm is not finite.
+    """
+    started = time.monotonic() - start.wall_s
+    for step, rows in numbered_batches(len(examples), recipe, start=start):
+        batch = [examples[row] for row in rows]
+        loss = _back_propagate(engine, parts_of(batch, n_micro_batches), pad_token=pad_token)
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
+        done = engine.step(learning_rate=rate_at(step, recipe))
+        if not math.isfinite(done.grad_norm):
+            raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
+        yield StepRecord(
+            step=step,
+            loss=loss,
+            learning_rate=done.learning_rate,
+            grad_norm=done.grad_norm,
+            n_target_tokens=len(batch),
+            n_input_tokens=sum(len(example.prompt) for example in batch),
+            wall_s=time.monotonic() - started,
+            label_loss_share=1.0,
+            n_label_tokens=len(batch),
+            n_loss_tokens=len(batch),
+            label_gradient_share=None,
+        )
+
+
+def _back_propagate(engine: Engine, parts: Sequence[Sequence[LabelledPrompt]], *, pad_token: int) -> float:
+    """The mean loss over all parts; where it is not finite the rest is left out."""
+    n_examples, total = sum(map(len, parts)), 0.0
+    for number, part in enumerate(parts, start=1):
+        logits = engine.forward(**padded([example.prompt for example in part], pad_token, engine.device))
+        outcomes = torch.tensor([float(example.has_event) for example in part], device=engine.device)
+        if len(parts) == 1:
+            loss = binary_cross_entropy_with_logits(logits, outcomes)
+        else:
+            loss = binary_cross_entropy_with_logits(logits, outcomes, reduction="sum") / n_examples
+        total += loss.item()
+        if not math.isfinite(total):
+            break
+        engine.backward(loss, is_last=number == len(parts))
+    return total
+
+
+def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
+    """P(yes) of every example of tuning and held_out."""
+    started = reported = time.monotonic()
+    prompts = work.prompt_tokens(work.scored_rows.rows)
+    work.log.say(f"scoring {len(prompts)} prompts")
+    order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
+    batch_size = max(1, FEWEST_TOKENS // (work.n_micro_batches * len(prompts[order[-1]])))
+    risks = np.full(len(prompts), np.nan)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        risks[rows] = _risks(model, padded([prompts[row] for row in rows], pad_token, work.bench.device))
+        if time.monotonic() - reported >= PROGRESS_EVERY_S:
+            reported = time.monotonic()
+            progress = Progress(phase="scoring", done=start + len(rows), total=len(prompts))
+            work.log.progress(progress)
+            yield progress
+    work.meter.score_wall_s = time.monotonic() - started
+    return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(prompts)))
+
+
+@torch.inference_mode()
+def _risks(model: HeadedModel, inputs: dict[str, torch.Tensor]) -> npt.NDArray[np.float64]:
+    return np.asarray(torch.sigmoid(model(**inputs).double()).cpu().numpy())
+
+
+def padded(prompts: Sequence[list[int]], pad_token: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Left-padded model inputs, so that the last position is every prompt's last token."""
+    longest = max(len(prompt) for prompt in prompts)
+    input_ids = torch.tensor([[pad_token] * (longest - len(prompt)) + prompt for prompt in prompts])
+    counts = torch.tensor([len(prompt) for prompt in prompts])
+    attention_mask = (torch.arange(longest)[None, :] >= longest - counts[:, None]).long()
+    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions}
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

@@ -1,0 +1,278 @@
+"""What is minimised: the views of an example, and how the tokens of a batch share the loss of a step.
+
+An example is seen in one or two views, each a prompt and a target. A step's loss is the sum over groups of target
+tokens of weight × mean token loss of the group in the whole effective batch, in however many parts that goes through
+the model. A group without tokens or weight drops out and the rest is renormalised.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch.nn.functional import log_softmax, nll_loss
+
+from workers.contract.recipes.teaching import Supervision, TargetRecipe
+from workers.contract.trial import ObjectiveRecipe, TrialSpec
+from workers.examples.targets import LABEL_PREFIX, RATIONALE_PREFIX
+from workers.examples.tokens import AnswerTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class View:
+    """One sequence to learn from, as token ids; loss falls on the target alone.
+
+    label_at: where in the target the yes or no stands; null where it has none.
+    is_label_view: the target is the answer line alone.
+    """
+
+    prompt: list[int]
+    target: list[int]
+    label_at: int | None = None
+    is_label_view: bool = False
+
+
+Example = tuple[View, ...]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How one tokenizer writes all that stands around prompts and rationales."""
+
+    answer: AnswerTokens
+    line_break: list[int]
+    filler: int
+    label_prefix: list[int]
+    rationale_prefix: list[int]
+
+    @classmethod
+    def of(cls, tokenizer: "PreTrainedTokenizerBase", answer: AnswerTokens) -> "Wording":
+        """Read it off a tokenizer; the filler is its full stop."""
+
+        def encode(text: str) -> list[int]:
+            ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+            return ids
+
+        return cls(answer, encode("\n"), encode(" .")[-1], encode(LABEL_PREFIX), encode(RATIONALE_PREFIX))
+
+
+def refuse_meaningless(spec: TrialSpec) -> None:
+    """An objective that weighs rationales needs some.
+
+    Raises:
+        ValueError: Labels alone, with another objective than `token_mean`.
+    """
+    if spec.training and spec.supervision is Supervision.LABEL_ONLY and spec.training.objective.kind != "token_mean":
+        raise ValueError(f"the objective {spec.training.objective.kind} needs rationales; label_only has none")
+
+
+def label_views(prompt: list[int], *, has_event: bool, words: Wording) -> Example:
+    """The only view of an example without a rationale."""
+    line = words.answer.alone[has_event]
+    return (View(prompt, [*line, words.answer.end], label_at=len(line) - 1, is_label_view=True),)
+
+
+def rationale_views(
+    prompt: list[int],
+    rationale: list[int],
+    *,
+    has_event: bool,
+    objective: ObjectiveRecipe,
+    target: TargetRecipe,
+    words: Wording,
+) -> Example:
+    """The views of an example with a rationale, which a control may have emptied; the label's view comes last.
+
+    Both views of `two_view_mix` and `two_view_align` read the same prompt: ours, the two views of arXiv 2510.16686 are
+    known to us from secondary notes only. Under `multi_task` the rationale's view has no answer line.
+    """
+    answer = words.answer
+    (label_view,) = label_views(prompt, has_event=has_event, words=words)
+    if objective.kind == "multi_task":
+        rationale_view = View([*words.rationale_prefix, *prompt], [*rationale, answer.end])
+        return rationale_view, *label_views([*words.label_prefix, *prompt], has_event=has_event, words=words)
+    if target.ordering == "label_first":
+        line = answer.alone[has_event]
+        both = View(prompt, [*line, *words.line_break, *rationale, answer.end], label_at=len(line) - 1)
+    else:
+        line = [*rationale, *answer.after_rationale[has_event]]
+        both = View(prompt, [*line, answer.end], label_at=len(line) - 1)
+    return (both, label_view) if objective.kind in {"two_view_mix", "two_view_align"} else (both,)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Left-padded tensors: inputs of shape (n_views, longest), the rest of shape (n_views, n_label_positions).
+
+    Targets end together at the right edge, so the output layer runs on the last positions only. `is_label` marks the
+    yes and no, `is_label_view` all positions of a view that is the answer line alone.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+    is_label: torch.Tensor
+    is_label_view: torch.Tensor
+
+    @property
+    def model_inputs(self) -> dict[str, torch.Tensor | int | bool]:
+        """What a model is called with; position i of its logits predicts label i, the last one nothing."""
+        return {**self.inputs, "logits_to_keep": self.labels.shape[1] + 1, "use_cache": False}
+
+
+def collate(views: Sequence[View], *, pad_token: int, device: torch.device) -> Batch:
+    """Pad views to one length; labels are the target tokens, everything else is ignored."""
+    longest = max(len(view.prompt) + len(view.target) for view in views)
+    n_label_positions = max(len(view.target) for view in views)
+    input_ids = torch.full((len(views), longest), pad_token)
+    attention_mask = torch.zeros((len(views), longest), dtype=torch.long)
+    labels = torch.full((len(views), n_label_positions), IGNORED)
+    is_label = torch.zeros((len(views), n_label_positions), dtype=torch.bool)
+    for row, view in enumerate(views):
+        tokens = torch.tensor([*view.prompt, *view.target])
+        input_ids[row, -len(tokens) :] = tokens
+        attention_mask[row, -len(tokens) :] = 1
+        labels[row, -len(view.target) :] = tokens[-len(view.target) :]
+        if view.label_at is not None:
+            is_label[row, view.label_at - len(view.target)] = True
+    inputs = {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0),
+    }
+    is_label_view = torch.tensor([[view.is_label_view] for view in views]).expand_as(labels)
+    return Batch(
+        {name: tensor.to(device) for name, tensor in inputs.items()},
+        labels.to(device),
+        is_label.to(device),
+        is_label_view.to(device),
+    )
+
+
+def parts_of(batch: Sequence[T], n_parts: int) -> list[Sequence[T]]:
+    """What goes through the model together: as many equal parts as asked for, the last one smaller, or fewer."""
+    size = math.ceil(len(batch) / n_parts)
+    return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Target tokens that share a mean: their weight (all groups of an effective batch: 1), mask and number.
+
+    n_tokens: In the whole effective batch, of which the mask may cover a part.
+    """
+
+    weight: float
+    tokens: torch.Tensor
+    n_tokens: int
+
+
+def _candidates(batch: Batch, objective: ObjectiveRecipe) -> list[tuple[float, torch.Tensor]]:
+    """Who might share a mean, by weight and mask of the shape of the labels.
+
+    `span_balanced` sets the yes and no against all else, `two_view_align` and `multi_task` one view against the other.
+    """
+    targets = batch.labels != IGNORED
+    match objective.kind:
+        case "token_mean" | "two_view_mix":
+            return [(1.0, targets)]
+        case "span_balanced":
+            return [(objective.weight, targets & batch.is_label), (1 - objective.weight, targets & ~batch.is_label)]
+        case "two_view_align" | "multi_task":
+            first, second = targets & batch.is_label_view, targets & ~batch.is_label_view
+            return [(objective.weight, first), (1 - objective.weight, second)]
+
+
+def group_sizes(parts: Sequence[Batch], objective: ObjectiveRecipe) -> list[int]:
+    """How many tokens each group has in the effective batch that these parts make up."""
+    masks = zip(*([tokens for _, tokens in _candidates(part, objective)] for part in parts), strict=True)
+    return [sum(int(tokens.sum()) for tokens in group) for group in masks]
+
+
+def groups_of(batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None) -> list[Group]:
+    """Who shares a mean; masks of the shape of the labels.
+
+    Args:
+        sizes: The `group_sizes` of the effective batch; null where this is all of it.
+
+    Raises:
+        ValueError: No token has a weight.
+    """
+    counts = group_sizes([batch], objective) if sizes is None else sizes
+    sized = [Group(*pair, count) for pair, count in zip(_candidates(batch, objective), counts, strict=True)]
+    kept = [group for group in sized if group.weight > 0 and group.n_tokens > 0]
+    total = sum(group.weight for group in kept)
+    if not kept:
+        raise ValueError(f"the objective {objective.kind} gives no token of this batch a weight")
+    return [Group(group.weight / total, group.tokens, group.n_tokens) for group in kept]
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The loss of a batch with its graph; without one the loss of every target token, 0 elsewhere, shape of the labels.
+
+    n_loss_tokens: target tokens that have a weight, in the whole effective batch.
+    """
+
+    total: torch.Tensor
+    by_token: torch.Tensor
+    n_loss_tokens: int
+
+
+def step_loss(
+    logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None
+) -> StepLoss:
+    """Weighted cross-entropy over the target tokens of the batch; of a part of it, the part's summand.
+
+    Args:
+        logits: Shape (n_views, n_label_positions + 1, vocabulary); position i predicts label i.
+        sizes: As in `groups_of`.
+    """
+    groups = groups_of(batch, objective, sizes=sizes)
+    log_probs = _log_probs(logits)
+    # Each mean by the library's own kernel: one group gives what a plain cross-entropy gives, bit for bit.
+    means = []
+    for group in groups:
+        labels = batch.labels.masked_fill(~group.tokens, IGNORED).flatten()
+        if sizes is None:
+            means.append(group.weight * nll_loss(log_probs, labels, ignore_index=IGNORED))
+        else:
+            total = nll_loss(log_probs, labels, ignore_index=IGNORED, reduction="sum")
+            means.append(group.weight / group.n_tokens * total)
+    return StepLoss(
+        total=sum(means[1:], start=means[0]),
+        by_token=_by_token(log_probs.detach(), batch),
+        n_loss_tokens=sum(group.n_tokens for group in groups),
+    )
+
+
+def label_and_rest(
+    logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The two summands of a step's loss, with graphs: what its label tokens bring to it, and what all others bring."""
+    by_token = token_losses(logits, batch)
+    shares = torch.zeros_like(by_token)
+    for group in groups_of(batch, objective, sizes=sizes):
+        shares = shares + group.tokens * (group.weight / group.n_tokens)
+    weighted = by_token * shares
+    return weighted[batch.is_label].sum(), weighted[~batch.is_label].sum()
+
+
+def token_losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of every target token, 0 elsewhere; `logits` as in `step_loss`, shape of the labels."""
+    return _by_token(_log_probs(logits), batch)
+
+
+def _log_probs(logits: torch.Tensor) -> torch.Tensor:
+    return log_softmax(logits[:, :-1].flatten(0, 1).float(), dim=-1)
+
+
+def _by_token(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
+    flat = nll_loss(log_probs, batch.labels.flatten(), ignore_index=IGNORED, reduction="none")
+    return flat.view(batch.labels.shape)

@@ -1,0 +1,49 @@
+"""Whom the mechanism is measured on: some examples of train and, where they have rationales, of tuning.
+
+The same for every trial that shares cohort, teacher and supervision, whatever its objective or rationale control, with
+the recorded labels and the teacher's own rationales. Nobody in tuning is trained on.
+"""
+
+import numpy as np
+
+from workers.cohort.splits import balanced_train_rows, largest_balanced_size
+from workers.contract.recipes.teaching import Supervision
+from workers.training.diagnostics import ProbeExample
+from workers.training.objectives import View, Wording
+from workers.work.bench import IntArray, Work
+
+
+def probe_of(work: Work, words: Wording) -> dict[str, list[ProbeExample]]:
+    """Up to `diagnostics.n_probe` label-balanced examples of each split, first in hash order; no split without any.
+
+    Call after examples without a rationale were dropped from `work.train_rows`.
+    """
+    n_probe = work.training.diagnostics.n_probe
+    rows = {split: _probe_rows(work, split, n_probe=n_probe) for split in ("train", "tuning")} if n_probe else {}
+    return {split: _probe_examples(work, members, words) for split, members in rows.items() if len(members)}
+
+
+def _probe_rows(work: Work, split: str, *, n_probe: int) -> IntArray:
+    rows = work.train_rows if split == "train" else np.flatnonzero((work.labels["split"] == split).to_numpy())
+    if work.spec.supervision is not Supervision.LABEL_ONLY:
+        rows = rows[[len(rationale) > 0 for rationale in work.rationale_tokens(rows)]]
+    # The hash order is that of the training rows, so it is asked for in their name.
+    members = work.labels.iloc[rows].assign(split="train")
+    size = min(n_probe, largest_balanced_size(members))
+    return balanced_train_rows(members, size=size, salt=work.spec.cohort.split_salt)
+
+
+def _probe_examples(work: Work, rows: IntArray, words: Wording) -> list[ProbeExample]:
+    is_multi_task = work.training.objective.kind == "multi_task"
+    label_prefix, rationale_prefix = (words.label_prefix, words.rationale_prefix) if is_multi_task else ([], [])
+    has_rationales = work.spec.supervision is not Supervision.LABEL_ONLY
+    examples = []
+    for prompt, rationale, outcome in zip(
+        work.prompt_tokens(rows), work.rationale_tokens(rows), work.outcomes[rows], strict=True
+    ):
+        *delimiter, label = words.answer.alone[bool(outcome)]
+        direct = View([*label_prefix, *prompt, *delimiter], [label], label_at=0)
+        target = [*rationale, *words.answer.after_rationale[bool(outcome)]]
+        reasoned = View([*rationale_prefix, *prompt], target, label_at=len(target) - 1) if has_rationales else None
+        examples.append(ProbeExample(direct, reasoned, n_rationale_tokens=len(rationale)))
+    return examples

@@ -1,0 +1,211 @@
+"""The step loop: completion-only loss, seeded order, cosine rate; a non-finite loss ends the trial as diverged.
+
+What a step minimises is in `objectives.py`.
+"""
+
+import itertools
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from workers.contract.errors import TrialError
+from workers.contract.trial import ObjectiveRecipe, TrainingRecipe
+from workers.models.engine import Engine
+from workers.training.diagnostics import gradient_share
+from workers.training.objectives import Batch, Example, View, collate, group_sizes, label_and_rest, parts_of, step_loss
+
+
+class TrainingDiverged(TrialError):
+    """The loss stopped being a number; a result, not an accident."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One row of history.parquet.
+
+    label_loss_share: summed loss of the yes and no tokens over that of all target tokens, unweighted, in [0, 1].
+    label_gradient_share: the same of gradient norms on the adapter, of the weighted summands; null where not measured.
+    n_loss_tokens: target tokens whose weight in the loss is above 0.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    n_target_tokens: int
+    n_input_tokens: int
+    wall_s: float
+    label_loss_share: float
+    n_label_tokens: int
+    n_loss_tokens: int
+    label_gradient_share: float | None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training begins: after which step, and the wall time that was spent up to there."""
+
+    step: int = 0
+    wall_s: float = 0.0
+
+
+FIRST_STEP = Start()
+
+
+def train(
+    engine: Engine,
+    examples: Sequence[Example],
+    recipe: TrainingRecipe,
+    *,
+    pad_token: int,
+    start: Start = FIRST_STEP,
+    n_micro_batches: int = 1,
+) -> Iterator[StepRecord]:
+    """Take the optimizer steps after `start` up to `recipe.steps`, yielding after each.
+
+    Args:
+        n_micro_batches: Parts in which a batch goes through the model; the step is that of the whole batch, within
+            rounding.
+
+    Raises:
+        TrainingDiverged: Loss or gradient norm is not finite.
+    """
+    started = time.monotonic() - start.wall_s
+    every = recipe.diagnostics.gradient_share_every
+    for step, rows in numbered_batches(len(examples), recipe, start=start):
+        views = [view for row in rows for view in examples[row]]
+        batch = Effective.of(views, n_micro_batches, recipe.objective, pad_token=pad_token, device=engine.device)
+        loss = _back_propagate(engine, batch)
+        if loss is None:
+            raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
+        is_measured = every > 0 and (step - 1) % every == 0
+        share = _label_gradient_share(engine, batch) if is_measured else None
+        done = engine.step(learning_rate=rate_at(step, recipe))
+        if not math.isfinite(done.grad_norm):
+            raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
+        yield StepRecord(
+            step=step,
+            loss=loss.total,
+            learning_rate=done.learning_rate,
+            grad_norm=done.grad_norm,
+            n_target_tokens=sum(len(view.target) for view in views),
+            n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
+            wall_s=time.monotonic() - started,
+            label_loss_share=loss.of_labels / loss.of_targets if loss.of_targets > 0 else 0.0,
+            n_label_tokens=sum(view.label_at is not None for view in views),
+            n_loss_tokens=loss.n_loss_tokens,
+            label_gradient_share=share,
+        )
+
+
+@dataclass(frozen=True)
+class Effective:
+    """An effective batch in the parts that go through the model; `sizes` as in `objectives.groups_of`."""
+
+    parts: list[Batch]
+    objective: ObjectiveRecipe
+    sizes: list[int] | None
+
+    @classmethod
+    def of(
+        cls,
+        views: Sequence[View],
+        n_parts: int,
+        objective: ObjectiveRecipe,
+        *,
+        pad_token: int,
+        device: torch.device,
+    ) -> "Effective":
+        """Split views; a whole batch keeps the arithmetic of a whole batch."""
+        parts = [collate(part, pad_token=pad_token, device=device) for part in parts_of(views, n_parts)]
+        return cls(parts, objective, group_sizes(parts, objective) if len(parts) > 1 else None)
+
+
+@dataclass
+class _LossSums:
+    """Of one step: its loss, and the unweighted losses of its label tokens and of all target tokens, summed."""
+
+    total: float = 0.0
+    of_labels: float = 0.0
+    of_targets: float = 0.0
+    n_loss_tokens: int = 0
+
+
+def _back_propagate(engine: Engine, batch: Effective) -> _LossSums | None:
+    """Part by part, so that the activations of one are gone before the next; None where a loss is not finite."""
+    summed = _LossSums()
+    for number, part in enumerate(batch.parts, start=1):
+        # Not by a name: the logits of a part would stay until the next part's are there.
+        loss = step_loss(engine.forward(**part.model_inputs).logits, part, batch.objective, sizes=batch.sizes)
+        sums = [loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()]
+        total, of_labels, of_targets = torch.stack(sums).tolist()
+        if not math.isfinite(total):
+            return None
+        summed.total += total
+        summed.of_labels += of_labels
+        summed.of_targets += of_targets
+        summed.n_loss_tokens = loss.n_loss_tokens
+        engine.backward(loss.total, is_last=number == len(batch.parts))
+    return summed
+
+
+def _label_gradient_share(engine: Engine, batch: Effective) -> float | None:
+    """By a forward and two backward passes of their own, so that the step stays as it is."""
+    pairs = (
+        label_and_rest(engine.forward_aside(**part.model_inputs).logits, part, batch.objective, sizes=batch.sizes)
+        for part in batch.parts
+    )
+    return gradient_share(pairs, engine.trainable)
+
+
+def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRecipe:
+    """The recipe with the number of steps that its budget pays for, at what a mean step of these examples takes.
+
+    Raises:
+        ValueError: A budget without an amount.
+    """
+    if recipe.budget.match == "steps":
+        return recipe
+    if recipe.budget.amount is None:
+        raise ValueError(f"a budget of {recipe.budget.match} needs budget.amount")
+    match recipe.budget.match:
+        case "examples":
+            taken = [1 for _ in examples]
+        case "label_tokens":
+            taken = [sum(view.label_at is not None for view in example) for example in examples]
+        case "target_tokens":
+            taken = [sum(len(view.target) for view in example) for example in examples]
+    steps = math.ceil(recipe.budget.amount * len(taken) / (recipe.batch_size * sum(taken)))
+    return recipe.model_copy(update={"steps": steps})
+
+
+def numbered_batches(n_examples: int, recipe: TrainingRecipe, *, start: Start) -> Iterator[tuple[int, list[int]]]:
+    """Number and rows of each step after `start`; a batch follows from seed and step, so nothing is shuffled anew."""
+    return itertools.islice(enumerate(batches(n_examples, recipe), start=1), start.step, None)
+
+
+def batches(n_examples: int, recipe: TrainingRecipe) -> Iterator[list[int]]:
+    """Row numbers of each step's batch: epoch after epoch, each in its own seeded order, no row skipped."""
+    order: list[int] = []
+    epoch = 0
+    for _ in range(recipe.steps):
+        while len(order) < recipe.batch_size:
+            shuffled = list(range(n_examples))
+            random.Random(f"{recipe.seed}|{epoch}").shuffle(shuffled)
+            order += shuffled
+            epoch += 1
+        yield order[: recipe.batch_size]
+        order = order[recipe.batch_size :]
+
+
+def rate_at(step: int, recipe: TrainingRecipe) -> float:
+    """Learning rate of a step (the first is 1): linear warm-up, then half a cosine down towards 0."""
+    warmup = max(1, round(recipe.warmup_fraction * recipe.steps))
+    if step <= warmup:
+        return recipe.learning_rate * step / warmup
+    progress = (step - warmup) / max(1, recipe.steps - warmup + 1)
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,191 @@
+"""What an attempt works with: the bench that stays warm between trials, and the work laid out on it."""
+
+import gc
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from workers.cohort.splits import ScoredRows, balanced_train_rows, rows_to_score
+from workers.contract.inputs import InputKind, InputRecipe, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Progress
+from workers.contract.trial import Method, TrainingRecipe, TrialSpec
+from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.models.base import Base, load
+from workers.store.checkpoints import Cadence
+from workers.store.published import LABELS, TOKENS, VALUES, verified_folder
+from workers.work.allocator import keep_freed_memory
+from workers.work.meter import Meter
+from workers.work.predictions import Prevalence
+from workers.work.trial_log import TrialLog
+
+Result = TypeVar("Result")
+Predicting = Generator[Progress, None, pd.DataFrame]
+IntArray = npt.NDArray[np.int64]
+
+PROGRESS_EVERY_S = 1.0
+
+
+def unheard(running: Generator[Progress, None, Result]) -> Result:
+    """The result of something that reports progress, with nobody listening."""
+    while True:
+        try:
+            next(running)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+
+
+class Bench:
+    """What a worker keeps from trial to trial: the last base and the last tables, by recipe."""
+
+    def __init__(self) -> None:
+        keep_freed_memory()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._folders: dict[Path, Path] = {}
+        self._bases: dict[tuple[object, ...], tuple[Base, AnswerTokens]] = {}
+        self._tables: dict[Path, pd.DataFrame] = {}
+
+    def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
+        """Where a prepared input lies; its files are checked against the manifest once a worker.
+
+        Raises:
+            StoreError: It is not prepared, or a file is not the one that was published.
+        """
+        key = layout.manifest(recipe.digest())
+        if key not in self._folders:
+            self._folders[key] = verified_folder(recipe, layout)
+        return self._folders[key]
+
+    def base(self, folder: Path, *, precision: str, spellings: Sequence[tuple[str, str]]) -> tuple[Base, AnswerTokens]:
+        """A frozen base and how its tokenizer answers; only the last one is kept."""
+        key = (folder, precision, tuple(spellings))
+        if key not in self._bases:
+            self._bases.clear()
+            self._tables.clear()  # seven bases' tokens of 42,566 records would come to half a gigabyte
+            base = load(folder, precision=precision, device=self.device)
+            self._bases[key] = (base, answer_tokens(base.tokenizer, spellings))
+            gc.collect()
+            gc.freeze()  # engine teardown then walks a few objects instead of every import: 3 ms, not 300
+        return self._bases[key]
+
+    def table(self, path: Path) -> pd.DataFrame:
+        """A prepared Parquet table."""
+        if path not in self._tables:
+            self._tables[path] = pd.read_parquet(path)
+        return self._tables[path]
+
+    def clear(self) -> None:
+        """Forget everything, after a failure that may have left a base in a bad state."""
+        if not self._folders:  # nothing was laid on it, and a collection over all that is imported takes 0.3 s
+            return
+        self._folders.clear()
+        self._bases.clear()
+        self._tables.clear()
+        gc.unfreeze()  # what was frozen is looked at by no collection
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@dataclass
+class Work:
+    """One attempt at one trial, and what it may touch."""
+
+    spec: TrialSpec
+    layout: StoreLayout
+    folder: Path
+    bench: Bench
+    meter: Meter = field(default_factory=Meter)
+    cadence: Cadence = field(default_factory=Cadence)
+    log: TrialLog = field(default_factory=TrialLog)
+
+    @property
+    def n_micro_batches(self) -> int:
+        """Into how many parts batches are split to fit the memory."""
+        return self.meter.n_micro_batches
+
+    def input(self, kind: InputKind) -> Path:
+        """Folder of one prepared input."""
+        return self.bench.folder(input_recipes(self.spec)[kind], self.layout)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """One row an example: subject_id, prediction_time, boolean_value, split."""
+        return self.bench.table(self.input(InputKind.COHORT) / LABELS)
+
+    @property
+    def outcomes(self) -> IntArray:
+        """The recorded outcome of every example, shape (n_examples,), 0 or 1."""
+        return self.labels["boolean_value"].to_numpy().astype(np.int64)
+
+    @cached_property
+    def train_rows(self) -> IntArray:
+        """Rows that the method is fitted on."""
+        if self.spec.train_size is None:
+            return np.flatnonzero((self.labels["split"] == "train").to_numpy())
+        return balanced_train_rows(self.labels, size=self.spec.train_size, salt=self.spec.cohort.split_salt)
+
+    @cached_property
+    def prevalence(self) -> Prevalence:
+        """Share of events among the fitted rows, and in the whole train split."""
+        natural = float(self.outcomes[(self.labels["split"] == "train").to_numpy()].mean())
+        if self.spec.demonstrations is not None and self.spec.demonstrations.shots:
+            return Prevalence(train=0.5, natural=natural)  # as many cases as controls were shown
+        if self.spec.method in {Method.ZERO_SHOT, Method.FEW_SHOT}:  # nothing is fitted
+            return Prevalence(train=natural, natural=natural)
+        return Prevalence(train=float(self.outcomes[self.train_rows].mean()), natural=natural)
+
+    @property
+    def training(self) -> TrainingRecipe:
+        """How the adapter is trained; only for a method that trains one."""
+        if self.spec.training is None:
+            raise ValueError(f"a {self.spec.method} trial has no training recipe")
+        return self.spec.training
+
+    @property
+    def base(self) -> tuple[Base, AnswerTokens]:
+        """The frozen base, and how its tokenizer answers."""
+        precision = self.spec.training.precision if self.spec.training else self.spec.precision
+        spellings = self.spec.base.label_spellings if self.spec.base else ()
+        return self.bench.base(self.input(InputKind.BASE), precision=precision, spellings=spellings)
+
+    @property
+    def values(self) -> pd.DataFrame:
+        """What classical models see: one row an example, one column a code."""
+        return self.bench.table(self.input(InputKind.COHORT) / VALUES)
+
+    def prompt_tokens(self, rows: IntArray) -> list[list[int]]:
+        """Token ids of the prompts of these rows, in their order."""
+        prompts = self.bench.table(self.input(InputKind.PROMPT_TOKENS) / TOKENS)["prompt"]
+        return [prompts.iloc[row].tolist() for row in rows]
+
+    def rationale_tokens(self, rows: IntArray) -> list[list[int]]:
+        """Token ids of the rationales of these rows; empty lists where the supervision has none."""
+        if self.spec.teacher is None:
+            return [[] for _ in rows]
+        rationales = self.bench.table(self.input(InputKind.RATIONALE_TOKENS) / TOKENS)[str(self.spec.supervision)]
+        return [rationales.iloc[row].tolist() for row in rows]
+
+    @cached_property
+    def scored_rows(self) -> ScoredRows:
+        """Rows of tuning and held_out that are scored, and their sampling weights."""
+        parts = [
+            rows_to_score(
+                self.labels,
+                split=split,
+                controls_per_case=self.spec.evaluation.controls_per_case,
+                seed=self.spec.evaluation.sampling_seed,
+            )
+            for split in ("tuning", "held_out")
+        ]
+        return ScoredRows(
+            np.concatenate([part.rows for part in parts]), np.concatenate([part.weights for part in parts])
+        )

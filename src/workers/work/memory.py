@@ -1,0 +1,42 @@
+"""How much memory there is at this moment: evidence of what an attempt ran into. Numbers only, in MiB."""
+
+import sys
+
+import psutil
+
+from workers.contract.system.control_group import read_control_group
+
+MIB = 2**20
+
+
+def memory_now() -> str:
+    """Of this process, its machine, its control group where that has a limit, and its GPU where it uses one."""
+    machine = psutil.virtual_memory()
+    parts = [
+        f"process {_mib(psutil.Process().memory_info().rss)} MiB",
+        f"machine {_mib(machine.available)} of {_mib(machine.total)} MiB available",
+        *_control_group(below=machine.total),
+        *_gpu(),
+    ]
+    return ", ".join(parts)
+
+
+def _control_group(*, below: int) -> list[str]:
+    group = read_control_group(below=below)
+    return [f"control group {_mib(group.used)} of {_mib(group.limit)} MiB used"] if group is not None else []
+
+
+def _gpu() -> list[str]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    try:
+        free, total = torch.cuda.mem_get_info()
+        ours, reserved = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    except RuntimeError:  # a device that failed answers nothing more
+        return []
+    return [f"GPU {_mib(free)} of {_mib(total)} MiB free, {_mib(ours)} in our tensors, {_mib(reserved)} held"]
+
+
+def _mib(n_bytes: int) -> int:
+    return round(n_bytes / MIB)

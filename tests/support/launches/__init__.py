@@ -1,0 +1,1 @@
+"""Commands, launches and servers as processes of their own."""

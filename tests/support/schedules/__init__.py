@@ -1,0 +1,1 @@
+"""Drivers and workers under a clock and an executor that a test holds."""

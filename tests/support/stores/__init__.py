@@ -1,0 +1,1 @@
+"""Stores on disk as workers and drivers leave them, and the file systems below them."""

@@ -1,0 +1,1 @@
+"""Studies, orders, cohorts and trials small enough for a test."""

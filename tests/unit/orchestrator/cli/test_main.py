@@ -1,0 +1,118 @@
+"""The `sweep` command as a user meets it: instant plans, facts as JSON, and one clear error for bad input."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.holding import hold_lock
+from support.launches.command_line import refused, sweep
+from support.places import SWEEPS
+from support.studies.micro_study import write_study
+from workers.contract.layout import StoreLayout
+
+
+def test_plan_lists_every_trial_as_json_with_ids_and_state(tmp_path: Path) -> None:
+    plan = json.loads(sweep("plan", SWEEPS / "quickstart.yaml", "--json", cwd=tmp_path).stdout)
+    assert len(plan["trials"]) == 12
+    assert {trial["state"] for trial in plan["trials"] + plan["controls"]} == {"add"}
+    assert len({trial["trial_id"] for trial in plan["trials"] + plan["controls"]}) == 18
+    assert len({trial["cell_id"] for trial in plan["trials"]}) == 4
+
+
+def test_plan_writes_nothing(tmp_path: Path) -> None:
+    sweep("plan", SWEEPS / "quickstart.yaml", cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "module", ["orchestrator.cli.main", "orchestrator.launch.run", "orchestrator.execution.driver"]
+)
+def test_the_driver_side_never_loads_torch(module: str) -> None:
+    heavy = "torch transformers peft deepspeed"
+    if module == "orchestrator.cli.main":
+        heavy += " ray mlflow pandas sklearn pyarrow duckdb matplotlib"
+    probe = f"import sys, {module}; print([name for name in '{heavy}'.split() if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_plan_loads_no_heavy_library(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    probe = (
+        "import sys; from pathlib import Path; from orchestrator.launch.run import plan_study; "
+        "from orchestrator.study.study import load_study; from workers.contract.layout import StoreLayout; "
+        f"plan_study(load_study(Path({str(study)!r})), StoreLayout(Path('nowhere'))); "
+        "print([name for name in ('torch', 'ray', 'mlflow', 'pandas', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_bad_study_gets_all_of_its_problems_with_their_lines(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    study.write_text(
+        study.read_text().replace("label_only, free_form]", "label_only, freeform]").replace("3e-3", "3e1")
+    )
+    text = refused(sweep("run", study, cwd=tmp_path))
+    assert "line 7" in text
+    assert "freeform" in text
+    assert "line 10" in text
+    assert "3e1" in text
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_study_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    assert "absent.yaml" in refused(sweep("plan", "absent.yaml", cwd=tmp_path))
+
+
+def test_a_missing_table_is_refused_with_how_to_get_it(tmp_path: Path) -> None:
+    study = write_study(tmp_path, file=tmp_path / "absent.csv")
+    assert "make data" in refused(sweep("run", study, cwd=tmp_path))
+
+
+def test_a_table_with_another_digest_is_refused(tmp_path: Path) -> None:
+    study = write_study(tmp_path, sha256="a" * 64)
+    assert "the study says aaaaaaaaaaaa" in refused(sweep("run", study, cwd=tmp_path))
+
+
+def test_a_store_that_can_not_be_a_folder_is_refused(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    (tmp_path / "store").write_text("a file")
+    assert "store" in refused(sweep("run", study, cwd=tmp_path))
+
+
+def test_a_second_driver_is_refused_and_told_who_drives(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    layout = StoreLayout(tmp_path / "store" / "micro")
+    layout.root.mkdir(parents=True)
+    with hold_lock(layout):
+        text = refused(sweep("run", study, cwd=tmp_path), code=75)
+        status = json.loads(sweep("status", study, "--json", cwd=tmp_path).stdout)
+    assert "driven by process" in text
+    assert status["driver"]["pid"] > 0
+    assert json.loads(sweep("status", study, "--json", cwd=tmp_path).stdout)["driver"] is None
+
+
+def test_an_address_where_no_cluster_answers_is_refused(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    started = time.monotonic()
+    text = refused(sweep("run", study, "--address", "127.0.0.1:9", cwd=tmp_path))
+    assert "ray start --head" in text
+    assert time.monotonic() - started < 120
+
+
+@pytest.mark.parametrize("command", ["stop", "report", "ui"])
+def test_what_needs_a_run_says_so_before_the_first_one(tmp_path: Path, command: str) -> None:
+    refused(sweep(command, write_study(tmp_path), cwd=tmp_path))
+
+
+def test_a_query_before_the_first_run_says_so(tmp_path: Path) -> None:
+    refused(sweep("query", write_study(tmp_path), "select 1", cwd=tmp_path))
+
+
+def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    assert "no sealed study" in refused(sweep("status", tmp_path, cwd=tmp_path))

@@ -1,0 +1,64 @@
+"""`sweep status`: counts, failures by class, who works on what, from a store on disk."""
+
+import json
+import os
+
+from orchestrator.design.grid import Design
+from orchestrator.design.plan import make_plan
+from orchestrator.explain.files import Working, working_attempts
+from orchestrator.explain.status import MAX_SHOWN, StudyStatus, status_of
+from orchestrator.store.holding import Sighting
+from orchestrator.store.outcomes import quarantine, read_attempts, read_outcomes
+from support.launches.command_line import sweep
+from support.stores.builders import write_attempt
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import FailureKind
+from workers.contract.system.leases import Lease, take_lease
+
+
+def ask(layout: StoreLayout, design: Design, *, driver: Sighting | None = None) -> StudyStatus:
+    plan = make_plan(design, read_outcomes(layout), read_attempts(layout), study="micro")
+    return status_of(plan, working_attempts(layout), driver)
+
+
+def test_failures_are_counted_by_class_and_damaged_outcomes_apart(layout: StoreLayout, design: Design) -> None:
+    first, second, *_ = design.everything
+    write_attempt(layout, second, number=1, kind=FailureKind.DATA)
+    layout.outcome(first.trial_id).write_text("{")
+    quarantine(layout, read_outcomes(layout))
+    found = ask(layout, design)
+    assert found.failed == {FailureKind.OUT_OF_MEMORY: 1, FailureKind.DATA: 1}
+    assert found.n_untrusted == 1
+    assert found.lines[0].startswith("failed   1 out of memory, 1 data, 1 with a damaged outcome")
+
+
+def test_running_trials_come_from_leases_and_those_of_dead_processes_do_not(
+    layout: StoreLayout, design: Design
+) -> None:
+    done, running, failed = design.everything[:3]
+    take_lease(layout.lease(running.trial_id, "a1"))
+    take_lease(layout.lease(done.trial_id, "a2"))  # committed, and about to give its lease back
+    dead = Lease.here().model_copy(update={"process_started": -1e6})
+    layout.lease(failed.trial_id, "a3").write_text(dead.model_dump_json())
+    found = ask(layout, design)
+    assert [(trial.trial_id, trial.pid) for trial in found.running] == [(running.trial_id, os.getpid())]
+    assert found.n_cut_off == 1
+    assert any(line.startswith("cut off  1 attempts") for line in found.lines)
+
+
+def test_of_many_running_trials_some_are_shown_and_all_counted(layout: StoreLayout, design: Design) -> None:
+    plan = make_plan(design, read_outcomes(layout), {}, study="micro")
+    lease = Lease.here()
+    many = [Working(trial_id=f"{n:016x}", attempt="a", lease=lease, is_gone=False) for n in range(MAX_SHOWN + 5)]
+    found = status_of(plan, many, None)
+    assert len(found.running) == MAX_SHOWN + 5
+    assert found.lines[-2] == "         and 5 more"
+
+
+def test_the_command_says_it_as_json_and_in_words_and_writes_nothing(layout: StoreLayout) -> None:
+    before = sorted(layout.root.rglob("*"))
+    facts = json.loads(sweep("status", layout.root, "--json", cwd=layout.root).stdout)
+    assert (facts["counts"]["retry"], facts["failed"], facts["driver"]) == (1, {"out_of_memory": 1}, None)
+    text = sweep("status", layout.root, cwd=layout.root).stdout
+    assert "1 out of memory" in text and text.endswith("no driver runs\n")
+    assert sorted(layout.root.rglob("*")) == before

@@ -1,0 +1,133 @@
+"""A launch as it is shown: counts, invalid rates and time left follow from the events; lines say what changed."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from orchestrator.execution.events import Ended, Progressed, Requeued, Started
+from orchestrator.launch.board import Board, longest_first
+from orchestrator.launch.console import Lines, Screen, watch
+from support.studies.orders import comparator_spec, micro_spec, micro_training
+from workers.contract.outcome import Ending, FailureKind, Progress
+from workers.contract.recipes.teaching import Supervision
+from workers.contract.trial import Method, Trial
+
+
+def trial(supervision: Supervision, seed: int) -> Trial:
+    spec = micro_spec(supervision, training=micro_training(seed=seed))
+    return Trial(spec=spec, coordinates={"supervision": supervision.value, "seed": seed})
+
+
+TRIALS = [trial(kind, seed) for seed in (1, 2) for kind in (Supervision.FREE_FORM, Supervision.LABEL_ONLY)]
+QUEUE = {item.trial_id: item for item in TRIALS}
+FIRST, SECOND, THIRD, FOURTH = QUEUE
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> Board:
+    return Board(QUEUE, n_kept=3, n_slots=2, clock=clock)
+
+
+def scored(trial_id: str, invalid_rate: float = 0.0) -> Ended:
+    return Ended(Ending(trial_id=trial_id, state="scored", held_out_auc=0.7, invalid_rate=invalid_rate))
+
+
+def failed(trial_id: str) -> Ended:
+    return Ended(Ending(trial_id=trial_id, state="failed", failure=FailureKind.CODE, detail="KeyError at prompt.py:1"))
+
+
+def test_a_trial_that_is_tried_again_neither_runs_nor_ended_and_its_line_says_why(board: Board) -> None:
+    for event in (Started(FIRST), Requeued(failed(FIRST).ending, "code, tried again")):
+        board.apply(event)
+    assert (board.n_ended, board.n_failed, board.running) == (3, 0, {})
+    board.apply(Started(FIRST))
+    board.apply(scored(FIRST))
+    assert (board.n_done, board.n_failed) == (4, 0)
+    out = io.StringIO()
+    with Lines(Console(file=out, width=200), board) as lines:
+        lines.see(Requeued(failed(SECOND).ending, "code, tried again"))
+    assert "requeued" in out.getvalue()
+    assert "code, tried again · KeyError at prompt.py:1" in out.getvalue()
+
+
+def test_failed_trials_are_ended_but_not_done(board: Board) -> None:
+    for event in (Started(FIRST), Started(SECOND), scored(FIRST), failed(SECOND)):
+        board.apply(event)
+    assert (board.n_total, board.n_done, board.n_failed, board.n_ended) == (7, 4, 1, 5)
+    assert board.running == {}
+
+
+def test_invalid_rate_is_the_mean_over_the_trials_of_a_supervision(board: Board) -> None:
+    for event in (scored(FIRST, 0.2), scored(THIRD, 0.4), scored(SECOND, 0.0)):
+        board.apply(event)
+    assert board.invalid_rates() == {"free_form": pytest.approx(0.3), "label_only": 0.0}
+
+
+def test_time_left_is_unknown_until_a_trial_has_ended(board: Board) -> None:
+    board.apply(Started(FIRST))
+    assert board.seconds_left() is None
+
+
+def test_time_left_takes_each_trial_for_what_its_kind_took_and_what_runs_for_what_is_left_of_it(
+    board: Board, clock: Clock
+) -> None:
+    board.apply(Started(FIRST))
+    board.apply(Started(SECOND))
+    clock.now = 10.0
+    board.apply(scored(SECOND))  # label_only: 10 s
+    clock.now = 40.0
+    board.apply(scored(FIRST))  # free_form: 40 s
+    board.apply(Started(THIRD))
+    clock.now = 55.0
+    assert board.seconds_left() == pytest.approx((40 - 15 + 10) / 2)
+
+
+def test_progress_of_a_trial_that_is_not_running_is_ignored(board: Board) -> None:
+    board.apply(Progressed(FIRST, Progress(phase="training", done=1, total=2)))
+    assert board.running == {}
+
+
+def test_rationales_start_first_and_classical_comparators_last() -> None:
+    classical = Trial(spec=comparator_spec(Method.AGE_SEX), coordinates={"control": "age_sex"})
+    untrained = Trial(spec=comparator_spec(Method.ZERO_SHOT), coordinates={"control": "zero_shot"})
+    order = sorted([classical, untrained, *TRIALS], key=longest_first)
+    assert [item.spec.supervision for item in order[:2]] == [Supervision.FREE_FORM] * 2
+    assert order[-1] is classical
+
+
+def shown(board: Board, *, terminal: bool) -> str:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=200, color_system=None)
+    with watch(console, board) as screen:
+        assert isinstance(screen, Screen if terminal else Lines)
+        for event in (Started(FIRST), Started(SECOND), scored(FIRST, 0.25), failed(SECOND)):
+            screen.see(event)
+    return text.getvalue()
+
+
+def test_without_a_terminal_every_state_change_is_one_line(board: Board) -> None:
+    lines = shown(board, terminal=False).splitlines()
+    assert [line.split("]")[1].split()[0] for line in lines[:4]] == ["running", "running", "scored", "failed"]
+    assert "KeyError at prompt.py:1" in lines[3]
+    assert lines[4].startswith("4/7 done · 0 running · 1 failed · invalid free_form 25%")
+
+
+def test_on_a_terminal_ended_trials_and_the_summary_stay_on_screen(board: Board) -> None:
+    text = shown(board, terminal=True)
+    assert "AUC 0.700 · invalid 25%" in text
+    assert "1 failed" in text

@@ -1,0 +1,102 @@
+"""Who hears what becomes of an attempt, and what the order of a trial that is tried again says."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from orchestrator.execution.events import Ended, Event, Requeued, Started
+from orchestrator.execution.recovery import Recovery
+from orchestrator.launch.launching import Queue, Referee
+from orchestrator.store.orders import write_order
+from orchestrator.study.study import Study, load_study
+from orchestrator.tracking.tracking import Tracking
+from support.studies.micro_study import write_study
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.trial import WorkOrder
+from workers.store.commit import record_attempt
+
+
+class Screen:
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Event] = []
+
+    def see(self, event: Event) -> None:
+        self.seen.append(event)
+
+
+class Told:
+    """Remembers what MLflow was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+
+    def start(self, trial_id: str) -> None:
+        self.calls.append(("start", trial_id))
+
+    def fail(self, attempt: Attempt) -> None:
+        self.calls.append(("fail", attempt.kind))
+
+
+class Case:
+    """A referee over a real study and store, with a screen and an MLflow that remember."""
+
+    def __init__(self, study: Study, layout: StoreLayout) -> None:
+        from orchestrator.design.grid import expand
+
+        self.layout, self.screen, self.told = layout, Screen(), Told()
+        self.queue = Queue(expand(study).trials, n_kept=0)
+        for trial in self.queue.trials:
+            write_order(trial, study, layout)
+        self.referee = Referee(
+            study,
+            layout,
+            self.queue,
+            recovery=Recovery({}),
+            tracking=cast(Tracking, self.told),
+            screen=self.screen,  # type: ignore[arg-type]
+        )
+
+    def fails(self, trial_id: str, kind: FailureKind) -> bool:
+        """What the referee says of an attempt that failed and left its record."""
+        times = {"started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T00:01:00+00:00"}
+        record = Attempt(
+            trial_id=trial_id, number=0, kind=kind, error="E", where="x.py:1 f", detail="", host="h", **times
+        )
+        record_attempt(record, self.layout)
+        return self.referee.judge(Ending(trial_id=trial_id, state="failed", failure=kind, detail="E at x.py:1 f"))
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    layout = StoreLayout(tmp_path / "store")
+    layout.root.mkdir()
+    return Case(load_study(write_study(tmp_path)), layout)
+
+
+def test_a_lost_worker_is_told_as_failed_then_as_running_again_in_the_same_run(case: Case) -> None:
+    trial_id = next(iter(case.queue.by_id))
+    case.referee.hear(Started(trial_id))
+    assert case.fails(trial_id, FailureKind.LOST_WORKER) is True
+    case.referee.hear(Started(trial_id))
+    assert case.told.calls == [("start", trial_id), ("fail", FailureKind.LOST_WORKER), ("start", trial_id)]
+    assert isinstance(case.screen.seen[1], Requeued)
+
+
+def test_a_trial_out_of_memory_is_ordered_again_in_smaller_batches_under_the_same_id(case: Case) -> None:
+    trial_id = next(iter(case.queue.by_id))
+    before = WorkOrder.model_validate_json(case.layout.order(trial_id).read_bytes())
+    assert case.fails(trial_id, FailureKind.OUT_OF_MEMORY) is True
+    after = WorkOrder.model_validate_json(case.layout.order(trial_id).read_bytes())
+    assert (before.n_micro_batches, after.n_micro_batches) == (1, 2)
+    assert before.trial == after.trial
+    assert "in 2 parts" in cast(Requeued, case.screen.seen[-1]).why
+
+
+def test_a_data_error_ends_the_trial_at_once(case: Case) -> None:
+    trial_id = next(iter(case.queue.by_id))
+    assert case.fails(trial_id, FailureKind.DATA) is False
+    assert isinstance(case.screen.seen[-1], Ended)

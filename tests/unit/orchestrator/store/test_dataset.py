@@ -1,0 +1,142 @@
+"""The dataset made of a store, and the one statement that may be asked of it."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.launch.run import EXIT_INTERRUPTED
+from orchestrator.store.dataset import STALE_AFTER_S, aggregate, query
+from orchestrator.store.outcomes import unusable
+from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
+from workers.contract.errors import DiskFullError, InputError, StoreError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome, Scoring
+
+
+@pytest.fixture(scope="module")
+def aggregated(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
+    """A full store with one diverged trial and its dataset, not to be changed; its path has a quote."""
+    layout = full_store(tmp_path_factory.mktemp("o'clock"))
+    aggregate(layout, DESIGN)
+    return layout
+
+
+@pytest.fixture
+def layout(aggregated: StoreLayout, tmp_path: Path) -> StoreLayout:
+    """The same store, to be changed, without a dataset."""
+    ignored = shutil.ignore_patterns("dataset")
+    return StoreLayout(Path(shutil.copytree(aggregated.root, tmp_path / "store", ignore=ignored)))
+
+
+class TestDataset:
+    def test_has_one_row_for_each_trial_under_its_supervision(self, layout: StoreLayout) -> None:
+        summary = aggregate(layout, DESIGN)
+        assert (summary.n_trials, summary.left_out) == (len(DESIGN.everything), {})
+        table = pd.read_parquet(layout.dataset / "trials")
+        assert sorted(table["trial_id"]) == sorted(DESIGN.by_id)
+        assert set(table["supervision"]) == {"label_only", "free_form", "step_by_step", "comparator"}
+        row = table.set_index("trial_id").loc[FIRST.trial_id]
+        outcome = Outcome.load(layout.outcome(FIRST.trial_id))
+        scores = outcome.scores["held_out"]
+        assert row["supervision"] == FIRST.coordinates["supervision"]
+        assert (row["base"], row["train_size"], row["seed"]) == ("tiny-llama", 128, 11)
+        assert row["held_out_strict_roc_auc"] == scores.metrics[Scoring.STRICT].roc_auc
+        assert (row["held_out_n_examples"], row["wall_s"]) == (scores.n_examples, outcome.cost.wall_s)
+
+    def test_duckdb_reads_it_as_one_partitioned_table(self, layout: StoreLayout) -> None:
+        summary = aggregate(layout, DESIGN)
+        pattern = layout.dataset / "predictions" / "*" / "*.parquet"
+        with duckdb.connect() as connection:
+            source = connection.read_parquet(str(pattern), hive_partitioning=True)
+            rows = source.aggregate("supervision, count(*)").fetchall()
+        assert sum(count for _, count in rows) == summary.n_predictions
+        assert "free_form" in dict(rows)
+
+    def test_every_partition_is_one_row_group(self, layout: StoreLayout) -> None:
+        aggregate(layout, DESIGN)
+        for path in layout.dataset.rglob("*.parquet"):
+            assert pq.ParquetFile(path).num_row_groups <= 1
+
+    def test_a_diverged_trial_has_a_row_and_steps_but_no_predictions(self, aggregated: StoreLayout) -> None:
+        where = f"WHERE trial_id = '{DIVERGED.trial_id}'"
+        assert query(aggregated, f"SELECT state, held_out_strict_brier FROM trials {where}").rows == (
+            ("diverged", None),
+        )
+        assert query(aggregated, f"SELECT count(*) FROM history {where}").rows == ((3,),)
+        assert query(aggregated, f"SELECT count(*) FROM predictions {where}").rows == ((0,),)
+
+    @pytest.mark.parametrize("damage", [lambda body: body[:-9], lambda body: b"x" + body[1:]])
+    def test_a_damaged_file_leaves_its_trial_out_and_names_it(
+        self, layout: StoreLayout, damage: Callable[[bytes], bytes]
+    ) -> None:
+        rewrite(layout.trial(FIRST.trial_id) / "attempt-1" / "predictions.parquet", damage)
+        (layout.trial(SECOND.trial_id) / "attempt-1" / "history.parquet").unlink()
+        summary = aggregate(layout, DESIGN)
+        assert "another checksum" in summary.left_out[FIRST.trial_id]
+        assert "history.parquet can't be read" in summary.left_out[SECOND.trial_id]
+        assert summary.n_trials == len(DESIGN.everything) - 2
+        assert FIRST.trial_id not in set(pd.read_parquet(layout.dataset / "predictions")["trial_id"])
+
+    def test_is_rebuilt_whole_and_leaves_no_temporaries(self, layout: StoreLayout) -> None:
+        aggregate(layout, DESIGN)
+        (layout.dataset / "trials" / "supervision=gone").mkdir()
+        dead = layout.root / ".dataset-dead"
+        (dead / "trials").mkdir(parents=True)
+        busy = layout.root / ".dataset-busy"
+        busy.mkdir()
+        os.utime(dead, (0, time.time() - STALE_AFTER_S - 1))
+        aggregate(layout, DESIGN)
+        assert not (layout.dataset / "trials" / "supervision=gone").exists()
+        assert list(layout.root.glob(".dataset-*")) == [busy]
+
+    def test_of_nothing_can_be_made_but_not_queried(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        assert aggregate(layout, DESIGN).n_trials == 0
+        with pytest.raises(StoreError, match="no dataset yet"):
+            query(layout, "SELECT 1")
+
+    def test_a_store_that_takes_no_dataset_is_a_store_error(self) -> None:
+        with pytest.raises(StoreError, match="can't be written"):
+            aggregate(StoreLayout(Path("/proc/self")), DESIGN)
+
+    @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+    def test_a_full_disk_is_no_bad_input_but_an_interruption(self, tmp_path: Path, number: int) -> None:
+        error = unusable(tmp_path / "dataset", OSError(number, "No space left on device"), "written")
+        assert isinstance(error, DiskFullError)
+        assert error.exit_code == EXIT_INTERRUPTED
+        assert "free space" in str(error)
+
+
+class TestQuery:
+    def test_answers_with_columns_and_rows(self, aggregated: StoreLayout) -> None:
+        answer = query(
+            aggregated,
+            "SELECT supervision, count(*) AS n FROM trials WHERE role = 'grid' GROUP BY 1 ORDER BY 1",
+        )
+        assert answer.columns == ("supervision", "n")
+        assert answer.rows == (("free_form", 4), ("label_only", 4), ("step_by_step", 4))
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "COPY trials TO 'stolen.csv'",
+            "CREATE TABLE mine (i INT)",
+            "SELECT 1; SELECT 2",
+            "SELECT * FROM read_text('/etc/hostname')",
+            "SET enable_external_access = true",
+            "SELEKT 1",
+            "SELECT no_such_column FROM trials",
+            "",
+        ],
+    )
+    def test_refuses_all_but_one_reading_statement(self, aggregated: StoreLayout, sql: str) -> None:
+        with pytest.raises(InputError, match="DESCRIBE trials"):
+            query(aggregated, sql)

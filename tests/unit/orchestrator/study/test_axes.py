@@ -1,0 +1,140 @@
+"""Further axes, blocks and few-shot places: what each sets in a recipe, and what stands only once."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from orchestrator.design.grid import Design, expand
+from orchestrator.study.axis_values import budget_of, objective_of, target_of
+from orchestrator.study.study import load_study
+from support.places import SWEEPS
+from workers.contract.errors import InputError
+from workers.contract.recipes.teaching import Supervision, TargetRecipe
+from workers.contract.trial import BudgetRecipe, Method, ObjectiveRecipe, Trial
+
+
+@pytest.fixture(scope="module")
+def mechanism() -> Design:
+    return expand(load_study(SWEEPS / "mechanism.yaml"))
+
+
+@pytest.fixture(scope="module")
+def fewshot() -> Design:
+    return expand(load_study(SWEEPS / "fewshot.yaml"))
+
+
+def at(design: Design, **place: str | float) -> list[Trial]:
+    return [trial for trial in design.trials if place.items() <= trial.coordinates.items()]
+
+
+@pytest.mark.parametrize(
+    ("written", "recipe"),
+    [
+        ("token_mean", ObjectiveRecipe()),
+        ("span_balanced@0.9", ObjectiveRecipe(kind="span_balanced", weight=0.9)),
+        ("two_view_mix", ObjectiveRecipe(kind="two_view_mix")),
+    ],
+)
+def test_an_objective_is_written_with_its_weight(written: str, recipe: ObjectiveRecipe) -> None:
+    assert objective_of(written) == recipe
+
+
+def test_targets_and_budgets_are_written_with_their_numbers() -> None:
+    assert target_of("rationale_first", "real") == TargetRecipe()
+    assert target_of("label_first", "truncated@8") == TargetRecipe(
+        ordering="label_first", rationale="truncated", keep_tokens=8
+    )
+    assert budget_of("steps") == BudgetRecipe()
+    assert budget_of("label_tokens@4800") == BudgetRecipe(match="label_tokens", amount=4800)
+
+
+def test_the_usual_value_of_an_axis_changes_no_id(mechanism: Design) -> None:
+    usual = {"objective": "token_mean", "ordering": "rationale_first", "rationale": "real", "label_access": "blind"}
+    for trial in at(mechanism, supervision="free_form", budget="steps", **usual):
+        content = trial.spec.content()
+        assert "target" not in content
+        training = content["training"]
+        assert isinstance(training, dict)
+        assert not {"objective", "budget"} & training.keys()
+
+
+def test_a_label_only_trial_stands_once_whatever_the_objectives(mechanism: Design) -> None:
+    label_only = at(mechanism, supervision="label_only", budget="steps")
+    assert len(label_only) == 3
+    assert all("objective" not in trial.coordinates for trial in label_only)
+
+
+def test_a_place_of_two_blocks_stands_once(mechanism: Design) -> None:
+    places = Counter(tuple(trial.coordinates.items()) for trial in mechanism.trials)
+    assert set(places.values()) == {1}
+
+
+def test_an_axis_of_access_changes_the_teacher_alone(mechanism: Design) -> None:
+    (filtered, *_) = at(mechanism, label_access="filtered", seed=11)
+    (blind, *_) = at(mechanism, label_access="blind", objective="token_mean", rationale="real", seed=11)
+    assert filtered.spec.teacher is not None
+    assert filtered.spec.teacher.label_access == "filtered"
+    assert filtered.spec.model_copy(update={"teacher": blind.spec.teacher}) == blind.spec
+
+
+def test_without_demonstrations_there_is_one_trial_an_inference(fewshot: Design) -> None:
+    for inference in ("direct", "reason"):
+        (bare,) = at(fewshot, shows="none", base="qwen-s", inference=inference)
+        assert bare.spec.demonstrations is not None
+        assert bare.spec.demonstrations.shots == 0
+        assert bare.spec.teacher is None
+
+
+def test_what_is_shown_has_a_teacher_only_if_it_is_a_rationale(fewshot: Design) -> None:
+    for trial in at(fewshot, shows="label"):
+        assert trial.spec.teacher is None
+        assert trial.spec.supervision is None
+    for trial in at(fewshot, shows="rationale"):
+        assert trial.spec.teacher is not None
+        assert trial.spec.supervision is Supervision.FREE_FORM
+
+
+def test_the_controls_of_a_base_are_trained_like_its_largest_label_only_trial() -> None:
+    design = expand(load_study(SWEEPS / "adrd-504-tiny.yaml"))
+    largest = next(
+        trial
+        for trial in at(design, supervision="label_only", base="qwen-s", train_size=576, learning_rate=1e-3, seed=11)
+    )
+    controls = {str(trial.coordinates["control"]): trial.spec for trial in design.controls if _is_of(trial, "qwen-s")}
+    assert set(controls) == {"zero_shot", "permuted_labels", "planted_signal", "head"}
+    assert controls["permuted_labels"].model_copy(update={"labels": "recorded"}) == largest.spec
+    assert controls["planted_signal"].model_copy(update={"prompt": largest.spec.prompt}) == largest.spec
+    assert controls["head"].training == largest.spec.training
+    assert controls["head"].method is Method.HEAD
+
+
+def _is_of(trial: Trial, base: str) -> bool:
+    return trial.coordinates.get("base") == base
+
+
+def test_a_second_name_of_the_same_base_is_refused(tmp_path: Path) -> None:
+    text = (SWEEPS / "adrd-504-tiny.yaml").read_text().replace("recipe: clinical_llama_m", "recipe: clinical_llama_s")
+    path = tmp_path / "twins.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="are the same trial; remove one of them"):
+        expand(load_study(path))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("objective:\n    - token_mean", "objective:\n    - token_maen", "token_maen has the wrong form"),
+        ("truncated@8", "truncated@", "truncated@ has the wrong form"),
+        ("template: history", "template: exam_summary", "can't write the records of a synthetic_adrd cohort"),
+        ("\ntraining:", "\ntrainin:", "trainin: is not a known key"),
+    ],
+)
+def test_a_wrong_axis_value_is_named(tmp_path: Path, before: str, after: str, message: str) -> None:
+    text = (SWEEPS / "mechanism.yaml").read_text()
+    assert before in text
+    path = tmp_path / "mechanism.yaml"
+    path.write_text(text.replace(before, after))
+    with pytest.raises(InputError) as caught:
+        load_study(path)
+    assert message in str(caught.value)

@@ -1,0 +1,317 @@
+"""MLflow as a projection of the store, on a real SQLite database."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.design.grid import Design, expand
+from orchestrator.design.naming import name_of
+from orchestrator.disclosure import EXAMPLES_A_STEP, coarse
+from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
+from orchestrator.study.study import load_study
+from orchestrator.tracking.place import serve_command
+from orchestrator.tracking.projection import metrics_of, params_of, steps_of
+from orchestrator.tracking.tracking import Tracking
+from support.places import SWEEPS
+from support.stores.builders import build_store, commit_trial, invent_people, predict, write_attempt
+from support.stores.tracked import (
+    DESIGN,
+    FIRST,
+    FULL,
+    SECOND,
+    STUDY,
+    THIRD,
+    client_of,
+    commit,
+    curve,
+    launch,
+    reconcile,
+    run_of,
+    runs,
+    with_database,
+)
+from workers.contract.errors import InputError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import FailureKind, Scoring
+
+
+@pytest.fixture
+def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
+    return with_database(tmp_path, empty_database)
+
+
+def test_a_committed_trial_is_a_finished_run_with_its_scores_and_curve(layout: StoreLayout) -> None:
+    with launch(layout) as tracking:
+        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id)
+        outcome = commit(layout, FIRST)
+        tracking.commit(outcome)
+    run = run_of(layout, FIRST)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "label_only · tiny-llama · n=128 · lr=0.003 · seed 11" == name_of(FIRST)
+    assert run.data.metrics["held_out.strict.roc_auc"] == outcome.scores["held_out"].metrics[Scoring.STRICT].roc_auc
+    assert run.data.params["lora.rank"] == "8" and run.data.params["precision"] == "float32"
+    assert run.data.tags["axis.supervision"] == "label_only" and run.data.tags["sweep.state"] == "scored"
+    assert curve(layout, FIRST, "loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+
+
+def test_axes_scorings_and_label_shares_are_told_in_numbers_and_names(tmp_path: Path) -> None:
+    design = expand(load_study(SWEEPS / "mechanism.yaml"))
+    trial = next(trial for trial in design.trials if trial.coordinates.get("objective") == "span_balanced@0.9")
+    further = {Scoring.DIRECT: 1.0}
+    outcome = commit_trial(
+        StoreLayout(tmp_path), trial, predict(invent_people(60), trial, signal=1.0, invalid_rate=0.1, further=further)
+    )
+    params, metrics = params_of(trial), metrics_of(outcome)
+    assert (params["objective.kind"], params["objective.weight"]) == ("span_balanced", "0.9")
+    assert (params["target.ordering"], params["teacher.kind"]) == ("rationale_first", "template")
+    assert (params["budget.match"], params["direct"]) == ("steps", str(trial.spec.evaluation.direct))
+    assert not {"objective", "budget"} & {name for name, value in params.items() if "{" in value}
+    assert {"held_out.direct.roc_auc", "held_out.direct.share_extreme", "cost.n_label_tokens"} <= set(metrics)
+    assert not any("tie_rate" in name or "n_distinct" in name for name in metrics)
+    history = (StoreLayout(tmp_path).trial(trial.trial_id) / outcome.attempt / "history.parquet").read_bytes()
+    points = [(name, step) for name, _, _, step in steps_of(history, started_ms=0)]
+    assert ("label_loss_share", 3) in points and ("label_gradient_share", 1) in points
+    assert ("label_gradient_share", 2) not in points
+
+
+def test_demonstrations_are_named_and_told() -> None:
+    design = expand(load_study(SWEEPS / "fewshot.yaml"))
+    trial = next(trial for trial in design.trials if trial.coordinates.get("shows") == "rationale")
+    assert name_of(trial) == "shows rationale · qwen-s · direct · 2 shots · fixed · order 1"
+    params = params_of(trial)
+    assert (params["shows"], params["shots"], params["inference"]) == ("rationale", "2", "direct")
+
+
+def test_steps_from_before_there_were_label_shares_are_still_told() -> None:
+    old = pa.table({"step": [1], "loss": [0.5], "learning_rate": [1e-3], "grad_norm": [1.0], "wall_s": [0.1]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(old, sink)
+    points = steps_of(sink.getvalue().to_pybytes(), started_ms=0)
+    assert [name for name, *_ in points] == ["loss", "learning_rate", "grad_norm"]
+
+
+def test_scheduled_and_running_trials_are_seen_as_such(layout: StoreLayout) -> None:
+    with launch(layout, complete=False) as tracking:
+        tracking.schedule(FIRST)
+        tracking.schedule(SECOND)
+        tracking.start(SECOND.trial_id)
+    assert run_of(layout, FIRST).info.status == "SCHEDULED"
+    assert run_of(layout, SECOND).info.status == "RUNNING"
+
+
+def test_there_is_one_run_a_trial_and_one_parent_after_two_launches(layout: StoreLayout) -> None:
+    for _ in range(2):
+        with launch(layout) as tracking:
+            for trial in DESIGN.everything:
+                tracking.schedule(trial)
+    by_trial = [run.data.tags.get("sweep.trial_id") for run in runs(layout)]
+    assert sorted(by_trial, key=str) == sorted([*DESIGN.by_id, None], key=str)
+    (parent,) = [run for run in runs(layout) if "sweep.study" in run.data.tags]
+    assert parent.data.tags["mlflow.note.content"] == STUDY.question
+    assert parent.info.status == "FINISHED"
+    children = {run.data.tags.get("mlflow.parentRunId") for run in runs(layout)} - {None}
+    assert children == {parent.info.run_id}
+
+
+def test_replayed_steps_add_nothing(layout: StoreLayout) -> None:
+    outcome = commit(layout, FIRST)
+    with launch(layout) as tracking:
+        tracking.commit(outcome)
+    client = client_of(layout)
+    # As after a driver that died between the steps and the facts.
+    client.delete_tag(run_of(layout, FIRST).info.run_id, "sweep.history")
+    assert reconcile(layout) == 1
+    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+
+
+def test_an_outcome_that_replaced_another_has_a_run_of_its_own_numbers(layout: StoreLayout) -> None:
+    first = commit(layout, FIRST)
+    reconcile(layout)
+    before = run_of(layout, FIRST)
+    shutil.rmtree(layout.trial(FIRST.trial_id))
+    again = commit_trial(layout, FIRST, predict(invent_people(60), FIRST, signal=2.0, invalid_rate=0.1))
+    assert again.checksum != first.checksum
+    assert reconcile(layout) == 1
+    after = run_of(layout, FIRST)
+    assert after.info.run_id != before.info.run_id
+    assert after.data.metrics["held_out.strict.roc_auc"] == again.scores["held_out"].metrics[Scoring.STRICT].roc_auc
+    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+    assert reconcile(layout) == 0
+
+
+def test_a_failed_trial_finishes_in_the_same_run(layout: StoreLayout) -> None:
+    with launch(layout) as tracking:
+        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id)
+        tracking.fail(write_attempt(layout, FIRST, number=1, kind=FailureKind.LOST_WORKER))
+    failed = run_of(layout, FIRST)
+    assert (failed.info.status, failed.data.tags["sweep.failure"]) == ("FAILED", "lost_worker")
+    with launch(layout) as tracking:
+        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id)
+        tracking.commit(commit(layout, FIRST))
+    finished = run_of(layout, FIRST)
+    assert finished.info.run_id == failed.info.run_id
+    assert (finished.info.status, finished.data.tags["sweep.state"]) == ("FINISHED", "scored")
+
+
+def test_a_diverged_trial_is_a_result(layout: StoreLayout) -> None:
+    commit(layout, FIRST, diverged=True)
+    reconcile(layout)
+    run = run_of(layout, FIRST)
+    assert (run.info.status, run.data.tags["sweep.state"]) == ("FINISHED", "diverged")
+
+
+def test_a_second_reconcile_writes_nothing(layout: StoreLayout) -> None:
+    for trial in (FIRST, *DESIGN.controls):
+        commit(layout, trial)
+    commit(layout, SECOND, diverged=True)
+    write_attempt(layout, THIRD, number=1)
+    assert reconcile(layout) == len(DESIGN.everything)
+    assert reconcile(layout) == 0
+
+
+def test_what_the_live_projection_wrote_is_what_the_store_says(layout: StoreLayout) -> None:
+    with launch(layout) as tracking:
+        for trial in (FIRST, SECOND):
+            tracking.schedule(trial)
+            tracking.start(trial.trial_id)
+        tracking.commit(commit(layout, FIRST))
+        tracking.fail(write_attempt(layout, SECOND, number=1))
+    assert reconcile(layout) == 0
+
+
+def test_runs_without_an_owner_are_closed(layout: StoreLayout) -> None:
+    with launch(layout, complete=False) as tracking:
+        for trial in (FIRST, SECOND, FULL.trials[5]):
+            tracking.schedule(trial)
+        tracking.start(FIRST.trial_id)
+    assert reconcile(layout) == 3
+    assert {run_of(layout, trial).info.status for trial in (FIRST, SECOND, FULL.trials[5])} == {"KILLED"}
+    assert reconcile(layout) == 0
+
+
+def test_a_lost_database_is_rebuilt_from_the_store(layout: StoreLayout, tmp_path: Path, empty_database: Path) -> None:
+    commit(layout, FIRST)
+    write_attempt(layout, SECOND, number=1)
+    reconcile(layout)
+    # MLflow keeps a deleted file open, so the store moves instead.
+    moved = StoreLayout(tmp_path / "moved")
+    shutil.copytree(layout.trials, moved.trials)
+    shutil.copytree(layout.attempts("any").parent, moved.attempts("any").parent)
+    shutil.copy(empty_database, moved.tracking_database)
+    assert reconcile(moved) == 2
+    before, after = run_of(layout, FIRST), run_of(moved, FIRST)
+    assert after.data.metrics == before.data.metrics
+    assert after.info.start_time == before.info.start_time and after.info.end_time == before.info.end_time
+    assert curve(moved, FIRST, "grad_norm") == curve(layout, FIRST, "grad_norm")
+
+
+def test_a_trial_with_a_damaged_history_is_counted_and_holds_up_no_other(layout: StoreLayout) -> None:
+    for trial in DESIGN.trials:
+        commit(layout, trial)
+    (layout.trial(FIRST.trial_id) / "attempt-1" / "history.parquet").write_bytes(b"torn")
+    tracking = Tracking(layout)
+    tracking.open_study(STUDY.study)
+    assert tracking.reconcile(DESIGN, read_outcomes(layout), {}) == 2
+    tracking.close(complete=False)
+    assert (tracking.failures.count, tracking.failures.last) == (1, "StoreError")
+
+
+def test_a_renamed_base_keeps_its_run(layout: StoreLayout) -> None:
+    commit(layout, FIRST)
+    reconcile(layout)
+    renamed = FIRST.model_copy(update={"coordinates": FIRST.coordinates | {"base": "small"}})
+    assert reconcile(layout, design=Design(trials=(renamed,), controls=())) == 1
+    assert run_of(layout, FIRST).data.tags["axis.base"] == "small"
+
+
+def test_an_unreachable_server_never_raises_and_holds_nothing_up(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    outcome = commit(layout, FIRST)
+    tracking = Tracking(layout, tracking_uri="http://127.0.0.1:9")
+    tracking.open_study(STUDY.study)
+    for trial in FULL.everything:
+        tracking.schedule(trial)
+        tracking.start(trial.trial_id)
+    tracking.commit(outcome)
+    assert tracking.reconcile(DESIGN, Outcomes({FIRST.trial_id: outcome}), {}) == 0
+    tracking.close(complete=True)
+    assert tracking.failures.count == len(("refresh", "outcome", "abandoned", "study"))  # since reconciling began
+    assert tracking.failures.last == "MlflowException"
+
+
+def test_no_identifier_host_or_error_text_reaches_the_database(tmp_path: Path, empty_database: Path) -> None:
+    layout = build_store(tmp_path, STUDY, DESIGN, failed=[SECOND.trial_id], n_participants=60)
+    shutil.copy(empty_database, layout.tracking_database)
+    attempts = read_attempts(layout)
+    canary = attempts[SECOND.trial_id][0].model_copy(update={"detail": "Jane Canary", "error": "Jane Canary"})
+    outcomes = read_outcomes(layout)
+    detailed = {
+        key: outcome.model_copy(update={"detail": "Jane Canary"}) for key, outcome in outcomes.committed.items()
+    }
+    with launch(layout) as tracking:
+        tracking.schedule(SECOND)
+        tracking.fail(canary)
+        tracking.reconcile(DESIGN, Outcomes(detailed), {SECOND.trial_id: [canary]})
+    with sqlite3.connect(layout.tracking_database) as database:
+        text = "\n".join(database.iterdump())
+    assert FIRST.trial_id in text
+    for secret in ("Jane Canary", "participant-0", "example-0", "node-1", "framingham.csv", str(Path.home())):
+        assert secret not in text
+
+
+def test_no_count_of_people_and_no_rate_by_class_is_projected(layout: StoreLayout) -> None:
+    commit(layout, FIRST)
+    reconcile(layout)
+    names = {name for name in run_of(layout, FIRST).data.metrics if name.startswith(("tuning.", "held_out."))}
+    assert {name.partition(".")[2] for name in names if name.count(".") == 1} == {"prevalence", "invalid_rate"}
+
+
+@pytest.mark.parametrize("n_examples", [1, 7, 60, 133, 999, 1031, 2000, 2131, 5000])
+def test_no_small_count_follows_from_a_projected_share(n_examples: int) -> None:
+    counts: dict[float, list[int]] = {}
+    for n in range(n_examples + 1):
+        counts.setdefault(coarse(n / n_examples, n_examples=n_examples), []).append(n)
+    assert all(0 <= share <= 1 for share in counts)
+    for members in counts.values():
+        for small in (members, [n_examples - n for n in members]):
+            assert 0 in small or max(small) >= EXAMPLES_A_STEP
+
+
+def test_a_projected_share_of_many_examples_has_two_decimals() -> None:
+    assert [coarse(share, n_examples=2131) for share in (0.0, 0.0049, 0.0638, 0.994, 1.0)] == [0, 0, 0.06, 0.99, 1]
+
+
+def test_no_experiment_keeps_its_artifacts_outside_the_store(empty_database: Path) -> None:
+    layout = StoreLayout(empty_database.parent)
+    with sqlite3.connect(empty_database) as database:
+        places = dict(database.execute("SELECT name, artifact_location FROM experiments"))
+    assert "Default" in places
+    assert all(place.startswith(layout.tracking_artifacts.as_uri()) for place in places.values()), places
+
+
+def test_the_web_page_keeps_what_is_uploaded_to_it_in_the_store(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    command = serve_command(layout)
+    for option in ("--default-artifact-root", "--artifacts-destination"):
+        assert command[command.index(option) + 1] == layout.tracking_artifacts.as_uri()
+
+
+def test_the_web_page_stays_on_this_machine(tmp_path: Path) -> None:
+    command = serve_command(StoreLayout(tmp_path), port=5050)
+    assert command[1:4] == ["-m", "mlflow", "server"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5050"
+
+
+@pytest.mark.parametrize("uri", ["http://mlflow.example:5000", "postgresql+psycopg2://me:secret@db/mlflow"])
+def test_no_second_server_and_no_password_on_a_command_line(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(InputError) as refused:
+        serve_command(StoreLayout(tmp_path), tracking_uri=uri)
+    assert "secret" not in str(refused.value)
