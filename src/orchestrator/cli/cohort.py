@@ -25,7 +25,8 @@ def check(
     """Show who comes in, who stays out and why; refuse a cohort that leaks what it should predict."""
     from rich.console import Console
 
-    from orchestrator.cli.views.cohort import check_study_cohort, load_study_cohort, show_cohort
+    from orchestrator.cli.views.cohort import check_study_cohort, show_cohort
+    from orchestrator.study.cohort import load_study_cohort
 
     view = check_study_cohort(load_study_cohort(file))
     if as_json:

@@ -27,6 +27,7 @@ from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Controlled fine-tuning studies at scale: plan, run, resume, report.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 
 app.add_typer(cohort_app, name="cohort")
@@ -51,6 +52,23 @@ def main() -> None:
             sys.exit(EXIT_INTERRUPTED)
         sys.stderr.write(f"error: {error.filename}: {error.strerror}; mend its owner, mode or disk\n")
         sys.exit(2)
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"sweep {version('rationale-sweep')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say the version and end")
+    ] = False,
+) -> None:
+    """What goes before a command."""
 
 
 @app.command()

@@ -20,8 +20,8 @@ def score(
     from rich.console import Console
 
     from orchestrator.asking import apply_adapter
-    from orchestrator.cli.views.cohort import load_study_cohort
     from orchestrator.cli.views.transfer import disclosed, show_transfer
+    from orchestrator.study.cohort import load_study_cohort
     from workers.contract.answers.transfer import TransferOrder
 
     other = load_study_cohort(cohort)

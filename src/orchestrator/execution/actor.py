@@ -1,20 +1,23 @@
-"""The shim that runs on the node: a Ray Tune Trainable around `workers.runner`, kept warm between trials.
+"""The shim that runs on the node: a Ray Tune Trainable around `workers.attempt.runner`, kept warm between trials.
 
 Only this file calls the workers' rooms from the driver's side; it imports them where they run, never at module level.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
 from orchestrator.execution.lost_workers import Node
 from workers.contract.errors import InputError, Problem, SweepError
-from workers.contract.outcome import Progress
+from workers.contract.outcome import Ending, Progress
 from workers.contract.trial import WorkOrder
+
+if TYPE_CHECKING:
+    from workers.attempt.runner import Runner
 
 PROGRESS, ENDING, NODE = "progress", "ending", "node"
 
@@ -34,16 +37,17 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Called once an actor: import the libraries, then take the first trial."""
-        from workers.attempt.runner import Runner
+        """Called once an actor: take the first trial, and import nothing yet.
 
-        self._runner = Runner(n_threads=int(config["n_threads"]))
-        self._begin(config)
+        While an actor is in here, Tune gives its trial to a warm one that is free and throws the new one away.
+        """
+        self._runner: Runner | None = None
+        self._running = self._run(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the next trial and keep everything warm."""
         self._running.close()
-        self._begin(new_config)
+        self._running = self._run(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
@@ -55,7 +59,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         try:
             progress: Progress = next(self._running)
         except StopIteration as stop:
-            if self._runner.is_spent:
+            if self._runner is not None and self._runner.is_spent:
                 raise SpentWorkerError(stop.value.model_dump_json()) from None
             return {ENDING: stop.value.model_dump(mode="json"), "done": True}
         return {PROGRESS: progress.model_dump(mode="json"), NODE: asdict(Node.here())}
@@ -70,9 +74,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
     def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing: a trial that moved starts from the store."""
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _run(self, config: dict[str, Any]) -> Generator[Progress, None, Ending]:
+        """The trial; the first one of an actor begins with 10 s of imports."""
+        if self._runner is None:
+            from workers.attempt.runner import Runner
+
+            self._runner = Runner(n_threads=int(config["n_threads"]))
         order = WorkOrder.model_validate_json(Path(config["order"]).read_bytes())
-        self._running = self._runner.run(order)
+        return (yield from self._runner.run(order))
 
 
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]

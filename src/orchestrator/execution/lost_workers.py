@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 
 # The kernel counts the processes that it killed for want of memory.
@@ -88,8 +89,6 @@ def record_for_worker(order_path: str, *, error: object, began: Began) -> Ending
         order_path: Of the trial's work order.
         error: What Ray says of it; only its class is kept.
     """
-    from workers.store.commit import record_attempt
-
     order = WorkOrder.model_validate_json(Path(order_path).read_bytes())
     loss = _loss_of(error, order, began)
     name = "WorkerLost" if error is None else type(getattr(error, "cause", None) or error).__name__

@@ -1,11 +1,15 @@
 """The cohort of a study file: the recipe that is hashed, where its data lie, and what may be shown of it."""
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from orchestrator.study.problems import find_problems
+from orchestrator.study.source import read_source
+from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
 from workers.contract.recipes.recipe import Recipe
 
@@ -63,3 +67,26 @@ class StudyTable(Located, TableCohort):
 
 
 StudyCohort = Annotated[StudyFramingham | StudySynthetic | StudyMeds | StudyTable, Field(discriminator="source")]
+
+
+class CohortFile(BaseModel):
+    """A YAML file with a `cohort` section; what else stands in it is not looked at."""
+
+    cohort: StudyCohort
+
+
+def load_study_cohort(path: Path) -> StudyCohort:
+    """The cohort of a study file, or of any YAML file with a `cohort` section.
+
+    Raises:
+        InputError: The file can't be read, or its cohort breaks rules: then with all problems, by line.
+    """
+    source = read_source(path)
+    problems = [problem for problem in source.repeated_keys() if problem.where.split(".")[0] == "cohort"]
+    try:
+        written = CohortFile.model_validate_json(json.dumps(source.data), strict=True)
+    except ValidationError as error:
+        problems += find_problems(error, CohortFile.model_json_schema(), source).values()
+    if problems:
+        raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
+    return written.cohort.below(path.resolve().parent)

@@ -17,10 +17,11 @@ from workers.attempt.attempting import attempt_folder, carried_out, failed_attem
 from workers.attempt.deadline import ended_if_hung, within
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Outcome, Progress, Scoring
+from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 from workers.preparing.prepare import prepare
 from workers.store.checkpoints import Cadence, remove_checkpoints
-from workers.store.commit import commit_outcome, record_attempt
+from workers.store.commit import commit_outcome
 from workers.work.bench import Bench, Work
 from workers.work.faults import spoils_process
 from workers.work.meter import Meter

@@ -8,7 +8,10 @@
     ├── ClusterError    exit 2   no Ray cluster answers, or it has no room for a trial; start or size it
     │   └── ClusterLostError  exit 4  it was there and is gone; what had ended is kept: run again
     ├── LockedError     exit 75  another driver holds the store; wait for it or stop it
-    └── TrialError      one trial could not end with scores; the others go on
+    ├── TrialError      exit 3   one trial could not end with scores; the others go on
+    │   ├── TrialTimeout      exit 3  it took longer than `resources.timeout_s`; give it more time
+    │   └── TrainingDiverged  exit 3  its loss is not finite: a result, not a failure; nothing to mend
+    └── SpentWorkerError  exit 2  the GPU failed in a worker, which is replaced; never leaves a launch
 
 A message of this tree may be logged: it never holds a participant's text, identifier or prediction.
 """

@@ -3,7 +3,6 @@
 The link itself is in `contract.durable`: the driver takes its hold on a store by it too.
 """
 
-import itertools
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Literal
 
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Outcome
+from workers.contract.outcome import Outcome
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
 from workers.contract.trial import Method
 
@@ -67,11 +66,3 @@ def files_of(outcome: Outcome) -> set[str]:
     if method in TRAINED and is_scored:
         files |= {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
     return files
-
-
-def record_attempt(attempt: Attempt, layout: StoreLayout) -> None:
-    """Write a failed attempt under the first free number of its trial."""
-    for number in itertools.count(1):
-        body = attempt.model_copy(update={"number": number}).model_dump_json(indent=1).encode()
-        if link_exclusive(layout.attempts(attempt.trial_id) / f"{number}.json", body):
-            return

@@ -31,11 +31,12 @@ class TrialTimeout(TrialError):
 
 
 def place_of(error: BaseException) -> str:
-    """File, line and function of the last frame in our code; of the last frame at all where none is ours."""
+    """Room, file, line and function of the last frame in our code; of the last frame at all where none is ours."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if HERE in Path(frame.filename).parents]
     frame = (ours or frames)[-1]
-    return f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+    file = Path(frame.filename)
+    return f"{file.relative_to(HERE) if ours else file.name}:{frame.lineno} {frame.name}"
 
 
 def classify(error: BaseException, *, store: Path) -> FailureKind:

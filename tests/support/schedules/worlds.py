@@ -27,10 +27,10 @@ from workers.attempt.runner import Runner
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.system.attempts import record_attempt
 from workers.contract.system.durable import replace_file
 from workers.contract.system.leases import Lease
 from workers.contract.trial import Trial, WorkOrder
-from workers.store.commit import record_attempt
 
 HOSTS = ("a", "b", "c")
 N_SLOTS = 2

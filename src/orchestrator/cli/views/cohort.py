@@ -1,31 +1,19 @@
 """What `sweep cohort check` shows: the cohort of any YAML file, its flow with small counts hidden, and findings."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ValidationError
 
 from orchestrator.asking import check_cohort
 from orchestrator.disclosure import Count
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.suppression import shown_counts
 from orchestrator.study.cohort import StudyCohort
-from orchestrator.study.problems import find_problems
-from orchestrator.study.source import read_source
 from workers.contract.answers.findings import CheckRequest
 from workers.contract.errors import InputError, Problem
 from workers.contract.system.sources import digest_of_place
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-class CohortFile(BaseModel):
-    """A YAML file with a `cohort` section; what else stands in it is not looked at."""
-
-    cohort: StudyCohort
 
 
 @dataclass(frozen=True)
@@ -54,23 +42,6 @@ class CohortView:
             "warnings": self.warnings,
             "problems": [{"where": p.where, "what": p.what, "remedy": p.remedy} for p in self.problems],
         }
-
-
-def load_study_cohort(path: Path) -> StudyCohort:
-    """The cohort of a study file, or of any YAML file with a `cohort` section.
-
-    Raises:
-        InputError: The file can't be read, or its cohort breaks rules: then with all problems, by line.
-    """
-    source = read_source(path)
-    problems = [problem for problem in source.repeated_keys() if problem.where.split(".")[0] == "cohort"]
-    try:
-        written = CohortFile.model_validate_json(json.dumps(source.data), strict=True)
-    except ValidationError as error:
-        problems += find_problems(error, CohortFile.model_json_schema(), source).values()
-    if problems:
-        raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
-    return written.cohort.below(path.resolve().parent)
 
 
 def check_study_cohort(cohort: StudyCohort) -> CohortView:

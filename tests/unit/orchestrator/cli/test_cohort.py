@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.cli.views.cohort import check_study_cohort, load_study_cohort
+from orchestrator.cli.views.cohort import check_study_cohort
+from orchestrator.study.cohort import load_study_cohort
 from support.studies.meds_folders import TASK, recipe_of, write_crowd, write_labels
 from support.studies.micro_study import write_study
 from support.studies.orders import comparator_spec

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,17 @@ def test_plan_lists_every_trial_as_json_with_ids_and_state(tmp_path: Path) -> No
     assert {trial["state"] for trial in plan["trials"] + plan["controls"]} == {"add"}
     assert len({trial["trial_id"] for trial in plan["trials"] + plan["controls"]}) == 18
     assert len({trial["cell_id"] for trial in plan["trials"]}) == 4
+
+
+@pytest.mark.parametrize("command", [(), ("cohort", "check"), ("audit", "sheet"), ("run",)])
+def test_h_is_help_everywhere(command: tuple[str, ...], tmp_path: Path) -> None:
+    asked = sweep(*command, "-h", cwd=tmp_path)
+    assert asked.returncode == 0
+    assert asked.stdout == sweep(*command, "--help", cwd=tmp_path).stdout
+
+
+def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
+    assert sweep("--version", cwd=tmp_path).stdout == f"sweep {version('rationale-sweep')}\n"
 
 
 def test_plan_writes_nothing(tmp_path: Path) -> None:

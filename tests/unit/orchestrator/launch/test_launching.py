@@ -14,8 +14,8 @@ from orchestrator.tracking.tracking import Tracking
 from support.studies.micro_study import write_study
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import WorkOrder
-from workers.store.commit import record_attempt
 
 
 class Screen:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from orchestrator.cli.views.cohort import load_study_cohort
+from orchestrator.study.cohort import load_study_cohort
 from support.places import DATA, FRAMINGHAM
 from support.studies.orders import COHORT
 from support.studies.tables import LONG, WIDE, events, exams, read, recipe

@@ -16,9 +16,10 @@ from support.studies.orders import micro_spec
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome
+from workers.contract.system.attempts import record_attempt
 from workers.contract.system.durable import file_digests, link_exclusive, replace_file, sync_tree
 from workers.contract.trial import Trial
-from workers.store.commit import commit_outcome, record_attempt
+from workers.store.commit import commit_outcome
 from workers.work.meter import Meter
 
 N_RACERS = 20

@@ -1,0 +1,32 @@
+"""Every slot of a launch does its share: no worker is started and thrown away while another takes all trials."""
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from support.launches.scenes import Scene
+from support.studies.micro_study import write_study
+from workers.contract.outcome import Outcome
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
+
+# A trial of these takes less than a second, a worker's imports ten.
+N_SEEDS = 20
+TWO_SLOTS = f"cpus_per_trial: {max(1, (os.cpu_count() or 2) // 2)}, gpus_per_trial: 1"
+
+
+def test_two_slots_share_short_trials_and_start_one_worker_each(tmp_path: Path) -> None:
+    study = write_study(tmp_path, seeds=", ".join(map(str, range(N_SEEDS))), steps=1, resources=TWO_SLOTS)
+    scene = Scene(study)
+    launch, workers = scene.start(), set[int]()
+    while launch.runs:
+        workers |= {worker.pid for worker in scene.workers()}
+        time.sleep(0.1)
+    assert launch.end().code == 0, launch.output
+    outcomes = [Outcome.load(path) for path in scene.layout.trials.glob("*/outcome.json")]
+    shares = Counter(outcome.provenance.pid for outcome in outcomes)
+    assert len(workers) == len(shares) == 2
+    assert min(shares.values()) >= len(outcomes) / 3
