@@ -29,6 +29,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """What is frozen still at the end looks leaked to the libraries that count their objects."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds the inputs of every micro trial, and nothing else; copy it before writing."""

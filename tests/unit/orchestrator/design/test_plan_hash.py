@@ -1,8 +1,6 @@
 """The hash of a plan: the same while nothing changed, and a refusal that says what did."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,8 @@ from orchestrator.design.plan import make_plan
 from orchestrator.design.reviewed import PlanHash
 from orchestrator.store.holding import hold_lock
 from orchestrator.store.outcomes import read_attempts, read_outcomes
-from orchestrator.study.study import Study, load_sealed, load_study
+from orchestrator.study.study import Study, load_study
+from support.launches.command_line import sweep
 from support.places import SWEEPS
 from support.stores.builders import commit_trial, invent_people, predict, write_attempt
 from support.studies.micro_study import write_study
@@ -87,11 +86,6 @@ def test_what_is_no_hash_is_refused(text: str) -> None:
         PlanHash.parse(text)
 
 
-def sweep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 def test_a_launch_with_another_hash_ends_with_2_and_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     study = write_study(tmp_path)
     design = expand(load_study(study))
@@ -113,18 +107,3 @@ def test_a_bad_narrowing_ends_with_2_before_a_store_is_made(tmp_path: Path) -> N
     assert done.returncode == 2
     assert done.stderr.startswith("error: --only: seed has no value `2`; take one of 1")
     assert not (tmp_path / "store").exists()
-
-
-def test_a_resume_needs_no_study_file_and_names_what_it_needs(tmp_path: Path) -> None:
-    study = write_study(tmp_path)
-    loaded = load_study(study)
-    layout = StoreLayout(tmp_path / "store" / "micro")
-    for trial in expand(loaded).everything:
-        commit_trial(layout, trial, None)
-    layout.study.write_text(loaded.model_dump_json())
-    assert "give the study file to `sweep run`" in sweep("resume", study, cwd=tmp_path).stderr
-    study.unlink()
-    done = sweep("resume", layout.root, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "micro is complete: 4 of 4 trials, 0 of them run now" in done.stdout
-    assert load_sealed(layout.study) == loaded

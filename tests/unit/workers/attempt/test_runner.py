@@ -263,25 +263,6 @@ def test_what_a_library_quotes_in_its_exception_is_not_recorded(store: Path, tmp
         assert CANARY not in path.read_text()
 
 
-def test_one_trial_runs_from_the_command_line_with_neither_ray_nor_mlflow(store: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nfor name in ('ray', 'mlflow', 'duckdb', 'orchestrator'): sys.modules[name] = None\n"
-    )
-    spec = micro_spec()
-    order = tmp_path / "order.json"
-    order.write_text(order_of(spec, store).model_dump_json())
-    done = subprocess.run(
-        [sys.executable, "-m", "workers", "run", str(order)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["trial_id"] == spec.trial_id
-    assert StoreLayout(store).outcome(spec.trial_id).exists()
-
-
 @pytest.mark.parametrize("text", ["", "{}", None])
 def test_an_order_that_is_none_gets_one_clear_error(tmp_path: Path, text: str | None) -> None:
     order = tmp_path / "order.json"

@@ -55,6 +55,7 @@ def small() -> Cohort:
     return generate_adrd(recipe(n_participants=N_SMALL))
 
 
+@pytest.mark.slow
 class TestCalibration:
     """The bounds that the protocol recommends for 40,000 people and more; AUCs over three folds."""
 
@@ -170,6 +171,7 @@ def aucs() -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 class TestProdrome:
     def test_work_up_before_the_diagnosis_looks_like_prediction(self, aucs: dict[str, float]) -> None:
         assert aucs["on"] > aucs["off"] + 0.03

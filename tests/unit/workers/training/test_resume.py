@@ -4,6 +4,7 @@ import gc
 import math
 import shutil
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -106,11 +107,11 @@ def timeless(course: Course) -> list[object]:
     return [replace(record, wall_s=0.0) for record in course.history]
 
 
+# A second and more each; the others are slow.
+QUICK = {(Method.LORA, 0, "float32"), (Method.LORA, 1, "bfloat16"), (Method.HEAD, 2, "float32")}
 COMBINATIONS = [
-    pytest.param(method, zero_stage, precision, id=f"{method}-zero{zero_stage}-{precision}")
-    for method in (Method.LORA, Method.HEAD)
-    for zero_stage in (0, 1, 2)
-    for precision in ("float32", "bfloat16")
+    pytest.param(*one, id="{}-zero{}-{}".format(*one), marks=[] if one in QUICK else pytest.mark.slow)
+    for one in product((Method.LORA, Method.HEAD), (0, 1, 2), ("float32", "bfloat16"))
 ]
 
 

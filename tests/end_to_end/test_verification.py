@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orchestrator.design.grid import expand
 from orchestrator.store.holding import hold_lock
 from orchestrator.store.outcomes import read_outcomes
 from orchestrator.store.verification import (
@@ -30,24 +29,11 @@ from workers.contract.outcome import Outcome
 from workers.contract.system.durable import file_digests
 from workers.contract.trial import WorkOrder
 
+pytestmark = pytest.mark.end_to_end
 ADAPTER = "adapter/adapter_model.safetensors"
 PREDICTIONS = "predictions.parquet"
 # Two supervisions, permuted labels, age and sex.
 N_TRIALS = 4
-
-
-@pytest.fixture(scope="module")
-def finished(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a study and its finished store; copy it before writing."""
-    folder = tmp_path_factory.mktemp("finished")
-    study = load_study(write_study(folder))
-    layout = StoreLayout(folder / "store" / study.study)
-    shutil.copytree(prepared_store, layout.root)
-    layout.study.write_text(study.model_dump_json())
-    for trial in expand(study).everything:
-        order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study))
-        assert [*Runner(n_threads=1).run(order)]
-    return folder
 
 
 @pytest.fixture
