@@ -24,11 +24,31 @@ class Decoding(Recipe):
 
 
 class BaseSettings(Recipe):
-    """What is set for each base model by itself; the record's text is the same for all."""
+    """What is set for each base model by itself; the record's text is the same for all.
+
+    From `reading` on, a default is what the first stored trials were scored by; new studies write what is right.
+    """
 
     prompt_format: str = "{prompt}\n"
     label_spellings: tuple[tuple[str, str], ...] = Field(default=LABEL_SPELLINGS, min_length=1)
     decoding: Decoding = Decoding()
+    reading: Literal["cache", "text"] = Field(
+        default="cache", description="where P(yes) is read: on the cache of what was written, or on its text, plainly"
+    )
+    bos: bool = Field(default=False, description="prompts begin as the tokenizer begins its texts")
+    ends: Literal["eos", "all"] = Field(
+        default="eos", description="what ends a text: one token, or all that the model's files and its template name"
+    )
+    thoughts: Literal["unmarked", "closed", "rationale"] = Field(
+        default="unmarked", description="of a base that thinks: no part of it, closed empty, or the rationale itself"
+    )
+    thought_markers: tuple[str, str] | None = Field(default=None, description="what opens and closes a thought")
+    special_tokens: Literal["parsed", "split"] = Field(
+        default="parsed", description="how data text that reads like a control token is tokenised"
+    )
+    template_arguments: dict[str, str | int | float | bool] = Field(
+        default={}, description="what the chat template is given, such as enable_thinking: false"
+    )
 
 
 class BuiltinBase(BaseSettings):
