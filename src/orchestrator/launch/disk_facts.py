@@ -197,7 +197,7 @@ def _missing_inputs(study: Study, todo: list[Trial], layout: StoreLayout) -> tup
     amount, unknown = Amount(), []
     n_examples = cache(lambda: _n_examples(study))
     for digest, (recipe, trial) in recipes.items():
-        if layout.manifest(digest).is_file():
+        if layout.manifest(digest).is_file() or recipe.kind is InputKind.PROOF:  # a page of text
             continue
         if recipe.kind is InputKind.BASE:
             found = _base_bytes(study, trial)

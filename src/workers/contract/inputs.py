@@ -2,7 +2,7 @@
 
 cohort ──┬── prompts ──────┬── prompt_tokens
          └── rationales ───┼── rationale_tokens
-                    base ──┘
+                    base ──┴── proof
 """
 
 from enum import StrEnum
@@ -16,7 +16,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.recipe import digest_of
-from workers.contract.trial import TrialSpec
+from workers.contract.trial import Precision, TrialSpec
 
 
 class InputKind(StrEnum):
@@ -24,6 +24,7 @@ class InputKind(StrEnum):
 
     COHORT = "cohort"
     BASE = "base"
+    PROOF = "proof"
     PROMPTS = "prompts"
     RATIONALES = "rationales"
     PROMPT_TOKENS = "prompt_tokens"
@@ -76,6 +77,7 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
         base: dict[str, object] = {"base": weights}
         wrapped: dict[str, object] = {"base": {**_undefaulted(spec.base, without=settings - {"prompt_format"})}}
         contents[InputKind.BASE] = base
+        contents[InputKind.PROOF] = {"base": spec.base.content(), "precision": precision_of(spec)}
         contents[InputKind.PROMPTS] = {**cohort, "prompt": spec.prompt.content()}
         contents[InputKind.PROMPT_TOKENS] = {**contents[InputKind.PROMPTS], **wrapped}
         if spec.teacher is not None:
@@ -84,6 +86,11 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
                 contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
             contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **base}
     return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
+
+
+def precision_of(spec: TrialSpec) -> Precision:
+    """In which precision a trial's base computes."""
+    return spec.training.precision if spec.training else spec.precision
 
 
 def _undefaulted(base: BaseRecipe, *, without: set[str]) -> dict[str, object]:

@@ -58,6 +58,7 @@ class Validity(StrEnum):
     NO_DELIMITER = "no_delimiter"
     TRUNCATED = "truncated"
     LABEL_OUTSIDE_SET = "label_outside_set"
+    THOUGHT_CUT_OFF = "thought_cut_off"
 
 
 class Record(BaseModel):

@@ -96,6 +96,9 @@ class EvaluationRecipe(Recipe):
     reasoned_tokens: int = Field(default=0, ge=0, le=4096, description="also score after so many tokens of reasoning")
     marginal_samples: int = Field(default=0, ge=0, le=64, description="also average over so many sampled rationales")
     marginal_temperature: float = Field(default=0.7, gt=0, le=2)
+    rows_per_batch: int | None = Field(
+        default=None, ge=1, le=1024, description="rows written together, where rounding decides ties: in bfloat16"
+    )
 
 
 class Method(StrEnum):

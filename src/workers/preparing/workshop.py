@@ -9,11 +9,11 @@ import pandas as pd
 from workers.cohort.counts import counts_of
 from workers.cohort.sources import load_cohort
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.inputs import InputKind, input_recipes, precision_of
 from workers.contract.layout import StoreLayout
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import TrialSpec, WorkOrder
-from workers.store.published import LABELS, LEXICON, RECORDS, TEXTS, TOKENS, VALUES, Counts, folder_of
+from workers.store.published import LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, Counts, folder_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Workshop:
             InputKind.RATIONALES: self._build_rationales,
             InputKind.PROMPT_TOKENS: self._build_prompt_tokens,
             InputKind.RATIONALE_TOKENS: self._build_rationale_tokens,
+            InputKind.PROOF: self._build_proof,
         }
         return builders[kind]
 
@@ -80,6 +81,16 @@ class Workshop:
         answer = answer_tokens(load_tokenizer(folder), self.spec.base.label_spellings)
         longest = max(len(answer.target([0], has_event=label)) - 1 for label in (True, False))
         return {"context_tokens": context_tokens(folder), "longest_answer_tokens": longest}
+
+    def _build_proof(self, folder: Path) -> Counts:
+        from workers.preparing.proof import prove
+
+        if self.spec.base is None:
+            raise ValueError("a trial without a base has none to prove")
+        proof = prove(self._folder(InputKind.BASE), self.spec.base, precision=precision_of(self.spec))
+        (folder / PROOF).write_text(proof.model_dump_json(indent=1))
+        seen = proof.tried[proof.together]
+        return {"together": str(proof.together), "largest": seen.largest, "flipped": seen.n_flipped}
 
     def _build_prompts(self, folder: Path) -> Counts:
         from workers.examples.prompts import render_prompts

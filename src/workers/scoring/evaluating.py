@@ -13,6 +13,7 @@ from workers.examples.targets import evaluation_prefix
 from workers.examples.tokens import AnswerTokens
 from workers.models.base import Base
 from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
+from workers.scoring.openers import opener_of
 from workers.scoring.scorer import AlsoRead, Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
@@ -34,8 +35,9 @@ class Questions:
     @classmethod
     def of(cls, work: Work, base: Base) -> Self:
         """The usual ones: the prompts of tuning and held_out, after the task prefix that the objective taught."""
+        _, answer = work.base
         prefix = base.tokenizer(evaluation_prefix(work.spec), add_special_tokens=False)["input_ids"]
-        return cls(work.prompt_tokens(work.scored_rows.rows), prefix=prefix)
+        return cls(work.prompt_tokens(work.scored_rows.rows), prefix=[*answer.bos, *prefix])
 
 
 def score_model(
@@ -49,7 +51,9 @@ def score_model(
     parts: list[Scored] = []
     n_done, reported = 0, started
     longest = len(asked.prefix) + max(len(prompt) for prompt in asked.prompts)
-    batch_size = max(1, tokens_per_batch(base.model) // (work.n_micro_batches * longest))
+    batch_size = work.spec.evaluation.rows_per_batch or max(
+        1, tokens_per_batch(base.model) // (work.n_micro_batches * longest)
+    )
     for scored in scorer.score(asked.prompts, batch_size=batch_size, prefix=asked.prefix):
         parts.append(scored)
         n_done += len(scored.rows)
@@ -63,11 +67,14 @@ def score_model(
 
 
 def tokens_per_batch(model: PreTrainedModel) -> int:
-    """How many prompt tokens of a model go through it together."""
+    """How many prompt tokens of a model go through it together; few where its cache can't be foreseen."""
     config = model.config.get_text_config()
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    n_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    bytes_per_token: int = 2 * config.num_hidden_layers * n_heads * head_dim * model.dtype.itemsize
+    n_heads = getattr(config, "num_attention_heads", None)
+    if not n_heads:  # a state-space model keeps a state, whatever the length
+        return FEWEST_TOKENS
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // n_heads
+    n_kept = getattr(config, "num_key_value_heads", None) or n_heads
+    bytes_per_token: int = 2 * config.num_hidden_layers * n_kept * head_dim * model.dtype.itemsize
     return min(MOST_TOKENS, max(FEWEST_TOKENS, CACHE_BYTES // bytes_per_token))
 
 
@@ -88,7 +95,7 @@ def _in_row_order(parts: list[Scored]) -> RawScores:
 def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, writes: bool) -> Scorer:
     recipe = work.spec.evaluation
     return Scorer(
-        model,
+        opener_of(model, pad_token=answer.end, together=work.rows_together),
         base,
         answer,
         max_new_tokens=recipe.max_new_tokens,

@@ -14,7 +14,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
 
 LABELS, VALUES, TEXTS, TOKENS = "labels.parquet", "values.parquet", "texts.parquet", "tokens.parquet"
-RECORDS, LEXICON = "records.parquet", "lexicon.json"
+RECORDS, LEXICON, PROOF = "records.parquet", "lexicon.json", "proof.json"
 Counts = dict[str, int | float | str]
 
 

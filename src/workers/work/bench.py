@@ -13,14 +13,15 @@ import pandas as pd
 import torch
 
 from workers.cohort.splits import ScoredRows, balanced_train_rows, rows_to_score
-from workers.contract.inputs import InputKind, InputRecipe, input_recipes
+from workers.contract.answers.proof import BaseProof, RowsTogether
+from workers.contract.inputs import InputKind, InputRecipe, input_recipes, precision_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
 from workers.contract.trial import Method, TrainingRecipe, TrialSpec
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
 from workers.store.checkpoints import Cadence
-from workers.store.published import LABELS, TOKENS, VALUES, verified_folder
+from workers.store.published import LABELS, PROOF, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
 from workers.work.meter import Meter
 from workers.work.predictions import Prevalence
@@ -153,9 +154,16 @@ class Work:
     @property
     def base(self) -> tuple[Base, AnswerTokens]:
         """The frozen base, and how its tokenizer answers."""
-        precision = self.spec.training.precision if self.spec.training else self.spec.precision
+        precision = precision_of(self.spec)
         spellings = self.spec.base.label_spellings if self.spec.base else ()
         return self.bench.base(self.input(InputKind.BASE), precision=precision, spellings=spellings)
+
+    @property
+    def rows_together(self) -> RowsTogether:
+        """How rows go through the base: by the cache where it was always so, else as the base proved that they may."""
+        if self.spec.base is None or self.spec.base.reading == "cache":
+            return RowsTogether.CACHED
+        return BaseProof.model_validate_json((self.input(InputKind.PROOF) / PROOF).read_bytes()).together
 
     @property
     def values(self) -> pd.DataFrame:

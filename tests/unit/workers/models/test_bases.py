@@ -29,6 +29,7 @@ from workers.models.clinical import BASES, clinical_tokenizer
 from workers.models.corpus import CLINICAL, REASONING, documents, invented_record
 from workers.models.pretraining import Schedule, pretrain
 from workers.models.snapshots import hub_place
+from workers.scoring.openers import CachedOpener
 from workers.scoring.scorer import Scorer
 
 SMALL = Shape(hidden=32, layers=2, heads=4, key_value_heads=2)
@@ -80,7 +81,7 @@ class TestArchitectures:
         self, family: Family, tokenizer: PreTrainedTokenizerFast, answer: AnswerTokens
     ) -> None:
         base, tokens = base_of(family, tokenizer), prompts(tokenizer)
-        scorer = Scorer(base.model, base, answer, max_new_tokens=10)
+        scorer = Scorer(CachedOpener(base.model, pad_token=answer.end), base, answer, max_new_tokens=10)
         one_by_one, together = (scores(scorer, tokens, batch_size=size) for size in (1, N_PROMPTS))
         assert np.ptp(one_by_one[0]) > 0.01
         assert together == pytest.approx(one_by_one, abs=1e-5, nan_ok=True)
@@ -89,7 +90,9 @@ class TestArchitectures:
         self, family: Family, tokenizer: PreTrainedTokenizerFast, answer: AnswerTokens
     ) -> None:
         base, tokens = base_of(family, tokenizer), prompts(tokenizer)[:4]
-        (scored,) = Scorer(base.model, base, answer, max_new_tokens=6).score(tokens, batch_size=4)
+        (scored,) = Scorer(CachedOpener(base.model, pad_token=answer.end), base, answer, max_new_tokens=6).score(
+            tokens, batch_size=4
+        )
         for row, p_forced in zip(scored.rows, scored.p_forced, strict=True):
             said = list(tokens[row])
             for _ in range(6):

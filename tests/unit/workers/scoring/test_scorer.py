@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, PreTrainedModel
 
 from support.studies.orders import micro_spec, micro_training
+from workers.contract.answers.proof import RowsTogether
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Scoring, Validity
@@ -19,8 +21,10 @@ from workers.contract.trial import ObjectiveRecipe
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load
+from workers.scoring.cached import MIN_ROWS_TO_SHED
 from workers.scoring.evaluating import Questions, tokens_per_batch
-from workers.scoring.scorer import MIN_ROWS_TO_SHED, AlsoRead, Scored, Scorer
+from workers.scoring.openers import opener_of
+from workers.scoring.scorer import AlsoRead, Scored, Scorer
 from workers.store.published import folder_of
 from workers.work.bench import Bench, Work
 
@@ -37,6 +41,17 @@ def base(prepared_store: Path) -> Base:
 @pytest.fixture(scope="module")
 def answer(base: Base) -> AnswerTokens:
     return answer_tokens(base.tokenizer)
+
+
+def scorer_of(
+    model: PreTrainedModel | torch.nn.Module,
+    base: Base,
+    answer: AnswerTokens,
+    *,
+    together: RowsTogether = RowsTogether.CACHED,
+    **how: Any,  # noqa: ANN401  # of the scorer
+) -> Scorer:
+    return Scorer(opener_of(model, pad_token=answer.end, together=together), base, answer, **how)
 
 
 class Actor(torch.nn.Module):
@@ -69,7 +84,7 @@ class Actor(torch.nn.Module):
 def perform(base: Base, answer: AnswerTokens, *scripts: str) -> Scored:
     prompts = [[7, 8, 9] for _ in scripts]
     model = Actor(base, list(scripts), n_prompt=3)
-    scorer = Scorer(model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = scorer_of(model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
     (scored,) = scorer.score(prompts, batch_size=len(prompts))
     return scored
 
@@ -125,7 +140,7 @@ def collected(scorer: Scorer, prompts: list[list[int]], *, batch_size: int) -> I
 
 def test_batches_of_unequal_prompts_score_as_one_by_one(base: Base, answer: AnswerTokens) -> None:
     prompts = real_prompts(base)
-    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
     one_by_one, together = (list(collected(scorer, prompts, batch_size=size)) for size in (1, len(prompts)))
     assert not np.isnan(one_by_one[0]).any()
     for alone, batched in zip(one_by_one, together, strict=True):
@@ -135,7 +150,7 @@ def test_batches_of_unequal_prompts_score_as_one_by_one(base: Base, answer: Answ
 def test_forced_score_equals_a_fresh_forward_pass_over_what_was_written(base: Base, answer: AnswerTokens) -> None:
     """The kept cache, with its masked gaps, gives the logits of a pass without any cache."""
     prompts = real_prompts(base)
-    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
     (scored,) = scorer.score(prompts, batch_size=len(prompts))
     unanswered = {Validity.NO_DELIMITER, Validity.TRUNCATED}
     assert unanswered & set(scored.validity)
@@ -159,10 +174,25 @@ SAMPLED = Decoding(temperature=0.9, top_p=0.95, seed=3)
 COLUMNS = ("p_strict", "p_forced", "off_label_mass")
 
 
-def everything(base: Base, answer: AnswerTokens, *, batch_size: int, decoding: Decoding) -> dict[str, np.ndarray]:
+def everything(
+    base: Base,
+    answer: AnswerTokens,
+    *,
+    batch_size: int,
+    decoding: Decoding,
+    together: RowsTogether = RowsTogether.CACHED,
+) -> dict[str, np.ndarray]:
     """All scores of the real prompts, in their order."""
     prompts = real_prompts(base)
-    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=EVERYTHING, decoding=decoding)
+    scorer = scorer_of(
+        base.model,
+        base,
+        answer,
+        max_new_tokens=MAX_NEW_TOKENS,
+        also=EVERYTHING,
+        together=together,
+        decoding=decoding,
+    )
     values = {name: np.full(len(prompts), np.nan) for name in (*COLUMNS, *map(str, EVERYTHING_NAMES))}
     for scored in scorer.score(prompts, batch_size=batch_size):
         for name in COLUMNS:
@@ -189,7 +219,13 @@ def test_nothing_but_strict_and_forced_is_read_unless_asked_for(base: Base, answ
 
 def test_direct_is_read_right_after_the_prompt_and_changes_no_other_score(base: Base, answer: AnswerTokens) -> None:
     prompts = real_prompts(base)
-    plain = list(collected(Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS), prompts, batch_size=99))
+    plain = list(
+        collected(
+            scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS),
+            prompts,
+            batch_size=99,
+        )
+    )
     scores = everything(base, answer, batch_size=99, decoding=Decoding())
     for row, prompt in enumerate(prompts):
         expected, _ = p_yes_after(base, answer, [*prompt, *answer.alone[True][:-1]])
@@ -199,7 +235,14 @@ def test_direct_is_read_right_after_the_prompt_and_changes_no_other_score(base: 
 
 
 def test_off_label_mass_is_what_neither_label_gets_where_forced_is_read(base: Base, answer: AnswerTokens) -> None:
-    direct = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=AlsoRead(direct=True), writes=False)
+    direct = scorer_of(
+        base.model,
+        base,
+        answer,
+        max_new_tokens=MAX_NEW_TOKENS,
+        also=AlsoRead(direct=True),
+        writes=False,
+    )
     prompts = real_prompts(base)
     (scored,) = direct.score(prompts, batch_size=99)
     assert scored.off_label_mass is not None
@@ -212,7 +255,7 @@ def test_off_label_mass_is_what_neither_label_gets_where_forced_is_read(base: Ba
 def test_a_scorer_that_writes_nothing_gives_the_direct_score_as_strict_and_forced(
     base: Base, answer: AnswerTokens
 ) -> None:
-    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, writes=False)
+    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, writes=False)
     (scored,) = scorer.score(real_prompts(base), batch_size=99)
     expected = everything(base, answer, batch_size=99, decoding=Decoding())["direct"][scored.rows]
     assert np.array_equal(scored.p_strict, expected)
@@ -237,6 +280,19 @@ def test_reasoned_is_read_after_exactly_so_many_tokens_that_neither_end_nor_answ
 
 
 @pytest.mark.parametrize("decoding", [Decoding(), SAMPLED])
+@pytest.mark.parametrize("together", [way for way in RowsTogether if way is not RowsTogether.CACHED])
+def test_however_rows_go_through_a_base_they_get_the_same_scores(
+    base: Base, answer: AnswerTokens, decoding: Decoding, together: RowsTogether
+) -> None:
+    on_cache, plainly = (
+        everything(base, answer, batch_size=99, decoding=decoding, together=way)
+        for way in (RowsTogether.CACHED, together)
+    )
+    for name, expected in on_cache.items():
+        assert plainly[name] == pytest.approx(expected, abs=1e-5, nan_ok=True), name
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), SAMPLED])
 def test_no_score_depends_on_the_batch_not_even_a_sampled_one(
     base: Base, answer: AnswerTokens, decoding: Decoding
 ) -> None:
@@ -250,7 +306,14 @@ def test_a_prefix_that_went_through_once_scores_as_one_before_every_prompt(
     base: Base, answer: AnswerTokens, decoding: Decoding
 ) -> None:
     prompts, prefix = real_prompts(base), base.tokenizer("Man of 50. Answer: no\n")["input_ids"]
-    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=EVERYTHING, decoding=decoding)
+    scorer = scorer_of(
+        base.model,
+        base,
+        answer,
+        max_new_tokens=MAX_NEW_TOKENS,
+        also=EVERYTHING,
+        decoding=decoding,
+    )
     (shared,) = scorer.score(prompts, batch_size=99, prefix=prefix)
     (repeated,) = scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=99)
     assert np.array_equal(shared.rows, repeated.rows)
@@ -282,7 +345,7 @@ def test_every_architecture_scores_a_batch_behind_a_shared_prefix_as_one_by_one(
     shape = Shape(hidden=16, layers=2, heads=2, key_value_heads=1)
     model = random_model(family, shape, vocabulary_size=len(base.tokenizer), end_token=answer.end).eval()
     prompts, prefix = real_prompts(base), [7, 8, 9]
-    scorer = Scorer(model, base, answer, max_new_tokens=6, also=EVERYTHING, decoding=SAMPLED)
+    scorer = scorer_of(model, base, answer, max_new_tokens=6, also=EVERYTHING, decoding=SAMPLED)
     (shared,) = scorer.score(prompts, batch_size=len(prompts), prefix=prefix)
     for scored in scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=1):
         place = shared.rows.tolist().index(scored.rows[0])
@@ -311,7 +374,7 @@ def test_a_sampled_score_follows_its_seed(base: Base, answer: AnswerTokens) -> N
 def test_marginal_at_nearly_no_temperature_is_the_greedy_forced_score(base: Base, answer: AnswerTokens) -> None:
     prompts = real_prompts(base)
     cold = AlsoRead(marginal_samples=2, marginal_temperature=1e-6)
-    scorer = Scorer(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=cold)
+    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=cold)
     (scored,) = scorer.score(prompts, batch_size=99)
     assert scored.also[Scoring.MARGINAL] == pytest.approx(scored.p_forced, abs=1e-6)
 
@@ -321,7 +384,7 @@ def test_rows_left_behind_by_a_shrinking_batch_score_as_one_by_one(base: Base, a
     prompts = [prompt for prompt in real_prompts(base) for _ in range(5)]
     assert len(prompts) > 4 * MIN_ROWS_TO_SHED
     hot = Decoding(temperature=1.5)
-    scorer = Scorer(base.model, base, answer, max_new_tokens=40, decoding=hot)
+    scorer = scorer_of(base.model, base, answer, max_new_tokens=40, decoding=hot)
     one_by_one, together = (list(collected(scorer, prompts, batch_size=size)) for size in (1, len(prompts)))
     for alone, batched in zip(one_by_one, together, strict=True):
         assert batched == pytest.approx(alone, abs=1e-5, nan_ok=True)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from workers.models.architectures import Family, Shape, random_model
-from workers.scoring.decoding import Sampling, WrittenBatch, greedy
+from workers.scoring.cached import WrittenBatch
+from workers.scoring.choosing import Sampling, greedy
 
 N_ROWS = 4_000
 CHANCES = torch.tensor([0.1, 0.5, 0.15, 0.25])

@@ -1,0 +1,62 @@
+"""How texts are begun with a model: on a cache of ours, or plainly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from transformers import PreTrainedModel
+
+from workers.contract.answers.proof import RowsTogether
+from workers.scoring.cached import Cached, WrittenBatch
+from workers.scoring.sessions import Plain, Session
+
+
+class Opener(Protocol):
+    """Begins sessions with one model."""
+
+    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Session:
+        """A session of these prompts, each behind the prefix."""
+
+
+class CachedOpener:
+    """Begins sessions on a cache."""
+
+    def __init__(self, model: PreTrainedModel, *, pad_token: int) -> None:
+        self._model = model
+        self._pad_token = pad_token
+        self._begun: dict[tuple[int, ...], WrittenBatch] = {}
+
+    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Cached:
+        """A prefix goes through the model once, whatever is put behind it."""
+        if not prefix:
+            return Cached(self._batch(prompts))
+        if tuple(prefix) not in self._begun:
+            self._begun = {tuple(prefix): self._batch([list(prefix)])}
+        batch = self._begun[tuple(prefix)].repeated(len(prompts))
+        batch.append(prompts)
+        return Cached(batch)
+
+    def _batch(self, prompts: Sequence[list[int]]) -> WrittenBatch:
+        device = next(self._model.parameters()).device
+        return WrittenBatch(self._model, prompts, pad_token=self._pad_token, device=device)
+
+
+@dataclass(frozen=True)
+class PlainOpener:
+    """Begins plain sessions."""
+
+    model: PreTrainedModel
+    pad_token: int
+    together: RowsTogether
+
+    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Plain:
+        """Every prompt behind the prefix, which goes through the model with each."""
+        texts = [[*prefix, *prompt] for prompt in prompts]
+        return Plain(self.model, texts, pad_token=self.pad_token, together=self.together)
+
+
+def opener_of(model: PreTrainedModel, *, pad_token: int, together: RowsTogether) -> Opener:
+    """What begins texts with a model whose rows may go through it like this."""
+    if together is RowsTogether.CACHED:
+        return CachedOpener(model, pad_token=pad_token)
+    return PlainOpener(model, pad_token, together)
