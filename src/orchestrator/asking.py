@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
 from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
+from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
@@ -85,6 +86,15 @@ def verify_trials(order: VerifyOrder) -> VerifyFindings:
         SweepError: The worker could not answer.
     """
     return _ask(VerifyFindings, "verify", "-", asked=order.model_dump_json())
+
+
+def prove_base(question: BaseQuestion) -> BaseAnswer:
+    """Have a base prove itself; problems are in the answer, not raised.
+
+    Raises:
+        SweepError: The worker could not answer.
+    """
+    return _ask(BaseAnswer, "prove", "-", asked=question.model_dump_json())
 
 
 def ask_readiness() -> Readiness:

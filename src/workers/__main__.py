@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
 from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
+from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     question("score", "apply a stored adapter to another cohort", _score, Transfer)
     question("audit", "check rationales against records", _audit, AuditFindings)
     question("sheets", "write annotation sheets", _sheets, WrittenSheets)
+    question("prove", "prove that a base can be trained and scored", _prove, BaseAnswer)
     question("verify", "compute scores of committed trials again, or train them again", _verify, VerifyFindings)
     command("ready", "say which libraries import and which devices compute; JSON", lambda _: _answer(_ready, Readiness))
     return parser
@@ -155,6 +157,12 @@ def _verify(path: Path) -> VerifyFindings:
     from workers.requests.verification import verify
 
     return verify(read_request(path, VerifyOrder))
+
+
+def _prove(path: Path) -> BaseAnswer:
+    from workers.requests.bases import prove_base
+
+    return prove_base(read_request(path, BaseQuestion))
 
 
 def _ready() -> Readiness:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.audit import audit_app
+from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
 from orchestrator.cli.launch import EXIT_CODES, resume, run
 from orchestrator.cli.operations import doctor, explain, status, verify
@@ -31,6 +32,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 app.add_typer(cohort_app, name="cohort")
+app.add_typer(base_app, name="base")
 app.add_typer(audit_app, name="audit")
 
 

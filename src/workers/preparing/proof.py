@@ -102,7 +102,7 @@ def _train_once(base: PreTrainedModel, batch: Batch, folder: Path) -> _Trained:
     """One backward pass under a new adapter, which is then moved off its beginning and stored."""
     with fresh_adapter(base, LoraRecipe(), seed=0) as model:
         model.train()
-        step_loss(model(**batch.model_inputs).logits, batch, ObjectiveRecipe()).total.backward()
+        step_loss(model(**batch.model_inputs).logits, batch, ObjectiveRecipe()).total.backward()  # type: ignore[no-untyped-call]
         second = {name: value for name, value in model.named_parameters() if "lora_B" in name}
         gradients = [float(value.grad.abs().max()) for value in second.values() if value.grad is not None]
         with torch.no_grad():

@@ -122,7 +122,7 @@ class Plain:
         mask = [[1] * len(text) + [0] * (longest - len(text)) for text in texts]
         last = torch.tensor([len(text) - 1 for text in texts], device=self._device)
         places, at = torch.unique(last, return_inverse=True)
-        logits = self._model(
+        logits: torch.Tensor = self._model(
             input_ids=torch.tensor(padded, device=self._device),
             attention_mask=torch.tensor(mask, device=self._device),
             use_cache=False,

@@ -1,0 +1,43 @@
+"""How `sweep base check` looks on a terminal: what a base is, and what it proved."""
+
+from typing import TYPE_CHECKING
+
+from workers.contract.answers.proof import BaseProof, RowsTogether
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+WAYS = {
+    RowsTogether.CACHED: "any rows, on one cache",
+    RowsTogether.PADDED: "any rows, read by a plain pass",
+    RowsTogether.EVEN: "rows of one length",
+    RowsTogether.ALONE: "one row at a time",
+}
+
+
+def show_proof(console: "Console", name: str, proof: BaseProof) -> None:
+    """A line a fact, under the base's name."""
+    from rich.text import Text
+
+    console.print(Text(name, "bold"))
+    for what, found in facts(proof):
+        console.print(Text(f"  {what:<16}{found}"), soft_wrap=True)
+
+
+def facts(proof: BaseProof) -> list[tuple[str, str]]:
+    """What is said of a base, in words."""
+    seen = proof.tried[proof.together]
+    flipped = f", {seen.n_flipped} of {seen.n_rows} written texts differ" if seen.n_flipped else ""
+    return [
+        ("model", f"{proof.architecture}, {proof.n_parameters:,} parameters, {proof.precision}"),
+        ("context", f"{proof.context_tokens:,} tokens"),
+        ("template", proof.template),
+        ("prompts begin", " ".join(proof.begins) or "with the record"),
+        ("texts end", " ".join(proof.ends)),
+        ("labels", " ".join(proof.labels)),
+        ("thoughts", proof.thought),
+        ("adapters on", ", ".join(proof.lora_targets)),
+        ("scored", f"{WAYS[proof.together]}: at most {seen.largest:.1g} off a row alone{flipped}"),
+        ("adapter", f"a gradient reaches it; stored and loaded again its logits are {proof.reloaded:.1g} off"),
+        ("fits", f"proved in {proof.seconds:.1f} s"),
+    ]

@@ -1,0 +1,39 @@
+"""The bases behind a place that somebody points at: a model's folder, a GGUF file, or all those of a study."""
+
+from pathlib import Path
+
+from orchestrator.study.bases import StudyBase, StudyFolder, recipe_of
+from orchestrator.study.files import check_sources, sources_of
+from orchestrator.study.study import load_study
+from workers.contract.answers.proof import BaseQuestion
+from workers.contract.errors import InputError, Problem
+from workers.contract.recipes.bases import GgufBase
+from workers.contract.system.sources import digest_of_place
+from workers.contract.trial import Precision
+
+
+def questions_at(place: Path, *, precision: Precision) -> dict[str, BaseQuestion]:
+    """What a worker is asked to prove, by the base's name.
+
+    Args:
+        precision: Of a folder or a file; a study says its own.
+
+    Raises:
+        InputError: There is nothing there, or the study won't do.
+    """
+    if not place.exists():
+        raise InputError(Problem(str(place), "is not there", "give a model's folder, a GGUF file or a study"))
+    if place.is_dir():
+        base = StudyFolder(kind="folder", sha256=digest_of_place(place), folder=place.resolve())
+        return {place.name: _question(base, {base.sha256: str(base.folder)}, precision)}
+    if place.suffix == ".gguf":
+        file = GgufBase(kind="gguf", package=place.parent.name, file=place.name, sha256=digest_of_place(place))
+        return {place.stem: _question(file, {file.sha256: str(place.resolve())}, precision)}
+    study = load_study(place)
+    check_sources(study)
+    precision = study.training.precision if study.training is not None else precision
+    return {name: _question(base, sources_of(study), precision) for name, base in study.bases.items()}
+
+
+def _question(base: StudyBase, sources: dict[str, str], precision: Precision) -> BaseQuestion:
+    return BaseQuestion(base=recipe_of(base), precision=precision, sources=sources)
