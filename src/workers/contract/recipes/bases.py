@@ -50,6 +50,10 @@ class BaseSettings(Recipe):
         default={}, description="what the chat template is given, such as enable_thinking: false"
     )
 
+    def __hash__(self) -> int:
+        """By content: a dict among the fields has no hash of its own."""
+        return hash((type(self), self.digest()))
+
 
 class BuiltinBase(BaseSettings):
     """A tiny base that this project builds and pre-trains by a recipe."""
