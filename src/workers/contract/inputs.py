@@ -5,6 +5,7 @@ cohort ──┬── prompts ──────┬── prompt_tokens
                     base ──┴── proof
 """
 
+from collections.abc import Set
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,10 @@ from workers.contract.outcome import Record
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.trial import Precision, TrialSpec
+
+# Settings of a base that change the tokens of every text, and those that change what stands around a record.
+SPELLING = frozenset({"special_tokens"})
+WRAPPING = SPELLING | {"prompt_format", "bos", "thoughts", "thought_markers", "template_arguments"}
 
 
 class InputKind(StrEnum):
@@ -75,7 +80,9 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
         settings = set(BaseSettings.model_fields)
         weights: dict[str, object] = spec.base.model_dump(mode="json", exclude=settings)
         base: dict[str, object] = {"base": weights}
-        wrapped: dict[str, object] = {"base": {**_undefaulted(spec.base, without=settings - {"prompt_format"})}}
+        spelled: dict[str, object] = {"base": weights | _undefaulted(spec.base, SPELLING)}
+        wrapping = set(type(spec.base).model_fields) - settings | WRAPPING
+        wrapped: dict[str, object] = {"base": _undefaulted(spec.base, wrapping)}
         contents[InputKind.BASE] = base
         contents[InputKind.PROOF] = {"base": spec.base.content(), "precision": precision_of(spec)}
         contents[InputKind.PROMPTS] = {**cohort, "prompt": spec.prompt.content()}
@@ -84,7 +91,7 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
             contents[InputKind.RATIONALES] = {**cohort, "teacher": spec.teacher.content()}
             if spec.teacher.kind == "endpoint":  # it reads what the student reads
                 contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
-            contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **base}
+            contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **spelled}
     return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
 
 
@@ -93,8 +100,9 @@ def precision_of(spec: TrialSpec) -> Precision:
     return spec.training.precision if spec.training else spec.precision
 
 
-def _undefaulted(base: BaseRecipe, *, without: set[str]) -> dict[str, object]:
-    return {name: value for name, value in base.content().items() if name not in without}
+def _undefaulted(base: BaseRecipe, names: Set[str]) -> dict[str, object]:
+    """Of these fields those that are not at their default, so that what was prepared earlier is found again."""
+    return {name: value for name, value in base.content().items() if name in names}
 
 
 def is_prepared(spec: TrialSpec, layout: StoreLayout) -> bool:

@@ -52,7 +52,8 @@ def _longest_prompt(spec: TrialSpec, layout: StoreLayout, counts: dict[InputKind
 def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts], *, longest_prompt: int) -> list[Problem]:
     problems = []
     allowed = spec.evaluation.max_new_tokens
-    target = int(counts[InputKind.BASE]["longest_answer_tokens"])
+    # Prompts that were prepared earlier do not count it: then the base's settings were the usual ones.
+    forced_line = target = int({**counts[InputKind.BASE], **counts[InputKind.PROMPT_TOKENS]}["longest_answer_tokens"])
     if spec.supervision is not None and InputKind.RATIONALE_TOKENS in counts:
         target += int(counts[InputKind.RATIONALE_TOKENS][f"longest {spec.supervision}"])
         target += spec.target.ordering == "label_first"  # a line break more, after the answer
@@ -65,9 +66,8 @@ def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts], *, longest_
             )
         )
     context = int(counts[InputKind.BASE]["context_tokens"])
-    forced_line = int(counts[InputKind.BASE]["longest_answer_tokens"])  # appended where no answer came in time
     written = max(allowed, spec.evaluation.reasoned_tokens)
-    needed = longest_prompt + max(target, written + forced_line)
+    needed = longest_prompt + max(target, written + forced_line)  # appended where no answer came in time
     if needed > context:
         problems.append(
             Problem(

@@ -18,10 +18,10 @@ from workers.contract.answers.proof import BaseProof
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import CHAT, BaseRecipe
 from workers.contract.trial import LoraRecipe, ObjectiveRecipe, Precision
+from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.adapters import fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base, context_tokens, load
-from workers.models.chat import wrapping_of
 from workers.preparing.company import IMPOSSIBLE, RECORD, first_line, try_company
 from workers.training.objectives import Batch, View, collate, step_loss
 
@@ -39,7 +39,7 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
     began = time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loaded = load(folder, precision=precision, device=device)
-    answer = answer_tokens(loaded.tokenizer, base.label_spellings)
+    answer = answer_tokens(loaded.tokenizer, base, folder=folder)
     wrapping_of(base, loaded.tokenizer)  # refuses a template that can't be used
     together, tried = try_company(loaded.model, loaded.tokenizer, answer, precision=precision)
     gradient, reloaded, targets = _under_an_adapter(loaded, answer)

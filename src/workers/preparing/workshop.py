@@ -78,9 +78,8 @@ class Workshop:
         if self.spec.base is None:
             raise ValueError("a trial without a base needs none")
         materialise(self.spec.base, folder, sources=self.order.sources)
-        answer = answer_tokens(load_tokenizer(folder), self.spec.base.label_spellings)
-        longest = max(len(answer.target([0], has_event=label)) - 1 for label in (True, False))
-        return {"context_tokens": context_tokens(folder), "longest_answer_tokens": longest}
+        answer = answer_tokens(load_tokenizer(folder), self.spec.base, folder=folder)
+        return {"context_tokens": context_tokens(folder), "longest_answer_tokens": answer.longest}
 
     def _build_proof(self, folder: Path) -> Counts:
         from workers.preparing.proof import prove
@@ -117,22 +116,37 @@ class Workshop:
         return counts
 
     def _build_prompt_tokens(self, folder: Path) -> Counts:
+        from workers.examples.tokenizing.wrapping import wrapping_of
+        from workers.examples.tokens import answer_tokens, tokenise
         from workers.models.base import load_tokenizer
-        from workers.models.chat import wrapping_of
 
         if self.spec.base is None:
             raise ValueError("a trial without a base reads no prompts")
-        wrapping = wrapping_of(self.spec.base, load_tokenizer(self._folder(InputKind.BASE)))
-        return self._build_tokens(folder, InputKind.PROMPTS, wrapping=wrapping)
+        tokenizer = load_tokenizer(self._folder(InputKind.BASE))
+        answer = answer_tokens(tokenizer, self.spec.base, folder=self._folder(InputKind.BASE))
+        tokens = tokenise(
+            pd.read_parquet(self._folder(InputKind.PROMPTS) / TEXTS),
+            tokenizer,
+            wrapping=wrapping_of(self.spec.base, tokenizer),
+            special_tokens=self.spec.base.special_tokens,
+            beginning=answer.bos,
+        )
+        tokens.to_parquet(folder / TOKENS)
+        longest = int(tokens["prompt"].map(len).max()) + len(answer.bos)
+        # The base's own count is that of the first settings it was prepared with; these change the line.
+        return {"longest prompt": longest, "longest_answer_tokens": answer.longest}
 
     def _build_rationale_tokens(self, folder: Path) -> Counts:
-        return self._build_tokens(folder, InputKind.RATIONALES)
-
-    def _build_tokens(self, folder: Path, texts: InputKind, *, wrapping: str = "{prompt}") -> Counts:
         from workers.examples.tokens import tokenise
         from workers.models.base import load_tokenizer
 
-        tokenizer = load_tokenizer(self._folder(InputKind.BASE))
-        tokens = tokenise(pd.read_parquet(self._folder(texts) / TEXTS), tokenizer, wrapping=wrapping)
+        if self.spec.base is None:
+            raise ValueError("a trial without a base reads no rationales")
+        tokens = tokenise(
+            pd.read_parquet(self._folder(InputKind.RATIONALES) / TEXTS),
+            load_tokenizer(self._folder(InputKind.BASE)),
+            wrapping=None,
+            special_tokens=self.spec.base.special_tokens,
+        )
         tokens.to_parquet(folder / TOKENS)
         return {f"longest {name}": int(tokens[name].map(len).max()) for name in tokens}

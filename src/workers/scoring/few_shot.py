@@ -17,10 +17,13 @@ from workers.cohort.splits import largest_balanced_size
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
+from workers.contract.recipes.bases import BaseSettings
 from workers.contract.recipes.teaching import DemonstrationRecipe
 from workers.contract.trial import Method, TrialSpec
-from workers.examples.targets import answer_line
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.encoding import Encoder
+from workers.examples.tokenizing.thoughts import thought_of
+from workers.examples.tokenizing.wrapping import beginning_of
+from workers.examples.tokens import AnswerTokens, answer_lines
 from workers.models.base import Base, load_tokenizer
 from workers.scoring.baselines import columns_of, feature_matrix
 from workers.scoring.demonstrations import demonstration, fixed_rows, nearest_rows
@@ -51,17 +54,17 @@ def few_shot_questions(work: Work, base: Base, answer: AnswerTokens) -> Question
     rows = work.scored_rows.rows
     prompts, writes = work.prompt_tokens(rows), recipe.inference == "reason"
     if recipe.shots == 0:
-        return Questions(prompts, writes=writes)
+        return Questions(prompts, prefix=answer.bos, writes=writes)
     if recipe.selection == "fixed":
         chosen = fixed_rows(work.labels, recipe, salt=work.spec.cohort.split_salt)
         shown = _written_out(work, base, answer, chosen)
-        return Questions(prompts, prefix=_joined(shown, chosen), writes=writes)
+        return Questions(prompts, prefix=[*answer.bos, *_joined(shown, chosen)], writes=writes)
     taught = work.values[(work.labels["split"] == "train").to_numpy()]
     columns = columns_of(Method.LOGISTIC, work.spec.cohort, taught)
     inputs = feature_matrix(work.values, columns=columns)
     nearest = nearest_rows(work.labels, inputs, recipe, rows=rows)
     shown = _written_out(work, base, answer, np.unique(nearest))
-    behind = [[*_joined(shown, chosen), *prompt] for chosen, prompt in zip(nearest, prompts, strict=True)]
+    behind = [[*answer.bos, *_joined(shown, chosen), *prompt] for chosen, prompt in zip(nearest, prompts, strict=True)]
     return Questions(behind, writes=writes)
 
 
@@ -74,7 +77,7 @@ def _written_out(work: Work, base: Base, answer: AnswerTokens, rows: IntArray) -
         if n_unwritten := sum(not rationale for rationale in rationales):
             what = f"it wrote no rationale for {n_unwritten} of {len(rows)} demonstrations"
             raise InputError(Problem("teacher", what, "choose a teacher that explains every training example"))
-    line_break = line_break_tokens(base.tokenizer)
+    line_break = _encoder(work.spec, base.tokenizer).go_on("\n")
     return {
         int(row): demonstration(prompt, rationale, has_event=outcome, answer=answer, line_break=line_break)
         for row, prompt, rationale, outcome in zip(
@@ -97,11 +100,13 @@ def few_shot_tokens(spec: TrialSpec, layout: StoreLayout) -> int:
     labels = pd.read_parquet(_folder(spec, InputKind.COHORT, layout) / LABELS)
     _refuse_shots(recipe, largest=largest_balanced_size(labels))
     prompts = _lengths(_folder(spec, InputKind.PROMPT_TOKENS, layout), "prompt")
-    longest_question = int(prompts[(labels["split"] != "train").to_numpy()].max())
+    settings, tokenizer = spec.base or BaseSettings(), load_tokenizer(_folder(spec, InputKind.BASE, layout))
+    n_first = len(beginning_of(settings, tokenizer))
+    longest_question = int(prompts[(labels["split"] != "train").to_numpy()].max()) + n_first
     if recipe.shots == 0:
         return longest_question
     is_explained = recipe.shows == "rationale"
-    lengths = prompts + _answer_tokens(spec, layout, is_explained=is_explained)
+    lengths = prompts + _answer_tokens(_encoder(spec, tokenizer), settings, is_explained=is_explained)
     if is_explained:
         lengths = lengths + _lengths(_folder(spec, InputKind.RATIONALE_TOKENS, layout), str(spec.supervision))
     if recipe.selection == "fixed":
@@ -129,19 +134,17 @@ def demonstrations_of(spec: TrialSpec) -> DemonstrationRecipe:
     return spec.demonstrations
 
 
-def line_break_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What ends a demonstration."""
-    ids: list[int] = tokenizer("\n", add_special_tokens=False)["input_ids"]
-    return ids
+def _answer_tokens(encoder: Encoder, settings: BaseSettings, *, is_explained: bool) -> int:
+    """Tokens of a demonstration beside prompt and rationale, at most: a thought's end, answer line and line break."""
+    thought = thought_of(settings, encoder)
+    is_open = thought is not None and thought.is_open
+    closing = thought.close if thought is not None and is_open else []
+    lines = answer_lines(encoder, is_explained=is_explained and not is_open)
+    return len(closing) + max(map(len, lines.values())) + len(encoder.go_on("\n"))
 
 
-def _answer_tokens(spec: TrialSpec, layout: StoreLayout, *, is_explained: bool) -> int:
-    """Tokens of a demonstration beside prompt and rationale, at most: answer line and line break."""
-    tokenizer = load_tokenizer(_folder(spec, InputKind.BASE, layout))
-    before = "\n" if is_explained else ""
-    lines = [f"{before}{answer_line(label)}" for label in (True, False)]
-    longest: int = max(map(len, tokenizer(lines, add_special_tokens=False)["input_ids"]))
-    return longest + len(line_break_tokens(tokenizer))
+def _encoder(spec: TrialSpec, tokenizer: PreTrainedTokenizerBase) -> Encoder:
+    return Encoder.of(tokenizer, spec.base or BaseSettings())
 
 
 def _folder(spec: TrialSpec, kind: InputKind, layout: StoreLayout) -> Path:

@@ -35,7 +35,7 @@ def fine_tune(work: Work) -> Predicting:
     from workers.models.engine import deepspeed_engine
 
     base, answer = work.base
-    words = Wording.of(base.tokenizer, answer)
+    words = Wording.of(base.tokenizer, answer, work.spec.base)
     examples = training_examples(work, words)
     recipe = budgeted(work.training, examples)
     probe = probe_of(work, words)

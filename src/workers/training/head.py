@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import TrainingRecipe
+from workers.examples.tokens import AnswerTokens
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.engine import Engine, deepspeed_engine
 from workers.models.head import HeadedModel, save_head
@@ -45,7 +46,7 @@ def fine_tune_head(work: Work) -> Predicting:
     """
     base, answer = work.base
     examples = [
-        LabelledPrompt(prompt, has_event)
+        LabelledPrompt([*answer.bos, *prompt], has_event)
         for prompt, has_event in zip(work.prompt_tokens(work.train_rows), taught_labels(work), strict=True)
     ]
     recipe = _budgeted(work, examples)
@@ -73,13 +74,13 @@ def fine_tune_head(work: Work) -> Predicting:
             work.meter.flops = training_flops(adapted, n_input_tokens=work.meter.n_input_tokens, n_target_tokens=0)
         save_adapter(adapted, work.folder / "adapter")
         save_head(model, work.folder / "adapter")
-        return (yield from _score(work, model.eval(), pad_token=answer.end))
+        return (yield from _score(work, model.eval(), answer=answer))
 
 
 def _budgeted(work: Work, examples: Sequence[LabelledPrompt]) -> TrainingRecipe:
     """The recipe with the steps that a label-only trial on these examples would take."""
     base, answer = work.base
-    words = Wording.of(base.tokenizer, answer)
+    words = Wording.of(base.tokenizer, answer, work.spec.base)  # a budget counts targets, never prompts
     return budgeted(
         work.training, [label_views(example.prompt, has_event=example.has_event, words=words) for example in examples]
     )
@@ -142,17 +143,17 @@ def _back_propagate(engine: Engine, parts: Sequence[Sequence[LabelledPrompt]], *
     return total
 
 
-def _score(work: Work, model: HeadedModel, *, pad_token: int) -> Predicting:
+def _score(work: Work, model: HeadedModel, *, answer: AnswerTokens) -> Predicting:
     """P(yes) of every example of tuning and held_out."""
     started = reported = time.monotonic()
-    prompts = work.prompt_tokens(work.scored_rows.rows)
+    prompts = [[*answer.bos, *prompt] for prompt in work.prompt_tokens(work.scored_rows.rows)]
     work.log.say(f"scoring {len(prompts)} prompts")
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     batch_size = max(1, FEWEST_TOKENS // (work.n_micro_batches * len(prompts[order[-1]])))
     risks = np.full(len(prompts), np.nan)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        risks[rows] = _risks(model, padded([prompts[row] for row in rows], pad_token, work.bench.device))
+        risks[rows] = _risks(model, padded([prompts[row] for row in rows], answer.end, work.bench.device))
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
             progress = Progress(phase="scoring", done=start + len(rows), total=len(prompts))

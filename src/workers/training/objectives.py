@@ -7,15 +7,17 @@ the model. A group without tokens or weight drops out and the rest is renormalis
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch.nn.functional import log_softmax, nll_loss
 
+from workers.contract.recipes.bases import BaseSettings
 from workers.contract.recipes.teaching import Supervision, TargetRecipe
 from workers.contract.trial import ObjectiveRecipe, TrialSpec
 from workers.examples.targets import LABEL_PREFIX, RATIONALE_PREFIX
+from workers.examples.tokenizing.encoding import Encoder
 from workers.examples.tokens import AnswerTokens
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ IGNORED = -100
 class View:
     """One sequence to learn from, as token ids; loss falls on the target alone.
 
-    label_at: where in the target the yes or no stands; null where it has none.
+    label_at: where in the target the yes or no begins; null where it has none.
+    n_label: tokens of the yes or no.
     is_label_view: the target is the answer line alone.
     """
 
@@ -37,6 +40,7 @@ class View:
     target: list[int]
     label_at: int | None = None
     is_label_view: bool = False
+    n_label: int = 1
 
 
 Example = tuple[View, ...]
@@ -44,7 +48,7 @@ Example = tuple[View, ...]
 
 @dataclass(frozen=True)
 class Wording:
-    """How one tokenizer writes all that stands around prompts and rationales."""
+    """How one tokenizer writes all that stands around prompts and rationales; a line break as it follows an answer."""
 
     answer: AnswerTokens
     line_break: list[int]
@@ -53,14 +57,22 @@ class Wording:
     rationale_prefix: list[int]
 
     @classmethod
-    def of(cls, tokenizer: "PreTrainedTokenizerBase", answer: AnswerTokens) -> "Wording":
+    def of(
+        cls, tokenizer: "PreTrainedTokenizerBase", answer: AnswerTokens, settings: BaseSettings | None = None
+    ) -> "Wording":
         """Read it off a tokenizer; the filler is its full stop."""
+        encoder = Encoder.of(tokenizer, settings or BaseSettings())
+        return cls(
+            answer,
+            line_break=encoder.go_on("\n"),
+            filler=encoder.go_on(" .")[-1],
+            label_prefix=encoder.begin(LABEL_PREFIX),
+            rationale_prefix=encoder.begin(RATIONALE_PREFIX),
+        )
 
-        def encode(text: str) -> list[int]:
-            ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-            return ids
-
-        return cls(answer, encode("\n"), encode(" .")[-1], encode(LABEL_PREFIX), encode(RATIONALE_PREFIX))
+    def prompt(self, prompt: Sequence[int], *, prefix: Sequence[int] = ()) -> list[int]:
+        """A whole prompt: what every text begins with, a task's prefix, the record."""
+        return [*self.answer.bos, *prefix, *prompt]
 
 
 def refuse_meaningless(spec: TrialSpec) -> None:
@@ -75,8 +87,14 @@ def refuse_meaningless(spec: TrialSpec) -> None:
 
 def label_views(prompt: list[int], *, has_event: bool, words: Wording) -> Example:
     """The only view of an example without a rationale."""
-    line = words.answer.alone[has_event]
-    return (View(prompt, [*line, words.answer.end], label_at=len(line) - 1, is_label_view=True),)
+    return (_answered(words.prompt(prompt), None, has_event=has_event, answer=words.answer),)
+
+
+def _answered(whole: list[int], rationale: list[int] | None, *, has_event: bool, answer: AnswerTokens) -> View:
+    """A view whose target ends in the answer line; the label's view where there is no rationale, not even an empty."""
+    line = [*(rationale or []), *answer.ending(has_event=has_event, is_explained=rationale is not None)]
+    n_label = len(answer.label(has_event=has_event))
+    return View(whole, [*line, answer.end], len(line) - n_label, rationale is None, n_label)
 
 
 def rationale_views(
@@ -93,17 +111,18 @@ def rationale_views(
     Both views of `two_view_mix` and `two_view_align` read the same prompt: ours, the two views of arXiv 2510.16686 are
     known to us from secondary notes only. Under `multi_task` the rationale's view has no answer line.
     """
-    answer = words.answer
-    (label_view,) = label_views(prompt, has_event=has_event, words=words)
+    answer, whole = words.answer, words.prompt(prompt)
     if objective.kind == "multi_task":
-        rationale_view = View([*words.rationale_prefix, *prompt], [*rationale, answer.end])
-        return rationale_view, *label_views([*words.label_prefix, *prompt], has_event=has_event, words=words)
-    if target.ordering == "label_first":
-        line = answer.alone[has_event]
-        both = View(prompt, [*line, *words.line_break, *rationale, answer.end], label_at=len(line) - 1)
+        closing = answer.thought.close if answer.thought is not None and answer.thought.is_open else []
+        rationale_view = View(words.prompt(prompt, prefix=words.rationale_prefix), [*rationale, *closing, answer.end])
+        labelled = words.prompt(prompt, prefix=words.label_prefix)
+        return rationale_view, _answered(labelled, None, has_event=has_event, answer=answer)
+    label_view = _answered(whole, None, has_event=has_event, answer=answer)
+    if target.ordering == "label_first":  # what follows the answer is no thought: an open one is closed before it
+        line = [*label_view.target[:-1], *words.line_break, *rationale, answer.end]
+        both = replace(label_view, target=line, is_label_view=False)
     else:
-        line = [*rationale, *answer.after_rationale[has_event]]
-        both = View(prompt, [*line, answer.end], label_at=len(line) - 1)
+        both = _answered(whole, rationale, has_event=has_event, answer=answer)
     return (both, label_view) if objective.kind in {"two_view_mix", "two_view_align"} else (both,)
 
 
@@ -140,7 +159,8 @@ def collate(views: Sequence[View], *, pad_token: int, device: torch.device) -> B
         attention_mask[row, -len(tokens) :] = 1
         labels[row, -len(view.target) :] = tokens[-len(view.target) :]
         if view.label_at is not None:
-            is_label[row, view.label_at - len(view.target)] = True
+            start = n_label_positions - len(view.target) + view.label_at
+            is_label[row, start : start + view.n_label] = True
     inputs = {
         "input_ids": input_ids,
         "attention_mask": attention_mask,

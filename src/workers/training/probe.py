@@ -41,9 +41,13 @@ def _probe_examples(work: Work, rows: IntArray, words: Wording) -> list[ProbeExa
     for prompt, rationale, outcome in zip(
         work.prompt_tokens(rows), work.rationale_tokens(rows), work.outcomes[rows], strict=True
     ):
-        *delimiter, label = words.answer.alone[bool(outcome)]
-        direct = View([*label_prefix, *prompt, *delimiter], [label], label_at=0)
-        target = [*rationale, *words.answer.after_rationale[bool(outcome)]]
-        reasoned = View([*rationale_prefix, *prompt], target, label_at=len(target) - 1) if has_rationales else None
-        examples.append(ProbeExample(direct, reasoned, n_rationale_tokens=len(rationale)))
+        answer, has_event = words.answer, bool(outcome)
+        label = answer.label(has_event=has_event)
+        before = answer.ending(has_event=has_event, is_explained=False)[: -len(label)]
+        direct = View([*words.prompt(prompt, prefix=label_prefix), *before], label, label_at=0, n_label=len(label))
+        target = [*rationale, *answer.ending(has_event=has_event, is_explained=True)]
+        reasoned = View(
+            words.prompt(prompt, prefix=rationale_prefix), target, label_at=len(target) - len(label), n_label=len(label)
+        )
+        examples.append(ProbeExample(direct, reasoned if has_rationales else None, n_rationale_tokens=len(rationale)))
     return examples

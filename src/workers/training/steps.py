@@ -96,7 +96,7 @@ def train(
             n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
             wall_s=time.monotonic() - started,
             label_loss_share=loss.of_labels / loss.of_targets if loss.of_targets > 0 else 0.0,
-            n_label_tokens=sum(view.label_at is not None for view in views),
+            n_label_tokens=sum(view.n_label for view in views if view.label_at is not None),
             n_loss_tokens=loss.n_loss_tokens,
             label_gradient_share=share,
         )
@@ -176,7 +176,7 @@ def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRec
         case "examples":
             taken = [1 for _ in examples]
         case "label_tokens":
-            taken = [sum(view.label_at is not None for view in example) for example in examples]
+            taken = [sum(view.n_label for view in example if view.label_at is not None) for example in examples]
         case "target_tokens":
             taken = [sum(len(view.target) for view in example) for example in examples]
     steps = math.ceil(recipe.budget.amount * len(taken) / (recipe.batch_size * sum(taken)))

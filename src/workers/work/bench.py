@@ -1,7 +1,7 @@
 """What an attempt works with: the bench that stays warm between trials, and the work laid out on it."""
 
 import gc
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from workers.contract.answers.proof import BaseProof, RowsTogether
 from workers.contract.inputs import InputKind, InputRecipe, input_recipes, precision_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
+from workers.contract.recipes.bases import BaseSettings
 from workers.contract.trial import Method, TrainingRecipe, TrialSpec
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
@@ -51,7 +52,8 @@ class Bench:
         keep_freed_memory()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._folders: dict[Path, Path] = {}
-        self._bases: dict[tuple[object, ...], tuple[Base, AnswerTokens]] = {}
+        self._bases: dict[tuple[Path, str], Base] = {}
+        self._answers: dict[str, AnswerTokens] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
 
     def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
@@ -65,17 +67,20 @@ class Bench:
             self._folders[key] = verified_folder(recipe, layout)
         return self._folders[key]
 
-    def base(self, folder: Path, *, precision: str, spellings: Sequence[tuple[str, str]]) -> tuple[Base, AnswerTokens]:
-        """A frozen base and how its tokenizer answers; only the last one is kept."""
-        key = (folder, precision, tuple(spellings))
+    def base(self, folder: Path, *, precision: str, settings: BaseSettings) -> tuple[Base, AnswerTokens]:
+        """A frozen base and how its tokenizer answers; only the last one is kept, with the settings it was asked by."""
+        key = (folder, precision)
         if key not in self._bases:
             self._bases.clear()
+            self._answers.clear()
             self._tables.clear()  # seven bases' tokens of 42,566 records would come to half a gigabyte
-            base = load(folder, precision=precision, device=self.device)
-            self._bases[key] = (base, answer_tokens(base.tokenizer, spellings))
+            self._bases[key] = load(folder, precision=precision, device=self.device)
             gc.collect()
             gc.freeze()  # engine teardown then walks a few objects instead of every import: 3 ms, not 300
-        return self._bases[key]
+        base, asked = self._bases[key], settings.digest()
+        if asked not in self._answers:
+            self._answers[asked] = answer_tokens(base.tokenizer, settings, folder=folder)
+        return base, self._answers[asked]
 
     def table(self, path: Path) -> pd.DataFrame:
         """A prepared Parquet table."""
@@ -89,6 +94,7 @@ class Bench:
             return
         self._folders.clear()
         self._bases.clear()
+        self._answers.clear()
         self._tables.clear()
         gc.unfreeze()  # what was frozen is looked at by no collection
         gc.collect()
@@ -154,9 +160,8 @@ class Work:
     @property
     def base(self) -> tuple[Base, AnswerTokens]:
         """The frozen base, and how its tokenizer answers."""
-        precision = precision_of(self.spec)
-        spellings = self.spec.base.label_spellings if self.spec.base else ()
-        return self.bench.base(self.input(InputKind.BASE), precision=precision, spellings=spellings)
+        settings = self.spec.base or BaseSettings()
+        return self.bench.base(self.input(InputKind.BASE), precision=precision_of(self.spec), settings=settings)
 
     @property
     def rows_together(self) -> RowsTogether:

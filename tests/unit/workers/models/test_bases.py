@@ -20,11 +20,11 @@ from workers.contract.trial import LoraRecipe
 from workers.examples.facts import Case
 from workers.examples.history import facts_of_items, knowledge_of, render_history
 from workers.examples.template.teacher import TemplateTeacher
+from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.examples.tokens import AnswerTokens, answer_tokens, tokenise
 from workers.models.adapters import fresh_adapter
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import WEIGHTS, Base, load, materialise
-from workers.models.chat import wrapping_of
 from workers.models.clinical import BASES, clinical_tokenizer
 from workers.models.corpus import CLINICAL, REASONING, documents, invented_record
 from workers.models.pretraining import Schedule, pretrain
