@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from orchestrator.study.axis_fields import AxisName
 from orchestrator.study.axis_values import BudgetValue, LevelValue, ObjectiveValue, RationaleValue
-from orchestrator.study.bases import StudyBase, below, recipe_of
+from orchestrator.study.bases import StudyBase, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.problems import find_problems
 from orchestrator.study.rules import Draft, cross_problems
@@ -183,7 +183,7 @@ def load_study(path: Path) -> Study:
     study = Study(path=path, **dict(written))
     placed: dict[str, object] = {
         "cohort": study.cohort.below(path.parent),
-        "bases": {name: below(base, path.parent) for name, base in study.bases.items()},
+        "bases": {name: as_meant(below(base, path.parent)) for name, base in study.bases.items()},
     }
     if study.axes is not None:
         placed["training"] = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])

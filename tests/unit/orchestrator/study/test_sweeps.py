@@ -1,5 +1,6 @@
 """The study files that come with the project: what their axes give, and that cells are matched."""
 
+import hashlib
 from collections import defaultdict
 
 import pytest
@@ -9,11 +10,20 @@ from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import changed_inputs
 from orchestrator.study.study import load_study
 from support.places import SWEEPS
-from workers.contract.trial import Trial
+from workers.contract.inputs import InputKind, InputRecipe, input_recipes
+from workers.contract.trial import Trial, TrialSpec
 
 GRIDS_OF_504 = ("adrd-504", "adrd-504-tiny")
 # Two specs of one cell may differ in these fields alone: what the target says, and who wrote it.
 TARGET_TEXT = {"supervision", "teacher"}
+# Digests of all trial ids of a study, and of all its prepared inputs.
+STORED = {
+    "adrd-504-tiny": ("30db960d859b1f7d", "7b593830117dda98"),
+    "quickstart": ("3f716206f7100182", "e76db57813abf225"),
+    "framingham-smollm2": ("5f806a4743bd1a5b", "cc157ed608337d2a"),
+    "fewshot": ("186384980309d493", "27a8b80178032f9e"),
+    "mechanism": ("99eba9ca8d0fb0dd", "783bcd1082be9140"),
+}
 
 
 def design_of(name: str) -> Design:
@@ -46,6 +56,23 @@ def test_trials_of_a_cell_differ_in_nothing_but_the_target_text(name: str) -> No
             assert changed <= TARGET_TEXT
             assert first.spec.training == other.spec.training
             assert first.spec.evaluation == other.spec.evaluation
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_trials_that_are_stored_keep_their_ids_and_inputs(name: str) -> None:
+    """If these change, what was stored and prepared for these studies is lost: give a new meaning a new field."""
+    specs = [trial.spec for trial in design_of(name).everything]
+    inputs = {recipe.digest() for spec in specs for recipe in earlier_inputs(spec)}
+    assert (digest({spec.trial_id for spec in specs}), digest(inputs)) == STORED[name]
+
+
+def earlier_inputs(spec: TrialSpec) -> list[InputRecipe]:
+    """All but the proof, which came later and is made where it is missing."""
+    return [recipe for kind, recipe in input_recipes(spec).items() if kind is not InputKind.PROOF]
+
+
+def digest(ids: set[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
 def test_the_tiny_grid_keeps_to_the_protocol_for_built_in_bases() -> None:

@@ -1,0 +1,94 @@
+"""What a study file means for a base that it names, and where it is silent."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from orchestrator.study.bases import MEANT, SCORED_RIGHT, StudyBase
+from orchestrator.study.study import Study, load_sealed, load_study
+from support.places import SWEEPS
+from support.studies.orders import micro_spec
+from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.recipes.bases import BaseSettings, HubBase
+from workers.contract.recipes.teaching import Supervision
+
+KINDS: dict[str, dict[str, object]] = {
+    "hub": {"kind": "hub", "id": "owner/model", "revision": "a" * 40},
+    "folder": {"kind": "folder", "folder": "model", "sha256": "b" * 64},
+    "gguf": {"kind": "gguf", "package": "weights", "file": "w.gguf", "sha256": "c" * 64},
+}
+PREPARED = ("bos", "thoughts", "thought_markers", "special_tokens", "template_arguments")
+
+
+def study_with(base: dict[str, object], folder: Path) -> Study:
+    """The quickstart on this base."""
+    content = YAML(typ="safe").load(SWEEPS / "quickstart.yaml")
+    content["bases"] = {"tiny-llama": base}
+    path = folder / "study.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(content, file)
+    return load_study(path)
+
+
+def base_of(base: dict[str, object], folder: Path) -> StudyBase:
+    return study_with(base, folder).bases["tiny-llama"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_study_means_what_is_right_for_a_base_that_people_bring(kind: str, tmp_path: Path) -> None:
+    base = base_of(KINDS[kind], tmp_path)
+    assert {name: getattr(base, name) for name in MEANT} == MEANT
+
+
+@pytest.mark.parametrize(("name", "value"), [("thoughts", "rationale"), ("ends", "eos"), ("bos", False)])
+def test_what_the_file_says_stands(name: str, value: object, tmp_path: Path) -> None:
+    base = base_of({**KINDS["hub"], name: value}, tmp_path)
+    assert {name: getattr(base, name) for name in MEANT} == {**MEANT, name: value}
+
+
+def test_what_is_silent_and_what_is_spelt_out_have_one_id(tmp_path: Path) -> None:
+    silent, spelt = (study_with(base, tmp_path) for base in (KINDS["hub"], {**KINDS["hub"], **MEANT}))
+    assert silent.base_recipe("tiny-llama").digest() == spelt.base_recipe("tiny-llama").digest()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [{"kind": "builtin", "recipe": "tiny_llama"}, {**KINDS["gguf"], "sha256": next(iter(SCORED_RIGHT))}],
+    ids=["built in", "SmolLM2"],
+)
+def test_a_base_that_was_scored_right_is_left_as_it_was(base: dict[str, object], tmp_path: Path) -> None:
+    read = base_of(base, tmp_path)
+    assert {name: getattr(read, name) for name in MEANT} == {name: getattr(BaseSettings(), name) for name in MEANT}
+
+
+def test_a_sealed_study_means_what_it_meant(tmp_path: Path) -> None:
+    study = study_with({"kind": "builtin", "recipe": "tiny_llama"}, tmp_path)
+    old = study.model_copy(update={"bases": {"tiny-llama": HubBase.model_validate(KINDS["hub"])}})
+    (tmp_path / "study.json").write_text(old.model_dump_json())
+    assert load_sealed(tmp_path / "study.json").bases == old.bases
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("bos", True),
+        ("thoughts", "closed"),
+        ("thought_markers", ("<a>", "</a>")),
+        ("special_tokens", "split"),
+        ("template_arguments", {"enable_thinking": False}),
+        ("reading", "text"),
+        ("ends", "all"),
+        ("label_spellings", ((" yes", " no"),)),
+    ],
+)
+def test_a_setting_makes_new_exactly_the_tokens_that_it_changes(name: str, value: object) -> None:
+    old = HubBase.model_validate(KINDS["hub"])
+    before, after = (
+        input_recipes(micro_spec(Supervision.FREE_FORM).model_copy(update={"base": base}))
+        for base in (old, old.model_copy(update={name: value}))
+    )
+    kinds = before.keys() - {InputKind.PROOF}
+    changed = {kind for kind in kinds if before[kind].digest() != after[kind].digest()}
+    expected = {InputKind.PROMPT_TOKENS} if name in PREPARED else set()
+    assert changed == expected | ({InputKind.RATIONALE_TOKENS} if name == "special_tokens" else set())
