@@ -1,6 +1,5 @@
 """What a row writes, heard token by token: where it ends, and whether it came to an answer of its own."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,19 +96,16 @@ class Answering:
         return None if may_become_one else Validity.LABEL_OUTSIDE_SET
 
     def _look_for_thought(self) -> None:
+        """By text: a marker that is no token of its own may be spelt in several ways."""
         thought = self.answer.thought
         if thought is None:
             return
-        if _ends_with(self.tokens, thought.opening_ids):
-            self._thinks = True
-        elif _ends_with(self.tokens, thought.closing_ids):
-            self._thinks, self._begins = False, len(self.tokens)
+        marker = thought.closer if self._thinks else thought.opener
+        longest = TAIL_TOKENS + max(len(thought.opening_ids), len(thought.closing_ids))
+        if marker in self.tokenizer.decode(self.tokens[self._begins :][-longest:]):
+            self._thinks, self._begins = not self._thinks, len(self.tokens)
 
     def _ends_in_delimiter(self) -> bool:
         text = self.tokens[self._begins :]
         tail = self.tokenizer.decode(text[-TAIL_TOKENS:])
         return bool(DELIMITER_AT_END.search(("·" if len(text) > TAIL_TOKENS else "") + tail))
-
-
-def _ends_with(tokens: Sequence[int], ending: Sequence[int]) -> bool:
-    return list(tokens[-len(ending) :]) == list(ending)

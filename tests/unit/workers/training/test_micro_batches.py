@@ -203,7 +203,7 @@ import psutil
 from pathlib import Path
 from support.studies.orders import micro_spec, micro_training, order_of
 from support.launches.running import finish
-from workers.contract.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision
 store = Path(sys.argv[1])
 whole_batch = micro_spec(Supervision.STEP_BY_STEP, train_size=512, training=micro_training(steps=2, batch_size=512))
 finish(order_of(micro_spec(Supervision.STEP_BY_STEP), store))  # libraries and base are there, as in a warm worker
