@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.study.bases import StudyBase, StudyFolder, recipe_of
+from orchestrator.study.bases import StudyBase, StudyFolder, as_meant, recipe_of
 from orchestrator.study.files import check_sources, sources_of
 from orchestrator.study.study import load_study
 from workers.contract.answers.proof import BaseQuestion
@@ -36,4 +36,4 @@ def questions_at(place: Path, *, precision: Precision) -> dict[str, BaseQuestion
 
 
 def _question(base: StudyBase, sources: dict[str, str], precision: Precision) -> BaseQuestion:
-    return BaseQuestion(base=recipe_of(base), precision=precision, sources=sources)
+    return BaseQuestion(base=recipe_of(as_meant(base)), precision=precision, sources=sources)

@@ -27,6 +27,8 @@ from workers.contract.trial import EndpointPlace, EvaluationRecipe, TrainingReci
 
 # Stand in for what the axes vary while the rest of `training` is judged.
 NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
+# In bfloat16: enough to be fast, few enough for the smallest of today's GPUs.
+ROWS_PER_BATCH = 16
 
 
 class Section(Frozen, BaseModel):
@@ -185,9 +187,19 @@ def load_study(path: Path) -> Study:
         "cohort": study.cohort.below(path.parent),
         "bases": {name: as_meant(below(base, path.parent)) for name, base in study.bases.items()},
     }
+    if study.training is not None and study.training.precision == "bfloat16":
+        placed["evaluation"] = _in_stated_batches(study)
     if study.axes is not None:
         placed["training"] = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
     return study.model_copy(update=placed)
+
+
+def _in_stated_batches(study: Study) -> EvaluationRecipe:
+    """Where rounding decides ties, a text follows its batch: a new study of bases that people bring says which."""
+    recipe = study.evaluation
+    if "rows_per_batch" in recipe.model_fields_set or all(as_meant(base) is base for base in study.bases.values()):
+        return recipe
+    return recipe.model_copy(update={"rows_per_batch": ROWS_PER_BATCH})
 
 
 def load_sealed(path: Path) -> Study:

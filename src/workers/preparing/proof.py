@@ -43,7 +43,7 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
     wrapping_of(base, loaded.tokenizer)  # refuses a template that can't be used
     together, tried = try_company(loaded.model, loaded.tokenizer, answer, precision=precision)
     gradient, reloaded, targets = _under_an_adapter(loaded, answer)
-    shown = loaded.tokenizer.convert_ids_to_tokens
+    shown, decode = loaded.tokenizer.convert_ids_to_tokens, loaded.tokenizer.decode
     return BaseProof(
         architecture=str(loaded.model.config.model_type),
         n_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
@@ -52,7 +52,7 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
         template="chat" if base.prompt_format == CHAT else "the study's own",
         begins=tuple(shown(answer.bos)),
         ends=tuple(shown(sorted(answer.ends))),
-        labels=tuple("".join(shown(spelling)) for label in (True, False) for spelling in answer.spellings[label]),
+        labels=tuple(decode(spelling) for label in (True, False) for spelling in answer.spellings[label]),
         thought=base.thoughts if answer.thought is not None else "none",
         lora_targets=targets,
         together=together,

@@ -34,7 +34,7 @@ def facts(proof: BaseProof) -> list[tuple[str, str]]:
         ("template", proof.template),
         ("prompts begin", " ".join(proof.begins) or "with the record"),
         ("texts end", " ".join(proof.ends)),
-        ("labels", " ".join(proof.labels)),
+        ("labels", " ".join(f"‹{label}›" for label in proof.labels)),
         ("thoughts", proof.thought),
         ("adapters on", ", ".join(proof.lora_targets)),
         ("scored", f"{WAYS[proof.together]}: at most {seen.largest:.1g} off a row alone{flipped}"),

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from orchestrator.study.bases import MEANT, SCORED_RIGHT, StudyBase
-from orchestrator.study.study import Study, load_sealed, load_study
+from orchestrator.study.study import ROWS_PER_BATCH, Study, load_sealed, load_study
 from support.places import SWEEPS
 from support.studies.orders import micro_spec
 from workers.contract.inputs import InputKind, input_recipes
@@ -21,10 +21,11 @@ KINDS: dict[str, dict[str, object]] = {
 PREPARED = ("bos", "thoughts", "thought_markers", "special_tokens", "template_arguments")
 
 
-def study_with(base: dict[str, object], folder: Path) -> Study:
+def study_with(base: dict[str, object], folder: Path, **training: object) -> Study:
     """The quickstart on this base."""
     content = YAML(typ="safe").load(SWEEPS / "quickstart.yaml")
     content["bases"] = {"tiny-llama": base}
+    content["training"] |= training
     path = folder / "study.yaml"
     with path.open("w") as file:
         YAML(typ="safe", pure=True).dump(content, file)
@@ -60,6 +61,16 @@ def test_what_is_silent_and_what_is_spelt_out_have_one_id(tmp_path: Path) -> Non
 def test_a_base_that_was_scored_right_is_left_as_it_was(base: dict[str, object], tmp_path: Path) -> None:
     read = base_of(base, tmp_path)
     assert {name: getattr(read, name) for name in MEANT} == {name: getattr(BaseSettings(), name) for name in MEANT}
+
+
+def test_in_bfloat16_a_new_study_says_in_which_batches_a_base_writes(tmp_path: Path) -> None:
+    builtin = {"kind": "builtin", "recipe": "tiny_llama"}
+    rows = [
+        study_with(base, tmp_path, precision=precision).evaluation.rows_per_batch
+        for base in (KINDS["hub"], builtin)
+        for precision in ("bfloat16", "float32")
+    ]
+    assert rows == [ROWS_PER_BATCH, None, None, None]
 
 
 def test_a_sealed_study_means_what_it_meant(tmp_path: Path) -> None:
