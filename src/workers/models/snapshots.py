@@ -7,11 +7,14 @@ whole; of a hub's snapshot, which may hold one, only the files that are safe are
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import UNRESOLVED, FolderBase, HubBase
 from workers.contract.system.sources import digest_of_place
+from workers.models.reading.architecture import read_config, read_decoder
+from workers.models.reading.files import check_files, named_end
+from workers.models.reading.tokenizers import fit_tokenizer, read_tokenizer
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 CODE = frozenset({".py", ".pyc", ".so"})
@@ -84,15 +87,11 @@ def read_snapshot(place: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase
     """Model, in the precision of its files, and tokenizer of a folder as `save_pretrained` writes it.
 
     Raises:
-        InputError: It has no safetensors, or transformers can't read it without running its code.
+        InputError: It is not whole, not a language model, needs its own code, or its tokenizer does not fit.
     """
-    if not any(place.glob("*.safetensors")):
-        what, remedy = f"{place} has no safetensors", "save the model as safetensors"
-        raise InputError(Problem("bases", what, remedy))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype="auto", trust_remote_code=False, use_safetensors=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        what = f"transformers can't read {place} without running its code ({type(error).__name__})"
-        raise InputError(Problem("bases", what, "choose a model that transformers knows")) from None
+    check_files(place)
+    config = read_config(place)
+    tokenizer = read_tokenizer(place)
+    model = read_decoder(place, config)
+    fit_tokenizer(tokenizer, model, where=place, end=named_end(place))
     return model, tokenizer

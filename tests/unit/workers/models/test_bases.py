@@ -24,10 +24,11 @@ from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.examples.tokens import AnswerTokens, answer_tokens, tokenise
 from workers.models.adapters import fresh_adapter
 from workers.models.architectures import Family, Shape, random_model
-from workers.models.base import WEIGHTS, Base, load, materialise
+from workers.models.base import Base, load, materialise
 from workers.models.clinical import BASES, clinical_tokenizer
 from workers.models.corpus import CLINICAL, REASONING, documents, invented_record
 from workers.models.pretraining import Schedule, pretrain
+from workers.models.reading.files import WEIGHTS
 from workers.models.snapshots import hub_place
 from workers.scoring.openers import CachedOpener
 from workers.scoring.scorer import Scorer

@@ -1,0 +1,1 @@
+"""How somebody else's model is read: its files, its architecture, every tensor, its tokenizer; refused where unsure."""

@@ -1,0 +1,75 @@
+"""The tokenizer of somebody else's model: there, readable, within the embedding, and with an end of text."""
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from workers.contract.errors import InputError, Problem
+
+# Files any of which holds a vocabulary; without one transformers makes up a tokenizer of a few special tokens.
+VOCABULARIES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json")
+# Digits, capitals, punctuation, spaces in a row, line breaks and an accent: where ways of cutting words part.
+PROBE = "Man, age 1234.  Didn't smoke: BMI 24.5 (Sjögren?)\n\n - HbA1c 48\tmmol/mol\nAnswer: yes"
+
+
+def read_tokenizer(place: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder.
+
+    Raises:
+        InputError: There is none, or its files can't be read.
+    """
+    remedy = "save it beside the model: AutoTokenizer.from_pretrained(…).save_pretrained(folder)"
+    if not any(path for pattern in VOCABULARIES for path in place.glob(pattern)):
+        raise InputError(Problem("bases", f"{place} has no tokenizer", remedy))
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        if _differs_from_its_file(tokenizer, place):
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(place)
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises nothing narrower
+        what = f"the tokenizer in {place} can't be read ({type(error).__name__})"
+        raise InputError(Problem("bases", what, remedy)) from None
+    return tokenizer
+
+
+def _differs_from_its_file(tokenizer: PreTrainedTokenizerBase, place: Path) -> bool:
+    """Whether transformers put an architecture's usual way of cutting words in place of the file's own.
+
+    It does for some architectures (Qwen 2), whatever the file says, and the model would read tokens it does not know.
+    """
+    path = place / "tokenizer.json"
+    if not path.is_file():
+        return False
+    by_file = Tokenizer.from_file(str(path)).encode(PROBE, add_special_tokens=False).ids
+    return bool(tokenizer(PROBE, add_special_tokens=False)["input_ids"] != by_file)
+
+
+def fit_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *, where: Path, end: int | None = None
+) -> None:
+    """See that all tokens have an embedding, and give a tokenizer without an end of text the one that is named.
+
+    Args:
+        end: The id of an end of text that the model's other files name.
+
+    Raises:
+        InputError: A token is beyond the embedding, or neither tokenizer nor model names an end of text.
+    """
+    last = model.get_input_embeddings().weight.shape[0] - 1
+    remedy = "set eos_token in its tokenizer_config.json to a token that the model knows"
+    if tokenizer.eos_token_id is None:
+        if end is None:
+            raise InputError(Problem("bases", f"{where} names no end of text, neither tokenizer nor model", remedy))
+        token = tokenizer.convert_ids_to_tokens(end) if 0 <= end < len(tokenizer) else None
+        if token is None:
+            what = f"{where} ends its texts by the id {end}, for which its tokenizer has no token"
+            raise InputError(Problem("bases", what, remedy))
+        tokenizer.eos_token = token
+    if tokenizer.eos_token_id > last:
+        token, end = tokenizer.eos_token, tokenizer.eos_token_id
+        what = f"{where}: the end of text {token} has the id {end}, the embedding ends at {last}"
+        raise InputError(Problem("bases", what, remedy))
+    token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    if largest > last:
+        what = f"{where}: the tokenizer's {token} has the id {largest}, the embedding ends at {last}"
+        raise InputError(Problem("bases", what, "give the tokenizer that was saved with the model"))
