@@ -1,27 +1,58 @@
 """LoRA adapters on a frozen base: put on for one trial, taken off without a trace, stored in peft's own format."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
+from workers.contract.errors import InputError, Problem
+from workers.contract.recipes.bases import BaseRecipe, FolderBase, GgufBase, HubBase
 from workers.contract.trial import LoraRecipe
+
+CARD = "README.md"
+# Mamba's kernels read the weights of these layers past an adapter, which would be trained and never used.
+READ_AROUND = ("out_proj", "dt_proj")
+MAMBAS = frozenset(
+    [
+        *("bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba"),
+        *("mamba", "mamba2", "nemotron_h", "zamba", "zamba2"),
+    ]
+)
+# What peft says of the ranks that it sets for experts: it looks for them among modules, and they are parameters.
+SPURIOUS = "The following (rank|alpha)_pattern keys did not match"
 
 
 @contextmanager
 def fresh_adapter(base: PreTrainedModel, recipe: LoraRecipe, *, seed: int) -> Iterator[PeftModel]:
-    """The base with a new adapter on all its linear layers, initialised from the seed; the base is bare again after."""
+    """The base with a new adapter on all its linear layers, initialised from the seed; the base is bare again after.
+
+    Raises:
+        InputError: The base has no layer that an adapter can stand on.
+    """
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         target_modules="all-linear",
+        exclude_modules=[*READ_AROUND] if base.config.model_type in MAMBAS else None,
+        # GPT-2's layers hold their weights transposed.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(seed)
-    model = get_peft_model(base, config)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", SPURIOUS, RuntimeWarning)
+            model = get_peft_model(base, config)
+    except ValueError as error:
+        what = f"peft can't put an adapter on {type(base).__name__} ({error})"
+        raise InputError(Problem("bases", what, "choose a base with linear layers")) from None
     try:
         yield model
     finally:
@@ -31,17 +62,72 @@ def fresh_adapter(base: PreTrainedModel, recipe: LoraRecipe, *, seed: int) -> It
 @contextmanager
 def stored_adapter(base: PreTrainedModel, folder: Path) -> Iterator[PeftModel]:
     """The base under an adapter that `save_adapter` wrote, frozen; the base is bare again after."""
-    model = PeftModel.from_pretrained(base, folder, is_trainable=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", SPURIOUS, RuntimeWarning)
+        model = PeftModel.from_pretrained(base, folder, is_trainable=False)
     try:
         yield model
     finally:
         _take_off(model, base)
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write adapter weights (safetensors) and configuration, never the base."""
-    model.save_pretrained(folder, safe_serialization=True)
-    (folder / "README.md").unlink(missing_ok=True)  # a model card with a path in it
+def save_adapter(model: PeftModel, folder: Path, *, base: BaseRecipe) -> None:
+    """Write adapter weights (safetensors), configuration and a card that name the base; never the base itself.
+
+    What peft would write by itself names the folder in which the store keeps the base, on this machine.
+    """
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = how_to_find(base)
+    config.revision = base.revision if isinstance(base, HubBase) else None
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)
+    # `False`: peft would ask the hub whether the vocabulary is still the base's; it is, embeddings are never trained.
+    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    (folder / CARD).write_text(adapter_card(base, config, layers=adapted_layers(model)), encoding="utf-8")
+
+
+def how_to_find(base: BaseRecipe) -> str:
+    """The hub's id of a base, or what it is and by what it can be known; the same on every machine."""
+    if isinstance(base, HubBase):
+        return base.id
+    if isinstance(base, FolderBase):
+        return f"a folder whose files have the SHA-256 {base.sha256}"
+    if isinstance(base, GgufBase):
+        return f"{base.file} of the package {base.package}, SHA-256 {base.sha256}"
+    return f"{base.recipe}, version {base.version} of the bases built into Rationale Sweep"
+
+
+def adapter_card(base: BaseRecipe, config: LoraConfig, *, layers: set[str]) -> str:
+    """What an adapter is and how it is put on, without a figure, a path or anything of a participant."""
+    at = f" at commit {base.revision}" if isinstance(base, HubBase) else ""
+    named = f"base_model: {base.id}\n" if isinstance(base, HubBase) else ""
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("peft", "transformers", "torch"))
+    return f"""---
+library_name: peft
+{named}tags: [lora]
+---
+
+# An adapter of {how_to_find(base)}{at}
+
+- LoRA of rank {config.r}, alpha {config.lora_alpha:g}, on {", ".join(sorted(layers))}
+- Written by {libraries}
+- The store that holds this adapter holds its base too, under `inputs`, as `save_pretrained` writes a model
+
+    base = AutoModelForCausalLM.from_pretrained(BASE)
+    model = PeftModel.from_pretrained(base, ADAPTER)
+
+It was trained on records of people: whoever may not read those records may not be given the adapter.
+"""
+
+
+def adapted_layers(model: PeftModel) -> set[str]:
+    """What the adapter stands on: layers, and the parameters of experts, by the last part of their names."""
+    found = set()
+    for name, module in model.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            parameter = getattr(module, "parameter_name", "weight")
+            found.add(name.rsplit(".", 1)[-1] if parameter == "weight" else parameter)
+    return found
 
 
 def _take_off(model: PeftModel, base: PreTrainedModel) -> None:

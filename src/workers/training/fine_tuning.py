@@ -66,7 +66,7 @@ def fine_tune(work: Work) -> Predicting:
             diagnosis.write(work.folder / "diagnostics.parquet")
             write_history(work, course.history)
             fill_ledger(work, model, recipe, course.history)
-        save_adapter(model, work.folder / "adapter")
+        save_adapter(model, work.folder / "adapter", base=work.base_recipe)
         return (yield from score_model(work, model.eval(), base, answer))
 
 

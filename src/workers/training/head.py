@@ -72,7 +72,7 @@ def fine_tune_head(work: Work) -> Predicting:
             fill_ledger(work, adapted, recipe, course.history)
             # The output layer never runs; the head's own few operations are left out.
             work.meter.flops = training_flops(adapted, n_input_tokens=work.meter.n_input_tokens, n_target_tokens=0)
-        save_adapter(adapted, work.folder / "adapter")
+        save_adapter(adapted, work.folder / "adapter", base=work.base_recipe)
         save_head(model, work.folder / "adapter")
         return (yield from _score(work, model.eval(), answer=answer))
 

@@ -17,7 +17,7 @@ from workers.contract.answers.proof import BaseProof, RowsTogether
 from workers.contract.inputs import InputKind, InputRecipe, input_recipes, precision_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
-from workers.contract.recipes.bases import BaseSettings
+from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.trial import Method, TrainingRecipe, TrialSpec
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
@@ -156,6 +156,13 @@ class Work:
         if self.spec.training is None:
             raise ValueError(f"a {self.spec.method} trial has no training recipe")
         return self.spec.training
+
+    @property
+    def base_recipe(self) -> BaseRecipe:
+        """What the base is."""
+        if self.spec.base is None:
+            raise ValueError(f"{self.spec.method} needs no base")
+        return self.spec.base
 
     @property
     def base(self) -> tuple[Base, AnswerTokens]:
