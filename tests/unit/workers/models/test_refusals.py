@@ -24,6 +24,8 @@ from workers.models.reading.files import SHARDS, WEIGHTS
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n"
 FP8_BLOCK = 16
 FP8_LARGEST = 448.0
+# The positive values of four bits: one of sign, two of exponent, one of mantissa.
+FP4 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,30 @@ class TestQuantised:
         change_json(llama / "config.json", quantization_config=settings)
         assert torch.allclose(logits_of(reloaded(llama, tmp_path / "base").model), logits_of(model), atol=1e-4)
         assert "quantization_config" not in json.loads((tmp_path / "base" / "config.json").read_text())
+
+    def test_mxfp4_is_brought_to_full_precision(self, tmp_path: Path) -> None:
+        model = small_model("gpt_oss", num_local_experts=2, num_experts_per_tok=2)
+        source = saved_model(model, tmp_path / "model")
+        changes: dict[str, torch.Tensor | None] = {}
+        for name, weight in load_file(source / WEIGHTS).items():
+            if not name.endswith(("gate_up_proj", "down_proj")):
+                continue
+            n_experts, n_in, n_out = weight.shape
+            blocks = torch.randint(0, 256, (n_experts, n_out, n_in // 32, 16), dtype=torch.uint8)
+            scales = torch.randint(122, 126, (n_experts, n_out, n_in // 32), dtype=torch.uint8)
+            changes |= {name: None, f"{name}_blocks": blocks, f"{name}_scales": scales}
+            model.get_parameter(name).data = from_mxfp4(blocks, scales)
+        change_tensors(source / WEIGHTS, changes)
+        change_json(source / "config.json", quantization_config={"quant_method": "mxfp4"})
+        assert torch.allclose(logits_of(reloaded(source, tmp_path / "base").model), logits_of(model), atol=1e-4)
+
+
+def from_mxfp4(blocks: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Experts' weights, shape (n_experts, n_in, n_out); two values a byte, the lower half first."""
+    pairs = torch.stack([blocks & 15, blocks >> 4], dim=-1).flatten(-2).long()
+    values = torch.tensor([*FP4, *(-value for value in FP4)])[pairs]
+    scaled = values * torch.exp2(scales.float() - 127).unsqueeze(-1)
+    return scaled.flatten(-2).transpose(1, 2).contiguous()
 
 
 def as_fp8(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
