@@ -40,8 +40,11 @@ def _differs_from_its_file(tokenizer: PreTrainedTokenizerBase, place: Path) -> b
     path = place / "tokenizer.json"
     if not path.is_file():
         return False
-    by_file = Tokenizer.from_file(str(path)).encode(PROBE, add_special_tokens=False).ids
-    return bool(tokenizer(PROBE, add_special_tokens=False)["input_ids"] != by_file)
+    by_file = Tokenizer.from_file(str(path))
+    by_file.no_truncation()
+    by_file.no_padding()
+    ids = by_file.encode(PROBE, add_special_tokens=False).ids
+    return bool(tokenizer(PROBE, add_special_tokens=False)["input_ids"] != ids)
 
 
 def fit_tokenizer(

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM, GenerationConfig, PreTrainedModel
 
 from support.small_models import (
+    RECORD,
     change_json,
     change_tensors,
     logits_of,
@@ -177,6 +178,15 @@ class TestTokenizers:
         text = "Man, age 70.  Blood pressure 120.\nAnswer: yes"
         base = reloaded(saved_model(small_model("qwen2"), tmp_path / "model"), tmp_path / "base")
         assert base.tokenizer(text)["input_ids"] == small_tokenizer()(text)["input_ids"]
+
+    def test_what_it_was_last_used_for_is_no_part_of_it(self, llama: Path, tmp_path: Path) -> None:
+        """tokenizer.json keeps the length to which its maker last cut a text."""
+        change_json(
+            llama / "tokenizer.json",
+            truncation={"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        )
+        tokenizer = load_tokenizer(prepared(llama, tmp_path / "base"))
+        assert tokenizer(RECORD)["input_ids"] == small_tokenizer()(RECORD)["input_ids"]
 
 
 class TestContext:
