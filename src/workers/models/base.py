@@ -49,7 +49,7 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
         InputError: The base's files are absent, others, or not safe to read.
     """
     place = _place(base, sources)
-    model, tokenizer = _read(base, place)
+    model, tokenizer = _read(base, place, sources)
     config = copy.deepcopy(model.config)
     # Names a model's own code, which is neither kept nor run.
     if hasattr(config, "auto_map"):
@@ -74,11 +74,13 @@ def _place(base: BaseRecipe, sources: Mapping[str, str]) -> Path | None:
     return snapshots.hub_place(base, sources=sources) if isinstance(base, HubBase) else None
 
 
-def _read(base: BaseRecipe, place: Path | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _read(
+    base: BaseRecipe, place: Path | None, sources: Mapping[str, str]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if place is not None:
         return snapshots.read_snapshot(place)
     if isinstance(base, GgufBase):
-        return read_gguf(_gguf_place(base))
+        return read_gguf(_gguf_place(base, sources))
     if not isinstance(base, BuiltinBase):
         raise TypeError(f"{base.kind} is not read so")
     if base.recipe in clinical.BASES:
@@ -116,8 +118,8 @@ def context_tokens(folder: Path) -> int:
     return stated_context(AutoConfig.from_pretrained(folder))
 
 
-def _gguf_place(base: GgufBase) -> Path:
-    path = locate_gguf(base)
+def _gguf_place(base: GgufBase, sources: Mapping[str, str]) -> Path:
+    path = Path(sources[base.sha256]) if base.sha256 in sources else locate_gguf(base)
     if path is None:
         package = base.package.replace("_", "-")
         raise InputError(

@@ -20,7 +20,7 @@ from workers.contract.recipes.bases import CHAT, BaseRecipe
 from workers.contract.trial import LoraRecipe, ObjectiveRecipe, Precision
 from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.examples.tokens import AnswerTokens, answer_tokens
-from workers.models.adapters import fresh_adapter, save_adapter, stored_adapter
+from workers.models.adapters import adapted_layers, fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base, context_tokens, load
 from workers.preparing.company import IMPOSSIBLE, RECORD, first_line, try_company
 from workers.training.objectives import Batch, View, collate, step_loss
@@ -42,7 +42,7 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
     answer = answer_tokens(loaded.tokenizer, base, folder=folder)
     wrapping_of(base, loaded.tokenizer)  # refuses a template that can't be used
     together, tried = try_company(loaded.model, loaded.tokenizer, answer, precision=precision)
-    gradient, reloaded, targets = _under_an_adapter(loaded, answer)
+    gradient, reloaded, targets = _under_an_adapter(loaded, answer, recipe=base)
     shown, decode = loaded.tokenizer.convert_ids_to_tokens, loaded.tokenizer.decode
     return BaseProof(
         architecture=str(loaded.model.config.model_type),
@@ -72,7 +72,7 @@ class _Trained:
     logits: torch.Tensor
 
 
-def _under_an_adapter(base: Base, answer: AnswerTokens) -> tuple[float, float, tuple[str, ...]]:
+def _under_an_adapter(base: Base, answer: AnswerTokens, *, recipe: BaseRecipe) -> tuple[float, float, tuple[str, ...]]:
     """The largest gradient of an adapter's second matrices, how far off a stored one comes back, what it adapts.
 
     Raises:
@@ -84,7 +84,7 @@ def _under_an_adapter(base: Base, answer: AnswerTokens) -> tuple[float, float, t
     name = base.model.config.model_type
     try:
         with tempfile.TemporaryDirectory() as folder:
-            trained = _train_once(base.model, batch, Path(folder))
+            trained = _train_once(base.model, batch, Path(folder), recipe=recipe)
             with stored_adapter(base.model, Path(folder)) as model, torch.no_grad():
                 reloaded = float((_logits(model, batch) - trained.logits).abs().max())
     except IMPOSSIBLE as error:
@@ -98,7 +98,7 @@ def _under_an_adapter(base: Base, answer: AnswerTokens) -> tuple[float, float, t
     return trained.gradient, reloaded, trained.targets
 
 
-def _train_once(base: PreTrainedModel, batch: Batch, folder: Path) -> _Trained:
+def _train_once(base: PreTrainedModel, batch: Batch, folder: Path, *, recipe: BaseRecipe) -> _Trained:
     """One backward pass under a new adapter, which is then moved off its beginning and stored."""
     with fresh_adapter(base, LoraRecipe(), seed=0) as model:
         model.train()
@@ -109,9 +109,8 @@ def _train_once(base: PreTrainedModel, batch: Batch, folder: Path) -> _Trained:
             for value in second.values():
                 value.fill_(MOVED)
             logits = _logits(model.eval(), batch)
-        save_adapter(model, folder)
-    targets = {name.split(".lora_B")[0].rsplit(".", 1)[-1] for name in second}
-    return _Trained(max(gradients, default=0.0), tuple(sorted(targets)), logits)
+        save_adapter(model, folder, base=recipe)
+        return _Trained(max(gradients, default=0.0), tuple(sorted(adapted_layers(model))), logits)
 
 
 def _logits(model: PeftModel, batch: Batch) -> torch.Tensor:

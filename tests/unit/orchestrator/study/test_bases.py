@@ -64,7 +64,7 @@ def test_a_base_that_was_scored_right_is_left_as_it_was(base: dict[str, object],
 
 
 def test_in_bfloat16_a_new_study_says_in_which_batches_a_base_writes(tmp_path: Path) -> None:
-    builtin = {"kind": "builtin", "recipe": "tiny_llama"}
+    builtin: dict[str, object] = {"kind": "builtin", "recipe": "tiny_llama"}
     rows = [
         study_with(base, tmp_path, precision=precision).evaluation.rows_per_batch
         for base in (KINDS["hub"], builtin)
