@@ -85,10 +85,11 @@ def _classical(study: Study, control: Control, method: Method) -> Iterator[Trial
 
 
 def _comparator(study: Study, method: Method, *, train_size: int | None = None, base: str | None = None) -> TrialSpec:
-    """The spec of what is not fine-tuned; only a language model reads prompts."""
+    """The spec of what is not fine-tuned; only a language model reads prompts, and writes in batches."""
+    evaluation = study.evaluation
     return TrialSpec(
         cohort=study.cohort.recipe,
-        evaluation=study.evaluation,
+        evaluation=evaluation if base is not None else evaluation.model_copy(update={"rows_per_batch": None}),
         compute_version=COMPUTE_VERSION,
         method=method,
         train_size=train_size,

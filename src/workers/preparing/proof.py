@@ -49,7 +49,7 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
         n_parameters=sum(parameter.numel() for parameter in loaded.model.parameters()),
         precision=precision,
         context_tokens=context_tokens(folder),
-        template="chat" if base.prompt_format == CHAT else "the study's own",
+        template=_template(base, has_one=bool(loaded.tokenizer.chat_template)),
         begins=tuple(shown(answer.bos)),
         ends=tuple(shown(sorted(answer.ends))),
         labels=tuple(decode(spelling) for label in (True, False) for spelling in answer.spellings[label]),
@@ -61,6 +61,12 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
         reloaded=reloaded,
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _template(base: BaseRecipe, *, has_one: bool) -> str:
+    if base.prompt_format == CHAT:
+        return "its tokenizer's chat template"
+    return f"the study's own words; its tokenizer brings {'a' if has_one else 'no'} chat template"
 
 
 @dataclass(frozen=True, eq=False)
