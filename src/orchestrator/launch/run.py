@@ -30,10 +30,11 @@ from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study
 from orchestrator.tracking.background import Failures
 from orchestrator.tracking.tracking import Tracking
-from workers.contract.inputs import InputKind, Manifest, input_recipes
+from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
+from workers.contract.trial import Trial
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -215,11 +216,20 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Pat
     from orchestrator.audit.note import audit_note
     from orchestrator.report.page import write_report
 
-    recipe = input_recipes(design.everything[0].spec)[InputKind.COHORT]
-    manifest = Manifest.load(layout.manifest(recipe.digest()))
-    counts = manifest.counts if manifest else {}
+    counts = _figures(design.everything[0], InputKind.COHORT, layout)
+    proofs = {
+        str(trial.coordinates.get("base")): figures
+        for trial in design.everything
+        if trial.spec.base is not None and (figures := _figures(trial, InputKind.PROOF, layout))
+    }
     findings, note = find_out(study, design, layout), audit_note(design, layout)
-    return write_report(study, design, findings, path=layout.report, cohort_counts=counts, audit=note)
+    return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
+
+
+def _figures(trial: Trial, kind: InputKind, layout: StoreLayout) -> Counts:
+    """What the manifest of one of a trial's inputs says; nothing before it is prepared."""
+    manifest = Manifest.load(layout.manifest(input_recipes(trial.spec)[kind].digest()))
+    return manifest.counts if manifest else {}
 
 
 def sync_tracking(

@@ -23,6 +23,7 @@ from orchestrator.study.study import Study
 from workers.contract.system.durable import replace_file
 
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
+NO_PROOFS: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
 def write_report(
@@ -32,6 +33,7 @@ def write_report(
     *,
     path: Path,
     cohort_counts: Mapping[str, object] = NO_COUNTS,
+    proofs: Mapping[str, Mapping[str, object]] = NO_PROOFS,
     audit: AuditNote | None = None,
 ) -> Path:
     """Write the page to `path`, all of it or nothing, and return the path.
@@ -39,12 +41,13 @@ def write_report(
     Args:
         cohort_counts: `counts` of the cohort's manifest, the flow of participants; small ones are hidden, and what
             they would follow from.
+        proofs: `counts` of the proof of each base that has one, by its name.
         audit: What became of the rationale audit, where the study has one.
 
     Raises:
         OSError: The folder of `path` can't be written.
     """
-    html = render_report(study, design, findings, cohort_counts=cohort_counts, audit=audit)
+    html = render_report(study, design, findings, cohort_counts=cohort_counts, proofs=proofs, audit=audit)
     replace_file(path, html)
     return path
 
@@ -55,6 +58,7 @@ def render_report(
     findings: Findings,
     *,
     cohort_counts: Mapping[str, object] = NO_COUNTS,
+    proofs: Mapping[str, Mapping[str, object]] = NO_PROOFS,
     audit: AuditNote | None = None,
 ) -> str:
     """The page as text; the same arguments give the same page."""
@@ -70,6 +74,8 @@ def render_report(
             # Our own SVG, not a user's text: the only markup that is not escaped.
             figure=Markup(figure) if figure else None,
             audit=audit,
+            proofs=proofs,
+            ways=wording.ROWS_TOGETHER,
             longest_table=tables.LONGEST_TABLE,
             further=tables.further_scorings(findings),
             scoring_words=wording.SCORING,

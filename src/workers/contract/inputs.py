@@ -24,6 +24,9 @@ SPELLING = frozenset({"special_tokens"})
 WRAPPING = SPELLING | {"prompt_format", "bos", "thoughts", "thought_markers", "template_arguments"}
 
 
+Counts = dict[str, int | float | str]
+
+
 class InputKind(StrEnum):
     """The things that are made once a store, in the order in which they are made."""
 
@@ -53,7 +56,7 @@ class Manifest(Record):
     recipe: InputRecipe
     folder: str
     files: dict[str, str]
-    counts: dict[str, int | float | str]
+    counts: Counts
 
     @classmethod
     def load(cls, path: Path) -> Self | None:

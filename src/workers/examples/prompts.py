@@ -7,12 +7,13 @@ import pandas as pd
 
 from workers.cohort.lexicon import Lexicon
 from workers.contract.errors import InputError, Problem
+from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import PromptRecipe
 from workers.examples.exam_facts import recorded
 from workers.examples.exam_summary import QUESTION, render_prompt
 from workers.examples.facts import example_keys
 from workers.examples.history import clean, items_by_row, write_history
-from workers.store.published import LABELS, LEXICON, RECORDS, VALUES, Counts
+from workers.store.published import LABELS, LEXICON, RECORDS, VALUES
 
 MARKERS = {True: "Marker A.", False: "Marker B."}
 

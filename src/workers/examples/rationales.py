@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import EndpointPlace
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.facts import Case
 from workers.examples.prompts import read_lexicon
 from workers.examples.template.teacher import TemplateTeacher, fit_threshold
-from workers.store.published import LABELS, Counts
+from workers.store.published import LABELS
 
 
 def write_rationales(

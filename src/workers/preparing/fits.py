@@ -1,10 +1,9 @@
 """Whether a trial can run with the inputs that were prepared for it: enough participants, enough context."""
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import InputKind, Manifest, input_recipes
+from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.trial import Method, TrialSpec
-from workers.store.published import Counts
 
 # Bounds: a token holds at least one character of the prefix `[rationale] ` of a task.
 LONGEST_PREFIX = 12

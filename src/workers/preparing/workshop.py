@@ -9,11 +9,11 @@ import pandas as pd
 from workers.cohort.counts import counts_of
 from workers.cohort.sources import load_cohort
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import InputKind, input_recipes, precision_of
+from workers.contract.inputs import Counts, InputKind, input_recipes, precision_of
 from workers.contract.layout import StoreLayout
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import TrialSpec, WorkOrder
-from workers.store.published import LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, Counts, folder_of
+from workers.store.published import LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, folder_of
 
 
 @dataclass(frozen=True)

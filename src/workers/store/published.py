@@ -9,13 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from workers.contract.errors import StoreError
-from workers.contract.inputs import InputRecipe, Manifest
+from workers.contract.inputs import Counts, InputRecipe, Manifest
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
 
 LABELS, VALUES, TEXTS, TOKENS = "labels.parquet", "values.parquet", "texts.parquet", "tokens.parquet"
 RECORDS, LEXICON, PROOF = "records.parquet", "lexicon.json", "proof.json"
-Counts = dict[str, int | float | str]
 
 
 def folder_of(recipe: InputRecipe, layout: StoreLayout) -> Path:

@@ -9,11 +9,12 @@ import pandas as pd
 from support.launches.servers import Behaviour, Replied
 from support.studies.histories import QUESTION, write_cohort
 from workers.cohort.lexicon import AGE, SEX
+from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import EndpointPlace
 from workers.examples.endpoint.write import write_by_endpoint
 from workers.examples.history import Item
-from workers.store.published import TEXTS, Counts
+from workers.store.published import TEXTS
 
 CANARY = "canary-zq77"
 GROUNDED = "Hypertension 4 y ago raises risk. Overall, the risk is raised."

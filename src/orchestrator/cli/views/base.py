@@ -2,17 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from workers.contract.answers.proof import BaseProof, RowsTogether
+from orchestrator.analysis.wording import ROWS_TOGETHER
+from workers.contract.answers.proof import BaseProof
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-WAYS = {
-    RowsTogether.CACHED: "any rows, on one cache",
-    RowsTogether.PADDED: "any rows, read by a plain pass",
-    RowsTogether.EVEN: "rows of one length",
-    RowsTogether.ALONE: "one row at a time",
-}
 
 
 def show_proof(console: "Console", name: str, proof: BaseProof) -> None:
@@ -37,7 +31,7 @@ def facts(proof: BaseProof) -> list[tuple[str, str]]:
         ("labels", " ".join(f"‹{label}›" for label in proof.labels)),
         ("thoughts", proof.thought),
         ("adapters on", ", ".join(proof.lora_targets)),
-        ("scored", f"{WAYS[proof.together]}: at most {seen.largest:.1g} off a row alone{flipped}"),
+        ("scored", f"{ROWS_TOGETHER[proof.together]}: at most {seen.largest:.1g} off a row alone{flipped}"),
         ("adapter", f"a gradient reaches it; stored and loaded again its logits are {proof.reloaded:.1g} off"),
         ("fits", f"proved in {proof.seconds:.1f} s"),
     ]

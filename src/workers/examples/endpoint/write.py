@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import EndpointPlace
 from workers.examples.audit.words import vocabulary_of
@@ -22,7 +23,7 @@ from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, WHERE, Endpoint
 from workers.examples.endpoint.teacher import EndpointTeacher, Question, Written
 from workers.examples.endpoint.wording import check_version
 from workers.examples.prompts import read_lexicon
-from workers.store.published import LABELS, TEXTS, Counts
+from workers.store.published import LABELS, TEXTS
 
 # One GPU server batches these; more would only queue there.
 N_AT_ONCE = 8

@@ -233,3 +233,11 @@ def test_report_replaces_the_old_one_and_leaves_no_scrap(
     assert write_report(study, design, findings, path=path) == path
     assert path.read_text().startswith("<!DOCTYPE html>")
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_the_page_says_how_each_base_proved_its_rows(study: Study, design: Design, findings: Findings) -> None:
+    proof = {"together": "padded", "largest": 3e-7, "flipped": 1}
+    page = render_report(study, design, findings, proofs={"tiny-llama": proof})
+    assert "any rows, read by a plain pass, at most 3e-07 off the probability of a row alone" in page
+    assert "1 of the written texts differ" in page
+    assert "Proved before" not in render_report(study, design, findings)
