@@ -32,7 +32,12 @@ def spelt(command: str, layout: StoreLayout) -> list[str]:
     trial = next(path for path in layout.trials.glob("*/outcome.json") if "lora" in path.read_text()).parent.name
     sheet, key = layout.root.parents[1] / "DIR" / "rater-1.csv", layout.root / "audit-keys"
     places = {"STUDY": "micro.yaml", "STORE": "store/micro", "TRIAL": trial, "ID": trial, "FILE": "micro.yaml"}
-    places |= {"COHORT": "micro.yaml", "SHEET…": str(sheet), "KEY.csv": str(next(key.glob("*"), key))}
+    places |= {
+        "COHORT": "micro.yaml",
+        "PLACE": "micro.yaml",
+        "SHEET…": str(sheet),
+        "KEY.csv": str(next(key.glob("*"), key)),
+    }
     words = shlex.split(command.replace('…"', 'count(*) from trials"'))[1:]
     return [places.get(word.strip("[]"), word) for word in words]
 

@@ -1,0 +1,89 @@
+"""Bases that people bring, from their folder to committed scores: a window, and what is refused before it costs."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+from safetensors.torch import load_file, save_file
+
+from orchestrator.design.grid import expand
+from orchestrator.study.files import sources_of
+from orchestrator.study.study import load_study
+from support.launches.command_line import refused, sweep
+from support.launches.running import committed
+from support.studies.micro_study import write_study
+from support.studies.small_models import saved_model, small_model
+from workers.attempt.runner import Runner
+from workers.contract.system.sources import digest_of_place
+from workers.contract.trial import WorkOrder
+from workers.work.bench import unheard
+
+pytestmark = pytest.mark.end_to_end
+
+
+@pytest.fixture
+def mistral(tmp_path: Path) -> Path:
+    """A model whose layers look back on 16 tokens, which every record here passes."""
+    return saved_model(small_model("mistral", sliding_window=16), tmp_path / "mistral")
+
+
+def without_a_tensor(place: Path) -> str:
+    weights = load_file(place / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+    return "model.layers.1.mlp.up_proj.weight"
+
+
+def as_a_pointer(place: Path) -> str:
+    (place / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    return "Git LFS pointer"
+
+
+def cut_in_half(place: Path) -> str:
+    weights = (place / "model.safetensors").read_bytes()
+    (place / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    return "cut short or corrupt"
+
+
+def test_a_folder_proves_itself_in_a_table_and_as_json(mistral: Path, tmp_path: Path) -> None:
+    table = sweep("base", "check", mistral, cwd=tmp_path)
+    assert table.returncode == 0, table.stderr
+    assert "any rows, read by a plain pass" in table.stdout
+    facts = json.loads(sweep("base", "check", mistral, "--json", cwd=tmp_path).stdout)
+    proof = facts["mistral"]["proof"]
+    assert (proof["architecture"], proof["together"], proof["context_tokens"]) == ("mistral", "padded", 512)
+    assert proof["tried"]["padded"]["largest"] < 1e-4
+
+
+@pytest.mark.parametrize("spoil", [without_a_tensor, as_a_pointer, cut_in_half])
+def test_a_spoilt_folder_is_refused_by_name(spoil: Callable[[Path], str], mistral: Path, tmp_path: Path) -> None:
+    named = spoil(mistral)
+    text = refused(sweep("base", "check", mistral, cwd=tmp_path))
+    assert named in text
+    assert text.count("\n") == 1
+
+
+def test_a_trial_on_a_window_scores_the_same_in_large_batches_and_small(mistral: Path, tmp_path: Path) -> None:
+    """What a retry for want of memory, or a larger GPU, must not change."""
+    content = YAML(typ="safe").load(write_study(tmp_path))
+    content["bases"] = {"micro": {"kind": "folder", "folder": "mistral", "sha256": digest_of_place(mistral)}}
+    content["controls"] = ["zero_shot"]
+    with (tmp_path / "micro.yaml").open("w") as file:
+        YAML(typ="safe", pure=True).dump(content, file)
+    study = load_study(tmp_path / "micro.yaml")
+    trial = next(trial for trial in expand(study).controls if trial.spec.base is not None)
+    found = []
+    for n_micro_batches in (1, 16):
+        store = tmp_path / f"store-{n_micro_batches}"
+        order = WorkOrder(trial=trial, store=str(store), sources=sources_of(study), n_micro_batches=n_micro_batches)
+        assert unheard(Runner(n_threads=1).run(order)).state == "scored"
+        _, folder = committed(store, trial.spec)
+        found.append(pd.read_parquet(folder / "predictions.parquet"))
+    large, small = found
+    assert (large["validity"] == small["validity"]).all()
+    for score in ("p_strict", "p_forced"):
+        assert large[score].to_numpy() == pytest.approx(small[score].to_numpy(), abs=1e-5)
+    assert large["p_forced"].nunique() > 1
