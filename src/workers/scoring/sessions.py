@@ -84,8 +84,9 @@ class Plain:
         self._model.generate(
             input_ids=torch.tensor(padded, device=self._device),
             attention_mask=torch.tensor(mask, device=self._device),
+            # No ends, which is not null: the library fills that with the base's own, and a row would go on in padding.
             generation_config=GenerationConfig(
-                do_sample=False, max_new_tokens=ENDLESS, pad_token_id=self._pad_token, eos_token_id=None
+                do_sample=False, max_new_tokens=ENDLESS, pad_token_id=self._pad_token, eos_token_id=[]
             ),
             logits_processor=LogitsProcessorList([_Choosing(choose, rows)]),
             stopping_criteria=StoppingCriteriaList([_Hearing(listeners)]),
