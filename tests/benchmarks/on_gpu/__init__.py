@@ -1,0 +1,1 @@
+"""The parts of `gpu.py`: what is true, and how fast it is, on a GPU."""
