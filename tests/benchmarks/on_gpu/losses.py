@@ -119,7 +119,7 @@ def whole_trial() -> Figure:
     name, of = "a whole trial", "micro_llama on Framingham"
     absent = [library for library in FOR_A_TRIAL if importlib.util.find_spec(library) is None]
     if absent or not FRAMINGHAM.exists():
-        return Figure(name, of, f"not run: {', '.join(absent) or 'the Framingham table'} is not there")
+        return Figure(name, of, f"not run without {', '.join(absent) or 'the Framingham table'}")
     from support.studies.orders import micro_spec, order_of
     from workers.attempt.runner import Runner
 

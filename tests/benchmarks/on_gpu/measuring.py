@@ -49,13 +49,17 @@ class Setting:
         """What models are trained in: half of float32 where a GPU is fast at it."""
         return "bfloat16" if self.device.type == "cuda" else "float32"
 
+    def named(self, shapes: str) -> str:
+        """How figures of a base with these shapes are labelled."""
+        return f"tiny, for {shapes}" if self.is_tiny else shapes
+
     def within(self, cases: Iterable[T]) -> Iterator[T]:
         """The cases for which time is left; the others are named as skipped."""
         for case in cases:
             if self.left_s > 0:
                 yield case
             else:
-                self.skipped.append(str(case))
+                self.skipped.append(", ".join(map(str, case)) if isinstance(case, tuple) else str(case))
 
 
 class Part(Protocol):

@@ -25,6 +25,7 @@ from workers.work.meter import training_flops
 RECIPE = TrainingRecipe(learning_rate=1e-4, seed=11, steps=1_000, batch_size=1)
 N_PROMPT, N_TARGET, N_WRITTEN = 232, 24, 64  # tokens: an exam with a short rationale, and what is written after it
 GIB = 2**30
+SMOLLM2 = "SmolLM2-135M"
 # 13.5 GB of weights, and activations of a few rows.
 NEEDED_FOR_7B_GIB = 24
 
@@ -41,14 +42,14 @@ def train_smollm2(setting: Setting) -> Iterator[Figure]:
     precisions: tuple[Precision, ...] = ("float32",) if setting.is_tiny else ("bfloat16", "float32")
     for precision in setting.within(precisions):
         base = random_base(shape.config(), precision=precision, device=setting.device)
-        yield from trained(base, sizes, setting, of=f"SmolLM2-135M, {precision}")
+        yield from trained(base, sizes, setting, of=f"{setting.named(SMOLLM2)}, {precision}")
         for n_rows in setting.within(sizes[:1]):
             yield _through_deepspeed(base, n_rows, precision, setting)
 
 
 def _through_deepspeed(base: PreTrainedModel, n_rows: int, precision: Precision, setting: Setting) -> Figure:
     """The same step by the product's engine, which keeps float32 weights and moments of the adapter."""
-    name, of = "training through DeepSpeed", f"SmolLM2-135M, {precision}, {n_rows} rows a step"
+    name, of = "training through DeepSpeed", f"{setting.named(SMOLLM2)}, {precision}, {n_rows} rows a step"
     if importlib.util.find_spec("deepspeed") is None:
         return Figure(name, of, "deepspeed is not installed")
     from workers.models.engine import deepspeed_engine
@@ -80,12 +81,12 @@ def write_smollm2(setting: Setting) -> Iterator[Figure]:
     """Part b2: on a cache of ours and by the library, by rows written together."""
     shape = shape_of(setting, SMOLLM2_135M)
     base = random_base(shape.config(), precision=setting.fast_precision, device=setting.device)
-    yield from written(base, (2,) if setting.is_tiny else (64, 8, 256), setting, of="SmolLM2-135M")
+    yield from written(base, (2,) if setting.is_tiny else (64, 8, 256), setting, of=setting.named(SMOLLM2))
 
 
 def seven_billion(setting: Setting) -> Iterator[Figure]:
     """Part c1: training and writing of a Llama of 7B, in the device's fast precision."""
-    of = "Llama 7B"
+    of = setting.named("Llama 7B")
     if setting.device.type == "cuda":
         free = torch.cuda.mem_get_info(setting.device)[0] / GIB
         if free < NEEDED_FOR_7B_GIB:

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.on_gpu.bases import SMOLLM2_135M, random_base
 from benchmarks.on_gpu.measuring import Figure, Setting, settle
-from benchmarks.on_gpu.speeds import N_PROMPT, N_TARGET, RECIPE, batch_of, shape_of
+from benchmarks.on_gpu.speeds import N_PROMPT, N_TARGET, RECIPE, SMOLLM2, batch_of, shape_of
 from benchmarks.on_gpu.training import trainable
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _measured(ends: Sequence[Connection], counts: Sequence[int], setting: Settin
     alone = 0.0
     for end in ends:
         if not end.poll(max(0.0, setting.left_s)):
-            yield Figure("workers side by side", "SmolLM2-135M", f"not run: {len(ends)} were not ready in time")
+            yield Figure("workers side by side", setting.named(SMOLLM2), f"not run: {len(ends)} were not ready in time")
             return
         end.recv()
     for n_workers in setting.within(counts):
@@ -59,7 +59,7 @@ def _measured(ends: Sequence[Connection], counts: Sequence[int], setting: Settin
         alone = alone or total
         yield Figure(
             "workers side by side",
-            f"SmolLM2-135M, workers: {n_workers}, rows a step of each: {ROWS}",
+            f"{setting.named(SMOLLM2)}, workers: {n_workers}, rows a step of each: {ROWS}",
             total,
             "tokens/s in all",
             detail=f"{total / alone:.2f} of one alone",
