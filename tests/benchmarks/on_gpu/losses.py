@@ -15,6 +15,7 @@ from benchmarks.on_gpu.bases import four_architectures, random_base, random_view
 from benchmarks.on_gpu.measuring import Figure, Setting
 from benchmarks.on_gpu.training import furthest, losses_of
 from support.places import FRAMINGHAM
+from workers.contract.recipes.bases import BuiltinBase
 from workers.contract.trial import TrainingRecipe
 from workers.models.adapters import fresh_adapter, save_adapter, stored_adapter
 from workers.training.objectives import View
@@ -25,6 +26,8 @@ MOST_APART = 1e-3
 RECIPE = TrainingRecipe(learning_rate=3e-3, seed=11, steps=6, batch_size=4)
 # What a whole trial needs beyond this script, and a bare machine may lack: too large to be carried.
 FOR_A_TRIAL = ("deepspeed", "pyarrow", "sklearn", "scipy", "threadpoolctl", "urllib3")
+# Stands for a base that nobody else has.
+RANDOM = BuiltinBase(kind="builtin", recipe="micro_llama")
 
 
 def training_as_it_should_be(setting: Setting) -> Iterator[Figure]:
@@ -92,7 +95,7 @@ def _through_deepspeed(vocabulary: int, setting: Setting) -> Figure:
             model.train()
             with deepspeed_engine(model, RECIPE, device=setting.device) as engine:
                 losses = [record.loss for record in train(engine, examples, RECIPE, pad_token=0)]
-            save_adapter(model, Path(folder))
+            save_adapter(model, Path(folder), base=RANDOM)
             trained = _logits(model.eval(), setting.device)
         with stored_adapter(base, Path(folder)) as stored:
             reloaded = float((_logits(stored, setting.device) - trained).abs().max())
