@@ -8,15 +8,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from orchestrator.study.axis_fields import FIELDS, swallowed_by
 from orchestrator.study.axis_values import USUAL
+from orchestrator.study.bases import StudyBase, recipe_of
 from orchestrator.study.problems import closest
 from orchestrator.study.source import Location, StudySource
 from workers.contract.errors import Problem
-from workers.contract.recipes.bases import CHAT
+from workers.contract.recipes.bases import CHAT, BaseRecipe
 
 # Names of bases and contrasts become columns, coordinates and headings.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+BASE: TypeAdapter[StudyBase] = TypeAdapter(StudyBase)
 OF_FEW_SHOT = ("shows", "shots", "inference", "order_seed", "selection")
 
 
@@ -49,6 +53,7 @@ def cross_problems(draft: Draft) -> list[Problem]:
         *_unknown_bases(draft),
         *_formats_without_prompt(draft),
         *_unfit_template(draft),
+        *_unfit_engine(draft),
         *_contrast_problems(draft),
         *_interaction_problems(draft),
     ]
@@ -141,6 +146,40 @@ def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
             what = f"{draft.source.written(at)} does not hold {{prompt}} once"
             remedy = f"write {{prompt}} where the record's text goes, or {CHAT} for the model's own template"
             yield draft.source.problem(at, what=what, remedy=remedy)
+
+
+def _unfit_engine(draft: Draft) -> Iterator[Problem]:
+    """Engines write the likeliest tokens to their end: nothing is drawn, barred or read on the way."""
+    engine = draft.sound("evaluation", "engine") or "transformers"
+    if engine == "transformers":
+        return
+    for setting in ("reasoned_tokens", "marginal_samples"):
+        if draft.sound("evaluation", setting):
+            what = f"{engine} writes the likeliest tokens alone, and {setting} asks for others"
+            yield draft.source.problem(
+                ("evaluation", "engine"), what=what, remedy=f"remove {setting}, or write `engine: transformers`"
+            )
+    for name in draft.names("bases"):
+        base = draft.sound("bases", name)
+        if base is not None:
+            yield from _unfit_for_engine(draft, engine, name, recipe_of(BASE.validate_python(base)))
+    precision = (draft.sound("training") or {}).get("precision", "float32")
+    if engine == "vllm" and precision != "bfloat16" and "training" in draft.source.data:
+        what = f"vllm has adapters in bfloat16 alone, and training.precision is {precision}"
+        remedy = "write `precision: bfloat16` under `training`, or `engine: transformers`"
+        yield draft.source.problem(("evaluation", "engine"), what=what, remedy=remedy)
+
+
+def _unfit_for_engine(draft: Draft, engine: str, name: str, base: BaseRecipe) -> Iterator[Problem]:
+    at: Location = ("evaluation", "engine")
+    if base.decoding.temperature > 0:
+        what = f"{engine} writes the likeliest tokens alone, and base {name} samples at {base.decoding.temperature}"
+        remedy = f"remove bases.{name}.decoding, or write `engine: transformers`"
+        yield draft.source.problem(at, what=what, remedy=remedy)
+    if base.reading == "cache":
+        what = f"{engine} writes apart from where base {name} is read, on the cache of what it wrote"
+        remedy = f"write `reading: text` under bases.{name}, or `engine: transformers`"
+        yield draft.source.problem(at, what=what, remedy=remedy)
 
 
 def _contrast_problems(draft: Draft) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ TARGET_TEXT = ("supervision", "teacher", "target")
 GRACE_S = 60.0
 
 Precision = Literal["float32", "bfloat16"]
+EngineName = Literal["transformers", "continuous", "vllm"]
 AxisValue = str | int | float
 Coordinates = Mapping[str, AxisValue]
 
@@ -99,6 +100,7 @@ class EvaluationRecipe(Recipe):
     rows_per_batch: int | None = Field(
         default=None, ge=1, le=1024, description="rows written together, where rounding decides ties: in bfloat16"
     )
+    engine: EngineName = Field(default="transformers", description="what writes; what is read stays one forward pass")
 
 
 class Method(StrEnum):
