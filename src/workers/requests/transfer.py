@@ -21,6 +21,7 @@ from workers.contract.trial import Method, WorkOrder
 from workers.models.adapters import stored_adapter
 from workers.preparing.fits import misfits
 from workers.preparing.workshop import Workshop
+from workers.scoring.engines.chosen import check_engine
 from workers.scoring.evaluating import score_model
 from workers.store.published import publish
 from workers.work.bench import Bench, Work, unheard
@@ -104,8 +105,10 @@ def _score(outcome: Outcome, work: Work) -> Transfer:
         raise InputError(Problem("cohort", what, "give it splits, or leave them to the hash"))
     natural = float(work.outcomes[is_train].mean())
     work.prevalence = Prevalence(train=outcome.train_prevalence, natural=natural)
-    with stored_adapter(base.model, _verified_adapter(outcome, work.layout)) as model:
-        predictions = unheard(score_model(work, model.eval(), base, answer))
+    check_engine(work)
+    adapter = _verified_adapter(outcome, work.layout)
+    with stored_adapter(base.model, adapter) as model:
+        predictions = unheard(score_model(work, model.eval(), base, answer, adapter=adapter))
     predictions.to_parquet(work.folder / "predictions.parquet", index=False)
     sync_tree(work.folder)
     return Transfer(

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -13,7 +14,9 @@ from workers.examples.targets import evaluation_prefix
 from workers.examples.tokens import AnswerTokens
 from workers.models.base import Base
 from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
-from workers.scoring.openers import opener_of
+from workers.scoring.engines.chosen import engine_of
+from workers.scoring.engines.engine import Dictation, EngineOpener
+from workers.scoring.openers import Opener, opener_of
 from workers.scoring.scorer import AlsoRead, Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
@@ -41,13 +44,24 @@ class Questions:
 
 
 def score_model(
-    work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, questions: Questions | None = None
+    work: Work,
+    model: PreTrainedModel,
+    base: Base,
+    answer: AnswerTokens,
+    *,
+    questions: Questions | None = None,
+    adapter: Path | None = None,
 ) -> Predicting:
-    """Generate for, and score, every example of tuning and held_out."""
+    """Generate for, and score, every example of tuning and held_out.
+
+    Args:
+        adapter: Folder of the adapter that the model is under, for an engine that has the base in its own memory.
+    """
     started = time.monotonic()
     asked = questions or Questions.of(work, base)
     work.log.say(f"scoring {len(asked.prompts)} prompts")
-    scorer = _scorer(work, model, base, answer, writes=asked.writes)
+    opener = _opener(work, model, answer, adapter=adapter, writes=asked.writes)
+    scorer = _scorer(work, opener, base, answer, writes=asked.writes)
     parts: list[Scored] = []
     n_done, reported = 0, started
     longest = len(asked.prefix) + max(len(prompt) for prompt in asked.prompts)
@@ -92,10 +106,20 @@ def _in_row_order(parts: list[Scored]) -> RawScores:
     )
 
 
-def _scorer(work: Work, model: PreTrainedModel, base: Base, answer: AnswerTokens, *, writes: bool) -> Scorer:
+def _opener(work: Work, model: PreTrainedModel, answer: AnswerTokens, *, adapter: Path | None, writes: bool) -> Opener:
+    """How texts are begun: with the engine that the trial names, where anything is written."""
+    together = work.rows_together
+    engine = engine_of(work, model, pad_token=answer.end, adapter=adapter) if writes else None
+    if engine is None:
+        return opener_of(model, pad_token=answer.end, together=together)
+    dictation = Dictation.for_answers(engine, answer, max_new_tokens=work.spec.evaluation.max_new_tokens)
+    return EngineOpener(model, pad_token=answer.end, together=together, dictation=dictation)
+
+
+def _scorer(work: Work, opener: Opener, base: Base, answer: AnswerTokens, *, writes: bool) -> Scorer:
     recipe = work.spec.evaluation
     return Scorer(
-        opener_of(model, pad_token=answer.end, together=work.rows_together),
+        opener,
         base,
         answer,
         max_new_tokens=recipe.max_new_tokens,

@@ -67,7 +67,7 @@ def fine_tune(work: Work) -> Predicting:
             write_history(work, course.history)
             fill_ledger(work, model, recipe, course.history)
         save_adapter(model, work.folder / "adapter", base=work.base_recipe)
-        return (yield from score_model(work, model.eval(), base, answer))
+        return (yield from score_model(work, model.eval(), base, answer, adapter=work.folder / "adapter"))
 
 
 def write_history(work: Work, history: list[StepRecord]) -> None:

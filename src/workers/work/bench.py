@@ -1,11 +1,11 @@
 """What an attempt works with: the bench that stays warm between trials, and the work laid out on it."""
 
 import gc
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from workers.work.predictions import Prevalence
 from workers.work.trial_log import TrialLog
 
 Result = TypeVar("Result")
+Kept = TypeVar("Kept")
 Predicting = Generator[Progress, None, pd.DataFrame]
 IntArray = npt.NDArray[np.int64]
 
@@ -55,6 +56,7 @@ class Bench:
         self._bases: dict[tuple[Path, str], Base] = {}
         self._answers: dict[str, AnswerTokens] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
+        self._kept: dict[tuple[object, ...], Any] = {}
 
     def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
         """Where a prepared input lies; its files are checked against the manifest once a worker.
@@ -88,6 +90,14 @@ class Bench:
             self._tables[path] = pd.read_parquet(path)
         return self._tables[path]
 
+    def kept(self, key: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
+        """What scoring made of the base and takes long to make; only the last is kept."""
+        if key not in self._kept:
+            self._kept.clear()
+            self._kept[key] = make()
+        made: Kept = self._kept[key]
+        return made
+
     def clear(self) -> None:
         """Forget everything, after a failure that may have left a base in a bad state."""
         if not self._folders:  # nothing was laid on it, and a collection over all that is imported takes 0.3 s
@@ -96,6 +106,7 @@ class Bench:
         self._bases.clear()
         self._answers.clear()
         self._tables.clear()
+        self._kept.clear()
         gc.unfreeze()  # what was frozen is looked at by no collection
         gc.collect()
         if self.device.type == "cuda":
