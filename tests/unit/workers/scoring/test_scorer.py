@@ -23,7 +23,6 @@ from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load
 from workers.scoring.cached import MIN_ROWS_TO_SHED
 from workers.scoring.evaluating import Questions, tokens_per_batch
-from workers.scoring.listening import Counting
 from workers.scoring.openers import opener_of
 from workers.scoring.scorer import AlsoRead, Scored, Scorer
 from workers.store.published import folder_of
@@ -353,17 +352,6 @@ def test_every_architecture_scores_a_batch_behind_a_shared_prefix_as_one_by_one(
         assert shared.p_forced[place] == pytest.approx(scored.p_forced[0], abs=1e-5)
         for scoring in EVERYTHING_NAMES:
             assert shared.also[scoring][place] == pytest.approx(scored.also[scoring][0], abs=1e-5), scoring
-
-
-@pytest.mark.parametrize("together", [RowsTogether.PADDED, RowsTogether.ALONE])
-def test_a_listener_alone_ends_a_text_and_no_token_of_the_models_configuration(
-    base: Base, answer: AnswerTokens, together: RowsTogether
-) -> None:
-    assert base.model.generation_config.eos_token_id == answer.end
-    session = opener_of(base.model, pad_token=0, together=together).begin([[7, 8], [7, 8, 9]], prefix=[])
-    listeners = [Counting(4), Counting(6)]
-    session.write(lambda logits, rows, step: [answer.end] * len(rows), listeners)
-    assert [listener.tokens for listener in listeners] == [[answer.end] * 4, [answer.end] * 6]
 
 
 def test_a_batch_holds_more_tokens_of_a_smaller_model_and_as_many_as_ever_of_a_large_one(base: Base) -> None:
