@@ -25,8 +25,10 @@ MAMBAS = frozenset(
         *("mamba", "mamba2", "nemotron_h", "zamba", "zamba2"),
     ]
 )
-# What peft says of the ranks that it sets for experts: it looks for them among modules, and they are parameters.
-SPURIOUS = "The following (rank|alpha)_pattern keys did not match"
+# Classes that inherit a linear layer and are none: Llama 4's router gives several values, DeepSeek 4's layer is many.
+NOT_ONE_PRODUCT = ("Router", "GroupedLinear")
+# What peft says of the experts' ranks, which it looks for among modules, and of experts that no layer of a mixture has.
+SPURIOUS = "The following (rank|alpha)_pattern keys did not match|target_parameters=.* no parameter was matched"
 
 
 @contextmanager
@@ -40,7 +42,7 @@ def fresh_adapter(base: PreTrainedModel, recipe: LoraRecipe, *, seed: int) -> It
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         target_modules="all-linear",
-        exclude_modules=[*READ_AROUND] if base.config.model_type in MAMBAS else None,
+        exclude_modules=_unfit_layers(base) or None,
         # GPT-2's layers hold their weights transposed.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         task_type="CAUSAL_LM",
@@ -57,6 +59,13 @@ def fresh_adapter(base: PreTrainedModel, recipe: LoraRecipe, *, seed: int) -> It
         yield model
     finally:
         _take_off(model, base)
+
+
+def _unfit_layers(base: PreTrainedModel) -> list[str]:
+    """Linear layers that take no adapter, or would not use it; none in most architectures."""
+    own = [name for name, module in base.named_modules() if type(module).__name__.endswith(NOT_ONE_PRODUCT)]
+    linear = [name for name in own if isinstance(base.get_submodule(name), torch.nn.Linear)]
+    return [*(READ_AROUND if base.config.model_type in MAMBAS else ()), *linear]
 
 
 @contextmanager
