@@ -7,7 +7,8 @@ back as it was. Whatever does not fit is one InputError.
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,11 +23,12 @@ from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.adapters import adapted_layers, fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base, context_tokens, load
-from workers.preparing.company import IMPOSSIBLE, RECORD, first_line, try_company
+from workers.preparing.company import IMPOSSIBLE, MOST_CONTRADICTED, RECORD, first_line, try_company
 from workers.training.objectives import Batch, View, collate, step_loss
 
 # Of logits, under an adapter that was stored and loaded again; a file keeps every bit.
 MOST_CHANGED = 1e-4
+N_PADDED = 7  # tokens by which the shorter row of a batch is padded
 MOVED = 0.01  # an adapter that was trained is no longer 0
 
 
@@ -42,7 +44,7 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
     answer = answer_tokens(loaded.tokenizer, base, folder=folder)
     wrapping_of(base, loaded.tokenizer)  # refuses a template that can't be used
     together, tried = try_company(loaded.model, loaded.tokenizer, answer, precision=precision)
-    gradient, reloaded, targets = _under_an_adapter(loaded, answer, recipe=base)
+    trained = under_an_adapter(loaded, answer, base, precision=precision)
     shown, decode = loaded.tokenizer.convert_ids_to_tokens, loaded.tokenizer.decode
     return BaseProof(
         architecture=str(loaded.model.config.model_type),
@@ -54,11 +56,11 @@ def prove(folder: Path, base: BaseRecipe, *, precision: Precision) -> BaseProof:
         ends=tuple(shown(sorted(answer.ends))),
         labels=tuple(decode(spelling) for label in (True, False) for spelling in answer.spellings[label]),
         thought=base.thoughts if answer.thought is not None else "none",
-        lora_targets=targets,
+        lora_targets=trained.targets,
         together=together,
         tried=tried,
-        gradient=gradient,
-        reloaded=reloaded,
+        gradient=trained.gradient,
+        reloaded=trained.reloaded,
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -70,53 +72,78 @@ def _template(base: BaseRecipe, *, has_one: bool) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Trained:
-    """An adapter after one backward pass: the largest gradient, what it adapts, the logits under it once moved."""
+class Trained:
+    """What an adapter came to.
+
+    gradient: The largest of its second matrices, after one backward pass.
+    targets: The layers that it adapts.
+    padded: How far the padding before a row moved its last logits, as a share of the largest.
+    reloaded: How far the logits under it are off after it was stored and loaded again.
+    """
 
     gradient: float
     targets: tuple[str, ...]
-    logits: torch.Tensor
+    padded: float
+    reloaded: float = math.nan
 
 
-def _under_an_adapter(base: Base, answer: AnswerTokens, *, recipe: BaseRecipe) -> tuple[float, float, tuple[str, ...]]:
-    """The largest gradient of an adapter's second matrices, how far off a stored one comes back, what it adapts.
+def under_an_adapter(base: Base, answer: AnswerTokens, recipe: BaseRecipe, *, precision: Precision) -> Trained:
+    """Put an adapter on, take one backward pass, store it and load it again.
 
     Raises:
-        InputError: No linear layer takes an adapter, no gradient reaches it, or it does not come back.
+        InputError: No linear layer takes an adapter, padding reaches the rows in training, no gradient reaches it,
+            or it does not come back.
     """
     prompt: list[int] = base.tokenizer(RECORD, add_special_tokens=False)["input_ids"]
     view = View(prompt, [*answer.alone[True], answer.end])
-    batch = collate([view, View(prompt[1:], view.target)], pad_token=answer.end, device=base.model.device)
+    views = [view, View(prompt[N_PADDED:], view.target)]
+    batch, lone = (collate(part, pad_token=answer.end, device=base.model.device) for part in (views, views[1:]))
     name = base.model.config.model_type
     try:
         with tempfile.TemporaryDirectory() as folder:
-            trained = _train_once(base.model, batch, Path(folder), recipe=recipe)
-            with stored_adapter(base.model, Path(folder)) as model, torch.no_grad():
-                reloaded = float((_logits(model, batch) - trained.logits).abs().max())
+            trained, logits = _train_once(base.model, batch, lone, Path(folder), recipe)
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # seen by what it gives
+                with stored_adapter(base.model, Path(folder)) as model:
+                    again = _logits(model, batch)
+            trained = replace(trained, reloaded=float((again - logits).abs().max()))
     except IMPOSSIBLE as error:
         what = f"{name} takes no adapter here ({type(error).__name__}: {first_line(error)})"
         raise InputError(Problem("bases", what, "choose a base whose linear layers peft adapts")) from None
+    if not trained.padded <= MOST_CONTRADICTED[precision]:
+        what = f"{name} is reached by the padding before a row, and would be trained otherwise than it is scored"
+        raise InputError(Problem("bases", what, "choose a base that leaves out what is masked"))
     if not 0 < trained.gradient < math.inf:
         raise InputError(Problem("bases", f"{name}: no gradient reaches an adapter on it", "choose another base"))
-    if not reloaded <= MOST_CHANGED:
-        what = f"{name}: a stored adapter comes back with logits {reloaded:.2g} off"
+    if not trained.reloaded <= MOST_CHANGED:
+        what = f"{name}: a stored adapter comes back with logits {trained.reloaded:.2g} off"
         raise InputError(Problem("bases", what, "choose a base whose linear layers peft adapts"))
-    return trained.gradient, reloaded, trained.targets
+    return trained
 
 
-def _train_once(base: PreTrainedModel, batch: Batch, folder: Path, *, recipe: BaseRecipe) -> _Trained:
-    """One backward pass under a new adapter, which is then moved off its beginning and stored."""
+def _train_once(
+    base: PreTrainedModel, batch: Batch, lone: Batch, folder: Path, recipe: BaseRecipe
+) -> tuple[Trained, torch.Tensor]:
+    """One backward pass under a new adapter, which is then moved off its beginning and stored; the logits under it.
+
+    Args:
+        lone: The last row of the batch, without padding.
+    """
     with fresh_adapter(base, LoraRecipe(), seed=0) as model:
         model.train()
-        step_loss(model(**batch.model_inputs).logits, batch, ObjectiveRecipe()).total.backward()  # type: ignore[no-untyped-call]
+        loss = step_loss(model(**batch.model_inputs).logits, batch, ObjectiveRecipe()).total
+        loss.backward()  # type: ignore[no-untyped-call]
         second = {name: value for name, value in model.named_parameters() if "lora_B" in name}
         gradients = [float(value.grad.abs().max()) for value in second.values() if value.grad is not None]
         with torch.no_grad():
             for value in second.values():
                 value.fill_(MOVED)
-            logits = _logits(model.eval(), batch)
+            logits, unpadded = _logits(model.eval(), batch), _logits(model, lone)
         save_adapter(model, folder, base=recipe)
-        return _Trained(max(gradients, default=0.0), tuple(sorted(adapted_layers(model))), logits)
+        targets = tuple(sorted(adapted_layers(model)))
+    n_last = lone.labels.shape[1] + 1
+    padded = (logits[-1, -n_last:] - unpadded[-1, -n_last:]).abs().max() / unpadded.abs().max()
+    return Trained(max(gradients, default=0.0), targets, float(padded)), logits
 
 
 def _logits(model: PeftModel, batch: Batch) -> torch.Tensor:
