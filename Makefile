@@ -19,7 +19,7 @@ GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform ma
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test schedules end-to-end test-slow test-faults test-gpu bench-gpu gpu-wheels check data format help
+.PHONY: run test schedules end-to-end test-slow test-faults test-zoo test-gpu bench-gpu gpu-wheels check data format help
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -30,6 +30,7 @@ help:
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"
+	@echo "make test-zoo                             every architecture that transformers can build: 4 minutes"
 	@echo "make check                                format, lint, types, import direction"
 
 run: $(VENV)/stamp data $(WEIGHTS)
@@ -53,7 +54,7 @@ end-to-end: $(VENV)/stamp data
 	$(BIN)/pytest -q -m "not slow" tests/end_to_end
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
-	$(BIN)/pytest -q -m "slow and not faults"
+	$(BIN)/pytest -q -m "slow and not faults and not zoo"
 
 test-faults: $(VENV)/stamp data
 	$(BIN)/pytest -q -m faults tests/faults
@@ -76,6 +77,8 @@ gpu-wheels: $(VENV)/stamp
 		--python-version $(GPU_PYTHON) $(GPU_PLATFORMS) --constraint constraints.txt --find-links .gpu-wheels \
 		--dest .gpu-wheels --requirement $(GPU_NEEDS)
 	@du --summarize --human-readable .gpu-wheels
+test-zoo: $(VENV)/stamp
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m zoo tests/zoo
 
 check: $(VENV)/stamp
 	$(BIN)/ruff format --check

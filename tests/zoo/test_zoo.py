@@ -1,0 +1,58 @@
+"""Every decoder-only architecture that transformers can build proves itself as a base, or is refused in one sentence.
+
+Minutes for all of them, and slow as a whole; the most telling ones run with the units (`test_proof.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from support.studies.zoo import ARCHITECTURES, Shown, show
+from workers.models.clinical import clinical_tokenizer
+from workers.preparing.company import MOST_DISTURBED
+
+pytestmark = [pytest.mark.slow, pytest.mark.zoo]
+
+MORE_THAN = 30
+FAMILIES = {
+    *("llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo", "olmo2"),
+    *("granite", "smollm3", "gpt_neox", "gpt2", "falcon"),
+}
+HYBRIDS = {"lfm2", "jamba", "bamba", "zamba", "zamba2", "granitemoehybrid", "falcon_h1", "nemotron_h"}
+STATE_SPACES = {"mamba", "mamba2", "falcon_mamba"}
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[Callable[[str], Shown]]:
+    """What an architecture came to, found out once."""
+    tokenizer = clinical_tokenizer()
+    with TemporaryDirectory() as folder:
+        yield cache(lambda kind: show(kind, tokenizer, Path(folder) / kind))
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_an_architecture_proves_itself_or_is_refused_in_one_sentence(
+    kind: str, shown: Callable[[str], Shown], record_property: Callable[[str, object], None]
+) -> None:
+    found = shown(kind)
+    record_property("zoo", found.row)
+    if found.proof is not None:
+        assert found.proof.tried[found.proof.together].largest <= MOST_DISTURBED["float32"]
+        assert found.spread > 1e-3
+        return
+    assert found.words
+    assert "\n" not in found.words
+    assert "Traceback" not in found.words
+
+
+def test_more_than_thirty_are_scored_right_and_the_known_families_are_among_them(
+    shown: Callable[[str], Shown],
+) -> None:
+    right = {kind for kind in ARCHITECTURES if shown(kind).proof is not None}
+    assert len(right) > MORE_THAN
+    assert right >= FAMILIES
+    assert right & HYBRIDS
+    assert right & STATE_SPACES
