@@ -77,6 +77,7 @@ gpu-wheels: $(VENV)/stamp
 		--python-version $(GPU_PYTHON) $(GPU_PLATFORMS) --constraint constraints.txt --find-links .gpu-wheels \
 		--dest .gpu-wheels --requirement $(GPU_NEEDS)
 	@du --summarize --human-readable .gpu-wheels
+
 test-zoo: $(VENV)/stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m zoo tests/zoo
 
