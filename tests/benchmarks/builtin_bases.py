@@ -9,7 +9,7 @@ import itertools
 import sys
 import time
 
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import Base
 from workers.models.clinical import BASES, SEED, Pretrained, build
 from workers.models.corpus import documents

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from orchestrator.design.grid import expand
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import load_study
+from support.bases.small_models import saved_model, small_model
 from support.launches.command_line import refused, sweep
 from support.launches.running import committed
 from support.studies.micro_study import write_study
-from support.studies.small_models import saved_model, small_model
 from workers.attempt.runner import Runner
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import WorkOrder

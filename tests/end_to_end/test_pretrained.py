@@ -12,7 +12,7 @@ from support.places import SWEEPS
 from support.studies.orders import order_of
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import load
 from workers.preparing.prepare import prepare
 from workers.store.published import folder_of

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from support.studies.zoo import ARCHITECTURES, Shown, show
+from support.bases.zoo import ARCHITECTURES, Shown, show
 from workers.models.clinical import clinical_tokenizer
 from workers.preparing.company import MOST_DISTURBED
 

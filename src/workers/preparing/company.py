@@ -11,7 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from workers.contract.answers.proof import Disturbance, RowsTogether
 from workers.contract.errors import InputError, Problem
 from workers.contract.trial import Precision
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.scoring.choosing import greedy
 from workers.scoring.labels import read_labels
 from workers.scoring.listening import Counting

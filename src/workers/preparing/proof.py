@@ -19,8 +19,8 @@ from workers.contract.answers.proof import BaseProof
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import CHAT, BaseRecipe
 from workers.contract.trial import LoraRecipe, ObjectiveRecipe, Precision
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.examples.tokenizing.wrapping import wrapping_of
-from workers.examples.tokens import AnswerTokens, answer_tokens
 from workers.models.adapters import adapted_layers, fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base, context_tokens, load
 from workers.preparing.company import IMPOSSIBLE, MOST_CONTRADICTED, RECORD, first_line, try_company

@@ -72,7 +72,7 @@ class Workshop:
         return path
 
     def _build_base(self, folder: Path) -> Counts:
-        from workers.examples.tokens import answer_tokens
+        from workers.examples.tokenizing.tokens import answer_tokens
         from workers.models.base import context_tokens, load_tokenizer, materialise
 
         if self.spec.base is None:
@@ -116,8 +116,8 @@ class Workshop:
         return counts
 
     def _build_prompt_tokens(self, folder: Path) -> Counts:
+        from workers.examples.tokenizing.tokens import answer_tokens, tokenise
         from workers.examples.tokenizing.wrapping import wrapping_of
-        from workers.examples.tokens import answer_tokens, tokenise
         from workers.models.base import load_tokenizer
 
         if self.spec.base is None:
@@ -137,7 +137,7 @@ class Workshop:
         return {"longest prompt": longest, "longest_answer_tokens": answer.longest}
 
     def _build_rationale_tokens(self, folder: Path) -> Counts:
-        from workers.examples.tokens import tokenise
+        from workers.examples.tokenizing.tokens import tokenise
         from workers.models.base import load_tokenizer
 
         if self.spec.base is None:

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from workers.cohort.splits import balanced_train_rows
 from workers.contract.recipes.teaching import DemonstrationRecipe
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 
 IntArray = npt.NDArray[np.int64]
 

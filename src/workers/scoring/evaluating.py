@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from workers.contract.outcome import Progress, Validity
 from workers.examples.targets import evaluation_prefix
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.base import Base
 from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
 from workers.scoring.engines.chosen import engine_of

@@ -22,8 +22,8 @@ from workers.contract.recipes.teaching import DemonstrationRecipe
 from workers.contract.trial import Method, TrialSpec
 from workers.examples.tokenizing.encoding import Encoder
 from workers.examples.tokenizing.thoughts import thought_of
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_lines
 from workers.examples.tokenizing.wrapping import beginning_of
-from workers.examples.tokens import AnswerTokens, answer_lines
 from workers.models.base import Base, load_tokenizer
 from workers.scoring.baselines import columns_of, feature_matrix
 from workers.scoring.demonstrations import demonstration, fixed_rows, nearest_rows

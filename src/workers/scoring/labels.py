@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.scoring.sessions import Session
 
 FloatArray = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase
 
 from workers.contract.outcome import Validity
-from workers.examples.tokens import DELIMITER_AT_END, AnswerTokens
+from workers.examples.tokenizing.tokens import DELIMITER_AT_END, AnswerTokens
 
 # Tokens decoded to look for the delimiter: enough for its spelling in any tokenizer, line break included.
 TAIL_TOKENS = 8

@@ -14,7 +14,7 @@ import torch
 
 from workers.contract.outcome import Scoring, Validity
 from workers.contract.recipes.bases import Decoding
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.base import Base
 from workers.scoring.choosing import Choice, Sampling, barring, greedy
 from workers.scoring.labels import Read, read_labels

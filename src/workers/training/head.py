@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import TrainingRecipe
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.engine import Engine, deepspeed_engine
 from workers.models.head import HeadedModel, save_head

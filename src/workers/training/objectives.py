@@ -18,7 +18,7 @@ from workers.contract.recipes.teaching import Supervision, TargetRecipe
 from workers.contract.trial import ObjectiveRecipe, TrialSpec
 from workers.examples.targets import LABEL_PREFIX, RATIONALE_PREFIX
 from workers.examples.tokenizing.encoding import Encoder
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

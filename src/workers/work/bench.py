@@ -19,7 +19,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.trial import Method, TrainingRecipe, TrialSpec
-from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
 from workers.store.checkpoints import Cadence
 from workers.store.published import LABELS, PROOF, TOKENS, VALUES, verified_folder

@@ -8,7 +8,7 @@ from benchmarks.on_gpu.bases import four_architectures, random_base, tokenizer
 from benchmarks.on_gpu.measuring import Figure, Setting
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.trial import Precision
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.preparing.company import MOST_DISTURBED, try_company
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.training.objectives import View, Wording
 
 CPU = torch.device("cpu")

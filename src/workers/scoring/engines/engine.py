@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.errors import TrialError
-from workers.examples.tokens import AnswerTokens
+from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.scoring.choosing import Choice, greedy
 from workers.scoring.listening import Listener
 from workers.scoring.sessions import Plain

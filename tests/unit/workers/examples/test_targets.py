@@ -14,7 +14,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.examples.targets import controlled_rationales, exchange, target_text
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import load_tokenizer
 from workers.store.published import folder_of
 from workers.training.objectives import Wording, rationale_views

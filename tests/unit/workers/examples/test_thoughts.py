@@ -2,14 +2,14 @@
 
 import pytest
 
-from support.studies import tokenizers as made
-from support.studies.brought import RATIONALE, chat, rationale_of, read
+from support.bases import tokenizers as made
+from support.bases.brought import RATIONALE, chat, rationale_of, read
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import BaseSettings
 from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.examples.tokenizing.wrapping import wrapping_of
-from workers.examples.tokens import answer_tokens
 from workers.scoring.demonstrations import demonstration
 from workers.training.objectives import Wording, rationale_views
 

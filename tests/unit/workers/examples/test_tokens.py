@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from support.studies import tokenizers as made
-from support.studies.brought import RATIONALE, RECORD, chat, new, prompt_of, rationale_of, read
+from support.bases import tokenizers as made
+from support.bases.brought import RATIONALE, RECORD, chat, new, prompt_of, rationale_of, read
 from support.studies.toys import CPU
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import BaseSettings
 from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.examples.tokenizing.encoding import Encoder
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.training.objectives import Wording, collate, label_views, rationale_views
 
 ANY_ANSWER_LINE = {

@@ -13,7 +13,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from support.studies.small_models import CPU, RECORD, logits_of, prepared, saved_model, small_model, small_tokenizer
+from support.bases.small_models import CPU, RECORD, logits_of, prepared, saved_model, small_model, small_tokenizer
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.trial import LoraRecipe

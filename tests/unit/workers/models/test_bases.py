@@ -20,8 +20,8 @@ from workers.contract.trial import LoraRecipe
 from workers.examples.facts import Case
 from workers.examples.history import facts_of_items, knowledge_of, render_history
 from workers.examples.template.teacher import TemplateTeacher
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens, tokenise
 from workers.examples.tokenizing.wrapping import wrapping_of
-from workers.examples.tokens import AnswerTokens, answer_tokens, tokenise
 from workers.models.adapters import fresh_adapter
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load, materialise

@@ -9,7 +9,7 @@ import pytest
 import torch
 from gguf import GGUFWriter
 
-from support.studies.small_models import CPU, SHAPE, logits_of, small_model, small_tokenizer
+from support.bases.small_models import CPU, SHAPE, logits_of, small_model, small_tokenizer
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import GgufBase
 from workers.models.base import Base, load, materialise

@@ -10,7 +10,7 @@ from benchmarks.on_gpu.losses import CPU, MOST_APART, RECIPE, ragged_batches
 from benchmarks.on_gpu.rows import IN_ONE_BATCH
 from benchmarks.on_gpu.training import furthest, losses_of
 from workers.contract.answers.proof import RowsTogether
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.adapters import fresh_adapter
 from workers.preparing.company import RECORD, try_company
 from workers.scoring.labels import read_labels

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM, GenerationConfig, PreTrainedModel
 
-from support.studies.small_models import (
+from support.bases.small_models import (
     RECORD,
     change_json,
     change_tensors,

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig
 
-from support.studies.small_models import (
+from support.bases.small_models import (
     change_json,
     change_tensors,
     logits_of,

@@ -21,7 +21,7 @@ from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.durable import file_digests
 from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
 from workers.examples.targets import target_text
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import load_tokenizer
 from workers.preparing.prepare import prepare
 from workers.preparing.workshop import Workshop

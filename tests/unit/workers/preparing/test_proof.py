@@ -11,12 +11,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from support.small_models import small_tokenizer
-from support.studies.zoo import ARCHITECTURES, Shown, prove_model, reason_left_out, show, small_config, small_model
+from support.bases.small_models import small_tokenizer
+from support.bases.zoo import ARCHITECTURES, Shown, prove_model, reason_left_out, show, small_config, small_model
 from workers.contract.answers.proof import BaseProof, RowsTogether
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import FolderBase
-from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base
 from workers.preparing.company import attends_to_everything, disturbance, smallest_window, try_company
 from workers.preparing.proof import prove, under_an_adapter

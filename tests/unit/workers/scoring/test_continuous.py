@@ -19,7 +19,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import BuiltinBase
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import EngineName, LoraRecipe
-from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.adapters import fresh_adapter
 from workers.models.base import Base, load
 from workers.preparing.prepare import prepare

@@ -4,10 +4,10 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from support.studies import tokenizers as made
-from support.studies.brought import new
+from support.bases import tokenizers as made
+from support.bases.brought import new
 from workers.contract.answers.proof import RowsTogether
-from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.architectures import Family, Shape, random_model
 from workers.scoring.labels import read_labels
 from workers.scoring.openers import opener_of

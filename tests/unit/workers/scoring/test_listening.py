@@ -3,11 +3,11 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from support.studies import tokenizers as made
-from support.studies.brought import chat, new
+from support.bases import tokenizers as made
+from support.bases.brought import chat, new
 from workers.contract.outcome import Validity
 from workers.contract.recipes.bases import BaseSettings
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.scoring.listening import Answering, Counting
 
 LIMIT = 60

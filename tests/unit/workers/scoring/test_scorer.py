@@ -18,7 +18,7 @@ from workers.contract.outcome import Scoring, Validity
 from workers.contract.recipes.bases import Decoding
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import ObjectiveRecipe
-from workers.examples.tokens import AnswerTokens, answer_tokens
+from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load
 from workers.scoring.cached import MIN_ROWS_TO_SHED

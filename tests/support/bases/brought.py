@@ -4,8 +4,8 @@ import pandas as pd
 from transformers import PreTrainedTokenizerFast
 
 from workers.contract.recipes.bases import BaseSettings
+from workers.examples.tokenizing.tokens import answer_tokens, tokenise
 from workers.examples.tokenizing.wrapping import wrapping_of
-from workers.examples.tokens import answer_tokens, tokenise
 
 RECORD, RATIONALE = "Woman of 60. Smokes 20 a day.", "Overall the risk is high."
 

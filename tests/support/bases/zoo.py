@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from support.studies.zoo_settings import COMPRESSED, LEFT_OUT, RULES, SPECIAL
+from support.bases.zoo_settings import COMPRESSED, LEFT_OUT, RULES, SPECIAL
 from workers.contract.answers.proof import BaseProof, RowsTogether
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import FolderBase
 from workers.contract.system.sources import digest_of_place
-from workers.examples.tokens import answer_tokens
+from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import load, materialise
 from workers.preparing.company import IMPOSSIBLE, RECORD, disturbance
 from workers.preparing.proof import prove

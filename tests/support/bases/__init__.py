@@ -1,0 +1,1 @@
+"""Models, tokenizers and architectures that people might bring, small enough for a test."""
