@@ -19,12 +19,12 @@ GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform ma
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test schedules end-to-end test-slow test-faults test-zoo test-gpu bench-gpu gpu-wheels check data format help
+.PHONY: run test schedules test-slow test-faults test-zoo test-gpu bench-gpu gpu-wheels check data format help
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs: unit-orchestrator unit-workers"
-	@echo "                                          schedules end-to-end, two at a time"
+	@echo "                                          schedules end-to-end-launches end-to-end-commands"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
@@ -39,7 +39,8 @@ run: $(VENV)/stamp data $(WEIGHTS)
 data: .data/framingham.csv
 
 test: $(VENV)/stamp data
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit-workers unit-orchestrator schedules end-to-end
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
+		unit-workers unit-orchestrator schedules end-to-end-launches end-to-end-commands
 	$(COVERAGE) --merge .coverage/orchestrator.json .coverage/workers.json \
 		--fail-under $(COVERED) --threshold 40 --out .coverage/all.json
 
@@ -50,8 +51,8 @@ unit-%: $(VENV)/stamp data
 schedules: $(VENV)/stamp data
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" tests/faults
 
-end-to-end: $(VENV)/stamp data
-	$(BIN)/pytest -q -m "not slow" tests/end_to_end
+end-to-end-%: $(VENV)/stamp data
+	$(BIN)/pytest -q -m "not slow" tests/end_to_end/$*
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m "slow and not faults and not zoo"

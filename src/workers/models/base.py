@@ -24,7 +24,6 @@ from workers.contract.system.sources import locate_gguf
 from workers.models import clinical, snapshots, tiny
 from workers.models.reading.context import stated_context
 from workers.models.reading.files import GENERATION_CONFIG, WEIGHTS
-from workers.models.reading.gguf_file import read_gguf
 from workers.models.reading.tensors import fill, is_tied_as_configured, stored_weights
 from workers.models.reading.tokenizers import read_tokenizer
 
@@ -80,6 +79,8 @@ def _read(
     if place is not None:
         return snapshots.read_snapshot(place)
     if isinstance(base, GgufBase):
+        from workers.models.reading.gguf_file import read_gguf  # a machine without the package reads the others
+
         return read_gguf(_gguf_place(base, sources))
     if not isinstance(base, BuiltinBase):
         raise TypeError(f"{base.kind} is not read so")

@@ -1,7 +1,6 @@
 """Bases that people bring, from their folder to committed scores: a window, and what is refused before it costs."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -37,30 +36,16 @@ def without_a_tensor(place: Path) -> str:
     return "model.layers.1.mlp.up_proj.weight"
 
 
-def as_a_pointer(place: Path) -> str:
-    (place / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    return "Git LFS pointer"
-
-
-def cut_in_half(place: Path) -> str:
-    weights = (place / "model.safetensors").read_bytes()
-    (place / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    return "cut short or corrupt"
-
-
-def test_a_folder_proves_itself_in_a_table_and_as_json(mistral: Path, tmp_path: Path) -> None:
-    table = sweep("base", "check", mistral, cwd=tmp_path)
-    assert table.returncode == 0, table.stderr
-    assert "any rows, read by a plain pass" in table.stdout
-    facts = json.loads(sweep("base", "check", mistral, "--json", cwd=tmp_path).stdout)
-    proof = facts["mistral"]["proof"]
+def test_a_folder_proves_itself(mistral: Path, tmp_path: Path) -> None:
+    asked = sweep("base", "check", mistral, "--json", cwd=tmp_path)
+    assert asked.returncode == 0, asked.stderr
+    proof = json.loads(asked.stdout)["mistral"]["proof"]
     assert (proof["architecture"], proof["together"], proof["context_tokens"]) == ("mistral", "padded", 512)
     assert proof["tried"]["padded"]["largest"] < 1e-4
 
 
-@pytest.mark.parametrize("spoil", [without_a_tensor, as_a_pointer, cut_in_half])
-def test_a_spoilt_folder_is_refused_by_name(spoil: Callable[[Path], str], mistral: Path, tmp_path: Path) -> None:
-    named = spoil(mistral)
+def test_a_spoilt_folder_is_refused_by_name(mistral: Path, tmp_path: Path) -> None:
+    named = without_a_tensor(mistral)
     text = refused(sweep("base", "check", mistral, cwd=tmp_path))
     assert named in text
     assert text.count("\n") == 1
