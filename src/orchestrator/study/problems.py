@@ -20,20 +20,25 @@ Schema = Mapping[str, Any]
 OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
 TOO_SHORT = {"too_short", "string_too_short"}
 UNBOUNDED = "(−∞, ∞)"
-KINDS = {"integer": "a whole number", "number": "a number", "string": "text", "array": "a list"}
+# What a rule has that rules what is in a value; a place in a location that stands for any.
+HOLDS = {"properties", "additionalProperties", "items", "prefixItems", "discriminator"}
+ANYTHING = ""
+KINDS = {
+    "integer": "a whole number", "number": "a number", "string": "text", "array": "a list", "boolean": "true or false",
+}  # fmt: skip
 
 
 def find_problems(error: ValidationError, schema: Schema, source: StudySource) -> dict[Location, Problem]:
     """One problem for each finding, by its location in the file."""
     found = {}
     for details in error.errors(include_url=False):
-        at = _in_file(details["loc"], source)
+        at = _in_file(details["loc"], schema, source)
         if details["type"] == "too_short" and source.value(at):
             continue  # pydantic counts the sound items only, and has named the others
         if details["type"].startswith("union_tag"):  # pydantic blames the mapping, we the key that decides
             at = (*at, details["ctx"]["discriminator"].strip("'"))
         if details["type"] == "value_error":  # a rule across fields, in its own words: fault; remedy
-            at = _in_file((*details["loc"], 0), source)[:-1]
+            at = _in_file((*details["loc"], ANYTHING), schema, source)[:-1]
             fault, _, remedy = str(details["ctx"]["error"]).rpartition("; ")
             found[at] = source.problem(at, what=fault, remedy=remedy)
             continue
@@ -47,13 +52,17 @@ def closest(word: str, known: Sequence[str], *, otherwise: str) -> str:
     return f"did you mean `{near[0]}`?" if near else otherwise
 
 
-def _in_file(at: Location, source: StudySource) -> Location:
-    """A location without the union tags that pydantic puts between the keys."""
+def _in_file(at: Location, schema: Schema, source: StudySource) -> Location:
+    """A location without what pydantic puts between the keys: tags of a union, and kinds that a value might be of."""
     kept: Location = ()
-    for part in at[:-1]:
-        if source.value((*kept, part)) is not None:
+    rule = schema
+    for place, part in enumerate(at, start=1):
+        rule = _resolve(rule, schema)
+        is_tag = part in _branches(rule) or not rule.keys() & HOLDS
+        if part == ANYTHING or (not is_tag and (place == len(at) or source.value((*kept, part)) is not None)):
             kept = (*kept, part)
-    return (*kept, *at[-1:])
+        rule = _below(rule, part)
+    return kept
 
 
 def _reword(details: ErrorDetails, at: Location, schema: Schema, source: StudySource) -> Problem:
@@ -83,7 +92,8 @@ def _fault(kind: str, rule: Schema) -> str:
         return "has the wrong form"
     if options := _options(rule):
         return f"is not {' or '.join(options)}"
-    return f"is not {KINDS.get(rule.get('type', ''), 'a mapping')}"
+    kinds = [KINDS.get(one.get("type", ""), "a mapping") for one in rule.get("anyOf", [rule])]
+    return f"is not {' or '.join(kinds)}"
 
 
 def _options(rule: Schema) -> list[str]:
@@ -95,14 +105,26 @@ def _rule_at(schema: Schema, at: Location) -> Schema:
     """The part of a JSON schema that rules a location; union tags in it choose the branch."""
     rule = schema
     for part in at:
-        rule = _resolve(rule, schema)
-        if part in rule.get("discriminator", {}).get("mapping", {}):
-            rule = {"$ref": rule["discriminator"]["mapping"][part]}
-        elif isinstance(part, int):
-            rule = rule["items"]
-        else:
-            rule = rule.get("properties", {}).get(part) or rule["additionalProperties"]
+        rule = _below(_resolve(rule, schema), part)
     return _resolve(rule, schema)
+
+
+def _below(rule: Schema, part: str | int) -> Schema:
+    """One step down; a value that holds nothing is ruled by what rules it whole."""
+    if part in _branches(rule):
+        return {"$ref": _branches(rule)[part]}
+    if isinstance(part, int):
+        firsts = rule.get("prefixItems", ())
+        found = firsts[part] if part < len(firsts) else rule.get("items")
+    else:
+        found = rule.get("properties", {}).get(part) or rule.get("additionalProperties")
+    return found if isinstance(found, Mapping) else rule
+
+
+def _branches(rule: Schema) -> Mapping[str | int, str]:
+    """Where each tag of a union leads; empty where there is no union."""
+    branches: Mapping[str | int, str] = rule.get("discriminator", {}).get("mapping", {})
+    return branches
 
 
 def _resolve(rule: Schema, schema: Schema) -> Schema:
@@ -111,7 +133,9 @@ def _resolve(rule: Schema, schema: Schema) -> Schema:
         named: Schema = schema["$defs"][rule["$ref"].rpartition("/")[2]]
         return named
     if "anyOf" in rule:
-        return {**_resolve(rule["anyOf"][0], schema), "description": rule.get("description", "")}
+        kinds = [kind for kind in rule["anyOf"] if kind.get("type") != "null"]
+        if len(kinds) == 1:
+            return {**_resolve(kinds[0], schema), "description": rule.get("description", "")}
     return rule
 
 
@@ -121,6 +145,13 @@ def _describe(rule: Schema, schema: Schema) -> str:
     if options := _options(rule):
         return f"one of {', '.join(options)}" if len(options) > 1 else options[0]
     match rule:
+        case {"anyOf": kinds}:
+            return rule.get("description") or " or ".join(_describe(_resolve(kind, schema), schema) for kind in kinds)
+        case {"type": "boolean"}:
+            return KINDS["boolean"] + purpose
+        case {"type": "array", "prefixItems": firsts}:
+            each = ", ".join(_describe(_resolve(first, schema), schema) for first in firsts)
+            return f"a list of {len(firsts)}: {each}{purpose}"
         case {"type": "array", "items": items}:
             size = "one or more" if rule.get("minItems") else "values"
             return f"a list of {size}, each {_describe(_resolve(items, schema), schema)}"
@@ -153,7 +184,7 @@ def _remedy(rule: Schema, shown: str, schema: Schema) -> str:
         case {"type": "integer" | "number"}:
             guess = next(_guesses(rule, shown), None)
             return f"did you mean {guess}?" if guess is not None else asked
-        case {"type": "array"} if shown != NOTHING and shown[0] not in "[{-":
+        case {"type": "array", "items": _} if shown != NOTHING and shown[0] not in "[{-":
             return f"did you mean [{shown}]?"
         case {"type": "string"} if shown.isalnum() and shown != NOTHING and re.search(rule.get("pattern", ""), shown):
             return f'did you mean "{shown}"?'

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.study.axis_fields import FIELDS, swallowed_by
 from orchestrator.study.axis_values import USUAL
-from orchestrator.study.bases import StudyBase, recipe_of
+from orchestrator.study.bases import StudyBase, as_meant, recipe_of
 from orchestrator.study.problems import closest
 from orchestrator.study.source import Location, StudySource
 from workers.contract.errors import Problem
@@ -162,7 +162,7 @@ def _unfit_engine(draft: Draft) -> Iterator[Problem]:
     for name in draft.names("bases"):
         base = draft.sound("bases", name)
         if base is not None:
-            yield from _unfit_for_engine(draft, engine, name, recipe_of(BASE.validate_python(base)))
+            yield from _unfit_for_engine(draft, engine, name, recipe_of(as_meant(BASE.validate_python(base))))
     precision = (draft.sound("training") or {}).get("precision", "float32")
     if engine == "vllm" and precision != "bfloat16" and "training" in draft.source.data:
         what = f"vllm has adapters in bfloat16 alone, and training.precision is {precision}"

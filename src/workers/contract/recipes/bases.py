@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from workers.contract.recipes.recipe import Recipe, Sha256
 
@@ -53,6 +53,19 @@ class BaseSettings(Recipe):
     def __hash__(self) -> int:
         """By content: a dict among the fields has no hash of its own."""
         return hash((type(self), self.digest()))
+
+    @field_validator("thought_markers")
+    @classmethod
+    def _can_part(cls, markers: tuple[str, str] | None) -> tuple[str, str] | None:
+        if markers is not None:
+            opener, closer = markers
+            if not opener.strip() or not closer.strip() or opener in closer or closer in opener:
+                raise ValueError(
+                    f"{opener!r} and {closer!r} can't part a thought from an answer; write two other texts"
+                )
+            if any("Answer:" in marker for marker in markers):
+                raise ValueError("a thought can't be marked by what begins an answer; write two other texts")
+        return markers
 
 
 class BuiltinBase(BaseSettings):

@@ -101,6 +101,8 @@ def answer_tokens(
     pairs = _told_apart([*pairs, (alone[True][len(opening) :], alone[False][len(opening) :])])
     single = [(yes[0], no[0]) for yes, no in pairs if len(yes) == len(no) == 1]
     end, ends = _ends(settings, tokenizer, folder)
+    thought = thought_of(settings, encoder)
+    _refuse_ends_within([*alone[True], *alone[False], *forced, *(thought.close if thought else [])], ends, tokenizer)
     return AnswerTokens(
         after_rationale=after,
         alone=alone,
@@ -114,8 +116,15 @@ def answer_tokens(
         end=end,
         ends=ends,
         bos=beginning_of(settings, tokenizer),
-        thought=thought_of(settings, encoder),
+        thought=thought,
     )
+
+
+def _refuse_ends_within(line: list[int], ends: frozenset[int], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """What ends a text can't be a part of the answer line, which would then never be written."""
+    if within := ends & set(line):
+        what = f"the end of text {tokenizer.decode([min(within)])!r} is a part of the answer line"
+        raise InputError(Problem("bases", what, "mend eos_token_id in its generation_config.json"))
 
 
 def answer_lines(encoder: Encoder, *, is_explained: bool) -> Lines:

@@ -4,6 +4,7 @@ Reads the JSON files and the head of each weights file; it takes no notice of su
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,24 +92,43 @@ def _adapter(place: Path) -> Problem:
 
 
 def _cut_weights(place: Path) -> list[Problem]:
-    """Shards that are not there, else weights whose header or length is wrong."""
+    """An index that names no shards of this folder, else weights that are cut, or not where the index says."""
     if (place / WEIGHTS).is_file():
-        names = {WEIGHTS}
-    elif (place / SHARDS).is_file():
-        names = set(read_json(place / SHARDS).get("weight_map", {}).values())
-    else:
+        return _opened(place, {WEIGHTS: None})
+    if not (place / SHARDS).is_file():
         found = sorted(path.name for path in place.glob("*.safetensors"))
         what = f"{place} holds {', '.join(found[:3])}, but neither {WEIGHTS} nor {SHARDS}"
         return [Problem("bases", what, "save the model with save_pretrained")]
-    absent = sorted(name for name in names if not (place / name).is_file())
+    index = read_json(place / SHARDS).get("weight_map")
+    if not isinstance(index, dict) or not index or not all(_is_shard(name) for name in index.values()):
+        what = f"{place / SHARDS} has no weight_map of tensors to safetensors files beside it"
+        return [Problem("bases", what, AGAIN)]
+    absent = sorted({name for name in index.values() if not (place / name).is_file()})
     if absent:
         what = f"{place} lacks {', '.join(absent[:3])} ({len(absent)} in all), which {SHARDS} names"
         return [Problem("bases", what, AGAIN)]
+    return _opened(
+        place, {name: {tensor for tensor, at in index.items() if at == name} for name in sorted(set(index.values()))}
+    )
+
+
+def _is_shard(name: object) -> bool:
+    """A plain name: what lies elsewhere is no part of the folder's digest."""
+    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
+
+
+def _opened(place: Path, files: Mapping[str, set[str] | None]) -> list[Problem]:
+    """What is wrong with weights files; each with the tensors that its index wants in it, null for any."""
     problems = []
-    for name in sorted(names):
+    for name, wanted in files.items():
         try:
-            with safe_open(place / name, framework="pt"):
-                pass
+            with safe_open(place / name, framework="pt") as file:
+                held = set(file.keys())
         except SafetensorError as error:
             problems.append(Problem("bases", f"{place / name} is cut short or corrupt ({error})", AGAIN))
+            continue
+        if wanted is not None and held != wanted:
+            tensors = sorted(held ^ wanted)
+            what = f"{place / name} and {SHARDS} differ on {', '.join(tensors[:3])} ({len(tensors)} in all)"
+            problems.append(Problem("bases", what, AGAIN))
     return problems

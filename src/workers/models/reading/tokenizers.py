@@ -6,6 +6,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from workers.contract.errors import InputError, Problem
+from workers.models.reading.files import read_json
 
 # Files any of which holds a vocabulary; without one transformers makes up a tokenizer of a few special tokens.
 VOCABULARIES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json")
@@ -22,6 +23,9 @@ def read_tokenizer(place: Path) -> PreTrainedTokenizerBase:
     remedy = "save it beside the model: AutoTokenizer.from_pretrained(…).save_pretrained(folder)"
     if not any(path for pattern in VOCABULARIES for path in place.glob(pattern)):
         raise InputError(Problem("bases", f"{place} has no tokenizer", remedy))
+    if twins := _twins(place / "tokenizer.json"):
+        what = f"{place / 'tokenizer.json'} gives {' and '.join(twins)} one id"
+        raise InputError(Problem("bases", what, "give every token an id of its own"))
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         if _differs_from_its_file(tokenizer, place):
@@ -30,6 +34,17 @@ def read_tokenizer(place: Path) -> PreTrainedTokenizerBase:
         what = f"the tokenizer in {place} can't be read ({type(error).__name__})"
         raise InputError(Problem("bases", what, remedy)) from None
     return tokenizer
+
+
+def _twins(path: Path) -> list[str]:
+    """Two tokens of a tokenizer's file that share an id, of which the library would keep one at random."""
+    content = read_json(path) if path.is_file() else {}
+    vocabulary = (content.get("model") or {}).get("vocab")
+    by_id: dict[object, str] = {}
+    for token, number in vocabulary.items() if isinstance(vocabulary, dict) else ():
+        if by_id.setdefault(number, token) != token:
+            return [repr(by_id[number]), repr(token)]
+    return []
 
 
 def _differs_from_its_file(tokenizer: PreTrainedTokenizerBase, place: Path) -> bool:

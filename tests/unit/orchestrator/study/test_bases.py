@@ -9,6 +9,7 @@ from orchestrator.study.bases import MEANT, SCORED_RIGHT, StudyBase
 from orchestrator.study.study import ROWS_PER_BATCH, Study, load_sealed, load_study
 from support.places import SWEEPS
 from support.studies.orders import micro_spec
+from workers.contract.errors import InputError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.recipes.bases import BaseSettings, HubBase
 from workers.contract.recipes.teaching import Supervision
@@ -103,3 +104,45 @@ def test_a_setting_makes_new_exactly_the_tokens_that_it_changes(name: str, value
     changed = {kind for kind in kinds if before[kind].digest() != after[kind].digest()}
     expected = {InputKind.PROMPT_TOKENS} if name in PREPARED else set()
     assert changed == expected | ({InputKind.RATIONALE_TOKENS} if name == "special_tokens" else set())
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"ends": "most"}, "ends: most is not eos or all; write one of eos, all"),
+        ({"ends": ["eos"]}, "ends: "),
+        ({"bos": "maybe"}, "bos: maybe is not true or false; write true or false"),
+        ({"thought_markers": "<think>"}, "thought_markers: <think> is not a list; write a list of 2: text, text"),
+        ({"thought_markers": ["<a>"]}, "thought_markers[1]: is missing; add text"),
+        ({"thought_markers": [1, 2]}, "thought_markers[0]: 1 is not text"),
+        ({"thought_markers": ["a", "a"]}, "'a' and 'a' can't part a thought from an answer; write two other texts"),
+        ({"thought_markers": ["", ""]}, "can't part a thought from an answer"),
+        ({"thought_markers": ["Answer:", "<b>"]}, "a thought can't be marked by what begins an answer"),
+        ({"template_arguments": {"a": [1]}}, "template_arguments.a: "),
+        ({"label_spellings": [[True, False]]}, "label_spellings[0][0]: "),
+        ({"label_spellings": []}, "label_spellings: [] is empty; write a list of one or more, each a list of 2"),
+        ({"decoding": {"temperature": 3}}, "decoding.temperature: 3 is outside [0, 2]"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_named_with_its_line_and_what_to_write(
+    setting: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as raised:
+        study_with({**KINDS["folder"], **setting}, tmp_path)
+    for problem in raised.value.problems:
+        assert problem.line is not None
+        assert problem.where.startswith("bases.tiny-llama.")
+        assert "nothing" not in str(problem)
+        assert "fault" not in str(problem)
+    assert any(said in str(problem) for problem in raised.value.problems), str(raised.value)
+
+
+@pytest.mark.parametrize("engine", ["continuous"])
+def test_an_engine_may_write_for_a_base_of_which_the_file_says_nothing(engine: str, tmp_path: Path) -> None:
+    study = study_with(KINDS["hub"], tmp_path)
+    content = YAML(typ="safe").load(study.path)
+    content["evaluation"]["engine"] = engine
+    with (tmp_path / "other.yaml").open("w") as file:
+        YAML(typ="safe", pure=True).dump(content, file)
+    assert load_study(tmp_path / "other.yaml").evaluation.engine == engine

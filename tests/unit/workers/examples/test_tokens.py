@@ -33,6 +33,14 @@ every_kind = pytest.mark.parametrize("make", ANY_ANSWER_LINE.values(), ids=ANY_A
 Make = Callable[[], PreTrainedTokenizerFast]
 
 
+def test_an_end_of_text_within_the_answer_line_is_refused(tmp_path: Path) -> None:
+    tokenizer = made.chatml()
+    (line_break,) = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, line_break]}))
+    with pytest.raises(InputError, match=r"the end of text '\\n' is a part of the answer line; mend eos_token_id"):
+        answer_tokens(tokenizer, new(), folder=tmp_path)
+
+
 class TestAnswerLine:
     @every_kind
     def test_a_whole_text_reads_as_it_was_meant(self, make: Make) -> None:

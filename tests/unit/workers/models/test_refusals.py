@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from support.bases.small_models import (
@@ -57,6 +57,38 @@ class TestFiles:
         (source / sorted(path.name for path in source.glob("*.safetensors"))[0]).unlink()
         with pytest.raises(InputError, match=rf"lacks model-00001-of-.* \(1 in all\), which {SHARDS} names"):
             prepared(source, tmp_path / "base")
+
+    @pytest.mark.parametrize(
+        ("index", "said"),
+        [
+            ({"lm_head.weight": "../outside.safetensors"}, "has no weight_map"),
+            ({"lm_head.weight": 7}, "has no weight_map"),
+            ({}, "has no weight_map"),
+            (["model.safetensors"], "has no weight_map"),
+            ({"no.such.weight": "model-1.safetensors"}, "lacks model-1"),
+        ],
+        ids=["a file elsewhere", "a number", "nothing", "a list", "another file"],
+    )
+    def test_an_index_that_is_not_that_of_the_shards(self, index: object, said: str, tmp_path: Path) -> None:
+        source = saved_model(small_model("llama"), tmp_path / "model", max_shard_size="100KB")
+        change_json(source / SHARDS, weight_map=index)
+        with pytest.raises(InputError, match=said):
+            prepared(source, tmp_path / "base")
+
+    def test_a_tensor_in_two_shards_is_named(self, tmp_path: Path) -> None:
+        source = saved_model(small_model("llama"), tmp_path / "model", max_shard_size="100KB")
+        first, second, *_ = sorted(source.glob("*.safetensors"))
+        doubled = sorted(load_file(first))[0]
+        save_file(load_file(second) | {doubled: load_file(first)[doubled]}, second, metadata={"format": "pt"})
+        with pytest.raises(InputError, match=rf"differ on {doubled}"):
+            prepared(source, tmp_path / "base")
+
+    def test_two_tokens_with_one_id(self, llama: Path, tmp_path: Path) -> None:
+        content = json.loads((llama / "tokenizer.json").read_text())
+        content["model"]["vocab"]["zzzz"] = content["model"]["vocab"]["Ġyes"]
+        (llama / "tokenizer.json").write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"tokenizer\.json gives 'Ġyes' and 'zzzz' one id"):
+            prepared(llama, tmp_path / "base")
 
     def test_weights_under_another_name(self, llama: Path, tmp_path: Path) -> None:
         (llama / WEIGHTS).rename(llama / "consolidated.safetensors")
