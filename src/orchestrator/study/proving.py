@@ -25,10 +25,12 @@ def questions_at(place: Path, *, precision: Precision) -> dict[str, BaseQuestion
         raise InputError(Problem(str(place), "is not there", "give a model's folder, a GGUF file or a study"))
     if place.is_dir():
         base = StudyFolder(kind="folder", sha256=digest_of_place(place), folder=place.resolve())
-        return {place.name: _question(base, {base.sha256: str(base.folder)}, precision)}
+        return {place.resolve().name: _question(base, {base.sha256: str(base.folder)}, precision)}
     if place.suffix == ".gguf":
         file = GgufBase(kind="gguf", package=place.parent.name, file=place.name, sha256=digest_of_place(place))
         return {place.stem: _question(file, {file.sha256: str(place.resolve())}, precision)}
+    if place.name == "config.json" or place.suffix == ".safetensors":
+        raise InputError(Problem(str(place), "is one file of a model", f"give its folder, {place.resolve().parent}"))
     study = load_study(place)
     check_sources(study)
     precision = study.training.precision if study.training is not None else precision

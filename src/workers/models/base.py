@@ -63,7 +63,11 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
     if place is not None and (place / GENERATION_CONFIG).is_file():
         # Byte by byte: transformers would refuse to write what some makers wrote, and it names the ends of a text.
         (folder / GENERATION_CONFIG).write_bytes((place / GENERATION_CONFIG).read_bytes())
-    save_file(stored_weights(model), folder / WEIGHTS, metadata={"format": "pt"})
+    weights = stored_weights(model)
+    if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+        what = f"{', '.join(broken[:3])} ({len(broken)} in all) hold values that are no numbers"
+        raise InputError(Problem("bases", what, "give a model whose training did not diverge"))
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def _place(base: BaseRecipe, sources: Mapping[str, str]) -> Path | None:

@@ -1,8 +1,8 @@
 """Base models by one line of YAML: built in, in an installed package, in a folder, or on a model hub at a revision."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from workers.contract.recipes.recipe import Recipe, Sha256
 
@@ -53,6 +53,12 @@ class BaseSettings(Recipe):
     def __hash__(self) -> int:
         """By content: a dict among the fields has no hash of its own."""
         return hash((type(self), self.digest()))
+
+    @model_validator(mode="after")
+    def _are_given_to_a_template(self) -> Self:
+        if self.template_arguments and self.prompt_format != CHAT:
+            raise ValueError("template_arguments change nothing without its chat template; write prompt_format: chat")
+        return self
 
     @field_validator("thought_markers")
     @classmethod

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 TEMPLATE_DATE = "26 Jul 2024"
 NO_TODAY = f"{{%- macro strftime_now(form) -%}}{TEMPLATE_DATE}{{%- endmacro %}}"
 # Whatever a template's expressions may raise beside its own errors.
-TEMPLATE_FAILURES = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+TEMPLATE_FAILURES = (
+    TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
 LONGEST_REASON = 200
 REPLY = "REPLY"
 

@@ -40,7 +40,7 @@ def read_config(place: Path) -> PreTrainedConfig:
     """
     raw = read_json(place / CONFIG)
     kind = raw.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         if "auto_map" in raw:
             what = f"transformers can't read {place} without running its code (model_type {kind})"
             raise InputError(Problem("bases", what, "choose a model that transformers knows"))

@@ -121,6 +121,7 @@ def test_a_setting_makes_new_exactly_the_tokens_that_it_changes(name: str, value
         ({"template_arguments": {"a": [1]}}, "template_arguments.a: "),
         ({"label_spellings": [[True, False]]}, "label_spellings[0][0]: "),
         ({"label_spellings": []}, "label_spellings: [] is empty; write a list of one or more, each a list of 2"),
+        ({"template_arguments": {"enable_thinking": False}}, "change nothing without its chat template"),
         ({"decoding": {"temperature": 3}}, "decoding.temperature: 3 is outside [0, 2]"),
     ],
     ids=str,
@@ -132,7 +133,7 @@ def test_a_wrong_setting_is_named_with_its_line_and_what_to_write(
         study_with({**KINDS["folder"], **setting}, tmp_path)
     for problem in raised.value.problems:
         assert problem.line is not None
-        assert problem.where.startswith("bases.tiny-llama.")
+        assert problem.where.startswith("bases.tiny-llama")
         assert "nothing" not in str(problem)
         assert "fault" not in str(problem)
     assert any(said in str(problem) for problem in raised.value.problems), str(raised.value)

@@ -147,7 +147,7 @@ class TestRefusals:
     def test_weights_that_are_no_numbers(self, tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
         model = small_model(small_config("llama", tokenizer))
         model.get_output_embeddings().weight[:, 0] = np.nan
-        with pytest.raises(InputError, match="probabilities that are no numbers; check its weights"):
+        with pytest.raises(InputError, match="hold values that are no numbers; give a model"):
             prove_model(model, tokenizer, tmp_path)
 
     def test_scores_that_change_from_pass_to_pass(
