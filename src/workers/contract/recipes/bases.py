@@ -57,7 +57,7 @@ class BaseSettings(Recipe):
     @model_validator(mode="after")
     def _are_given_to_a_template(self) -> Self:
         if self.template_arguments and self.prompt_format != CHAT:
-            raise ValueError("template_arguments change nothing without its chat template; write prompt_format: chat")
+            raise ValueError("template_arguments are for a chat template alone; write prompt_format: chat")
         return self
 
     @field_validator("thought_markers")

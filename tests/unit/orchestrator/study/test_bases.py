@@ -121,7 +121,7 @@ def test_a_setting_makes_new_exactly_the_tokens_that_it_changes(name: str, value
         ({"template_arguments": {"a": [1]}}, "template_arguments.a: "),
         ({"label_spellings": [[True, False]]}, "label_spellings[0][0]: "),
         ({"label_spellings": []}, "label_spellings: [] is empty; write a list of one or more, each a list of 2"),
-        ({"template_arguments": {"enable_thinking": False}}, "change nothing without its chat template"),
+        ({"template_arguments": {"enable_thinking": False}}, "template_arguments are for a chat template alone"),
         ({"decoding": {"temperature": 3}}, "decoding.temperature: 3 is outside [0, 2]"),
     ],
     ids=str,
