@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from orchestrator.design.grid import expand
+from orchestrator.design.plan import make_plan
+from orchestrator.store.outcomes import read_outcomes
 from orchestrator.study.bases import MEANT, SCORED_RIGHT, StudyBase
 from orchestrator.study.study import ROWS_PER_BATCH, Study, load_sealed, load_study
 from support.places import SWEEPS
+from support.stores.builders import commit_trial
 from support.studies.orders import micro_spec
 from workers.contract.errors import InputError
 from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import TrialState
 from workers.contract.recipes.bases import BaseSettings, HubBase
 from workers.contract.recipes.teaching import Supervision
 
@@ -147,3 +153,15 @@ def test_an_engine_may_write_for_a_base_of_which_the_file_says_nothing(engine: s
     with (tmp_path / "other.yaml").open("w") as file:
         YAML(typ="safe", pure=True).dump(content, file)
     assert load_study(tmp_path / "other.yaml").evaluation.engine == engine
+
+
+def test_trials_that_were_scored_by_the_older_way_become_stale_and_the_settings_are_named(tmp_path: Path) -> None:
+    study = study_with(KINDS["hub"], tmp_path)
+    old = study.model_copy(update={"bases": {"tiny-llama": HubBase.model_validate(KINDS["hub"])}})
+    layout = StoreLayout(tmp_path / "store")
+    commit_trial(layout, expand(old).trials[0], None)
+    plan = make_plan(expand(study), read_outcomes(layout), {}, study=study.study)
+    (stale,) = plan.left_over
+    assert stale.state is TrialState.STALE
+    changed = "base.bos, base.ends, base.reading, base.special_tokens, base.thoughts"
+    assert stale.reason == f"replaced by {expand(study).trials[0].trial_id}, changed: {changed}"
