@@ -18,9 +18,28 @@ N_SEEDS = 20
 TWO_SLOTS = f"cpus_per_trial: {max(1, (os.cpu_count() or 2) // 2)}, gpus_per_trial: 1"
 
 
-def test_two_slots_share_short_trials_and_start_one_worker_each(tmp_path: Path) -> None:
+# The second worker to import what trials need takes so much longer, as on a machine with other work.
+LATE = """
+import os, sys, time
+
+class Late:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "workers.attempt.runner":
+            try:
+                os.close(os.open({mark!r}, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                time.sleep(6)
+
+sys.meta_path.insert(0, Late)
+"""
+
+
+def test_a_slot_whose_worker_is_late_keeps_it_and_does_its_share(tmp_path: Path) -> None:
     study = write_study(tmp_path, seeds=", ".join(map(str, range(N_SEEDS))), steps=1, resources=TWO_SLOTS)
-    scene = Scene(study)
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "sitecustomize.py").write_text(LATE.format(mark=str(tmp_path / "first")))
+    scene = Scene(study, {"PYTHONPATH": str(tmp_path / "late")})
     launch, workers = scene.start(), set[int]()
     while launch.runs:
         workers |= {worker.pid for worker in scene.workers()}
@@ -29,4 +48,4 @@ def test_two_slots_share_short_trials_and_start_one_worker_each(tmp_path: Path) 
     outcomes = [Outcome.load(path) for path in scene.layout.trials.glob("*/outcome.json")]
     shares = Counter(outcome.provenance.pid for outcome in outcomes)
     assert len(workers) == len(shares) == 2
-    assert min(shares.values()) >= len(outcomes) / 3
+    assert min(shares.values()) >= len(outcomes) / 4
