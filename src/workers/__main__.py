@@ -19,6 +19,7 @@ from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
 from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
 from workers.contract.trial import WorkOrder
@@ -88,7 +89,7 @@ def read_order(path: Path) -> WorkOrder:
         InputError: It is missing or not an order.
     """
     try:
-        return WorkOrder.model_validate_json(path.read_bytes())
+        return WorkOrder.model_validate_json(read_regular(path))
     except OSError as error:
         raise InputError(Problem(str(path), f"can't be read ({error.strerror})", "give a file of plans/")) from None
     except ValidationError as error:
@@ -104,7 +105,7 @@ def read_request(path: Path, kind: type[R]) -> R:
         InputError: It is missing or something else.
     """
     try:
-        return kind.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else path.read_bytes())
+        return kind.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else read_regular(path))
     except (OSError, ValidationError) as error:
         what = f"is no {kind.__name__} ({type(error).__name__})"
         raise InputError(Problem(str(path), what, "write it as `sweep` does")) from None

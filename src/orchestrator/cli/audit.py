@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def sheet(
             n_rationales=n,
             n_raters=raters,
             seed=seed,
-            out=str(out.resolve()),
+            out=str(true_path(out)),
         )
     )
     if as_json:
@@ -102,7 +103,7 @@ def agree(
     from orchestrator.study.study import load_sealed
 
     ratings = read_ratings(files, read_key(key))
-    layout = StoreLayout(key.resolve().parents[1])
+    layout = StoreLayout(true_path(key).parents[1])
     loaded = load_sealed(layout.study)
     found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
     path = write_agreement(found, layout)
@@ -118,9 +119,9 @@ def _open(path: Path, stores: Path) -> "tuple[Study, Design, StoreLayout]":
     from orchestrator.study.study import load_sealed, load_study
 
     if path.is_dir():
-        layout = StoreLayout(path.resolve())
+        layout = StoreLayout(true_path(path))
         study = load_sealed(layout.study)
     else:
         study = load_study(path)
-        layout = StoreLayout((stores / study.study).resolve())
+        layout = StoreLayout(true_path(stores / study.study))
     return study, expand(study), layout

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
 cohort_app = typer.Typer(
@@ -54,7 +55,7 @@ def predictions(
     if not TRIAL_ID.fullmatch(trial):
         raise InputError(Problem("--trial", f"{trial} is no trial id", "take an id of `sweep plan`"))
     root = study if study.is_dir() else store / load_study(study).study
-    written = write_predictions(StoreLayout(root.resolve()), trial, out=out.resolve())
+    written = write_predictions(StoreLayout(true_path(root)), trial, out=true_path(out))
     if as_json:
         sys.stdout.write(written.model_dump_json(exclude={"problems"}, indent=1) + "\n")
         return

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     from orchestrator.study.study import load_sealed, load_study
 
     if path.is_dir():
-        layout = StoreLayout(path.resolve())
+        layout = StoreLayout(true_path(path))
         return load_sealed(layout.study), layout
     study = load_study(path)
-    layout = StoreLayout((stores / study.study).resolve())
+    layout = StoreLayout(true_path(stores / study.study))
     return at_commits(study, layout, look_up=look_up), layout
 
 

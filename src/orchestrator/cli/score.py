@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
 
@@ -45,7 +46,7 @@ def store_of(trial_id: str, stores: Path) -> StoreLayout:
         InputError: None does.
     """
     candidates = [stores, *stores.iterdir()] if stores.is_dir() else []
-    layouts = (StoreLayout(path.resolve()) for path in candidates if path.is_dir())
+    layouts = (StoreLayout(true_path(path)) for path in candidates if path.is_dir())
     found = next((layout for layout in layouts if layout.outcome(trial_id).is_file()), None)
     if found is None:
         what = f"no store below {stores} holds an outcome of {trial_id}"

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from orchestrator.design.bulk import without_collector
 from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
+from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.system.durable import sync_folder
@@ -145,7 +146,7 @@ def _load_outcome(layout: StoreLayout, trial_id: str) -> Outcome | None:
         raise StoreError("a file stands where the trial's folder belongs; rerun the trial")
     path = layout.outcome(trial_id)
     try:
-        outcome = Outcome.parse(path.read_bytes())
+        outcome = Outcome.parse(read_regular(path))
     except (FileNotFoundError, IsADirectoryError):
         if path.is_symlink() or path.is_dir():
             raise StoreError("a link or a folder stands where the outcome belongs; rerun the trial") from None
@@ -175,7 +176,7 @@ def attempts_at(layout: StoreLayout, trial_id: str) -> list[Attempt]:
     records = []
     for path in _entries(layout.attempts(trial_id)):
         with suppress(OSError, ValidationError):
-            records.append(Attempt.model_validate_json(path.read_bytes()))
+            records.append(Attempt.model_validate_json(read_regular(path)))
     return sorted(records, key=lambda record: record.number)
 
 
@@ -278,7 +279,7 @@ def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:
         StoreError: It is missing, unreadable, not listed in the outcome, or damaged.
     """
     try:
-        body = (layout.trial(outcome.trial_id) / outcome.attempt / name).read_bytes()
+        body = read_regular(layout.trial(outcome.trial_id) / outcome.attempt / name)
     except OSError as error:
         raise StoreError(f"{name} can't be read ({error.strerror})") from None
     if hashlib.sha256(body).hexdigest() != outcome.files.get(name):

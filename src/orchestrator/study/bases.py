@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from workers.contract.files import true_path
 from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
 
 # What a new study means where it is silent. The recipes' own defaults are older: what the first stored trials were
@@ -48,5 +49,5 @@ def as_meant(base: StudyBase) -> StudyBase:
 def below(base: StudyBase, folder: Path) -> StudyBase:
     """The same base with a relative place taken from `folder`."""
     if isinstance(base, StudyFolder):
-        return base.model_copy(update={"folder": (folder / base.folder).resolve()})
+        return base.model_copy(update={"folder": true_path(folder / base.folder)})
     return base

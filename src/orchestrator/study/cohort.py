@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from orchestrator.study.problems import find_problems
 from orchestrator.study.source import read_source
 from workers.contract.errors import InputError
+from workers.contract.files import true_path
 from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
 from workers.contract.recipes.recipe import Recipe
 
@@ -38,7 +39,7 @@ class Located(Recipe):
 
     def below(self, folder: Path) -> Self:
         """The same cohort with a relative place taken from `folder`."""
-        places = {key: (folder / value).resolve() for key, value in self if isinstance(value, Path)}
+        places = {key: true_path(folder / value) for key, value in self if isinstance(value, Path)}
         return self.model_copy(update=places)
 
 
@@ -89,4 +90,4 @@ def load_study_cohort(path: Path) -> StudyCohort:
         problems += find_problems(error, CohortFile.model_json_schema(), source).values()
     if problems:
         raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
-    return written.cohort.below(path.resolve().parent)
+    return written.cohort.below(true_path(path).parent)

@@ -7,6 +7,7 @@ from orchestrator.study.files import check_sources, sources_of
 from orchestrator.study.study import load_study
 from workers.contract.answers.proof import BaseQuestion
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import true_path
 from workers.contract.recipes.bases import GgufBase
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import Precision
@@ -24,13 +25,13 @@ def questions_at(place: Path, *, precision: Precision) -> dict[str, BaseQuestion
     if not place.exists():
         raise InputError(Problem(str(place), "is not there", "give a model's folder, a GGUF file or a study"))
     if place.is_dir():
-        base = StudyFolder(kind="folder", sha256=digest_of_place(place), folder=place.resolve())
-        return {place.resolve().name: _question(base, {base.sha256: str(base.folder)}, precision)}
+        base = StudyFolder(kind="folder", sha256=digest_of_place(place), folder=true_path(place))
+        return {true_path(place).name: _question(base, {base.sha256: str(base.folder)}, precision)}
     if place.suffix == ".gguf":
         file = GgufBase(kind="gguf", package=place.parent.name, file=place.name, sha256=digest_of_place(place))
-        return {place.stem: _question(file, {file.sha256: str(place.resolve())}, precision)}
+        return {place.stem: _question(file, {file.sha256: str(true_path(place))}, precision)}
     if place.name == "config.json" or place.suffix == ".safetensors":
-        raise InputError(Problem(str(place), "is one file of a model", f"give its folder, {place.resolve().parent}"))
+        raise InputError(Problem(str(place), "is one file of a model", f"give its folder, {true_path(place).parent}"))
     study = load_study(place)
     check_sources(study)
     precision = study.training.precision if study.training is not None else precision

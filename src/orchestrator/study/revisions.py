@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from workers.contract.errors import StoreError
+from workers.contract.files import read_regular
 from workers.contract.recipes.bases import UNRESOLVED, BaseRecipe, HubBase
 from workers.contract.system.durable import replace_file
 
@@ -88,7 +89,7 @@ def _at_commit(base: BaseRecipe, known: Mapping[str, str]) -> BaseRecipe:
 def _read(sealed: Path) -> dict[str, str]:
     """Sealed commits by model id; none where nothing is sealed."""
     try:
-        known = COMMIT_BY_ID.validate_json(sealed.read_bytes())
+        known = COMMIT_BY_ID.validate_json(read_regular(sealed))
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:

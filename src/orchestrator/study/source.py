@@ -3,17 +3,17 @@
 Knows YAML 1.2 (`1e-4` is a number, `yes` is text), not what a study is.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from orchestrator.study.yaml_text import MAX_BYTES, Refusal, parse
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import read_regular
 
 # Keys and list positions from the top of the file: ("axes", "learning_rate", 0).
 Location = tuple[str | int, ...]
@@ -100,33 +100,27 @@ def read_source(path: Path) -> StudySource:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, at_most=MAX_BYTES).decode()
     except FileNotFoundError:
         raise InputError(Problem(str(path), "does not exist", "name a study file, such as one in sweeps/")) from None
     except UnicodeDecodeError:
         raise InputError(Problem(str(path), "is not UTF-8 text", "save it as UTF-8")) from None
     except OSError as error:
-        remedy = "name a file that you may read"
+        remedy = "name a study file that you may read"
         raise InputError(Problem(str(path), f"can't be read ({error.strerror})", remedy)) from None
 
 
 def _parse(path: Path, text: str) -> tuple[Node | None, Any]:
-    """The document twice: as nodes that know their place, and as JSON values."""
-    loader = YAML(typ="safe", pure=True)
-    loader.allow_duplicate_keys = True  # `repeated_keys` reports them all, with both lines
     try:
-        root = YAML(typ="safe", pure=True).compose(text)
-        plain = json.dumps(loader.load(text), default=str, ensure_ascii=False)
-        return root, json.loads(plain.encode())  # half a surrogate pair is no text
+        return parse(text)
     except MarkedYAMLError as error:
         raise InputError(_yaml_problem(path, error)) from None
-    except (YAMLError, TypeError, ValueError, RecursionError):
-        what = "holds something that is neither text, number, list nor mapping"
-        raise InputError(Problem(str(path), what, "write plain values, as sweeps/quickstart.yaml does")) from None
 
 
 def _yaml_problem(path: Path, error: MarkedYAMLError) -> Problem:
     line = error.problem_mark.line + 1 if error.problem_mark is not None else None
+    if isinstance(error, Refusal):
+        return Problem(str(path), error.what, error.remedy, line)
     reason = error.problem or error.context or "can't be parsed"
     if "\\t" in reason:
         return Problem(str(path), "is indented with a tab, which YAML forbids", "use spaces", line)

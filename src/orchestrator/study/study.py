@@ -20,6 +20,7 @@ from orchestrator.study.problems import find_problems
 from orchestrator.study.rules import Draft, cross_problems
 from orchestrator.study.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import read_regular, true_path
 from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.recipe import Frozen
 from workers.contract.recipes.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
@@ -171,7 +172,7 @@ def load_study(path: Path) -> Study:
     Raises:
         InputError: The file can't be read, or breaks rules: then with all problems, by line.
     """
-    path = path.resolve()
+    path = true_path(path)
     source = read_source(path)
     problems = source.repeated_keys()
     found: dict[Location, Problem] = {}
@@ -209,7 +210,7 @@ def load_sealed(path: Path) -> Study:
         InputError: The folder is no store, or its study can't be read.
     """
     try:
-        return Study.model_validate_json(path.read_bytes())
+        return Study.model_validate_json(read_regular(path))
     except (OSError, ValidationError) as error:
         raise InputError(
             Problem(str(path.parent), f"holds no sealed study ({type(error).__name__})", "give the study file")

@@ -13,6 +13,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from workers.contract.errors import StoreError
+from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
@@ -66,7 +67,7 @@ class Manifest(Record):
             StoreError: It is there and can't be read; from an `OSError` where the store may be well again soon.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(read_regular(path))
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from workers.contract.errors import OtherVersionError, StoreError
+from workers.contract.files import read_regular
 from workers.contract.trial import Trial
 
 
@@ -204,7 +205,7 @@ class Outcome(Record):
             StoreError: It is torn, its checksum does not hold, or it can't be read; the last from an `OSError`.
         """
         try:
-            return cls.parse(path.read_bytes())
+            return cls.parse(read_regular(path))
         except OSError as error:
             raise StoreError(f"{path}: can't be read ({error.strerror}); see that this node reaches it") from error
         except StoreError as error:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from workers.contract.files import read_regular
 from workers.contract.outcome import Record
 from workers.contract.system.durable import file_digests, sync_folder, sync_tree
 
@@ -159,7 +160,7 @@ class Checkpoints:
             OSError: The store can't be read just now, which says nothing of what it holds.
         """
         try:
-            manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+            manifest = Manifest.model_validate_json(read_regular(folder / MANIFEST))
             found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
             if (manifest.origin, manifest.files, _name_of(manifest.step)) != (self._origin, found, folder.name):
                 return None

@@ -16,6 +16,7 @@ import pandas as pd
 from workers.cohort.cohort import SPLITS
 from workers.cohort.meds.gate import CODE_COLUMNS, EVENT_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Gate
 from workers.contract.errors import InputError
+from workers.contract.files import true_path
 
 BIRTH, DEATH = "MEDS_BIRTH", "MEDS_DEATH"
 
@@ -63,8 +64,8 @@ def read_folder(folder: Path, *, labels: str) -> MedsTables:
 
 
 def _read_labels(gate: Gate, folder: Path, labels: str) -> pd.DataFrame | None:
-    place = (folder / labels).resolve()
-    if not place.is_relative_to(folder.resolve()):
+    place = true_path(folder / labels)
+    if not place.is_relative_to(true_path(folder)):
         gate.refuse(
             place, "lies outside the MEDS folder, whose digest must cover it", "move the labels into the folder"
         )

@@ -4,6 +4,7 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from workers.contract.files import open_regular
 from workers.contract.recipes.bases import GgufBase
 
 
@@ -24,9 +25,9 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of one file, 64 lower-case hex digits; about a second per gigabyte.
 
     Raises:
-        OSError: The file can't be read.
+        OSError: The file can't be read, or is no regular one.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -34,10 +35,10 @@ def digest_of_place(place: Path) -> str:
     """SHA-256 of a file, or of a folder: of its files' relative paths and digests, in order of path.
 
     Raises:
-        OSError: Something in it can't be read.
+        OSError: Something in it can't be read: a pipe, say, has no end. Links that lead nowhere are passed over.
     """
-    if place.is_file():
+    if not place.is_dir():
         return sha256_of(place)
-    files = sorted(path for path in place.rglob("*") if path.is_file())
+    files = sorted(path for path in place.rglob("*") if path.exists() and not path.is_dir())
     lines = (f"{path.relative_to(place).as_posix()} {sha256_of(path)}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()

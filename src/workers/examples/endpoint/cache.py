@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from workers.contract.files import read_regular
 from workers.contract.system.durable import link_exclusive
 from workers.examples.endpoint.wording import Answer
 
@@ -33,7 +34,7 @@ class AnswerCache:
         """The answer to what has this key; a damaged file is removed and counts as none."""
         path = self._path(key)
         try:
-            return KeptAnswer.model_validate_json(path.read_bytes())
+            return KeptAnswer.model_validate_json(read_regular(path))
         except FileNotFoundError:
             return None
         except ValidationError:
