@@ -5,6 +5,8 @@ Cells stay together: what the demonstrations show varies fastest. Without demons
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
+from typing import Any
 
 from orchestrator.study.study import FewShotAxes, Study
 from workers.contract.recipes.teaching import DemonstrationRecipe
@@ -16,15 +18,22 @@ def few_shot_trials(study: Study) -> Iterator[Trial]:
     axes = study.few_shot
     if axes is None:
         return
-    for base, selection, shots, order_seed, inference, shows in product(
-        axes.base, axes.selection, axes.shots, axes.order_seed, axes.inference, axes.shows
-    ):
+    for base, selection, shots, order_seed, inference, shows in product(*_axes_of(axes)):
         demonstrations = DemonstrationRecipe(
             shots=shots, shows=shows, inference=inference, order_seed=order_seed, selection=selection
         )
         if shows == "none":
             demonstrations = DemonstrationRecipe(shots=0, shows="none", inference=inference, order_seed=0)
         yield Trial(spec=_spec(study, axes, base, demonstrations), coordinates=_coordinates(base, demonstrations))
+
+
+def n_places(study: Study) -> int:
+    """How many places the few-shot axes cross to; counted, not made."""
+    return prod(map(len, _axes_of(study.few_shot))) if study.few_shot else 0
+
+
+def _axes_of(axes: FewShotAxes) -> tuple[tuple[Any, ...], ...]:
+    return axes.base, axes.selection, axes.shots, axes.order_seed, axes.inference, axes.shows
 
 
 def _spec(study: Study, axes: FewShotAxes, base: str, demonstrations: DemonstrationRecipe) -> TrialSpec:

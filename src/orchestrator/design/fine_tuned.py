@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any, Literal
 
 from orchestrator.study.axis_values import USUAL, budget_of, objective_of, target_of
@@ -46,17 +47,28 @@ class Point:
 
 def grid_points(study: Study) -> Iterator[Point]:
     """Every place in the grid, block by block; the supervision varies fastest, so that a cell stays together."""
-    declared = [axis for axis in DECLARABLE if any(getattr(block, axis) for block in study.blocks)]
+    declared = _declared(study)
     for block in study.blocks:
         yield from _points_of(block, study, declared)
 
 
-def _points_of(block: Axes, study: Study, declared: list[str]) -> Iterator[Point]:
+def n_points(study: Study) -> int:
+    """How many places the axes cross to; counted, not made."""
+    return sum(prod(map(len, _axes_of(block, study, _declared(study)))) for block in study.blocks)
+
+
+def _declared(study: Study) -> list[str]:
+    return [axis for axis in DECLARABLE if any(getattr(block, axis) for block in study.blocks)]
+
+
+def _axes_of(block: Axes, study: Study, declared: list[str]) -> list[tuple[Any, ...]]:
     usual = {**USUAL, "label_access": study.teacher.label_access}
     levels = [getattr(block, axis) or (usual[axis],) for axis in declared]
-    for base, train_size, learning_rate, seed, *values, supervision in product(
-        block.base, block.train_size, block.learning_rate, block.seed, *levels, block.supervision
-    ):
+    return [block.base, block.train_size, block.learning_rate, block.seed, *levels, block.supervision]
+
+
+def _points_of(block: Axes, study: Study, declared: list[str]) -> Iterator[Point]:
+    for base, train_size, learning_rate, seed, *values, supervision in product(*_axes_of(block, study, declared)):
         is_label_only = supervision is Supervision.LABEL_ONLY
         named = {
             axis: None if is_label_only and axis in OF_RATIONALES else value

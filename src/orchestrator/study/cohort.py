@@ -7,9 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from orchestrator.study.problems import find_problems
+from orchestrator.study.problems import find_problems, refusal
 from orchestrator.study.source import read_source
-from workers.contract.errors import InputError
 from workers.contract.files import true_path
 from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
 from workers.contract.recipes.recipe import Recipe
@@ -89,5 +88,5 @@ def load_study_cohort(path: Path) -> StudyCohort:
     except ValidationError as error:
         problems += find_problems(error, CohortFile.model_json_schema(), source).values()
     if problems:
-        raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
+        raise refusal(problems)
     return written.cohort.below(true_path(path).parent)

@@ -11,9 +11,6 @@ from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import GgufBase
 from workers.contract.system.sources import digest_of_place, locate_gguf
 
-# Of a digest, the digits that a message shows.
-SHOWN_DIGITS = 12
-
 
 def check_sources(study: Study) -> None:
     """See that the files which a study names are there and are the ones that it names; reads them whole.
@@ -95,5 +92,5 @@ def _digest_problem(where: str, path: Path, *, expected: str, remedy: str) -> Pr
         return Problem(where, f"{path} can't be read ({error.strerror})", "make it readable")
     if actual == expected:
         return None
-    what = f"{path.name} hashes to {actual[:SHOWN_DIGITS]}…, the study says {expected[:SHOWN_DIGITS]}…"
+    what = f"{path.name} hashes to {actual}, the study says {expected}"
     return Problem(where, what, remedy)

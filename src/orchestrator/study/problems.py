@@ -13,9 +13,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.study.source import NOTHING, Location, StudySource
-from workers.contract.errors import Problem
+from workers.contract.errors import InputError, Problem
 
 Schema = Mapping[str, Any]
+
+# Of a file, how many are said.
+MAX_PROBLEMS = 100
 
 OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number"}
 TOO_SHORT = {"too_short", "string_too_short"}
@@ -28,10 +31,18 @@ KINDS = {
 }  # fmt: skip
 
 
+def refusal(problems: Sequence[Problem]) -> InputError:
+    """What to raise of a file's problems: in the order of its lines, and not more than anybody reads."""
+    ordered = sorted(problems, key=lambda problem: problem.line or 0)
+    if len(ordered) > MAX_PROBLEMS:
+        ordered[MAX_PROBLEMS:] = [Problem("the file", "has more problems", "mend these first")]
+    return InputError(*ordered)
+
+
 def find_problems(error: ValidationError, schema: Schema, source: StudySource) -> dict[Location, Problem]:
-    """One problem for each finding, by its location in the file."""
+    """One problem for each finding, by its location in the file; of very many the first."""
     found = {}
-    for details in error.errors(include_url=False):
+    for details in error.errors(include_url=False)[: 2 * MAX_PROBLEMS]:
         at = _in_file(details["loc"], schema, source)
         if details["type"] == "too_short" and source.value(at):
             continue  # pydantic counts the sound items only, and has named the others

@@ -54,6 +54,8 @@ def cross_problems(draft: Draft) -> list[Problem]:
         *_formats_without_prompt(draft),
         *_unfit_template(draft),
         *_unfit_engine(draft),
+        *_lost_spaces(draft),
+        *_spanned_devices(draft),
         *_contrast_problems(draft),
         *_interaction_problems(draft),
     ]
@@ -77,8 +79,9 @@ def _repeated_values(draft: Draft) -> Iterator[Problem]:
         values = draft.sound(*at)
         if not isinstance(values, list):
             continue
+        firsts: dict[object, int] = {}
         for index, value in enumerate(values):
-            first = values.index(value)
+            first = firsts.setdefault(value, index)
             if first < index:
                 shown, before = draft.source.written((*at, index)), draft.source.written((*at, first))
                 yield draft.source.problem((*at, index), what=f"{shown} repeats {before}", remedy="remove one of them")
@@ -180,6 +183,25 @@ def _unfit_for_engine(draft: Draft, engine: str, name: str, base: BaseRecipe) ->
         what = f"{engine} writes apart from where base {name} is read, on the cache of what it wrote"
         remedy = f"write `reading: text` under bases.{name}, or `engine: transformers`"
         yield draft.source.problem(at, what=what, remedy=remedy)
+
+
+def _lost_spaces(draft: Draft) -> Iterator[Problem]:
+    """YAML takes the space before a bare word, and a label with it is another token than one without."""
+    for name in draft.names("bases"):
+        pairs = draft.sound("bases", name, "label_spellings") or ()
+        for at in (("bases", name, "label_spellings", row, side) for row in range(len(pairs)) for side in (0, 1)):
+            if draft.source.has_lost_space(at):
+                word = draft.source.written(at)
+                what = f"the space before {word} is gone: YAML takes it from what is not quoted"
+                yield draft.source.problem(at, what=what, remedy=f'write " {word}", or "{word}" without one')
+
+
+def _spanned_devices(draft: Draft) -> Iterator[Problem]:
+    n_gpus = draft.sound("resources", "gpus_per_trial")
+    if n_gpus is not None and n_gpus > 1:
+        at = ("resources", "gpus_per_trial")
+        what = f"{draft.source.written(at)} would leave all but one idle: a trial runs on one device, at any zero_stage"
+        yield draft.source.problem(at, what=what, remedy="write 1; more GPUs run more trials at a time")
 
 
 def _contrast_problems(draft: Draft) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.study.yaml_text import MAX_BYTES, Refusal, parse
 from workers.contract.errors import InputError, Problem
@@ -18,8 +18,8 @@ from workers.contract.files import read_regular
 # Keys and list positions from the top of the file: ("axes", "learning_rate", 0).
 Location = tuple[str | int, ...]
 
-# Longer values are cut in messages.
-MAX_SHOWN = 60
+# Longer values are cut in messages; a SHA-256 is not.
+MAX_SHOWN = 64
 # What a value is called that is not there.
 NOTHING = "nothing"
 
@@ -54,6 +54,15 @@ class StudySource:
             return NOTHING
         words = " ".join(self.text[node.start_mark.index : node.end_mark.index].split())
         return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}…"
+
+    def has_lost_space(self, at: Location) -> bool:
+        """Whether a bare word has more white space before it than a list needs."""
+        node = self._find(at)[0]
+        if not isinstance(node, ScalarNode) or node.style:
+            return False
+        before = self.text[: node.start_mark.index].rpartition("\n")[2]
+        bare = before.rstrip(" ")
+        return bool(bare) and len(before) - len(bare) > (0 if bare.endswith("[") else 1)
 
     def problem(self, at: Location, *, what: str, remedy: str) -> Problem:
         """A problem with the value at a location."""

@@ -16,7 +16,7 @@ from orchestrator.study.axis_fields import AxisName
 from orchestrator.study.axis_values import BudgetValue, LevelValue, ObjectiveValue, RationaleValue
 from orchestrator.study.bases import StudyBase, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
-from orchestrator.study.problems import find_problems
+from orchestrator.study.problems import MAX_PROBLEMS, find_problems, refusal
 from orchestrator.study.rules import Draft, cross_problems
 from orchestrator.study.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
@@ -180,9 +180,11 @@ def load_study(path: Path) -> Study:
         written = StudyFile.model_validate_json(_with_stand_ins(source), strict=True)
     except ValidationError as error:
         found = find_problems(error, _file_schema(), source)
-    problems += [*found.values(), *cross_problems(Draft(source, frozenset(found)))]
+    problems += found.values()
+    if len(found) <= MAX_PROBLEMS:
+        problems += cross_problems(Draft(source, frozenset(found)))
     if problems:
-        raise InputError(*sorted(problems, key=lambda problem: problem.line or 0))
+        raise refusal(problems)
     study = Study(path=path, **dict(written))
     placed: dict[str, object] = {
         "cohort": study.cohort.below(path.parent),

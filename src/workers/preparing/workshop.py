@@ -68,7 +68,7 @@ class Workshop:
             raise InputError(Problem("cohort", f"{path} is missing on this node", remedy))
         found = digest_of_place(path)
         if found != expected:
-            raise InputError(Problem("cohort", f"{path} has SHA-256 {found[:12]}…, not {expected[:12]}…", remedy))
+            raise InputError(Problem("cohort", f"{path} hashes to {found}, the study says {expected}", remedy))
         return path
 
     def _build_base(self, folder: Path) -> Counts:

@@ -145,6 +145,30 @@ def test_a_wrong_setting_is_named_with_its_line_and_what_to_write(
     assert any(said in str(problem) for problem in raised.value.problems), str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "lost"),
+    [
+        ("[[ yes, no]]", ["yes"]),
+        ("[[yes,  no]]", ["no"]),
+        ("[[yes, no], [ Yes,  No]]", ["Yes", "No"]),
+        ("[[yes, no]]", []),
+        ("[[yes,\n      no]]", []),
+        ('[[ " yes",  " no"]]', []),
+        ("\n    - - yes\n      - no\n", []),
+    ],
+)
+def test_a_space_that_yaml_takes_from_a_label_is_missed(written: str, lost: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    base = f"  spelled:\n    kind: builtin\n    recipe: tiny_llama\n    label_spellings: {written}\n"
+    path.write_text((SWEEPS / "quickstart.yaml").read_text().replace("bases:\n", f"bases:\n{base}"))
+    said = []
+    try:
+        load_study(path)
+    except InputError as error:
+        said = [problem.what for problem in error.problems]
+    assert said == [f"the space before {word} is gone: YAML takes it from what is not quoted" for word in lost]
+
+
 @pytest.mark.parametrize("engine", ["continuous"])
 def test_an_engine_may_write_for_a_base_of_which_the_file_says_nothing(engine: str, tmp_path: Path) -> None:
     study = study_with(KINDS["hub"], tmp_path)
