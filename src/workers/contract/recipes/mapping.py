@@ -9,12 +9,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from workers.contract.recipes.recipe import Recipe
+from workers.contract.recipes.recipe import Moment, Recipe
 from workers.contract.recipes.words import AGE, SEX, Wording
 
 Name = Annotated[str, Field(min_length=1, description="the name of a column")]
 Prefix = Annotated[str, Field(min_length=1, description="the beginning of a code")]
 Cell = str | int
+# 2,700 years either way.
+Days = Annotated[float, Field(ge=-1e6, le=1e6)]
 DAYS_IN_CENTURY = 36_525
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
 
@@ -96,7 +98,7 @@ class FixedTime(Recipe):
     """The same time for everybody; what was recorded last before it is seen."""
 
     rule: Literal["fixed_time"]
-    time: float | str = Field(description="days, or an ISO date, as the table's clock has it")
+    time: Days | Moment = Field(description="days, or an ISO date, as the table's clock has it")
 
 
 class RowsWhere(Recipe):
@@ -167,7 +169,7 @@ class Task(Recipe):
     id: Name
     time: Name
     clock: Literal["days", "dates"] = "days"
-    origin: str = Field(default="1970-01-01", pattern=ISO_DATE, description="date of day 0; may be fictional")
+    origin: Moment = Field(default="1970-01-01", pattern=ISO_DATE, description="date of day 0; may be fictional")
     horizon_days: int = Field(ge=1, le=DAYS_IN_CENTURY, description="after the index")
     gap_days: int = Field(default=0, ge=0, le=DAYS_IN_CENTURY, description="between the index and the window")
     themes: tuple[str, ...] = Field(default=(), description="of the inputs, in the order of a step-by-step rationale")

@@ -6,11 +6,27 @@ released, is never changed.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+
+def _in_the_calendar(text: str) -> str:
+    if not ISO_TIME.fullmatch(text):
+        raise ValueError(f"{text!r} is no ISO date; write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss")
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text} is in no calendar; mend it") from None
+    return text
+
+
+ISO_TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?", re.ASCII)
+# A day, with or without the time of it, that was or will be.
+Moment = Annotated[str, AfterValidator(_in_the_calendar)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, 64 lower-case hex digits")]
 
 
