@@ -11,6 +11,7 @@ import pandas as pd
 
 from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.splits import split_of
+from workers.cohort.tables.gate import read_columns
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.cohorts import FraminghamCohort
 
@@ -51,7 +52,7 @@ def load_framingham(path: Path, recipe: FraminghamCohort) -> Cohort:
     Raises:
         InputError: A column is missing, a flag is not 0 or 1, a day is no number, or one exam stands twice.
     """
-    exams = pd.read_csv(path)
+    exams = read_columns(path, NEEDED_COLUMNS)
     _check(exams, path)
     kept, flow = _eligible(exams, recipe)
     labels = pd.DataFrame(
@@ -67,9 +68,6 @@ def load_framingham(path: Path, recipe: FraminghamCohort) -> Cohort:
 
 
 def _check(exams: pd.DataFrame, path: Path) -> None:
-    missing = [column for column in NEEDED_COLUMNS if column not in exams.columns]
-    if missing:
-        raise InputError(Problem(str(path), f"columns {missing} are missing", "give the Framingham teaching CSV"))
     problems = [
         Problem(
             f"{path}: column {column}",

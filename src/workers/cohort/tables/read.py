@@ -13,8 +13,9 @@ from workers.cohort.lexicon import Concept, Lexicon
 from workers.cohort.splits import split_of
 from workers.cohort.tables import long as table_long
 from workers.cohort.tables import wide as table_wide
-from workers.cohort.tables.cells import Cells, read_columns
+from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.follow_up import History, ages_at, label
+from workers.cohort.tables.gate import read_columns
 from workers.contract.recipes.cohorts import TableCohort
 from workers.contract.recipes.mapping import LongMapping, WideInput, WideMapping
 from workers.contract.recipes.words import AGE, SEX, Wording
@@ -64,10 +65,23 @@ def _wording(entry: Wording) -> dict[str, object]:
 
 def _history(place: Path, mapping: WideMapping | LongMapping) -> History:
     if isinstance(mapping, WideMapping):
-        wide = read_columns(place, table_wide.columns_of(mapping), text=table_wide.text_columns_of(mapping))
-        return table_wide.read_wide(Cells(place, wide, mapping.clock, mapping.origin), mapping)
-    long = read_columns(place, table_long.columns_of(mapping), text=table_long.text_columns_of(mapping))
-    return table_long.read_long(Cells(place, long, mapping.clock, mapping.origin), mapping)
+        rows = read_columns(
+            place,
+            table_wide.columns_of(mapping),
+            text=table_wide.text_columns_of(mapping),
+            names={mapping.id},
+            said=table_wide.words_of(mapping),
+            missing=mapping.missing,
+        )
+        return table_wide.read_wide(Cells(place, rows, mapping.clock, mapping.origin), mapping)
+    rows = read_columns(
+        place,
+        table_long.columns_of(mapping),
+        text=table_long.text_columns_of(mapping),
+        names={mapping.id, mapping.code},
+        missing=mapping.missing,
+    )
+    return table_long.read_long(Cells(place, rows, mapping.clock, mapping.origin), mapping)
 
 
 def _events(history: History, labels: pd.DataFrame) -> pd.DataFrame:

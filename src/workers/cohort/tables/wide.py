@@ -30,6 +30,17 @@ def text_columns_of(mapping: WideMapping) -> set[str]:
     return {mapping.id, mapping.time, mapping.outcome.time, *birth, *others}
 
 
+def words_of(mapping: WideMapping) -> dict[str, set[str]]:
+    """What cells are compared with, by column."""
+    words: dict[str, set[str]] = {}
+    compared = [(exclusion.column, exclusion.equals) for exclusion in mapping.exclusions]
+    compared += [(mapping.sex.column, word) for word in (mapping.sex.male, mapping.sex.female)] if mapping.sex else []
+    compared += [(mapping.index.column, mapping.index.equals)] if isinstance(mapping.index, RowsWhere) else []
+    for column, word in compared:
+        words.setdefault(column, set()).update([str(word)] if word is not None else [])
+    return words
+
+
 def read_wide(cells: Cells, mapping: WideMapping) -> History:
     """Check a wide table and bring it into one form.
 

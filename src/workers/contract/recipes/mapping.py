@@ -172,6 +172,7 @@ class Task(Recipe):
     origin: Moment = Field(default="1970-01-01", pattern=ISO_DATE, description="date of day 0; may be fictional")
     horizon_days: int = Field(ge=1, le=DAYS_IN_CENTURY, description="after the index")
     gap_days: int = Field(default=0, ge=0, le=DAYS_IN_CENTURY, description="between the index and the window")
+    missing: tuple[str, ...] = Field(default=(), description="cells in which nothing was recorded, such as NA")
     themes: tuple[str, ...] = Field(default=(), description="of the inputs, in the order of a step-by-step rationale")
 
     def shared_faults(

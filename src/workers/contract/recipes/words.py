@@ -21,7 +21,7 @@ class Wording(Recipe):
     theme: str = "history"
     absent: str = ""
     unit: str = ""
-    step: float = Field(default=1.0, gt=0)
+    step: float = Field(default=1.0, ge=1e-12, le=1e12)
     bands: tuple[Band, ...] = ()
     points: int = Field(default=0, description="of risk where the flag or event is present")
     absent_points: int = 0

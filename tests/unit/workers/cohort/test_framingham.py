@@ -197,9 +197,7 @@ class TestBadFiles:
 
     def test_missing_columns_are_named_together(self, few: pd.DataFrame, tmp_path: Path) -> None:
         error = self.refused(few.drop(columns=["SYSBP", "TIMECVD"]), tmp_path)
-        assert len(error.problems) == 1
-        assert "TIMECVD" in str(error)
-        assert "SYSBP" in str(error)
+        assert [problem.where.rsplit(" ", 1)[-1] for problem in error.problems] == ["SYSBP", "TIMECVD"]
 
     def test_a_file_without_ids_is_an_input_error_too(self, few: pd.DataFrame, tmp_path: Path) -> None:
         assert "RANDID" in str(self.refused(few.drop(columns=["RANDID"]), tmp_path))

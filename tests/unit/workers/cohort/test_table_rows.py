@@ -1,5 +1,7 @@
 """What becomes of a table's rows: every rule of index and follow-up, and every refusal by count."""
 
+import gzip
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ LONG_ROWS = events(
     ("b", "2001-02-01T08:30:00", "ALCOHOL"), ("b", "2001-05-01", "URATE", 7), ("b", None, "SEX//M"),
     ("b", "2001-08-01", "DEATH"), ("c", "2001-02-01", "URATE", 4.0), ("c", "2000-01-01", "M10"),
 )  # fmt: skip
+
+
+LINE = b"1" * 999 + b"\n"
 
 
 class TestWideLabels:
@@ -241,10 +246,21 @@ class TestBadTables:
     @pytest.mark.parametrize(
         ("name", "content", "what"),
         [
-            ("table.csv", b"", "can't be read"),
+            ("table.csv", b"", "has no rows; give the table itself"),
+            ("table.csv", b"who,day\n", "has no rows; give the table itself"),
             ("table.csv", b"\xff\xfe\x00canary", "can't be read"),
-            ("table.csv", b'who,day\n1,"canary\n2,3\n', "can't be read"),
+            ("table.csv", b'who,day\n1,2\n2,"canary\n3,4\n', "line 4 is no row of a CSV; close its quotes"),
             ("table.csv", b"canary\n1\n", "column who: is missing"),
+            ("table.csv", b"who,day,who\ncanary,2,3\n", "line 1: column who stands twice; rename or remove"),
+            ("table.csv", b"who,day\n1,2\n3,4,\ncanary,4,5\n", "2 rows have more cells, the first on line 3"),
+            ("table.csv", b"who,day\n" + b"x" * 1_000_001, "line 2 is longer than 1,000,000 characters"),
+            ("table.csv.gz", gzip.compress(random.Random(0).randbytes(10**5))[:-20], "can't be read"),
+            (
+                "table.csv.gz",
+                gzip.compress(b"who\n" + LINE * 17_000),
+                "unpacks to more than 200 times its size",
+            ),
+            ("table.csv.gz", b"canary", "can't be read beyond line 0 .BadGzipFile"),
             ("table.parquet", b"canary", "can't be read"),
             ("table.xlsx", b"canary", "is neither CSV nor Parquet"),
         ],
