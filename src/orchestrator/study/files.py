@@ -88,8 +88,8 @@ def _folder_problem(name: str, base: StudyFolder) -> Problem | None:
 def _digest_problem(where: str, path: Path, *, expected: str, remedy: str) -> Problem | None:
     try:
         actual = digest_of_place(path)
-    except OSError as error:
-        return Problem(where, f"{path} can't be read ({error.strerror})", "make it readable")
+    except InputError as error:
+        return error.problems[0]
     if actual == expected:
         return None
     what = f"{path.name} hashes to {actual}, the study says {expected}"

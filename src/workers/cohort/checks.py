@@ -82,6 +82,22 @@ def label_problems(labels: pd.DataFrame) -> Iterator[Problem]:
     wrong = int((~labels["boolean_value"].isin([0, 1])).sum())
     if wrong:
         yield Problem(where, f"{wrong} labels are neither 0 nor 1", "a binary outcome needs exactly these two values")
+    else:
+        yield from _one_sided(labels)
+
+
+def _one_sided(labels: pd.DataFrame) -> Iterator[Problem]:
+    """The first of what lacks a class: nothing is learnt without both in train, nor shown without both in held_out."""
+    if labels.empty:
+        yield Problem("cohort: labels", "nobody is left", "see in the flow who is excluded, and why")
+        return
+    for split, purpose in (("", "told apart"), ("train", "learnt"), ("held_out", "shown")):
+        outcomes = labels.loc[labels["split"] == split, "boolean_value"] if split else labels["boolean_value"]
+        lacking = [name for name, value in (("event", 1), ("control", 0)) if not (outcomes == value).any()]
+        if lacking:
+            what = f"{split or 'the cohort'} holds no {' and no '.join(lacking)}, so nothing can be {purpose}"
+            yield Problem("cohort: labels", what, "find more participants, or mend outcome, horizon or splits")
+            return
 
 
 def telling_features(values: pd.DataFrame, outcomes: BoolArray) -> dict[str, float]:

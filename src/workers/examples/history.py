@@ -4,6 +4,7 @@ Age and sex, then what is static or a number, then dated events, newest last, th
 too long loses its least telling items by a rule that knows neither label nor supervision.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,6 +21,9 @@ from workers.examples.facts import Case, Fact, Knowledge, example_keys
 from workers.examples.targets import DELIMITER
 
 MALE = 1
+ANSWER = DELIMITER.rstrip(":")
+# All of its colons: without one, `Answer::` would be an answer line still.
+ANSWER_LINE = re.compile(rf"{ANSWER}(?:\s*:)+")
 # Below every priority that a lexicon would give: what nobody put into words is the first to go.
 UNKNOWN_PRIORITY = -1_000_000
 
@@ -251,7 +255,7 @@ def _unknown(code: str) -> Concept:
 @lru_cache(maxsize=65_536)
 def clean(text: str) -> str:
     """A name from anyone's data on one line, and without what would look like an answer."""
-    return " ".join(text.replace(DELIMITER, DELIMITER.rstrip(":")).split())
+    return " ".join(ANSWER_LINE.sub(ANSWER, text).split())
 
 
 def upper_first(text: str) -> str:

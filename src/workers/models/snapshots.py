@@ -40,7 +40,7 @@ def folder_place(base: FolderBase, *, sources: Mapping[str, str]) -> Path:
         what = f"{place} holds {', '.join(unsafe[:3])} ({len(unsafe)} in all), which could run code"
         raise InputError(Problem("bases", what, "save the model as safetensors, with neither pickles nor code"))
     if (found := digest_of_place(place)) != base.sha256:
-        what = f"{place} has SHA-256 {found[:12]}…, not {base.sha256[:12]}…"
+        what = f"{place} hashes to {found}, the study says {base.sha256}"
         raise InputError(Problem("bases", what, remedy))
     return place
 

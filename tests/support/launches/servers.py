@@ -43,7 +43,7 @@ class Replied:
 Behaviour = Callable[[Asked], Replied]
 
 
-def completion(content: str, *, finish_reason: str = "stop") -> Replied:
+def completion(content: str | None, *, finish_reason: str = "stop") -> Replied:
     """A chat completion with this content."""
     choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
     return Replied(body=json.dumps({"choices": [choice], "usage": USAGE}))

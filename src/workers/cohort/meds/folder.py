@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from workers.cohort.cohort import SPLITS
-from workers.cohort.meds.gate import CODE_COLUMNS, EVENT_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Gate
+from workers.cohort.meds.gate import CODE_COLUMNS, EVENT_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Gate, parquet_files
+from workers.cohort.numbers import recorded_numbers
 from workers.contract.errors import InputError
 from workers.contract.files import true_path
 
@@ -70,7 +71,7 @@ def _read_labels(gate: Gate, folder: Path, labels: str) -> pd.DataFrame | None:
             place, "lies outside the MEDS folder, whose digest must cover it", "move the labels into the folder"
         )
         return None
-    paths = [place] if place.is_file() else sorted(place.rglob("*.parquet"))
+    paths = parquet_files(place) if place.is_dir() else [place] if place.exists() else []
     if not paths:
         gate.refuse(place, "holds no label file", "name the task's Parquet file or folder in `labels`")
         return None
@@ -97,7 +98,7 @@ def _read_label_file(gate: Gate, path: Path) -> pd.DataFrame | None:
 
 def _read_splits(gate: Gate, folder: Path, task: pd.DataFrame | None) -> "pd.Series[str] | None":
     path = folder / "metadata" / "subject_splits.parquet"
-    table = gate.read(path, SPLIT_COLUMNS) if path.is_file() else None
+    table = gate.read(path, SPLIT_COLUMNS) if path.exists() else None
     if table is None:
         return None
     unknown = int((~table["split"].isin(SPLITS)).sum())
@@ -114,7 +115,7 @@ def _read_splits(gate: Gate, folder: Path, task: pd.DataFrame | None) -> "pd.Ser
 
 def _read_names(gate: Gate, folder: Path) -> "pd.Series[str] | None":
     path = folder / "metadata" / "codes.parquet"
-    table = gate.read(path, CODE_COLUMNS) if path.is_file() else None
+    table = gate.read(path, CODE_COLUMNS) if path.exists() else None
     if table is None:
         return None
     names = table.drop_duplicates("code").set_index("code")
@@ -126,7 +127,7 @@ def _read_events(
 ) -> "tuple[pd.DataFrame, pd.Series[pd.Timestamp] | None, pd.Series[pd.Timestamp] | None]":
     """Usable events of labelled subjects, their births and deaths; the last two null where no file could be read."""
     data = folder / "data"
-    paths = sorted(data.rglob("*.parquet"))
+    paths = parquet_files(data)
     if not paths:
         gate.refuse(data, "holds no Parquet file", "name a folder with data/**/*.parquet")
     until = None if task is None else task.groupby("subject_id")["prediction_time"].max()
@@ -159,7 +160,12 @@ def _read_shard(gate: Gate, path: Path, *, until: "pd.Series[pd.Timestamp] | Non
         return None
     table["time"] = table["time"].astype("datetime64[us]")
     table["code"] = table["code"].astype("str")
-    table["numeric_value"] = table["numeric_value"].astype("float64") if "numeric_value" in table else np.nan
+    if "numeric_value" not in table:
+        table["numeric_value"] = np.nan
+    numbers = recorded_numbers(table["numeric_value"])
+    n_wrong = int((numbers.isna() & table["numeric_value"].notna()).sum())
+    gate.count(path, n_wrong, "values are not numbers", "leave empty what was not recorded", column="numeric_value")
+    table["numeric_value"] = numbers
     for n, what in _disorder(table):
         gate.count(path, n, what, "sort each subject's events by time, in one stretch")
     births, deaths = (_first_times(table, code) for code in (BIRTH, DEATH))

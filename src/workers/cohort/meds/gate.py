@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
 from workers.contract.errors import Problem
+from workers.contract.files import open_regular
+from workers.contract.system.csv_rows import MAX_ROWS
 
 Test = Callable[[pa.DataType], bool]
 
@@ -66,6 +68,12 @@ SPLIT_COLUMNS = (SUBJECT, Column("split", _is_text, "string"))
 CODE_COLUMNS = (Column("code", _is_text, "string"), Column("description", _is_text, "string", is_required=False))
 
 
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files below a folder, but for what a system or an editor hides there, such as `._0.parquet`."""
+    found = (path for path in folder.rglob("*.parquet") if not path.is_dir())
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
 @dataclass
 class Gate:
     """Reads files and collects what is wrong with them."""
@@ -85,15 +93,18 @@ class Gate:
     def read(self, path: Path, columns: Sequence[Column]) -> pd.DataFrame | None:
         """The columns of a Parquet file; null, and problems noted, where they are not all there."""
         try:
-            schema = pq.read_schema(path)
-            if not self._has(path, schema, columns):
-                return None
-            names = [column.name for column in columns if column.name in schema.names]
             # `ParquetFile`: a dataset would read more columns out of folder names such as `split=train`.
-            with pq.ParquetFile(path) as file:
+            with open_regular(path) as opened, pq.ParquetFile(opened) as file:
+                if not self._has(path, file.schema_arrow, columns):
+                    return None
+                if file.metadata.num_rows > MAX_ROWS:
+                    self.refuse(path, f"has more than {MAX_ROWS:,} rows", "write them into several files")
+                    return None
+                names = [column.name for column in columns if column.name in file.schema_arrow.names]
                 table: pd.DataFrame = file.read(columns=names).to_pandas()
-        except (pa.ArrowException, OSError):
-            self.refuse(path, "can't be read as Parquet", "write it again")
+        except (pa.ArrowException, OSError) as error:
+            why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+            self.refuse(path, f"can't be read as Parquet{why}", "write it again")
             return None
         return self._without_nulls(path, table, columns)
 
@@ -102,6 +113,9 @@ class Gate:
         if {"patient_id", "events"} & names and SUBJECT in columns and SUBJECT.name not in names:
             what = "is in the nested form of MEDS 0.1 (patient_id, events), which is not read"
             self.refuse(path, what, "convert the folder to MEDS 0.3 or 0.4 with its ETL")
+            return False
+        for name in sorted({column.name for column in columns if schema.names.count(column.name) > 1}):
+            self.refuse(path, "stands twice", "remove one of them", column=name)
             return False
         missing = [column.name for column in columns if column.is_required and column.name not in names]
         if missing:

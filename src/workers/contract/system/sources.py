@@ -4,6 +4,7 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
+from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
 from workers.contract.recipes.bases import GgufBase
 
@@ -34,11 +35,18 @@ def sha256_of(path: Path) -> str:
 def digest_of_place(place: Path) -> str:
     """SHA-256 of a file, or of a folder: of its files' relative paths and digests, in order of path.
 
+    Links that lead nowhere are passed over.
+
     Raises:
-        OSError: Something in it can't be read: a pipe, say, has no end. Links that lead nowhere are passed over.
+        InputError: Something in it can't be read: a pipe, say, has no end.
     """
-    if not place.is_dir():
-        return sha256_of(place)
-    files = sorted(path for path in place.rglob("*") if path.exists() and not path.is_dir())
-    lines = (f"{path.relative_to(place).as_posix()} {sha256_of(path)}\n" for path in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    try:
+        if not place.is_dir():
+            return sha256_of(place)
+        files = sorted(path for path in place.rglob("*") if path.exists() and not path.is_dir())
+        lines = (f"{path.relative_to(place).as_posix()} {sha256_of(path)}\n" for path in files)
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+    except OSError as error:
+        where = error.filename or place
+        what = f"can't be read ({error.strerror})"
+        raise InputError(Problem(str(where), what, "make it readable, or take it out")) from None

@@ -29,6 +29,7 @@ CONNECT_TIMEOUT_S = 10.0
 REDIRECTS = range(300, 400)
 HOPELESS = frozenset({401, 402, 403, 404, 405, *REDIRECTS})
 UNSUPPORTED = frozenset({400, 422})
+SPENT = "used up max_tokens before it answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Reply:
 
 
 class _Message(BaseModel):
-    content: str
+    content: str | None = None
 
 
 class _Choice(BaseModel):
@@ -175,6 +176,8 @@ def _read(body: bytes, *, is_schema_enforced: bool) -> Reply | Failure:
     except ValidationError:
         return Failure("no chat completion", "answer")
     choice, usage = completion.choices[0], completion.usage or _Usage()
+    if choice.message.content is None:  # a model that thinks apart has come to no answer
+        return Failure(SPENT if choice.finish_reason == "length" else "no chat completion", "answer")
     return Reply(
         content=choice.message.content,
         is_cut=choice.finish_reason == "length",

@@ -43,7 +43,7 @@ ARGUE = (
 
 # A sentence ends before white space, but not behind the number of a step.
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\s\d\.)(?<!^\d\.)\s+")
-ANSWER_LINE = re.compile(rf"\b{DELIMITER.rstrip(':')}\s*:", re.IGNORECASE)
+ANSWER_LINE = re.compile(rf"{DELIMITER.rstrip(':')}\s*:", re.IGNORECASE)
 # What reasoning models write before they answer, where the server does not take it away.
 END_OF_THOUGHT = "</think>"
 

@@ -19,7 +19,7 @@ from workers.contract.trial import EndpointPlace
 from workers.examples.audit.words import vocabulary_of
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.endpoint.cache import AnswerCache
-from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, WHERE, EndpointClient
+from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, SPENT, WHERE, EndpointClient
 from workers.examples.endpoint.teacher import EndpointTeacher, Question, Written
 from workers.examples.endpoint.wording import check_version
 from workers.examples.prompts import read_lexicon
@@ -40,6 +40,7 @@ REMEDIES = {
     "timed out": "raise endpoint.timeout_s or use a faster server",
     "no connection": "start the server, or mend the address",
     "cut at max_tokens": "raise teacher.max_tokens",
+    SPENT: "raise teacher.max_tokens",
     "broken JSON": "serve a model that follows a JSON schema",
     "missing or wrong fields": "serve a model that follows a JSON schema",
     **{f"HTTP {status}": "give the address that it redirects to" for status in REDIRECTS},

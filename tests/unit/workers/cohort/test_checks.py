@@ -69,6 +69,27 @@ def controls(cohort: Cohort) -> "pd.Series[str]":
     return cohort.labels["subject_id"][~cohort.labels["boolean_value"]]
 
 
+@pytest.mark.parametrize(
+    ("split", "lost", "said"),
+    [
+        (None, (True, False), "nobody is left"),
+        (None, (True,), "the cohort holds no event, so nothing can be told apart"),
+        (None, (False,), "the cohort holds no control, so nothing can be told apart"),
+        ("train", (True,), "train holds no event, so nothing can be learnt"),
+        ("held_out", (True,), "held_out holds no event, so nothing can be shown"),
+        ("held_out", (False,), "held_out holds no control, so nothing can be shown"),
+        ("held_out", (True, False), "held_out holds no event and no control, so nothing can be shown"),
+    ],
+)
+def test_a_cohort_that_can_show_nothing_is_refused(split: str | None, lost: tuple[bool, ...], said: str) -> None:
+    cohort = cohort_of()
+    is_lost = cohort.labels["boolean_value"].isin(lost)
+    if split is not None:
+        is_lost &= cohort.labels["split"] == split
+    found = check_cohort(replace(cohort, labels=cohort.labels[~is_lost].reset_index(drop=True)))
+    assert [problem.what for problem in found.problems] == [said]
+
+
 class TestTellingFeatures:
     @pytest.mark.parametrize("who", [cases, controls])
     def test_a_code_that_only_one_class_has_is_refused(self, who: Callable[[Cohort], "pd.Series[str]"]) -> None:

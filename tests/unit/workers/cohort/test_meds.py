@@ -1,5 +1,6 @@
 """MEDS folders: what becomes of a sound one of either version, and what a broken one is refused with."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from workers.cohort.meds.read import read_meds
 from workers.cohort.sources import load_cohort
 from workers.cohort.splits import split_of
 from workers.contract.errors import InputError
+from workers.contract.system.sources import digest_of_place
 from workers.examples.history import items_by_row, render_history
 
 ALL_SPLITS = {1: "train", 2: "held_out"}
@@ -274,6 +276,21 @@ FAULTS = {
         "column boolean_value",
         "1 labels are neither 0 nor 1",
     ),
+    "a number without end": (
+        with_rows((7, "2013-01-01", "X", float("inf"))),
+        "column numeric_value",
+        "1 values are not",
+    ),
+    "a link to nowhere": (
+        lambda folder: (folder / "data" / "x.parquet").symlink_to("none"),
+        "x.parquet",
+        "No such file",
+    ),
+    "a column twice": (
+        with_column("data/0.parquet", 4, "code", pa.array(["a"] * 6)),
+        "column code",
+        "stands twice",
+    ),
     "label as text": (
         with_column(TASK, 2, "boolean_value", pa.array(["yes", "no", "no"])),
         "column boolean_value",
@@ -307,6 +324,27 @@ class TestBrokenFolders:
         assert what in problem.what
         assert problem.remedy
         assert "CANARY" not in str(problem)
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("name", ["data/x.parquet", "metadata/codes.parquet", "metadata/README"])
+    def test_a_pipe_in_a_folder_is_named_and_not_waited_for(self, name: str, tmp_path: Path) -> None:
+        folder = write_meds(tmp_path)
+        known = recipe_of(folder)
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(folder / name)
+        with pytest.raises(InputError, match=f"{name}: can't be read .it is no regular file"):
+            digest_of_place(folder)
+        if name.endswith(".parquet"):
+            with pytest.raises(InputError, match=f"{name}: can't be read as Parquet .it is no regular file"):
+                read_meds(folder, known)
+
+    def test_what_a_system_or_an_editor_hides_is_passed_over(self, tmp_path: Path) -> None:
+        folder = write_meds(tmp_path, splits={1: "train", 2: "held_out"})
+        before = read(folder)
+        for hidden in ("data/._0.parquet", "data/.ipynb_checkpoints/0-checkpoint.parquet", "data/.x/y/z.parquet"):
+            (folder / hidden).parent.mkdir(parents=True, exist_ok=True)
+            (folder / hidden).write_bytes(b"\0\5\x16\7")
+        assert read(folder).events.equals(before.events)
 
     def test_all_faults_of_a_folder_come_at_once(self, tmp_path: Path) -> None:
         folder = write_meds(tmp_path)

@@ -183,6 +183,8 @@ def test_retry_after_is_waited_for(study: TaughtStudy) -> None:
         answer("Answer: yes"),
         Replied(body="<html>"),
         Replied(body=json.dumps({"choices": [{"message": {"content": None}}]})),
+        Replied(body=json.dumps({"choices": [{"message": {"reasoning": "well", "content": None}}]})),
+        Replied(body=json.dumps({"choices": [{"message": {}, "finish_reason": "length"}]})),
     ],
 )
 def test_an_answer_that_is_none_is_asked_again_with_another_seed(study: TaughtStudy, broken: Replied) -> None:
@@ -265,6 +267,7 @@ def test_an_unknown_version_of_the_words_is_refused(study: TaughtStudy) -> None:
     ("reasoning", "text"),
     [
         ("One two.\n\nThree  four. Answer: yes", "One two. Three four."),
+        ("One two. AnswerAnswer:: yes", "One two. Answer"),
         ("One two three. Four five six.", "One two three."),
         ("1. One two. 2. Three four five.", "1. One two."),
         ("One two three four five six.", "One two three four five"),

@@ -189,7 +189,7 @@ class TestFolders:
         self, model_folder: Path, model_copy: Path, tmp_path: Path
     ) -> None:
         (model_copy / "config.json").write_text("{}")
-        with pytest.raises(InputError, match=r"has SHA-256 .*, not "):
+        with pytest.raises(InputError, match=r"hashes to .*, the study says "):
             materialised(model_folder, tmp_path / "base", given=model_copy)
 
     def test_a_folder_without_safetensors_is_refused(self, model_copy: Path, tmp_path: Path) -> None:
