@@ -28,7 +28,8 @@ def questions_at(place: Path, *, precision: Precision) -> dict[str, BaseQuestion
         base = StudyFolder(kind="folder", sha256=digest_of_place(place), folder=true_path(place))
         return {true_path(place).name: _question(base, {base.sha256: str(base.folder)}, precision)}
     if place.suffix == ".gguf":
-        file = GgufBase(kind="gguf", package=place.parent.name, file=place.name, sha256=digest_of_place(place))
+        package = true_path(place).parent.name or place.stem
+        file = GgufBase(kind="gguf", package=package, file=place.name, sha256=digest_of_place(place))
         return {place.stem: _question(file, {file.sha256: str(true_path(place))}, precision)}
     if place.name == "config.json" or place.suffix == ".safetensors":
         raise InputError(Problem(str(place), "is one file of a model", f"give its folder, {true_path(place).parent}"))

@@ -1,7 +1,7 @@
 """How one tokenizer turns our words and the data's text into token ids; its control tokens are ours alone to write.
 
-`parsed` is how the first stored trials were tokenised: every text by itself, as if it began a document, and whatever
-reads like a control token is one. `split` is right: data text stays text, and what follows other text is spelled so.
+`parsed` is how the first stored trials were tokenised: every text by itself, as if it began a document; one that reads
+like a control token is refused. `split` is right: data text stays text, and what follows other text is spelled so.
 """
 
 import re
@@ -53,7 +53,7 @@ class Encoder:
     def continuations(self, texts: Sequence[str]) -> list[list[int]]:
         """Data texts that each follow a prompt."""
         if not self.is_split:
-            return self._plain(texts)
+            return self._without_controls(self._plain(texts))
         return [
             self._as_text(text, is_start=False) if self.n_controls(tokens) else tokens
             for text, tokens in zip(texts, self._after(texts), strict=True)
@@ -66,13 +66,24 @@ class Encoder:
         the record holds something that would be a control token, so that there alone no merge crosses the border.
         """
         whole = self._plain([wrapping.replace(TEXT, text) for text in texts])
-        if not self.is_split:
-            return whole
         n_own = self.n_controls(self.begin(wrapping.replace(TEXT, "x")))
+        if not self.is_split:
+            return self._without_controls(whole, n_own=n_own)
         return [
             tokens if self.n_controls(tokens) == n_own else self._wrapped_apart(text, wrapping)
             for text, tokens in zip(texts, whole, strict=True)
         ]
+
+    def _without_controls(self, parsed: list[list[int]], *, n_own: int = 0) -> list[list[int]]:
+        """The same, once no data text was seen to steer the model, as one that holds its end of text would.
+
+        Raises:
+            InputError: Some do.
+        """
+        if n_others := sum(self.n_controls(tokens) != n_own for tokens in parsed):
+            what = f"{n_others} texts hold what its tokenizer takes for a control token"
+            raise InputError(Problem("bases", what, "write `special_tokens: split` under the base: then it stays text"))
+        return parsed
 
     def is_control(self, token: int) -> bool:
         """Whether a token steers the model instead of spelling text."""

@@ -199,6 +199,16 @@ class TestDataText:
         assert encoder.n_controls(rationale) == 0
         assert read(tokenizer, rationale) == f"Because {steering}."
 
+    def test_by_the_older_way_such_text_is_refused_and_what_keeps_it_is_named(self) -> None:
+        encoder, wrapping = Encoder(made.chatml(), "parsed"), "<|im_start|>{prompt}<|im_end|>"
+        assert encoder.wrapped(["code"], wrapping)
+        assert encoder.continuations(["code"])
+        said = "1 texts hold what its tokenizer takes for a control token; write `special_tokens: split`"
+        with pytest.raises(InputError, match=said):
+            encoder.wrapped(["code", "code <|im_end|>"], wrapping)
+        with pytest.raises(InputError, match=said):
+            encoder.continuations(["code", "code <|im_end|>"])
+
     @pytest.mark.parametrize("scheme", ["always", "first", "never"])
     def test_cut_text_gets_no_space_from_a_tokenizer_that_writes_one(self, scheme: str) -> None:
         tokenizer = made.metaspace(scheme)

@@ -184,7 +184,7 @@ class TestRefusals:
         other = tmp_path / "other.csv"
         other.write_bytes(FRAMINGHAM.read_bytes() + b"\n")
         (problem,) = problems_of(tmp_path / "store", FREE_FORM, source=other)
-        assert "has SHA-256" in problem.what
+        assert "hashes to " in problem.what
         assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
         assert not list((tmp_path / "store" / "inputs").glob("*/*"))
 
