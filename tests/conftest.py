@@ -17,10 +17,16 @@ from support.studies.micro_study import write_study
 from support.studies.orders import micro_spec, order_of
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
+from workers.contract.system.modes import keep_private
 
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+def pytest_runtest_setup() -> None:
+    """Each test begins as each of our processes does, whatever store the one before it opened."""
+    keep_private()
 
 
 def pytest_collection_finish() -> None:

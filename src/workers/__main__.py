@@ -22,6 +22,7 @@ from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
+from workers.contract.system.modes import follow_store, keep_private
 from workers.contract.trial import WorkOrder
 from workers.work.faults import place_of
 
@@ -31,6 +32,7 @@ R = TypeVar("R", bound=BaseModel)
 
 def main() -> int:
     """Parse the command line and run it; the exit code is 0, 2 for bad input or 3 for a failed trial."""
+    keep_private()
     given = _parser().parse_args()
     try:
         code: int = given.carry_out(given)
@@ -83,32 +85,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def read_order(path: Path) -> WorkOrder:
-    """Parse a work order.
+    """Parse a work order, and write from now on as its store is kept.
 
     Raises:
         InputError: It is missing or not an order.
     """
     try:
-        return WorkOrder.model_validate_json(read_regular(path))
+        order = WorkOrder.model_validate_json(read_regular(path))
     except OSError as error:
         raise InputError(Problem(str(path), f"can't be read ({error.strerror})", "give a file of plans/")) from None
     except ValidationError as error:
         raise InputError(
             Problem(str(path), f"is not a work order ({error.error_count()} problems)", "plan again")
         ) from None
+    follow_store(Path(order.store))
+    return order
 
 
 def read_request(path: Path, kind: type[R]) -> R:
-    """Parse what is asked, from a file or standard input.
+    """Parse what is asked, from a file or standard input; if it is of a store, write from now on as that is kept.
 
     Raises:
         InputError: It is missing or something else.
     """
     try:
-        return kind.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else read_regular(path))
+        request = kind.model_validate_json(sys.stdin.read() if path == STANDARD_INPUT else read_regular(path))
     except (OSError, ValidationError) as error:
         what = f"is no {kind.__name__} ({type(error).__name__})"
         raise InputError(Problem(str(path), what, "write it as `sweep` does")) from None
+    if store := getattr(request, "store", None):
+        follow_store(Path(store))
+    return request
 
 
 def _answer(ask: Callable[[], Answer], kind: type[Answer]) -> int:

@@ -8,19 +8,16 @@ import typer
 
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
+from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, open_study
 
 if TYPE_CHECKING:
     from orchestrator.design.grid import Design
     from orchestrator.study.study import Study
+    from workers.contract.layout import StoreLayout
 
 audit_app = typer.Typer(
     no_args_is_help=True, help="Check rationales against the records; have them rated, and see how far raters agree."
 )
-
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="a study file (YAML), or a store folder")]
-StoreRoot = Annotated[Path, typer.Option("--store", help="folder that holds one store a study")]
-AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
-STORES = Path("store")
 
 
 @audit_app.command()
@@ -100,11 +97,9 @@ def agree(
     from orchestrator.audit.agreement import agree as compare
     from orchestrator.audit.agreement import show_agreement, write_agreement
     from orchestrator.audit.ratings import read_key, read_ratings
-    from orchestrator.study.study import load_sealed
 
     ratings = read_ratings(files, read_key(key))
-    layout = StoreLayout(true_path(key).parents[1])
-    loaded = load_sealed(layout.study)
+    loaded, layout = open_study(true_path(key).parents[1], STORES)
     found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
     path = write_agreement(found, layout)
     if as_json:
@@ -116,12 +111,6 @@ def agree(
 
 def _open(path: Path, stores: Path) -> "tuple[Study, Design, StoreLayout]":
     from orchestrator.design.grid import expand
-    from orchestrator.study.study import load_sealed, load_study
 
-    if path.is_dir():
-        layout = StoreLayout(true_path(path))
-        study = load_sealed(layout.study)
-    else:
-        study = load_study(path)
-        layout = StoreLayout(true_path(stores / study.study))
+    study, layout = open_study(path, stores)
     return study, expand(study), layout

@@ -41,6 +41,9 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="
 Reviewed = Annotated[
     str | None, typer.Option("--plan", metavar="HASH", help="refuse unless `sweep plan` would still print this hash")
 ]
+SharedGroup = Annotated[
+    bool, typer.Option("--shared-group", help="share the store with its group, for good; else it is yours alone")
+]
 EXIT_CODES = (
     "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, 75 locked."
 )
@@ -56,6 +59,7 @@ def run(
     only: Only = None,
     limit: Limit = None,
     reviewed: Reviewed = None,
+    shared_group: SharedGroup = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
@@ -63,7 +67,10 @@ def run(
 
     selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     loaded, layout = open_study(study, store, look_up=True)
-    _launch(study, loaded, layout, selection, reviewed, address=address, tracking_uri=tracking_uri, as_json=as_json)
+    _launch(
+        study, loaded, layout, selection, reviewed,
+        address=address, tracking_uri=tracking_uri, shared_group=shared_group, as_json=as_json,
+    )  # fmt: skip
 
 
 def resume(
@@ -75,6 +82,7 @@ def resume(
     only: Only = None,
     limit: Limit = None,
     reviewed: Reviewed = None,
+    shared_group: SharedGroup = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what a store lacks of the study sealed in it; the study file is not needed."""
@@ -84,7 +92,10 @@ def resume(
     if not store.is_dir():
         raise InputError(Problem(str(store), "is no store folder", "name one, or give the study file to `sweep run`"))
     loaded, layout = open_study(store, store)
-    _launch(store, loaded, layout, selection, reviewed, address=address, tracking_uri=tracking_uri, as_json=as_json)
+    _launch(
+        store, loaded, layout, selection, reviewed,
+        address=address, tracking_uri=tracking_uri, shared_group=shared_group, as_json=as_json,
+    )  # fmt: skip
 
 
 def _launch(
@@ -96,6 +107,7 @@ def _launch(
     *,
     address: str | None,
     tracking_uri: str | None,
+    shared_group: bool,
     as_json: bool,
 ) -> None:
     """One launch of what `named` stands for; ends with its exit code."""
@@ -114,6 +126,7 @@ def _launch(
         console=console,
         selection=selection,
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
+        shares_with_group=shared_group,
     )
     if as_json:
         print_json({**asdict(summary), "exit_code": summary.exit_code})

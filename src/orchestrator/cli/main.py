@@ -24,6 +24,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.score import score
 from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
+from workers.contract.system.modes import keep_private
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -38,6 +39,7 @@ app.add_typer(audit_app, name="audit")
 
 def main() -> None:
     """Run the command line; errors of ours end in one clear message and their exit code."""
+    keep_private()
     try:
         app()
     except SweepError as error:

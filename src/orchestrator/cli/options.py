@@ -9,6 +9,7 @@ import typer
 
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
+from workers.contract.system.modes import follow_store
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,7 @@ STORES = Path("store")
 
 
 def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Study, StoreLayout]":
-    """The study and its store, from a study file or from a store that holds its sealed study.
+    """The study and its store, from a study file or from a store that holds its sealed study; we write as it is kept.
 
     Args:
         look_up: Ask the hub for commits that the store has not sealed yet.
@@ -34,9 +35,11 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
 
     if path.is_dir():
         layout = StoreLayout(true_path(path))
+        follow_store(layout.root)
         return load_sealed(layout.study), layout
     study = load_study(path)
     layout = StoreLayout(true_path(stores / study.study))
+    follow_store(layout.root)
     return at_commits(study, layout, look_up=look_up), layout
 
 

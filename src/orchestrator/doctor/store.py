@@ -18,12 +18,14 @@ from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.launch.forecast import DiskForecast, spelled_bytes
 from orchestrator.store.collecting import find_unneeded
+from orchestrator.store.folder import MIN_FREE_BYTES
 from orchestrator.store.hold_records import newest_hold
 from orchestrator.store.holding import EXPIRES_AFTER_S, Sighting
-from orchestrator.store.outcomes import MIN_FREE_BYTES, Outcomes
+from orchestrator.store.outcomes import Outcomes
 from workers.contract.errors import NO_ROOM
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import sync_folder
+from workers.contract.system.modes import open_to_others
 
 # Between machines that set their clocks over a network.
 CLOCK_SLACK_S = 60.0
@@ -123,10 +125,9 @@ def _check_disk(place: Path, free: int, forecast: DiskForecast | None) -> Check:
 
 
 def _check_privacy(layout: StoreLayout) -> Iterator[Check]:
-    for path in (layout.root, layout.salt):
-        if path.exists() and path.stat().st_mode & 0o077:
-            remedy = f"`chmod {'700' if path.is_dir() else '600'} {path}`"
-            yield warn("privacy", f"others may enter {path}, which holds data of participants", remedy)
+    if layout.root.is_dir() and open_to_others(layout.root):
+        what = f"others may enter {layout.root}, which holds data of participants"
+        yield warn("privacy", what, "`sweep run` closes it to them, if it is yours")
 
 
 def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:

@@ -14,6 +14,7 @@ from ray import tune
 from orchestrator.execution.lost_workers import Node
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.outcome import Ending, Progress
+from workers.contract.system.modes import follow_store
 from workers.contract.trial import WorkOrder
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
             from workers.attempt.runner import Runner
 
             self._runner = Runner(n_threads=int(config["n_threads"]))
-        order = WorkOrder.model_validate_json(Path(config["order"]).read_bytes())
+        order = _taken(config["order"])
         return (yield from self._runner.run(order))
 
 
@@ -93,9 +94,16 @@ def prepare_inputs(orders: Sequence[str]) -> tuple[Problem, ...]:
     from workers.preparing.prepare import prepare
 
     try:
-        prepare(WorkOrder.model_validate_json(Path(order).read_bytes()) for order in orders)
+        prepare(map(_taken, orders))
     except InputError as error:
         return error.problems
     except SweepError as error:
         return (Problem("prepare", str(error), "mend this and run again"),)
     return ()
+
+
+def _taken(path: str) -> WorkOrder:
+    """An order from its file; from now on this process writes as its store is kept, whatever Ray began it with."""
+    order = WorkOrder.model_validate_json(Path(path).read_bytes())
+    follow_store(Path(order.store))
+    return order

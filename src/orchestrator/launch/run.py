@@ -24,8 +24,9 @@ from orchestrator.launch.forecast import forecast_disk
 from orchestrator.launch.launching import Launch, Queue, launch_trials
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset import aggregate
+from orchestrator.store.folder import ensure_writable
 from orchestrator.store.holding import Hold, hold_lock
-from orchestrator.store.outcomes import Outcomes, ensure_writable, quarantine, read_attempts, read_outcomes, read_seals
+from orchestrator.store.outcomes import Outcomes, quarantine, read_attempts, read_outcomes, read_seals
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study
 from orchestrator.tracking.background import Failures
@@ -80,12 +81,14 @@ def run_study(
     console: Console,
     selection: Selection = EVERYTHING,
     reviewed: PlanHash | None = None,
+    shares_with_group: bool = False,
 ) -> RunSummary:
     """Run what the study lacks, then aggregate, reconcile tracking and write the report.
 
     Args:
         selection: Which of the missing trials; the others stay missing.
         reviewed: The plan that somebody agreed to.
+        shares_with_group: Open the store to its group.
 
     Raises:
         InputError: Data or weights are missing or wrong, a trial can't fit them, the selection names what the design
@@ -94,8 +97,9 @@ def run_study(
         LockedError: Another driver holds it, or took it over meanwhile.
         ClusterError: No cluster, or none with room for a trial.
     """
-    _refuse_bad_input(study, layout, selection)
     tell = partial(console.print, soft_wrap=True)
+    _refuse_bad_input(study, layout, selection)
+    ensure_writable(layout, shares_with_group=shares_with_group, tell=tell)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
         hold.check()  # it may have slept since it took the store
         layout.stop_request.unlink(missing_ok=True)  # before the plan, which takes its time: it may be asked to stop
@@ -124,11 +128,10 @@ def run_study(
 
 
 def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection) -> None:
-    """See all that can be seen before the store is held; raises InputError or StoreError."""
+    """See all that can be seen before the store is touched; raises InputError."""
     if selection.only:
         check_names(selection, expand(study))
     check_sources(study)
-    ensure_writable(layout)
 
 
 def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:

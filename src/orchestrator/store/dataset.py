@@ -5,8 +5,8 @@ take some seconds. What the tables hold: `dataset_columns.py`.
 """
 
 import os
+import secrets
 import shutil
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -72,7 +72,8 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
     prefix = f".{layout.dataset.name}-"
     try:
         _remove_stale(layout.root, prefix=prefix)
-        fresh = Path(tempfile.mkdtemp(prefix=prefix, dir=layout.root))
+        fresh = layout.root / f"{prefix}{secrets.token_hex(4)}"
+        fresh.mkdir()
         try:
             left_out: dict[str, str] = {}
             rows = {table: 0 for table in TABLES}

@@ -123,8 +123,7 @@ def _read_beat(layout: StoreLayout, number: int) -> str:
 
 
 def _write_beat(layout: StoreLayout, number: int, beat: str, flags: int = 0) -> None:
-    # Readable by whoever may enter the store: a look at who drives needs no right to write.
-    handle = os.open(layout.heartbeat(number), os.O_WRONLY | flags, 0o644)
+    handle = os.open(layout.heartbeat(number), os.O_WRONLY | flags, 0o666)
     try:
         os.pwrite(handle, BEAT.format(beat).encode(), 0)
     finally:

@@ -120,7 +120,7 @@ def hold_lock(
     machine = machine or Machine()
     me = Holder(host=machine.host, pid=machine.pid, since=_now(), boot_id=machine.boot_id)
     try:
-        file = os.fdopen(os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600), "r+")
+        file = os.fdopen(os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666), "r+")
     except OSError as error:
         raise unusable(layout.lock, error) from None
     with file:

@@ -8,8 +8,6 @@ import hashlib
 import itertools
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,7 +25,6 @@ from workers.contract.system.durable import sync_folder
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Trial
 
-MIN_FREE_BYTES = 200_000_000
 TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 PREDICTIONS = "predictions.parquet"
@@ -68,30 +65,6 @@ class Seals:
 
     committed: Mapping[str, Seal]
     broken: Mapping[str, str] = field(default_factory=dict)
-
-
-def ensure_writable(layout: StoreLayout, *, min_free_bytes: int = MIN_FREE_BYTES) -> None:
-    """Create the store's folder (mode 0700) and prove that it takes a file and has room.
-
-    Raises:
-        StoreError: It is no folder, can't be written, or the disk is nearly full.
-    """
-    try:
-        layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(prefix=".write-test-", dir=layout.root) as file:
-            file.write(b"0")
-            os.fsync(file.fileno())
-        free = shutil.disk_usage(layout.root).free
-    except OSError as error:
-        raise StoreError(
-            f"{layout.root}: not a folder that can be written ({error.strerror}); "
-            "choose another --store, or mend its owner and mode"
-        ) from None
-    if free < min_free_bytes:
-        raise StoreError(
-            f"{layout.root}: {free // 10**6} MB free, at least {min_free_bytes // 10**6} MB are needed; "
-            "free space or choose another --store"
-        )
 
 
 def read_outcomes(layout: StoreLayout) -> Outcomes:
@@ -244,7 +217,7 @@ def _move_away(layout: StoreLayout, trial_id: str, judged: str | None) -> bool:
         return False
     targets = (layout.quarantined(trial_id, number) for number in itertools.count(1))
     try:
-        layout.quarantine.mkdir(mode=0o700, exist_ok=True)
+        layout.quarantine.mkdir(exist_ok=True)
         # Under the lock nobody else takes the name; a link, as in a commit, could not move a folder.
         target = next(target for target in targets if not os.path.lexists(target))
         suspect.rename(target)  # and then look: it may have been replaced up to this moment

@@ -138,6 +138,8 @@ class _Server:
     def _client(self) -> "MlflowClient":
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        if self._uri == database_uri(self._layout):
+            self._layout.tracking_database.touch()  # SQLite would never let a group write
         if is_database(self._uri):
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

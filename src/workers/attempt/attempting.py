@@ -34,7 +34,7 @@ def attempt_folder(layout: StoreLayout, trial_id: str, name: str) -> Iterator[Pa
     take_lease(lease)  # first: a folder without one may be taken for a dead attempt's
     try:
         folder = layout.trial(trial_id) / name
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True)
         try:
             yield folder
         except BaseException:

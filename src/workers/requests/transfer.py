@@ -50,7 +50,7 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     if problems := misfits(spec.model_copy(update={"teacher": None, "train_size": None}), layout):
         raise InputError(*problems)
     folder = path.parent / secrets.token_hex(4)
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True)
     try:
         transfer = _score(outcome, Work(spec=spec, layout=layout, folder=folder, bench=Bench()))
         won = link_exclusive(path, transfer.model_dump_json(indent=1).encode())

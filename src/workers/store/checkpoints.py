@@ -5,8 +5,8 @@ No frozen base and no pickle: safetensors, Parquet and a manifest. One costs thr
 """
 
 import re
+import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -119,8 +119,7 @@ class Checkpoints:
         Raises:
             OSError: It can't be written; nothing of it is left.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._folder))
+        temporary = self._new_folder(TEMPORARY)
         place = self._folder / _name_of(checkpoint.step)
         try:
             self._write(checkpoint, temporary, device=device)
@@ -172,7 +171,12 @@ class Checkpoints:
 
     def _set_aside(self, folder: Path) -> None:
         with suppress(OSError):  # another attempt was faster, or the disk is read-only: nothing depends on it
-            folder.rename(Path(tempfile.mkdtemp(prefix=SKIPPED, dir=self._folder)) / folder.name)
+            folder.rename(self._new_folder(SKIPPED) / folder.name)
+
+    def _new_folder(self, prefix: str) -> Path:
+        folder = self._folder / f"{prefix}{secrets.token_hex(4)}"
+        folder.mkdir(parents=True)
+        return folder
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Prepared inputs on disk: the files in them, where they lie, and how a new one is published.
 
-What is published is never changed. Everything here is participant data or large; folders are private to the user.
+What is published is never changed. Everything here is participant data or large.
 """
 
 import secrets
@@ -55,7 +55,7 @@ def publish(recipe: InputRecipe, layout: StoreLayout, build: Callable[[Path], Co
     if Manifest.load(layout.manifest(recipe.digest())) is not None:
         return
     folder = layout.input(recipe.digest()) / secrets.token_hex(4)
-    folder.mkdir(parents=True, mode=0o700)
+    folder.mkdir(parents=True)
     try:
         counts = build(folder)
         sync_tree(folder)

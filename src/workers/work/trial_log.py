@@ -40,8 +40,8 @@ class TrialLog:
         self._handle: int | None = None
         if path is not None:
             with suppress(OSError):
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def fileno(self) -> int:
         """Where else may be written, by the system's own number; standard error where there is no file."""

@@ -5,8 +5,8 @@ Object stores would need a conditional put instead of the link.
 
 import os
 import re
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ TEMPORARY_NAME = re.compile(r"\.tmp-(.+)-(\d+)-[^-]+")
 
 
 def replace_file(path: Path, text: str, *, is_durable: bool = False) -> None:
-    """Write a file, private to the user: a reader sees the old text or the new one, never half.
+    """Write a file: a reader sees the old text or the new one, never half.
 
     Args:
         is_durable: Not even after a power cut; what can be derived again does without, at a tenth of the time.
@@ -76,13 +76,13 @@ def temporary_prefix() -> str:
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """An empty file, private to the user, that is gone in the end."""
-    handle, name = tempfile.mkstemp(prefix=temporary_prefix(), dir=folder)
-    os.close(handle)
+    """An empty file that is gone in the end; one of `mkstemp` would stay closed to the group of a shared store."""
+    path = folder / f"{temporary_prefix()}{secrets.token_hex(4)}"
+    path.touch(exist_ok=False)
     try:
-        yield Path(name)
+        yield path
     finally:
-        Path(name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

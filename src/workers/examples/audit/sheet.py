@@ -25,6 +25,7 @@ from workers.contract.answers.audit import (
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
+from workers.contract.system.durable import link_exclusive
 from workers.examples.audit.claims import read_rationale
 from workers.examples.audit.study import Written, read_written
 from workers.store.private_files import refuse_shared_place, write_new
@@ -155,9 +156,8 @@ def arrange(drawn: Sequence[Drawn], *, rater: int, n_repeated: int, seed: int) -
 
 def _write(sheets: Mapping[int, Sequence[Row]], out: Path, layout: StoreLayout) -> tuple[list[Path], Path]:
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    layout.audit_keys.mkdir(exist_ok=True, mode=0o700)
     key = layout.audit_keys / f"{secrets.token_hex(4)}.csv"
-    write_new(key, _csv([_key_row(row) for rows in sheets.values() for row in rows], KEY_COLUMNS))
+    link_exclusive(key, _csv([_key_row(row) for rows in sheets.values() for row in rows], KEY_COLUMNS).encode())
     files = []
     for rater, rows in sheets.items():
         table, page = out / f"rater-{rater}.csv", out / f"rater-{rater}.html"

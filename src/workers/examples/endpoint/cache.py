@@ -43,7 +43,6 @@ class AnswerCache:
 
     def keep(self, key: str, answer: KeptAnswer) -> KeptAnswer:
         """Store an answer, durably, and return the one that counts: this, or an earlier one of the same key."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if link_exclusive(self._path(key), answer.model_dump_json().encode()):
             return answer
         return self.find(key) or answer

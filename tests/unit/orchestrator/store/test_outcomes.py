@@ -16,7 +16,7 @@ import pytest
 from orchestrator.design.grid import Design
 from orchestrator.design.plan import make_plan
 from orchestrator.store.holding import Sighting, hold_lock, lock_holder
-from orchestrator.store.outcomes import damaged, ensure_writable, quarantine, read_attempts, read_outcomes
+from orchestrator.store.outcomes import damaged, quarantine, read_attempts, read_outcomes
 from support.stores.builders import build_store, write_attempt
 from support.stores.full import DESIGN, FIRST, SECOND, STUDY, full_store, rewrite
 from workers.contract.errors import OtherVersionError, StoreError
@@ -38,7 +38,8 @@ def layout(full: StoreLayout, tmp_path: Path) -> StoreLayout:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that every user can reach, unlike `tmp_path`."""
+    """A folder that every user can reach, unlike `tmp_path`, and what is made in it."""
+    os.umask(0o022)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -243,27 +244,6 @@ def test_attempts_come_in_their_order_and_unreadable_ones_are_passed_over(tmp_pa
     assert {key: [record.number for record in value] for key, value in read_attempts(layout).items()} == {
         FIRST.trial_id: [1, 2, 10]
     }
-
-
-class TestEnsureWritable:
-    def test_creates_a_private_folder_and_leaves_nothing_in_it(self, tmp_path: Path) -> None:
-        layout = StoreLayout(tmp_path / "store" / "study")
-        ensure_writable(layout)
-        assert layout.root.stat().st_mode & 0o777 == 0o700
-        assert list(layout.root.iterdir()) == []
-
-    def test_a_file_in_its_place_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "store").write_text("")
-        with pytest.raises(StoreError, match="choose another --store"):
-            ensure_writable(StoreLayout(tmp_path / "store"))
-
-    def test_a_file_system_that_takes_no_file_is_refused(self) -> None:
-        with pytest.raises(StoreError, match="not a folder that can be written"):
-            ensure_writable(StoreLayout(Path("/proc/self")))
-
-    def test_a_nearly_full_disk_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="MB free"):
-            ensure_writable(StoreLayout(tmp_path), min_free_bytes=10**18)
 
 
 class TestLock:
