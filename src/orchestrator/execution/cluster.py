@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Seconds until Ray ends a process whose head is gone, without a word; `watch_head` is faster, and says so.
@@ -17,6 +18,7 @@ os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
+from orchestrator.execution.ray_folder import RayFolder, ray_folder
 from orchestrator.study.study import Resources
 from workers.contract.errors import ClusterError, ClusterLostError
 
@@ -42,8 +44,11 @@ class Slots:
 
 
 @contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[None]:
-    """A connection to a running cluster, or to a local one that lives as long as the block.
+def cluster(address: str | None) -> Iterator[Callable[[ClusterLostError], ClusterLostError]]:
+    """A connection to a running cluster, or to a local one that lives as long as the block, and its files with it.
+
+    Yields:
+        For a local one that was lost: keeps its log, and says where.
 
     Raises:
         ClusterError: No cluster answers at the address.
@@ -52,20 +57,24 @@ def cluster(address: str | None) -> Iterator[None]:
         _check_answers(address)
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        with _own_signals():
-            if address is None:
-                ray.init(address="local", include_dashboard=False, **quiet)
-            else:
-                ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise _no_cluster(address, type(error).__name__) from None
-    try:
-        with _ended_with_its_head(str(ray.get_runtime_context().gcs_address)):
-            yield
-    finally:
-        ray.shutdown()
+    with ray_folder() if address is None else contextlib.nullcontext() as folder:
+        local = {"include_dashboard": False, "_temp_dir": str(folder.path)} if folder else {}
+        try:
+            with _own_signals():
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
+        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            raise _no_cluster(address, type(error).__name__, folder) from None
+        try:
+            with _ended_with_its_head(str(ray.get_runtime_context().gcs_address)):
+                yield partial(_keep_log, folder)
+        except ClusterLostError as error:
+            raise _keep_log(folder, error) from None
+        finally:
+            ray.shutdown()
+
+
+def _keep_log(folder: RayFolder | None, error: ClusterLostError) -> ClusterLostError:
+    return error if folder is None else ClusterLostError(f"{error}; {folder.keep_log()}")
 
 
 @contextlib.contextmanager
@@ -189,9 +198,9 @@ def _check_answers(address: str) -> None:
         raise _no_cluster(address, error.strerror or type(error).__name__) from None
 
 
-def _no_cluster(address: str | None, why: str) -> ClusterError:
-    if address is None:
-        return ClusterError(f"a local Ray could not be started ({why}); look into the newest folder of /tmp/ray")
+def _no_cluster(address: str | None, why: str, folder: RayFolder | None = None) -> ClusterError:
+    if folder is not None:
+        return ClusterError(f"a local Ray could not be started ({why}); {folder.keep_log()}")
     return ClusterError(
         f"--address {address}: no Ray cluster answers there ({why}); start one with `ray start --head`, "
         "give its host:port and its RAY_AUTH_TOKEN_PATH, or leave --address out to use this machine"

@@ -71,7 +71,7 @@ def launch_trials(
 
     recovery = Recovery(read_attempts(layout))
     orders = _write_orders(study, layout, queue, recovery)
-    with cluster(address):
+    with cluster(address) as keep_log:
         slots = find_slots(study.resources)
         if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
@@ -97,7 +97,7 @@ def launch_trials(
                     stop_level=lambda: max(stop_level(), recovery.stop_level),
                 )
             except ClusterLostError as error:
-                lost = error
+                lost = keep_log(error)
         return Launch(board.failed, recovery.ended_because, lost)
 
 

@@ -7,7 +7,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -25,7 +27,6 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome, Scoring
 from workers.contract.system.sources import sha256_of
-from workers.preparing.prepare import prepare
 from workers.store.published import folder_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
@@ -46,7 +47,9 @@ def plant_canaries(folder: Path) -> Path:
 
 
 def sweep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SWEEP, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False)
+    """Said by somebody whose umask takes nothing from anybody."""
+    command = [*SWEEP, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, umask=0)
 
 
 def facts(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
@@ -67,6 +70,20 @@ def mlflow_runs(layout: StoreLayout) -> list[tuple[str, str]]:
         ).fetchall()
 
 
+def modes(layout: StoreLayout) -> set[tuple[str, str]]:
+    """Every mode in a store, of folders and of files."""
+    paths = [layout.root, *layout.root.rglob("*")]
+    return {("folder" if path.is_dir() else "file", f"{path.stat().st_mode & 0o7777:o}") for path in paths}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scratch() -> Iterator[Path]:
+    """Where a local Ray writes, of these tests alone; short, for names of sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="t-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        yield Path(folder)
+
+
 @pytest.fixture(scope="module")
 def broken_then_mended(
     tmp_path_factory: pytest.TempPathFactory,
@@ -78,7 +95,9 @@ def broken_then_mended(
     layout = StoreLayout(folder / "store" / "micro")
     victim = next(name for name, trial in planned(study).items() if trial["supervision"] == "free_form")
     spec = expand(load_study(study)).by_id[victim].spec
-    prepare([order_of(spec, layout.root, source=table)])
+    order = folder / "order.json"
+    order.write_text(order_of(spec, layout.root, source=table).model_dump_json())
+    subprocess.run([sys.executable, "-m", "workers", "prepare", str(order)], check=True, umask=0)
     tokens = folder_of(input_recipes(spec)[InputKind.RATIONALE_TOKENS], layout)
     (tokens / "tokens.parquet").write_bytes(b"damaged")
     runs = [sweep("run", study, "--json", cwd=folder)]
@@ -181,8 +200,14 @@ def test_a_lost_mlflow_is_rebuilt_from_the_store(broken_then_mended: Case) -> No
     assert "0 runs written" in again.stdout
 
 
-def test_nothing_temporary_stays_in_the_store(broken_then_mended: Case) -> None:
+def test_nobody_else_may_read_anything_of_the_store_whatever_the_umask(broken_then_mended: Case) -> None:
     _, layout, _, _ = broken_then_mended
+    assert modes(layout) == {("folder", "700"), ("file", "600")}
+
+
+def test_nothing_temporary_stays_in_the_store_nor_of_ray(broken_then_mended: Case, scratch: Path) -> None:
+    _, layout, _, _ = broken_then_mended
+    assert list(scratch.iterdir()) == []
     assert [path for path in layout.root.rglob("*") if path.name.startswith((".tmp", ".dataset", ".report"))] == []
     assert not layout.scratch.exists()
 
@@ -220,7 +245,7 @@ def test_a_stop_from_another_terminal_drains_and_the_next_run_finishes(tmp_path:
     assert {trial["state"] for trial in planned(study).values()} == {"keep"}
 
 
-def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Path) -> None:
+def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Path, scratch: Path) -> None:
     study = write_study(tmp_path, seeds="1, 2", steps=60)
     layout = StoreLayout(tmp_path / "store" / "micro")
     driver = subprocess.Popen(
@@ -237,7 +262,9 @@ def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Pa
     driver.wait()
     kept = {o.trial_id: o.checksum for o in outcomes(layout)}
     assert kept
+    assert len(list(scratch.iterdir())) == 1
     assert sweep("run", study, cwd=tmp_path).returncode == 0
+    assert list(scratch.iterdir()) == []
     after = {o.trial_id: o.checksum for o in outcomes(layout)}
     assert len(after) == len(planned(study))
     assert kept.items() <= after.items()
@@ -247,7 +274,8 @@ def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Pa
 def test_a_killed_worker_is_replaced_and_the_try_that_was_lost_is_on_record(tmp_path: Path) -> None:
     study = write_study(tmp_path, steps=800)
     layout = StoreLayout(tmp_path / "store" / "micro")
-    driver = subprocess.Popen([*SWEEP, "run", str(study), "--json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    command = [*SWEEP, "run", str(study), "--json", "--shared-group"]
+    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     attempts: list[Path] = []
     deadline = time.monotonic() + 240
     while not attempts and time.monotonic() < deadline:
@@ -261,3 +289,4 @@ def test_a_killed_worker_is_replaced_and_the_try_that_was_lost_is_on_record(tmp_
     records = [Attempt.model_validate_json(path.read_bytes()) for path in layout.root.glob("attempts/*/*.json")]
     assert [record.kind for record in records] == [FailureKind.LOST_WORKER]
     assert {status for _, status in mlflow_runs(layout)} == {"FINISHED"}
+    assert modes(layout) == {("folder", "2770"), ("file", "660")}  # as `--shared-group` asks

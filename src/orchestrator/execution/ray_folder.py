@@ -1,0 +1,65 @@
+"""Where a local Ray writes: a private folder that goes with its launch, and of one that was lost only the log stays.
+
+Ray opens the folder that it is given to everybody, so it gets one inside of a private one. A lock says that a launch
+lives, and ends with its process: whoever gets the lock of a folder may remove what a killed launch left.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX, LOCK = "sweep-ray-", "sweep-launch.lock"
+
+
+class RayFolder:
+    """A launch's own; `path` is what Ray is given, short, for the names of its sockets lie in it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.path = root / "r"
+
+    def keep_log(self) -> str:
+        """Spare the log when all else goes, and say where it stays."""
+        kept = self._root / "log"
+        try:
+            (self.path / "session_latest" / "logs").rename(kept)
+            (self._root / LOCK).unlink()  # no lock, nothing that the next launch may remove
+        except OSError:
+            return "Ray left no log"
+        return f"Ray's log is kept in {kept}"
+
+
+@contextmanager
+def ray_folder() -> Iterator[RayFolder]:
+    """A folder for the local Ray that the block starts and ends.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    _remove_abandoned(place)
+    root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    folder = RayFolder(root)
+    with (root / f".{LOCK}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Path(lock.name).rename(root / LOCK)  # seen by others only once it is held
+        try:
+            yield folder
+        finally:
+            is_kept = not (root / LOCK).exists()
+            shutil.rmtree(folder.path if is_kept else root, ignore_errors=True)
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove the folders of our launches that live no more; one whose lock is held is never touched."""
+    for root in place.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # somebody else's, just made, just removed, or in use
+            if root.is_symlink() or root.stat().st_uid != os.geteuid():
+                continue
+            with (root / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(root, ignore_errors=True)
