@@ -16,6 +16,7 @@ from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, SweepError
 from workers.contract.layout import StoreLayout
 
@@ -31,14 +32,20 @@ def check_cohort(request: CheckRequest) -> CohortFindings:
     return _ask(CohortFindings, "check", "-", asked=request.model_dump_json())
 
 
-def write_predictions(layout: StoreLayout, trial_id: str, *, out: Path) -> WrittenPredictions:
+def write_predictions(
+    layout: StoreLayout, trial_id: str, *, out: Path, data_class: DataClass | None = None
+) -> WrittenPredictions:
     """Have a trial's predictions written as MEDS-Evaluation reads them.
+
+    Args:
+        data_class: Of the cohort, where its study says it.
 
     Raises:
         InputError: The trial or the place won't do.
         SweepError: The worker could not answer.
     """
-    answer = _ask(WrittenPredictions, "predictions", str(layout.root), trial_id, str(out))
+    said = ("--data-class", data_class.value) if data_class else ()
+    answer = _ask(WrittenPredictions, "predictions", str(layout.root), trial_id, str(out), *said)
     if answer.problems:
         raise InputError(*(finding.problem for finding in answer.problems))
     return answer

@@ -18,6 +18,7 @@ from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     predictions.add_argument("store", type=Path)
     predictions.add_argument("trial_id")
     predictions.add_argument("out", type=Path, metavar="OUT.parquet")
+    predictions.add_argument("--data-class", type=DataClass, choices=list(DataClass), help="of the cohort")
     question("score", "apply a stored adapter to another cohort", _score, Transfer)
     question("audit", "check rationales against records", _audit, AuditFindings)
     question("sheets", "write annotation sheets", _sheets, WrittenSheets)
@@ -182,7 +184,7 @@ def _ready() -> Readiness:
 def _predictions(given: argparse.Namespace) -> WrittenPredictions:
     from workers.requests.predictions import write_predictions
 
-    return write_predictions(StoreLayout(given.store), given.trial_id, out=given.out)
+    return write_predictions(StoreLayout(given.store), given.trial_id, out=given.out, data_class=given.data_class)
 
 
 def _run(order: WorkOrder) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count, Share, is_small
 from workers.contract.answers.audit import AuditFindings, Measure, RationaleAudit
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
@@ -80,9 +81,10 @@ def specs_with_rationales(design: Design, layout: StoreLayout) -> tuple[TrialSpe
     return tuple(specs.values())
 
 
-def shown_audit(findings: AuditFindings, *, study: str, is_synthetic: bool, min_cell: int) -> StudyAudit:
+def shown_audit(findings: AuditFindings, *, study: str, data_class: DataClass, min_cell: int) -> StudyAudit:
     """What may be shown of a worker's answer."""
     rows = tuple(_shown(audit, min_cell=min_cell) for audit in findings.audits)
+    is_synthetic = data_class is DataClass.SYNTHETIC
     return StudyAudit(study=study, is_synthetic=is_synthetic, min_cell=min_cell, rows=rows)
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, open_study
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
-from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, open_study
 
 if TYPE_CHECKING:
     from orchestrator.design.grid import Design
@@ -34,7 +34,7 @@ def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) ->
     shown = shown_audit(
         audit_rationales(order),
         study=loaded.study,
-        is_synthetic=loaded.cohort.source == "synthetic_adrd",
+        data_class=loaded.cohort.data_class,
         min_cell=loaded.cohort.min_cell,
     )
     path = write_audit(shown, layout)
@@ -60,11 +60,12 @@ def sheet(
     from orchestrator.audit.automatic import specs_with_rationales
     from workers.contract.answers.audit import SheetOrder
 
-    _, design, layout = _open(study, store)
+    loaded, design, layout = _open(study, store)
     written = write_sheets(
         SheetOrder(
             store=str(layout.root),
             specs=specs_with_rationales(design, layout),
+            data_class=loaded.cohort.data_class,
             n_rationales=n,
             n_raters=raters,
             seed=seed,

@@ -50,12 +50,18 @@ def predictions(
     """Write a trial's held-out predictions, with clear participant ids, in the columns of MEDS-Evaluation."""
     from orchestrator.asking import write_predictions
     from orchestrator.store.outcomes import TRIAL_ID
-    from orchestrator.study.study import load_study
+    from orchestrator.study.study import load_sealed, load_study
 
     if not TRIAL_ID.fullmatch(trial):
         raise InputError(Problem("--trial", f"{trial} is no trial id", "take an id of `sweep plan`"))
-    root = study if study.is_dir() else store / load_study(study).study
-    written = write_predictions(StoreLayout(true_path(root)), trial, out=true_path(out))
+    if study.is_dir():
+        layout = StoreLayout(true_path(study))
+        loaded = load_sealed(layout.study) if layout.study.exists() else None
+    else:
+        loaded = load_study(study)
+        layout = StoreLayout(true_path(store / loaded.study))
+    data_class = loaded.cohort.data_class if loaded else None
+    written = write_predictions(layout, trial, out=true_path(out), data_class=data_class)
     if as_json:
         sys.stdout.write(written.model_dump_json(exclude={"problems"}, indent=1) + "\n")
         return

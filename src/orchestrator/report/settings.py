@@ -49,7 +49,6 @@ class DesignView:
     fixed: tuple[Setting, ...]
     controls_per_case: float | None
     label_access: tuple[str, ...]
-    is_synthetic: bool
 
 
 def view_design(design: Design) -> DesignView:
@@ -61,7 +60,6 @@ def view_design(design: Design) -> DesignView:
         bases=_bases(design.everything),
         fixed=_fixed(design.trials),
         controls_per_case=first.evaluation.controls_per_case,
-        is_synthetic=first.cohort.source == "synthetic_adrd",
         label_access=tuple(sorted({trial.spec.teacher.label_access for trial in design.trials if trial.spec.teacher})),
     )
 

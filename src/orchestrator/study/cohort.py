@@ -3,12 +3,13 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from orchestrator.study.problems import find_problems, refusal
 from orchestrator.study.source import read_source
+from workers.contract.data_class import DataClass
 from workers.contract.files import true_path
 from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
 from workers.contract.recipes.recipe import Recipe
@@ -16,15 +17,25 @@ from workers.contract.recipes.recipe import Recipe
 RECIPE: TypeAdapter[CohortRecipe] = TypeAdapter(CohortRecipe)
 
 
+def _usually(usual: DataClass) -> Any:  # noqa: ANN401  a field, which is no value of its type
+    """The class of a cohort whose study is silent about it; what it does not say, it is not made to say."""
+    return Field(default=usual, exclude_if=lambda given: given == usual)
+
+
 class Located(Recipe):
     """What a study says of a cohort beside its recipe."""
 
-    min_cell: int = Field(ge=0, description="counts from 1 to this are not shown; 0 shows all")
+    data_class: DataClass = _usually(DataClass.CONTROLLED)
+    min_cell: int = Field(
+        default_factory=lambda given: given["data_class"].rules.min_cell,
+        ge=0,
+        description="counts from 1 to this are not shown; 0 shows all",
+    )
 
     @cached_property
     def recipe(self) -> CohortRecipe:
         """The part that determines numbers, and so the ids."""
-        return RECIPE.validate_python(self.model_dump(exclude={"file", "folder", "min_cell"}))
+        return RECIPE.validate_python(self.model_dump(exclude={"file", "folder", "data_class", "min_cell"}))
 
     @property
     def place(self) -> Path | None:
@@ -43,15 +54,16 @@ class Located(Recipe):
 
 
 class StudyFramingham(Located, FraminghamCohort):
-    """The Framingham teaching data in a file."""
+    """The Framingham teaching data in a file; their people lived."""
 
+    data_class: Literal[DataClass.PUBLIC, DataClass.CONTROLLED] = _usually(DataClass.PUBLIC)
     file: Path = Field(description="the cohort's table, relative to the study file")
 
 
 class StudySynthetic(Located, SyntheticCohort):
     """Invented people: nothing to find, nothing to hide."""
 
-    min_cell: int = Field(default=0, ge=0, description="counts from 1 to this are not shown; 0 shows all")
+    data_class: DataClass = _usually(DataClass.SYNTHETIC)
 
 
 class StudyMeds(Located, MedsCohort):

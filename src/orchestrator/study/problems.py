@@ -46,6 +46,8 @@ def find_problems(error: ValidationError, schema: Schema, source: StudySource) -
         at = _in_file(details["loc"], schema, source)
         if details["type"] == "too_short" and source.value(at):
             continue  # pydantic counts the sound items only, and has named the others
+        if details["type"] == "default_factory_not_called":
+            continue  # what it would follow from has its own problem
         if details["type"].startswith("union_tag"):  # pydantic blames the mapping, we the key that decides
             at = (*at, details["ctx"]["discriminator"].strip("'"))
         if details["type"] == "value_error":  # a rule across fields, in its own words: fault; remedy

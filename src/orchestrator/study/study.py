@@ -1,7 +1,8 @@
 """A study: one YAML file, read into typed, frozen values or refused with every problem at once.
 
 Reads the file only; `study_files.py` looks for the data and weights that it names.
-Of a study only the recipes are hashed into ids; names, files, `min_cell`, `question` and `resources` are not.
+Of a study only the recipes are hashed into ids; names, files, question, resources, a cohort's class and `min_cell` are
+not.
 """
 
 import json
@@ -192,6 +193,9 @@ def load_study(path: Path) -> Study:
     }
     if study.training is not None and study.training.precision == "bfloat16":
         placed["evaluation"] = _in_stated_batches(study)
+    if study.endpoint is not None and "allow_remote" not in study.endpoint.model_fields_set:
+        may_be_sent = study.cohort.data_class.rules.may_be_sent
+        placed["endpoint"] = study.endpoint.model_copy(update={"allow_remote": may_be_sent})
     if study.axes is not None:
         placed["training"] = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
     return study.model_copy(update=placed)

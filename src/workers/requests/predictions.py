@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contract.answers.findings import WrittenPredictions
+from workers.contract.data_class import DataClass, usual_class
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
@@ -30,8 +31,13 @@ PREDICTIONS = "predictions.parquet"
 THRESHOLD = 0.5
 
 
-def write_predictions(layout: StoreLayout, trial_id: str, *, out: Path) -> WrittenPredictions:
+def write_predictions(
+    layout: StoreLayout, trial_id: str, *, out: Path, data_class: DataClass | None = None
+) -> WrittenPredictions:
     """Write the strict, prior-shifted predictions of a committed trial; one row an example of held_out.
+
+    Args:
+        data_class: Of the cohort, where its study says it; else its usual one.
 
     Raises:
         InputError: The trial has no predictions, or `out` is no fit place for participant data.
@@ -42,25 +48,25 @@ def write_predictions(layout: StoreLayout, trial_id: str, *, out: Path) -> Writt
     outcome = Outcome.load(layout.outcome(trial_id))
     if outcome.state != "scored":
         raise InputError(Problem("--trial", f"{trial_id} {outcome.state} and has no predictions", "name a scored one"))
-    is_synthetic = outcome.trial.spec.cohort.source == "synthetic_adrd"
-    _check_place(out, is_synthetic=is_synthetic)
+    data_class = data_class or usual_class(outcome.trial.spec.cohort.source)
+    _check_place(out, data_class)
     predictions = _held_out(layout, outcome)
     if not layout.salt.is_file():
         raise StoreError(f"{layout.salt}: missing; without it no prediction can be linked to a participant")
     cohort = input_recipes(outcome.trial.spec)[InputKind.COHORT]
     labels = pd.read_parquet(verified_folder(cohort, layout) / LABELS)
     table = _in_columns(predictions, labels, outcome=outcome, salt=layout.salt.read_bytes())
-    _write_private(table.replace_schema_metadata({"synthetic": str(is_synthetic).lower()}), out)
+    _write_private(table.replace_schema_metadata({"synthetic": str(data_class is DataClass.SYNTHETIC).lower()}), out)
     return WrittenPredictions(n_rows=len(table), is_sampled=bool((predictions["sampling_weight"] != 1).any()))
 
 
-def _check_place(out: Path, *, is_synthetic: bool) -> None:
+def _check_place(out: Path, data_class: DataClass) -> None:
     where = "--out"
     if not out.parent.is_dir():
         raise InputError(Problem(where, f"{out.parent} is no folder", "make it, or name another"))
     if out.exists():
         raise InputError(Problem(where, f"{out} exists", "name a new file; nothing is overwritten"))
-    refuse_shared_place(out, option=where, is_synthetic=is_synthetic)
+    refuse_shared_place(out, option=where, data_class=data_class)
 
 
 def _held_out(layout: StoreLayout, outcome: Outcome) -> pd.DataFrame:

@@ -3,16 +3,19 @@
 import os
 from pathlib import Path
 
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 
 
-def refuse_shared_place(place: Path, *, option: str, is_synthetic: bool) -> None:
-    """Refuse a place in a git work tree, unless the people are invented.
+def refuse_shared_place(place: Path, *, option: str, data_class: DataClass) -> None:
+    """Refuse a place in a git work tree, unless what is written may be committed.
 
     Raises:
         InputError: It lies in one.
     """
-    if not is_synthetic and any((folder / ".git").exists() for folder in (place.resolve(), *place.resolve().parents)):
+    if data_class.rules.may_be_committed:
+        return
+    if any((folder / ".git").exists() for folder in (place.resolve(), *place.resolve().parents)):
         what = "lies in a git work tree, where participant data could be committed"
         raise InputError(Problem(option, f"{place} {what}", "name a place outside of it"))
 

@@ -9,6 +9,7 @@ from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.suppression import shown_counts
 from orchestrator.study.cohort import StudyCohort
 from workers.contract.answers.findings import CheckRequest
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.system.sources import digest_of_place
 
@@ -35,7 +36,8 @@ class CohortView:
         """Facts for `--json`; a hidden count is text such as "≤5"."""
         return {
             "source": self.cohort.source,
-            "is_synthetic": self.cohort.source == "synthetic_adrd",
+            "data_class": self.cohort.data_class,
+            "is_synthetic": self.cohort.data_class is DataClass.SYNTHETIC,
             "min_cell": self.cohort.min_cell,
             "counts": {name: str(n) if n.value is None else n.value for name, n in self.counts.items()},
             "n_features": self.n_features,
@@ -76,8 +78,8 @@ def show_cohort(console: "Console", view: CohortView) -> None:
 
     if not view.counts:
         return
-    flow, invented = view.flow, ", synthetic" if view.cohort.source == "synthetic_adrd" else ""
-    tree = Tree(f"cohort {view.cohort.source}{invented}, {view.n_features} features")
+    flow = view.flow
+    tree = Tree(f"cohort {view.cohort.source}, {view.cohort.data_class}, {view.n_features} features")
     for step in flow.steps:
         tree.add(f"{'excluded: ' if step.is_exclusion else ''}{step.name}  [bold]{step.count}[/bold]")
     console.print(tree)

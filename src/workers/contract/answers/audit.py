@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from workers.contract.answers.findings import Answer
+from workers.contract.data_class import DataClass
 from workers.contract.outcome import Record
 from workers.contract.recipes.recipe import Recipe
 from workers.contract.recipes.teaching import Supervision
@@ -74,8 +75,9 @@ class AuditFindings(Answer):
 
 
 class SheetOrder(AuditOrder):
-    """Annotation sheets: how many rationales, for how many raters, written where."""
+    """Annotation sheets: how many rationales, for how many raters, written where; null is the cohort's usual class."""
 
+    data_class: DataClass | None = None
     n_rationales: int = Field(default=150, ge=4, le=5000)
     n_raters: int = Field(default=2, ge=1, le=20)
     seed: int = Field(default=0, ge=0)

@@ -22,6 +22,7 @@ from workers.contract.answers.audit import (
     SheetOrder,
     WrittenSheets,
 )
+from workers.contract.data_class import usual_class
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
@@ -66,8 +67,7 @@ def write_sheets(order: SheetOrder) -> WrittenSheets:
         StoreError: The rationales are not prepared, or damaged.
     """
     layout, out = StoreLayout(Path(order.store)), Path(order.out)
-    is_synthetic = order.specs[0].cohort.source == "synthetic_adrd"
-    refuse_shared_place(out, option="--out", is_synthetic=is_synthetic)
+    refuse_shared_place(out, option="--out", data_class=order.data_class or usual_class(order.specs[0].cohort.source))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(Problem("--out", f"{out} is not empty", "name a new folder; nothing is overwritten"))
     pool = [written for spec in order.specs for written in read_written(spec, layout)]

@@ -16,6 +16,7 @@ from orchestrator.design.grid import expand
 from orchestrator.study.study import load_study
 from support.studies.micro_study import write_study
 from workers.contract.answers.audit import ANSWER_COLUMNS, SHEET_ITEMS, AuditFindings, Measure, RationaleAudit, Tally
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
@@ -96,7 +97,7 @@ def test_small_counts_of_participants_never_reach_the_file() -> None:
         )
 
     findings = AuditFindings(audits=(audited(3, 2), audited(60, 40)))
-    few, many = shown_audit(findings, study="s", is_synthetic=False, min_cell=5).rows
+    few, many = shown_audit(findings, study="s", data_class=DataClass.PUBLIC, min_cell=5).rows
     assert few.shares[Measure.LEAKING].is_hidden
     assert few.shares[Measure.LEAKING].value is None
     assert few.claims == {"fact": 1000}
@@ -155,7 +156,7 @@ def test_real_records_are_not_written_where_they_could_be_committed(study: Path,
     with pytest.raises(InputError, match="git work tree"):
         sweep("sheet", study, "--store", study.parent / "store", "--out", tmp_path / "sheets")
     assert not (tmp_path / "sheets").exists()
-    refuse_shared_place(tmp_path / "sheets", option="--out", is_synthetic=True)
+    refuse_shared_place(tmp_path / "sheets", option="--out", data_class=DataClass.SYNTHETIC)
 
 
 def test_agreement_is_awaited_until_sheets_are_filled_then_flows_into_the_report(

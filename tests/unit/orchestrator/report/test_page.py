@@ -17,6 +17,7 @@ from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Contrast, Study, load_study
 from support.places import REPOSITORY, SWEEPS
 from support.stores.builders import build_store, cohort_counts, usual_signal
+from workers.contract.data_class import RULES, DataClass
 from workers.contract.outcome import Scoring
 from workers.contract.trial import Trial
 
@@ -207,8 +208,18 @@ def test_page_of_many_axes_and_scorings_is_well_formed_and_complete(many_axes: t
 
 
 def test_sections_that_a_study_has_nothing_for_are_left_out(page: str) -> None:
-    for title in ("Direct AUC", "protocol", "Interactions", "Few-shot", "By base", "cosines", "Synthetic", "audit"):
+    for title in ("Direct AUC", "protocol", "Interactions", "Few-shot", "By base", "cosines", "audit"):
         assert title not in page
+
+
+@pytest.mark.parametrize("data_class", DataClass)
+def test_the_page_says_whose_records_they_are_and_what_may_be_done_with_them(
+    study: Study, design: Design, findings: Findings, data_class: DataClass
+) -> None:
+    cohort = study.cohort.model_copy(update={"data_class": data_class})
+    page = render_report(study.model_copy(update={"cohort": cohort}), design, findings)
+    assert f"<b>{data_class.value.capitalize()} cohort:</b> {data_class.rules.use}" in page
+    assert [rules.use in page for rules in RULES.values()].count(True) == 1
 
 
 def test_long_tables_are_summed_up_and_point_to_the_rest(

@@ -118,7 +118,6 @@ def test_cohort_hashes_as_its_recipe_alone(tmp_path: Path) -> None:
 def test_all_problems_are_reported_at_once_with_their_lines(tmp_path: Path) -> None:
     assert [(problem.line, problem.where) for problem in problems_of(write(tmp_path, BROKEN))] == [
         (1, "study"),
-        (3, "cohort.min_cell"),
         (3, "cohort.file"),
         (5, "cohort.fil"),
         (6, "cohort.sha256"),
