@@ -3,6 +3,7 @@
 Asks nobody who is not needed, waits 5 s at most for each, and shows no address with a password in it.
 """
 
+import http.client
 import os
 import sqlite3
 import urllib.error
@@ -13,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.doctor.check import Check, fail, ok, warn
+from workers.contract.addresses import without_credentials
 from workers.contract.errors import ClusterError
 
 TIMEOUT_S = 5.0
@@ -67,8 +69,7 @@ def check_token(environ: Mapping[str, str], *, address: str | None) -> Check | N
 
 def check_server(uri: str, *, reach: Reach) -> Check:
     """Whether an MLflow server is well."""
-    parts = urlsplit(uri)
-    where = parts.hostname or uri
+    where = urlsplit(without_credentials(uri)).netloc
     try:
         status = reach(f"{uri.rstrip('/')}/health")
     except OSError as error:
@@ -138,13 +139,14 @@ def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline:
     try:
         reach(hub)
     except OSError as error:
-        return fail("hub", f"{names} must be fetched, and {hub} does not answer ({_reason(error)})", remedy)
-    return ok("hub", f"{hub} answers, for {names}")
+        what = f"{names} must be fetched, and {without_credentials(hub)} does not answer ({_reason(error)})"
+        return fail("hub", what, remedy)
+    return ok("hub", f"{without_credentials(hub)} answers, for {names}")
 
 
 def check_endpoint(base_url: str, key_variable: str | None, *, environ: Mapping[str, str], reach: Reach) -> Check:
     """Whether a teacher's endpoint answers at all, and its key is set; nothing is asked of the model."""
-    where = urlsplit(base_url).netloc.rpartition("@")[2]
+    where = urlsplit(base_url).netloc
     if key_variable and not environ.get(key_variable):
         return fail("endpoint", f"{key_variable} is not set", "export the key that the study names")
     try:
@@ -166,8 +168,8 @@ def reach(address: str) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except ValueError as error:
-        raise OSError("not an address") from error
+    except (ValueError, http.client.HTTPException):  # whose texts repeat it
+        raise OSError("not an address") from None
 
 
 def _reason(error: OSError) -> str:

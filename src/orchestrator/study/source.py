@@ -12,6 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from orchestrator.study.yaml_text import MAX_BYTES, Refusal, parse
+from workers.contract.addresses import without_credentials
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular
 
@@ -48,11 +49,11 @@ class StudySource:
         return self._find(at)[1]
 
     def written(self, at: Location) -> str:
-        """The value as the user wrote it, on one line."""
+        """The value as the user wrote it, on one line and without the credentials of an address."""
         node = self._find(at)[0]
         if node is None:
             return NOTHING
-        words = " ".join(self.text[node.start_mark.index : node.end_mark.index].split())
+        words = without_credentials(" ".join(self.text[node.start_mark.index : node.end_mark.index].split()))
         return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}…"
 
     def has_lost_space(self, at: Location) -> bool:

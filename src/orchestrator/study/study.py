@@ -218,9 +218,13 @@ def load_sealed(path: Path) -> Study:
     try:
         return Study.model_validate_json(read_regular(path))
     except (OSError, ValidationError) as error:
-        raise InputError(
-            Problem(str(path.parent), f"holds no sealed study ({type(error).__name__})", "give the study file")
-        ) from None
+        what, remedy = f"holds no sealed study ({type(error).__name__})", "give the study file"
+        for details in error.errors(include_url=False) if isinstance(error, ValidationError) else ():
+            if details["type"] == "value_error":  # a rule that it was sealed without
+                fault, _, mend = str(details["ctx"]["error"]).rpartition("; ")
+                what = f"{'.'.join(map(str, details['loc']))} of its sealed study {fault}"
+                remedy = f"{mend}, in the study file, and run that"
+        raise InputError(Problem(str(path.parent), what, remedy)) from None
 
 
 def _with_stand_ins(source: StudySource) -> str:

@@ -3,6 +3,7 @@
 Addresses only; MLflow itself is not imported.
 """
 
+import re
 import sys
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port:
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):
         raise InputError(Problem("--tracking-uri", "a server runs there already", "open it in a browser"))
-    if parts.password:
+    if parts.password or re.search("pass|token|key|secret", parts.query):
         raise InputError(Problem("--tracking-uri", "holds a password, which `ps` would show", "use PGPASSFILE"))
     # The second is where the server puts what somebody uploads to it; else it is ./mlartifacts.
     artifacts = ["--default-artifact-root", artifacts_uri(layout), "--artifacts-destination", artifacts_uri(layout)]

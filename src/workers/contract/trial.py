@@ -3,14 +3,16 @@
 Ids hash the recipe, never where or how it ran; `recipe.py` says how.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from workers.contract.addresses import holds_credentials
 from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.cohorts import CohortRecipe
 from workers.contract.recipes.recipe import Recipe, digest_of
@@ -31,6 +33,8 @@ TARGET_TEXT = ("supervision", "teacher", "target")
 
 # After its timeout an attempt saves a resume point and records itself in that time; a process that does neither hangs.
 GRACE_S = 60.0
+
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 Precision = Literal["float32", "bfloat16"]
 EngineName = Literal["transformers", "continuous", "vllm"]
@@ -189,12 +193,29 @@ class Trial(Recipe):
 
 
 class EndpointPlace(Recipe):
-    """Where a teacher's endpoint listens, and whether records may be sent there; never part of an id."""
+    """Where a teacher's endpoint listens, and whether records may be sent there; never part of an id, nor its key."""
 
     base_url: str = Field(pattern=r"^https?://", description="up to and without /chat/completions")
     api_key_variable: str | None = Field(default=None, description="environment variable that holds the key")
     allow_remote: bool = Field(default=False, description="send records to a host that is not this machine")
     timeout_s: float = Field(default=60, gt=0, le=3600)
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address_alone(cls, url: str) -> str:
+        if holds_credentials(url):
+            raise ValueError(
+                "holds a user, a key or a query, which the store would keep; write scheme, host and path alone, and "
+                "name the environment variable of the key as endpoint.api_key_variable"
+            )
+        return url
+
+    @field_validator("api_key_variable")
+    @classmethod
+    def _is_name(cls, name: str | None) -> str | None:
+        if name is not None and not VARIABLE.fullmatch(name):  # it may be the key itself, so it is not shown
+            raise ValueError("is no name of an environment variable in capitals; write its name, never the key")
+        return name
 
 
 class WorkOrder(Recipe):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import pytest
+
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Grade
 from orchestrator.doctor.diagnosis import diagnose, file_system_of
@@ -179,6 +181,24 @@ class TestElsewhere:
         assert found is not None and found.grade is Grade.FAIL
         offline = check_hub({"a/b"}, hub="https://hub", reach=lambda _: HTTP_OK, is_offline=True)
         assert offline is not None and offline.grade is Grade.FAIL
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "http://user:s3cret@localhost",
+            "http://user:s3cret@localhost:0",
+            "http://localhost:0/?key=s3cret",
+            "http://s3cret@",
+        ],
+    )
+    def test_credentials_in_an_address_are_never_shown(self, address: str) -> None:
+        found = [
+            check_server(address, reach=reach),
+            check_hub({"a/b"}, hub=address, reach=reach, is_offline=False),
+            check_hub({"a/b"}, hub=address, reach=lambda _: HTTP_OK, is_offline=False),
+        ]
+        assert [check.grade for check in found if check] == [Grade.FAIL, Grade.FAIL, Grade.OK]
+        assert "s3cret" not in "".join(map(str, found))
 
     def test_an_endpoint_needs_its_key_and_must_answer(self) -> None:
         place = "http://teacher:8000/v1"

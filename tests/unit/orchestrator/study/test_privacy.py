@@ -1,4 +1,4 @@
-"""What a study says of privacy: the class of its cohort and what follows from it."""
+"""What a study says of privacy: the class of its cohort and what follows from it, and addresses without credentials."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.design.grid import expand
-from orchestrator.study.study import Study, load_study
+from orchestrator.study.study import Study, load_sealed, load_study
 from workers.contract.data_class import RULES, DataClass
 from workers.contract.errors import InputError
 
 SHA = "0f" * 32
+SECRET = "s3cretKey"
 STUDY = """\
 study: small
 question: Does it read?
@@ -88,3 +89,40 @@ class TestDataClass:
     def test_only_adapters_of_controlled_cohorts_are_checked_before_they_leave(self) -> None:
         assert [name for name, rules in RULES.items() if rules.adapters_are_checked] == [DataClass.CONTROLLED]
         assert RULES.keys() == set(DataClass)
+
+
+class TestCredentials:
+    @pytest.mark.parametrize(
+        "address",
+        [
+            f"https://user:{SECRET}@teacher.example/v1",
+            f"https://{SECRET}@teacher.example/v1",
+            f"https://user:pass/{SECRET}@teacher.example/v1",
+            f"https://teacher.example/v1?api_key={SECRET}",
+            f"https://teacher.example/v1#{SECRET}",
+            f"ftp://user:{SECRET}@teacher.example/v1",
+            f"ftp://teacher.example/v1?key={SECRET}",
+        ],
+    )
+    def test_an_address_with_credentials_is_refused_by_name_and_never_shown(self, tmp_path: Path, address: str) -> None:
+        with pytest.raises(InputError) as refused:
+            load(tmp_path, FRAMINGHAM, f'base_url: "{address}"')
+        (problem,) = refused.value.problems
+        assert (problem.line, problem.where) == (6, "endpoint.base_url")
+        assert "environment variable" in problem.remedy or "ftp" in problem.what
+        assert SECRET not in str(refused.value)
+
+    def test_a_key_in_place_of_a_variables_name_is_refused_and_never_shown(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="never the key") as refused:
+            load(tmp_path, FRAMINGHAM, f"{LOCAL}, api_key_variable: sk-{SECRET}")
+        assert SECRET not in str(refused.value)
+
+    def test_a_study_that_was_sealed_with_credentials_names_the_way_out(self, tmp_path: Path) -> None:
+        sealed = json.loads(load(tmp_path, FRAMINGHAM).model_dump_json())
+        sealed["endpoint"]["base_url"] = f"https://user:{SECRET}@teacher.example/v1"
+        (tmp_path / "study.json").write_text(json.dumps(sealed))
+        with pytest.raises(
+            InputError, match=r"endpoint.base_url of its sealed study holds a user.*in the study file"
+        ) as refused:
+            load_sealed(tmp_path / "study.json")
+        assert SECRET not in str(refused.value)

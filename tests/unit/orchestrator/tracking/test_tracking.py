@@ -310,7 +310,14 @@ def test_the_web_page_stays_on_this_machine(tmp_path: Path) -> None:
     assert command[command.index("--port") + 1] == "5050"
 
 
-@pytest.mark.parametrize("uri", ["http://mlflow.example:5000", "postgresql+psycopg2://me:secret@db/mlflow"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://mlflow.example:5000",
+        "postgresql+psycopg2://me:secret@db/mlflow",
+        "mysql+pymysql://db/mlflow?user=me&password=secret",
+    ],
+)
 def test_no_second_server_and_no_password_on_a_command_line(tmp_path: Path, uri: str) -> None:
     with pytest.raises(InputError) as refused:
         serve_command(StoreLayout(tmp_path), tracking_uri=uri)
