@@ -16,7 +16,7 @@ from support.studies.orders import COHORT
 from workers.cohort.framingham import load_framingham
 from workers.cohort.splits import balanced_train_rows
 from workers.contract.trial import Method
-from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
+from workers.scoring.classical.baselines import columns_of, fit_baseline, predict_risk
 
 N_PERMUTATIONS = 150
 TRAIN_SIZES = (64, 640)
@@ -25,8 +25,8 @@ TRAIN_SIZES = (64, 640)
 def main() -> None:
     """Print mean and standard deviation of the AUC at each train size."""
     cohort = load_framingham(FRAMINGHAM, COHORT)
-    values, outcomes = cohort.values_at_index(), cohort.labels["boolean_value"].to_numpy().astype(np.int64)
-    inputs = feature_matrix(values, columns=columns_of(Method.LOGISTIC, COHORT, values))
+    values, outcomes = cohort.features(None), cohort.labels["boolean_value"].to_numpy().astype(np.int64)
+    inputs = values.only(columns_of(Method.LOGISTIC, COHORT, values))
     held_out = (cohort.labels["split"] == "held_out").to_numpy()
     for size in TRAIN_SIZES:
         rows = balanced_train_rows(cohort.labels, size=size, salt=COHORT.split_salt)

@@ -61,7 +61,7 @@ def measure(seed: int) -> dict[str, str]:
     population = simulate(recipe)
     cohort = observe(population, recipe)
     generated = time.perf_counter()
-    values = cohort.latest_values(cohort.records())
+    values = cohort.features(cohort.records()).table()
     finished = time.perf_counter()
     truth, outcomes = truth_of(population), cohort.labels["boolean_value"].to_numpy()
     auc: Callable[[list[str]], str] = lambda codes: f"{logistic_auc(values[codes], outcomes):.3f}"  # noqa: E731
@@ -95,7 +95,7 @@ def prodromal_auc(seed: int, *, gap_months: int) -> float:
         {"source": "synthetic_adrd", "seed": seed, "prodrome": True, "gap_months": gap_months}
     )
     cohort = observe(simulate(recipe), recipe)
-    return logistic_auc(cohort.latest_values(cohort.records()), cohort.labels["boolean_value"].to_numpy())
+    return logistic_auc(cohort.features(cohort.records()).table(), cohort.labels["boolean_value"].to_numpy())
 
 
 if __name__ == "__main__":

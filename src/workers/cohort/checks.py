@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from workers.cohort.cohort import SPLITS, Cohort
+from workers.cohort.features import Features
 from workers.cohort.lexicon import AGE
 from workers.contract.errors import Problem
 
@@ -48,23 +49,25 @@ def check_cohort(cohort: Cohort, *, forbidden: Collection[str] = ()) -> CohortCh
         forbidden: Codes or columns that tell the outcome and must never be an input.
     """
     records = None if cohort.lexicon is None else cohort.records()
-    values = cohort.values_at_index() if records is None else cohort.latest_values(records)
+    features = cohort.features(records)
     is_train = (cohort.labels["split"] == "train").to_numpy()
     outcomes = cohort.labels["boolean_value"].to_numpy(dtype=np.bool_, na_value=False)
-    telling = telling_features(values[is_train], outcomes[is_train])
+    telling = telling_features(features[is_train], outcomes[is_train])
     problems = [
         *label_problems(cohort.labels),
-        *_forbidden_problems({*cohort.events["code"].unique(), *values.columns}, forbidden),
+        *_forbidden_problems({*cohort.events["code"].unique(), *features.codes}, forbidden),
         *([] if records is None else _late_problems(records)),
         *(_telling_problem(code, auc) for code, auc in telling.items() if code != AGE),
     ]
     warnings = [*cohort.warnings, *_size_warnings(cohort.labels)]
     if AGE in telling:
         warnings.append(f"age alone ranks with an AUC of {telling[AGE]:.2f} on train: narrow the range of ages")
-    repeated = repeated_histories(cohort.labels, history_hashes(values, records))
+    repeated = repeated_histories(
+        cohort.labels, history_hashes(features.lines() if records is None else records, n_rows=len(cohort.labels))
+    )
     if repeated:
         warnings.append(f"{_shown(repeated)} histories outside train stand in train too, word for word")
-    return CohortCheck(problems=tuple(problems), warnings=tuple(warnings), n_features=values.shape[1])
+    return CohortCheck(problems=tuple(problems), warnings=tuple(warnings), n_features=len(features.codes))
 
 
 def label_problems(labels: pd.DataFrame) -> Iterator[Problem]:
@@ -100,13 +103,13 @@ def _one_sided(labels: pd.DataFrame) -> Iterator[Problem]:
             return
 
 
-def telling_features(values: pd.DataFrame, outcomes: BoolArray) -> dict[str, float]:
+def telling_features(features: Features, outcomes: BoolArray) -> dict[str, float]:
     """AUC of each feature that alone ranks the outcome beyond `TELLING_AUC`, either way round.
 
     A feature is looked at twice: the order of its recorded values, and whether it is recorded at all.
 
     Args:
-        values: One row an example, one column a feature, NaN where not recorded; of the train split.
+        features: Of the train split.
         outcomes: What happened, shape (n_examples,).
 
     Source:
@@ -114,12 +117,14 @@ def telling_features(values: pd.DataFrame, outcomes: BoolArray) -> dict[str, flo
     """
     n_cases = int(outcomes.sum())
     n_controls = len(outcomes) - n_cases
-    if not n_cases or not n_controls or values.empty:
+    if not n_cases or not n_controls or not features.codes:
         return {}
-    is_recorded = values.notna().to_numpy()
-    cases, controls = is_recorded[outcomes].sum(axis=0), is_recorded[~outcomes].sum(axis=0)
-    ranks = values.rank(axis=0, na_option="keep").to_numpy()
-    rank_sums = np.nansum(ranks[outcomes], axis=0)
+    lines = features.lines()
+    is_case, columns = outcomes[lines["row"]], lines["code"].to_numpy()
+    cases = np.bincount(columns, weights=is_case, minlength=len(features.codes))
+    controls = features.n_recorded - cases
+    ranks = lines.groupby("code")["value"].rank().to_numpy()
+    rank_sums = np.bincount(columns, weights=ranks * is_case, minlength=len(features.codes))
     with np.errstate(invalid="ignore", divide="ignore"):
         by_value = (rank_sums - cases * (cases + 1) / 2) / (cases * controls)
     by_presence = (1 + cases / n_cases - controls / n_controls) / 2
@@ -130,18 +135,21 @@ def telling_features(values: pd.DataFrame, outcomes: BoolArray) -> dict[str, flo
         with np.errstate(divide="ignore"):
             error = np.sqrt((n1 + n0 + 1) / (12.0 * n1 * n0))
             is_telling = (strongest > TELLING_AUC) & (strongest - 0.5 > BEYOND_CHANCE * error)
-        for code, auc in zip(values.columns[is_telling], strongest[is_telling], strict=True):
-            found[str(code)] = max(found.get(str(code), 0.0), float(auc))
+        for column in np.flatnonzero(is_telling):
+            code = features.codes[column]
+            found[code] = max(found.get(code, 0.0), float(strongest[column]))
     return found
 
 
-def history_hashes(values: pd.DataFrame, records: pd.DataFrame | None) -> npt.NDArray[np.uint64]:
-    """A hash of all that is known of each label row, shape (n_rows,); equal histories have equal hashes."""
-    if records is None:
-        return np.asarray(pd.util.hash_pandas_object(values, index=False), dtype=np.uint64)
-    lines = np.asarray(pd.util.hash_pandas_object(records.drop(columns="row"), index=False), dtype=np.uint64)
-    hashes = np.zeros(len(values), dtype=np.uint64)
-    np.add.at(hashes, records["row"].to_numpy(), lines)  # a sum, for the order of codes says nothing
+def history_hashes(lines: pd.DataFrame, *, n_rows: int) -> npt.NDArray[np.uint64]:
+    """A hash of all that is known of each label row, shape (n_rows,); equal histories have equal hashes.
+
+    Args:
+        lines: Column `row`, and what is known of a code there.
+    """
+    each = np.asarray(pd.util.hash_pandas_object(lines.drop(columns="row"), index=False), dtype=np.uint64)
+    hashes = np.zeros(n_rows, dtype=np.uint64)
+    np.add.at(hashes, lines["row"].to_numpy(), each)  # a sum, for the order of codes says nothing
     return hashes
 
 

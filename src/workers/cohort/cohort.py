@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from workers.cohort.features import Features
 from workers.cohort.lexicon import Lexicon
 
 SPLITS = ("train", "tuning", "held_out")
@@ -81,15 +82,8 @@ class Cohort:
         records.attrs = dict(self.labels.attrs)
         return records
 
-    def latest_values(self, records: pd.DataFrame) -> pd.DataFrame:
-        """Features for classical models: one row a label (same order), one column a code.
-
-        The latest number; for a bare code 1 where it was ever recorded and 0 elsewhere.
-        """
-        is_bare = records.groupby("code")["value"].transform("count") == 0
-        filled = records.assign(value=records["value"].where(~is_bare, 1.0))
-        wide = filled.pivot(index="row", columns="code", values="value").reindex(self.labels.index)
-        bare = sorted(records.loc[is_bare, "code"].unique())
-        wide[bare] = wide[bare].fillna(0.0)
-        wide.attrs = dict(self.labels.attrs)
-        return wide
+    def features(self, records: pd.DataFrame | None) -> Features:
+        """What classical models see: the latest of each code in the records, or, without them, of the index day."""
+        if records is None:
+            return Features.of_table(self.values_at_index())
+        return Features.of_records(records, n_rows=len(self.labels))

@@ -50,9 +50,7 @@ class Workshop:
         if cohort.lexicon is None:
             cohort.values_at_index().to_parquet(folder / VALUES)
         else:
-            records = cohort.records()
-            records.to_parquet(folder / RECORDS)
-            cohort.latest_values(records).to_parquet(folder / VALUES)
+            cohort.records().to_parquet(folder / RECORDS)
             (folder / LEXICON).write_text(cohort.lexicon.model_dump_json(indent=1))
         return {**counts_of(cohort)}
 

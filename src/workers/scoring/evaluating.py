@@ -13,7 +13,7 @@ from workers.contract.outcome import Progress, Validity
 from workers.examples.targets import evaluation_prefix
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.base import Base
-from workers.scoring.baselines import columns_of, feature_matrix, fit_baseline, predict_risk
+from workers.scoring.classical.baselines import columns_of, fit_baseline, predict_risk
 from workers.scoring.engines.chosen import engine_of
 from workers.scoring.engines.engine import Dictation, EngineOpener
 from workers.scoring.openers import Opener, opener_of
@@ -137,12 +137,11 @@ def _scorer(work: Work, opener: Opener, base: Base, answer: AnswerTokens, *, wri
 def score_classical(work: Work) -> pd.DataFrame:
     """Fit a classical comparator on the training rows and predict the scored ones."""
     spec = work.spec
-    inputs = feature_matrix(
-        work.values, columns=columns_of(spec.method, spec.cohort, work.values.iloc[work.train_rows])
-    )
-    model = fit_baseline(spec.method, inputs[work.train_rows], work.outcomes[work.train_rows])
+    fitted = work.features[work.train_rows]
+    columns = columns_of(spec.method, spec.cohort, fitted)
+    model = fit_baseline(spec.method, fitted.only(columns), work.outcomes[work.train_rows])
     rows = work.scored_rows.rows
-    risks = predict_risk(model, inputs[rows])
+    risks = predict_risk(model, work.features[rows].only(columns))
     work.meter.n_examples_seen = len(work.train_rows)
     return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows)))
 

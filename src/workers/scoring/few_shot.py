@@ -25,7 +25,7 @@ from workers.examples.tokenizing.thoughts import thought_of
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_lines
 from workers.examples.tokenizing.wrapping import beginning_of
 from workers.models.base import Base, load_tokenizer
-from workers.scoring.baselines import columns_of, feature_matrix
+from workers.scoring.classical.baselines import columns_of
 from workers.scoring.demonstrations import demonstration, fixed_rows, nearest_rows
 from workers.scoring.evaluating import Questions, score_model
 from workers.store.published import LABELS, TOKENS, folder_of
@@ -59,10 +59,9 @@ def few_shot_questions(work: Work, base: Base, answer: AnswerTokens) -> Question
         chosen = fixed_rows(work.labels, recipe, salt=work.spec.cohort.split_salt)
         shown = _written_out(work, base, answer, chosen)
         return Questions(prompts, prefix=[*answer.bos, *_joined(shown, chosen)], writes=writes)
-    taught = work.values[(work.labels["split"] == "train").to_numpy()]
+    taught = work.features[(work.labels["split"] == "train").to_numpy()]
     columns = columns_of(Method.LOGISTIC, work.spec.cohort, taught)
-    inputs = feature_matrix(work.values, columns=columns)
-    nearest = nearest_rows(work.labels, inputs, recipe, rows=rows)
+    nearest = nearest_rows(work.labels, work.features.only(columns), recipe, rows=rows)
     shown = _written_out(work, base, answer, np.unique(nearest))
     behind = [[*answer.bos, *_joined(shown, chosen), *prompt] for chosen, prompt in zip(nearest, prompts, strict=True)]
     return Questions(behind, writes=writes)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from workers.cohort.features import Features
 from workers.cohort.splits import ScoredRows, balanced_train_rows, rows_to_score
 from workers.contract.answers.proof import BaseProof, RowsTogether
 from workers.contract.inputs import InputKind, InputRecipe, input_recipes, precision_of
@@ -22,7 +23,7 @@ from workers.contract.trial import Method, TrainingRecipe, TrialSpec
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
 from workers.store.checkpoints import Cadence
-from workers.store.published import LABELS, PROOF, TOKENS, VALUES, verified_folder
+from workers.store.published import LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
 from workers.work.meter import Meter
 from workers.work.predictions import Prevalence
@@ -56,6 +57,7 @@ class Bench:
         self._bases: dict[tuple[Path, str], Base] = {}
         self._answers: dict[str, AnswerTokens] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
+        self._features: dict[Path, Features] = {}
         self._kept: dict[tuple[object, ...], Any] = {}
 
     def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
@@ -90,6 +92,18 @@ class Bench:
             self._tables[path] = pd.read_parquet(path)
         return self._tables[path]
 
+    def features(self, cohort: Path) -> Features:
+        """What classical models see of a prepared cohort; only the last is kept."""
+        if cohort not in self._features:
+            self._features = {cohort: self._read_features(cohort)}
+        return self._features[cohort]
+
+    def _read_features(self, cohort: Path) -> Features:
+        if (cohort / RECORDS).is_file():
+            records = pd.read_parquet(cohort / RECORDS, columns=["row", "code", "value"])
+            return Features.of_records(records, n_rows=len(self.table(cohort / LABELS)))
+        return Features.of_table(pd.read_parquet(cohort / VALUES))
+
     def kept(self, key: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
         """What scoring made of the base and takes long to make; only the last is kept."""
         if key not in self._kept:
@@ -106,6 +120,7 @@ class Bench:
         self._bases.clear()
         self._answers.clear()
         self._tables.clear()
+        self._features.clear()
         self._kept.clear()
         gc.unfreeze()  # what was frozen is looked at by no collection
         gc.collect()
@@ -189,9 +204,9 @@ class Work:
         return BaseProof.model_validate_json((self.input(InputKind.PROOF) / PROOF).read_bytes()).together
 
     @property
-    def values(self) -> pd.DataFrame:
-        """What classical models see: one row an example, one column a code."""
-        return self.bench.table(self.input(InputKind.COHORT) / VALUES)
+    def features(self) -> Features:
+        """What classical models see of every example."""
+        return self.bench.features(self.input(InputKind.COHORT))
 
     def prompt_tokens(self, rows: IntArray) -> list[list[int]]:
         """Token ids of the prompts of these rows, in their order."""

@@ -18,12 +18,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from support.places import FRAMINGHAM
 from support.studies.orders import COHORT
+from workers.cohort.features import Features as Values
 from workers.cohort.framingham import INPUT_COLUMNS, ORIGIN, load_framingham
 from workers.contract.recipes.cohorts import FraminghamCohort
 from workers.contract.trial import Method
-from workers.scoring.baselines import fit_baseline, predict_risk
-
-FloatArray = npt.NDArray[np.float64]
+from workers.scoring.classical.baselines import fit_baseline, predict_risk
 
 N_FOLDS = 5
 # Shufflings of the folds; the protocol repeats logistic regression two or three times and boosting once.
@@ -125,9 +124,9 @@ class Task:
     exams: pd.DataFrame
     outcomes: npt.NDArray[np.int64]
 
-    def matrix(self, columns: Sequence[str]) -> FloatArray:
-        """Some features, shape (n_exams, n_columns), NaN where not recorded."""
-        return self.exams[list(columns)].to_numpy(dtype=np.float64)
+    def values(self, columns: Sequence[str]) -> Values:
+        """Some features, in this order."""
+        return Values.of_table(self.exams[list(columns)]).only(columns)
 
 
 @cache
@@ -175,13 +174,13 @@ def cross_validated_auc(
     task: Task, method: Method, columns: Sequence[str], *, seeds: Sequence[int] = FOLD_SEEDS
 ) -> float:
     """Mean AUC over five folds by participant, stratified by label, and over repeats; all fitting inside the fold."""
-    inputs, groups = task.matrix(columns), task.exams["RANDID"].to_numpy()
+    values, groups = task.values(columns), task.exams["RANDID"].to_numpy()
     # Lipid fractions were never measured at exam 1; scikit-learn 1.9.1 can't bin a column without values.
-    inputs = inputs[:, ~np.isnan(inputs).all(axis=0)]
+    inputs = values.only([code for code, n in zip(values.codes, values.n_recorded, strict=True) if n])
     aucs = []
     for seed in seeds:
         folds = StratifiedGroupKFold(N_FOLDS, shuffle=True, random_state=seed)
-        for train, test in folds.split(inputs, task.outcomes, groups):
+        for train, test in folds.split(groups, task.outcomes, groups):
             model = fit_baseline(method, inputs[train], task.outcomes[train])
             aucs.append(roc_auc_score(task.outcomes[test], predict_risk(model, inputs[test])))
     return float(np.mean(aucs))

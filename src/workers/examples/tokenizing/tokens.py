@@ -8,6 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from workers.contract.errors import InputError, Problem
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 # A tokenizer may spell the space before the label with the delimiter.
 DELIMITER_AT_END = re.compile(rf"(?:^|\n)\s*{DELIMITER} ?$")
 GENERATION_CONFIG = "generation_config.json"
+# With offsets and marks the library keeps about 100 bytes a token until the texts of one call are all encoded.
+TEXTS_AT_ONCE = 1_000
 Lines = dict[bool, list[int]]
 Spelled = tuple[list[int], list[int]]
 
@@ -211,7 +215,7 @@ def tokenise(
     special_tokens: Literal["parsed", "split"] = "parsed",
     beginning: Sequence[int] = (),
 ) -> pd.DataFrame:
-    """Token ids of every text; same rows and columns, each cell a list of ids.
+    """Token ids of every text; same rows and columns, each cell an array of ids.
 
     Args:
         wrapping: What each text is put into first; null for texts that follow a prompt.
@@ -219,8 +223,12 @@ def tokenise(
     """
     encoder = Encoder(tokenizer, special_tokens)
     first = list(beginning)
-    columns = {}
+    columns: dict[str, list[npt.NDArray[np.int64]]] = {}
     for name, column in texts.items():
-        cells = encoder.continuations(list(column)) if wrapping is None else encoder.wrapped(list(column), wrapping)
-        columns[name] = [ids[len(first) :] if first and ids[: len(first)] == first else ids for ids in cells]
+        columns[name] = []
+        for opening in range(0, len(column), TEXTS_AT_ONCE):
+            part = column.iloc[opening : opening + TEXTS_AT_ONCE].tolist()
+            cells = encoder.continuations(part) if wrapping is None else encoder.wrapped(part, wrapping)
+            whole = (ids[len(first) :] if first and ids[: len(first)] == first else ids for ids in cells)
+            columns[name] += [np.asarray(ids, dtype=np.int64) for ids in whole]
     return pd.DataFrame(columns)

@@ -47,7 +47,7 @@ def whole() -> Whole:
     population = simulate(recipe())
     cohort = observe(population, recipe())
     records = cohort.records()
-    return Whole(population, cohort, records, cohort.latest_values(records), truth_of(population))
+    return Whole(population, cohort, records, cohort.features(records).table(), truth_of(population))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def aucs() -> dict[str, float]:
     found = {}
     for name, changes in variants.items():
         cohort = generate_adrd(recipe(n_participants=20_000, **changes))
-        values = cohort.latest_values(cohort.records())[[AGE, SEX, *SEEN_EARLY]]
+        values = cohort.features(cohort.records()).table()[[AGE, SEX, *SEEN_EARLY]]
         found[name] = logistic_auc(values, cohort.labels["boolean_value"].to_numpy())
     return found
 
@@ -185,7 +185,7 @@ class TestSyntheticMark:
         assert small.lexicon is not None
         assert small.lexicon.is_synthetic
         records = small.records()
-        for table in (small.events, small.labels, records, small.latest_values(records)):
+        for table in (small.events, small.labels, records):
             assert table.attrs == {"synthetic": True}
 
     def test_the_mark_is_in_the_file(self, small: Cohort, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from support.studies.meds_folders import TASK, recipe_of, write_crowd
 from support.studies.orders import COHORT
 from workers.cohort.checks import check_cohort, history_hashes, repeated_histories, telling_features
 from workers.cohort.cohort import Cohort, Flow
+from workers.cohort.features import Features
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, load_framingham
 from workers.cohort.lexicon import Concept, Lexicon
 from workers.cohort.sources import check_source, load_cohort
@@ -144,11 +145,11 @@ class TestTellingFeatures:
         outcomes = generator.random(500) < 0.3
         values = pd.DataFrame({"x": np.round(generator.normal(size=500) + 2.5 * outcomes, 1)})
         expected = roc_auc_score(outcomes, values["x"])
-        assert telling_features(values, outcomes) == {"x": pytest.approx(expected)}
-        assert telling_features(-values, outcomes) == {"x": pytest.approx(expected)}
+        assert telling_features(Features.of_table(values), outcomes) == {"x": pytest.approx(expected)}
+        assert telling_features(Features.of_table(-values), outcomes) == {"x": pytest.approx(expected)}
 
     def test_one_class_tells_nothing(self) -> None:
-        assert telling_features(pd.DataFrame({"x": [1.0, 2.0]}), np.array([True, True])) == {}
+        assert telling_features(Features.of_table(pd.DataFrame({"x": [1.0, 2.0]})), np.array([True, True])) == {}
 
 
 class TestLabels:
@@ -225,12 +226,12 @@ class TestWarnings:
     def test_a_history_that_train_has_too_is_counted(self) -> None:
         values = pd.DataFrame({"x": [1.0, 1.0, 2.0, np.nan], "y": [np.nan, np.nan, 0.0, 2.0]})
         labels = pd.DataFrame({"split": ["train", "held_out", "tuning", "held_out"]})
-        assert repeated_histories(labels, history_hashes(values, None)) == 1
+        assert repeated_histories(labels, history_hashes(Features.of_table(values).lines(), n_rows=4)) == 1
 
     def test_histories_of_records_are_compared_whole(self) -> None:
         columns = {"value": [1.0, np.nan, np.nan, 1.0, 1.0], "n": 1, "first_years": 1.0, "last_years": 1.0}
         records = pd.DataFrame({"row": [0, 0, 1, 1, 2], "code": ["a", "b", "b", "a", "a"], **columns})
-        hashes = history_hashes(pd.DataFrame(index=range(3)), records)
+        hashes = history_hashes(records, n_rows=3)
         assert hashes[0] == hashes[1] != hashes[2]
 
     def test_small_counts_of_repeated_histories_are_not_spelled_out(self) -> None:

@@ -380,7 +380,7 @@ def test_a_crowd_loads_as_a_checked_cohort(tmp_path: Path) -> None:
     folder = write_crowd(tmp_path)
     cohort = load_cohort(recipe_of(folder), folder)
     assert cohort.flow.n_eligible == 240
-    assert list(cohort.latest_values(cohort.records())) == ["AGE", "LAB//CRP", "SEX"]
+    assert list(cohort.features(cohort.records()).codes) == ["AGE", "LAB//CRP", "SEX"]
 
 
 def test_schemas_of_the_builder_are_those_of_both_versions() -> None:

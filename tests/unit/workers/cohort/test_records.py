@@ -65,7 +65,7 @@ def test_records_are_sorted_by_row_and_code(cohort: Cohort) -> None:
 
 
 def test_a_bare_code_is_a_yes_or_no_and_a_number_may_be_missing(cohort: Cohort) -> None:
-    values = cohort.latest_values(cohort.records())
+    values = cohort.features(cohort.records()).table()
     assert list(values.index) == [0, 1, 2]
     assert values["E11.9"].tolist() == [0.0, 0.0, 1.0]
     assert values["I10"].tolist() == [0.0, 1.0, 1.0]

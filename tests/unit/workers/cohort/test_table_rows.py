@@ -118,7 +118,7 @@ class TestLong:
         cohort = read(LONG_ROWS, tmp_path, LONG)
         assert cohort.labels["subject_id"].tolist() == ["a", "b"]
         assert cohort.labels["boolean_value"].tolist() == [True, False]
-        values = cohort.latest_values(cohort.records())
+        values = cohort.features(cohort.records()).table()
         assert values["AGE"].round(1).tolist() == [50.2, 51.1]
         assert values["SEX"].tolist() == [0, 1]
         assert values["ALCOHOL"].tolist() == [0, 1]

@@ -20,7 +20,7 @@ from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import PromptRecipe, TemplateTeacherRecipe
 from workers.examples.prompts import render_prompts
 from workers.examples.rationales import write_rationales
-from workers.store.published import LABELS, LEXICON, RECORDS, VALUES
+from workers.store.published import LABELS, LEXICON, RECORDS
 
 MAPPING = DATA / "framingham-mapping.yaml"
 
@@ -58,7 +58,7 @@ class TestFramingham:
         ours, theirs = mapped.values_at_index(), built_in.assign(SEX=(built_in["SEX"] == 1).astype(float))
         timed = [column for column in INPUT_COLUMNS if column not in ("SEX", "educ")]
         pd.testing.assert_frame_equal(ours[timed], theirs[timed], check_names=False)
-        static = mapped.latest_values(mapped.records())
+        static = mapped.features(mapped.records()).table()
         pd.testing.assert_frame_equal(static[["SEX", "educ"]], theirs[["SEX", "educ"]], check_names=False)
 
     def test_every_input_has_words(self, mapped: Cohort) -> None:
@@ -95,7 +95,6 @@ class TestWords:
         cohort = read(rows, tmp_path, WIDE)
         records = cohort.records()
         records.to_parquet(tmp_path / RECORDS)
-        cohort.latest_values(records).to_parquet(tmp_path / VALUES)
         cohort.labels.assign(split="train", boolean_value=[False, True, False]).to_parquet(tmp_path / LABELS)
         assert cohort.lexicon is not None
         (tmp_path / LEXICON).write_text(cohort.lexicon.model_dump_json())

@@ -16,16 +16,16 @@ from sklearn.preprocessing import StandardScaler
 from support.places import FRAMINGHAM
 from support.studies.orders import COHORT
 from workers.cohort.cohort import Cohort
+from workers.cohort.features import Features
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, INPUT_COLUMNS, load_framingham
 from workers.cohort.splits import split_of
 from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import CohortRecipe, SyntheticCohort
 from workers.contract.trial import Method
-from workers.scoring.baselines import (
+from workers.scoring.classical.baselines import (
     AGE_AND_SEX,
     FRAMINGHAM_VALUES,
     columns_of,
-    feature_matrix,
     fit_baseline,
     predict_risk,
 )
@@ -51,9 +51,10 @@ def outcomes_of(cohort: Cohort) -> npt.NDArray[np.int64]:
     return cohort.labels["boolean_value"].to_numpy().astype(np.int64)
 
 
-def seen(method: Method, values: pd.DataFrame, cohort: CohortRecipe = COHORT) -> npt.NDArray[np.float64]:
+def seen(method: Method, values: pd.DataFrame, cohort: CohortRecipe = COHORT) -> Features:
     """What a method sees of these values."""
-    return feature_matrix(values, columns=columns_of(method, cohort, values))
+    features = Features.of_table(values)
+    return features.only(columns_of(method, cohort, features))
 
 
 def held_out_risks(method: Method, cohort: Cohort, values: pd.DataFrame) -> npt.NDArray[np.float64]:
@@ -118,7 +119,7 @@ def test_more_columns_rank_better(cohort: Cohort, values: pd.DataFrame) -> None:
 @pytest.mark.parametrize("method", METHODS)
 class TestBlindness:
     def test_its_columns_are_inputs_and_none_is_forbidden(self, method: Method, values: pd.DataFrame) -> None:
-        assert columns_of(method, COHORT, values) == COLUMNS[method]
+        assert columns_of(method, COHORT, Features.of_table(values)) == COLUMNS[method]
         assert set(COLUMNS[method]) <= set(INPUT_COLUMNS)
         assert not set(COLUMNS[method]) & set(FORBIDDEN_COLUMNS)
 
@@ -128,7 +129,7 @@ class TestBlindness:
     ) -> None:
         leaking = values.assign(**{leak: outcomes_of(cohort)})
         assert seen(method, leaking).shape == (len(values), len(COLUMNS[method]))
-        assert np.array_equal(seen(method, leaking), seen(method, values), equal_nan=True)
+        assert seen(method, leaking).table().equals(seen(method, values).table())
 
     def test_no_column_but_its_own_is_seen(self, method: Method, cohort: Cohort, values: pd.DataFrame) -> None:
         others = [str(column) for column in values if column not in COLUMNS[method]]
@@ -137,7 +138,7 @@ class TestBlindness:
 
     def test_the_order_of_the_columns_does_not_matter(self, method: Method, values: pd.DataFrame) -> None:
         backwards = values[list(values.columns[::-1])]
-        assert np.array_equal(seen(method, backwards), seen(method, values), equal_nan=True)
+        assert seen(method, backwards).table().equals(seen(method, values).table())
 
     def test_held_out_teaches_nothing(self, method: Method, cohort: Cohort, values: pd.DataFrame) -> None:
         held_out = (cohort.labels["split"] == "held_out").to_numpy()
@@ -155,6 +156,15 @@ def test_a_leak_would_show(leak: str) -> None:
 
 
 SYNTHETIC = SyntheticCohort(source="synthetic_adrd")
+
+
+# Of 400.
+FIRST = np.arange(400) < 300
+
+
+def names(method: Method, values: pd.DataFrame) -> tuple[str, ...]:
+    """The columns that a method may see of these values."""
+    return columns_of(method, SYNTHETIC, Features.of_table(values))
 
 
 class TestAnyCohort:
@@ -176,33 +186,33 @@ class TestAnyCohort:
     ) -> None:
         backwards = values[list(values.columns[::-1])]
         expected = ("AGE", "ICD//Z", "LAB//X", "SEX")
-        assert columns_of(method, SYNTHETIC, values) == columns_of(method, SYNTHETIC, backwards) == expected
+        assert names(method, values) == names(method, backwards) == expected
 
     @pytest.mark.parametrize("method", [Method.LOGISTIC, Method.BOOSTING])
     def test_a_code_that_nobody_has_is_no_obstacle(
         self, method: Method, values: pd.DataFrame, outcomes: npt.NDArray[np.int64]
     ) -> None:
         inputs = seen(method, values, SYNTHETIC)
-        model = fit_baseline(method, inputs[:300], outcomes[:300])
-        assert roc_auc_score(outcomes[300:], predict_risk(model, inputs[300:])) > 0.95
+        model = fit_baseline(method, inputs[FIRST], outcomes[FIRST])
+        assert roc_auc_score(outcomes[~FIRST], predict_risk(model, inputs[~FIRST])) > 0.95
 
     def test_age_and_sex_are_what_there_is_of_them(self, values: pd.DataFrame) -> None:
-        assert columns_of(Method.AGE_SEX, SYNTHETIC, values) == ("AGE", "SEX")
-        assert columns_of(Method.AGE_SEX, SYNTHETIC, values.drop(columns="SEX")) == ("AGE",)
+        assert names(Method.AGE_SEX, values) == ("AGE", "SEX")
+        assert names(Method.AGE_SEX, values.drop(columns="SEX")) == ("AGE",)
         with pytest.raises(InputError, match="age_sex needs AGE or SEX"):
-            columns_of(Method.AGE_SEX, SYNTHETIC, values[["LAB//X"]])
+            names(Method.AGE_SEX, values[["LAB//X"]])
 
     def test_prevalence_gives_everybody_the_share_of_events_it_was_fitted_on(
         self, values: pd.DataFrame, outcomes: npt.NDArray[np.int64]
     ) -> None:
         inputs = seen(Method.PREVALENCE, values, SYNTHETIC)
         assert inputs.shape == (400, 0)
-        risks = predict_risk(fit_baseline(Method.PREVALENCE, inputs[:100], outcomes[:100]), inputs[100:])
-        assert risks == pytest.approx(outcomes[:100].mean())
+        risks = predict_risk(fit_baseline(Method.PREVALENCE, inputs[FIRST], outcomes[FIRST]), inputs[~FIRST])
+        assert risks == pytest.approx(outcomes[FIRST].mean())
 
     def test_boosting_builds_all_its_trees_however_many_rows_there_are(self) -> None:
         """scikit-learn would stop early above 10,000 rows, and hold a tenth of them back."""
         generator = np.random.default_rng(1)
-        inputs = generator.normal(size=(12_000, 2))
+        inputs = Features.of_table(pd.DataFrame(generator.normal(size=(12_000, 2)), columns=["a", "b"]))
         model = fit_baseline(Method.BOOSTING, inputs, (generator.random(12_000) < 0.5).astype(np.int64))
         assert model.n_iter_ == 100

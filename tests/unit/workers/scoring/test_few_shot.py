@@ -10,13 +10,14 @@ import torch
 
 from support.studies.orders import micro_spec, order_of
 from workers.attempt.runner import Runner
+from workers.cohort.features import Features
 from workers.contract.errors import InputError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Scoring
 from workers.contract.recipes.teaching import DemonstrationRecipe, Supervision
 from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
-from workers.scoring.baselines import FRAMINGHAM_VALUES, feature_matrix
+from workers.scoring.classical.baselines import FRAMINGHAM_VALUES
 from workers.scoring.demonstrations import fixed_rows, nearest_rows
 from workers.scoring.evaluating import Questions
 from workers.scoring.few_shot import few_shot_questions, few_shot_tokens
@@ -71,8 +72,8 @@ def labels(layout: StoreLayout, bench: Bench) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def values(layout: StoreLayout, bench: Bench) -> np.ndarray:
-    return feature_matrix(work_of(recipe_of(), layout, bench).values, columns=FRAMINGHAM_VALUES)
+def features(layout: StoreLayout, bench: Bench) -> Features:
+    return work_of(recipe_of(), layout, bench).features.only(FRAMINGHAM_VALUES)
 
 
 class TestWhoIsShown:
@@ -97,11 +98,11 @@ class TestWhoIsShown:
         assert np.array_equal(label, rationale)
 
     def test_nearest_demonstrations_are_the_closest_train_rows_of_each_label(
-        self, labels: pd.DataFrame, values: np.ndarray
+        self, labels: pd.DataFrame, features: Features
     ) -> None:
         rows = np.flatnonzero((labels["split"] == "held_out").to_numpy())[:25]
         recipe = recipe_of(shots=4, selection="nearest")
-        chosen = nearest_rows(labels, values, recipe, rows=rows)
+        chosen, values = nearest_rows(labels, features, recipe, rows=rows), features.table().to_numpy()
         is_train = (labels["split"] == "train").to_numpy()
         filled = np.where(np.isnan(values), np.nanmedian(values[is_train], axis=0), values)
         scaled = (filled - filled[is_train].mean(axis=0)) / filled[is_train].std(axis=0)
@@ -116,22 +117,25 @@ class TestWhoIsShown:
                 assert is_train[of_label].all()
                 assert (distance[of_label] <= farthest + 1e-9).all()
 
-    def test_nearest_demonstrations_too_change_by_order_alone(self, labels: pd.DataFrame, values: np.ndarray) -> None:
+    def test_nearest_demonstrations_too_change_by_order_alone(self, labels: pd.DataFrame, features: Features) -> None:
         rows = np.flatnonzero((labels["split"] == "held_out").to_numpy())[:10]
         first, second = (
-            nearest_rows(labels, values, recipe_of(selection="nearest", order_seed=seed), rows=rows) for seed in (1, 2)
+            nearest_rows(labels, features, recipe_of(selection="nearest", order_seed=seed), rows=rows)
+            for seed in (1, 2)
         )
         assert not np.array_equal(first, second)
         assert np.array_equal(np.sort(first), np.sort(second))
 
     def test_values_of_those_who_are_scored_do_not_move_the_scale(
-        self, labels: pd.DataFrame, values: np.ndarray
+        self, labels: pd.DataFrame, features: Features
     ) -> None:
         rows = np.flatnonzero((labels["split"] == "held_out").to_numpy())
-        changed = values.copy()
-        changed[rows[1:]] *= 1_000
+        values = features.table()
+        values.iloc[rows[1:]] *= 1_000
+        changed = Features.of_table(values)
         before, after = (
-            nearest_rows(labels, inputs, recipe_of(selection="nearest"), rows=rows[:1]) for inputs in (values, changed)
+            nearest_rows(labels, inputs, recipe_of(selection="nearest"), rows=rows[:1])
+            for inputs in (features, changed)
         )
         assert np.array_equal(before, after)
 

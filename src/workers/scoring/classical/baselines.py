@@ -4,11 +4,11 @@ On Framingham they see what the prompts say, unrounded. On a cohort with a lexic
 those that a shortened prompt leaves out too: more than the models, much of it noise, which at small sizes costs them.
 """
 
-from collections.abc import Sequence
+import math
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.base import ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -17,9 +17,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from workers.cohort.features import Features
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort
 from workers.contract.trial import Method
+from workers.scoring.classical.standardised import SparseLogistic
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -29,14 +31,19 @@ FRAMINGHAM_VALUES = (
     "DIABETES", "BPMEDS", "HEARTRTE", "GLUCOSE",
 )  # fmt: skip
 INVERSE_PENALTY = 0.1
+MAX_ITERATIONS = 1000
+MIN_SAMPLES_LEAF = 40
+# 128 MiB a copy, of which scikit-learn makes four; a table of more fitted rows and codes is not written out.
+MOST_CELLS = 2**24
+Fitted = ClassifierMixin | SparseLogistic
 
 
-def columns_of(method: Method, cohort: CohortRecipe, values: pd.DataFrame) -> tuple[str, ...]:
-    """The columns that a method may see, in a fixed order, whatever theirs in the table.
+def columns_of(method: Method, cohort: CohortRecipe, fitted: Features) -> tuple[str, ...]:
+    """The columns that a method may see, in a fixed order, whatever theirs in the data.
 
     Args:
-        values: Of the examples that the method is fitted on, one column a code; what none of them has is left out,
-            since a tree can't be grown on it. Framingham's list stays whole.
+        fitted: Of the examples that the method is fitted on; a number that none of them has is left out, and of
+            boosting what too few have for a leaf, since no tree can be grown on it. Framingham's list stays whole.
 
     Raises:
         InputError: The cohort knows neither age nor sex.
@@ -44,46 +51,53 @@ def columns_of(method: Method, cohort: CohortRecipe, values: pd.DataFrame) -> tu
     if method is Method.PREVALENCE:
         return ()
     if method is Method.AGE_SEX:
-        known = tuple(code for code in AGE_AND_SEX if code in values)
+        known = tuple(code for code in AGE_AND_SEX if code in fitted.codes)
         if not known:
             raise InputError(Problem("controls", "age_sex needs AGE or SEX, the cohort has neither", "leave it out"))
         return known
     if isinstance(cohort, FraminghamCohort):
         return FRAMINGHAM_VALUES
-    return tuple(sorted(str(code) for code in values.columns[values.notna().any()]))
+    can_split = fitted.n_recorded >= MIN_SAMPLES_LEAF
+    is_seen = can_split if method is Method.BOOSTING and can_split.any() else fitted.is_bare | (fitted.n_recorded > 0)
+    return tuple(compress(fitted.codes, is_seen))
 
 
-def feature_matrix(values: pd.DataFrame, *, columns: Sequence[str]) -> FloatArray:
-    """These columns of the values, shape (n_examples, n_features), NaN where not recorded."""
-    return values.reindex(columns=list(columns)).to_numpy(dtype=np.float64)
-
-
-def fit_baseline(method: Method, inputs: FloatArray, outcomes: npt.NDArray[np.int64]) -> ClassifierMixin:
-    """Fit a comparator on these rows only, shape (n_examples, n_features).
+def fit_baseline(method: Method, fitted: Features, outcomes: npt.NDArray[np.int64]) -> Fitted:
+    """Fit a comparator on these rows only.
 
     Logistic regression: median imputation with missing indicators, scaling, L2. Boosting: as the protocol has it,
     always 100 trees, since stopping early would hold back training rows that the others see.
     """
     match method:
         case Method.PREVALENCE:
-            return DummyClassifier(strategy="prior").fit(inputs, outcomes)
+            return DummyClassifier(strategy="prior").fit(fitted.table().to_numpy(), outcomes)
         case Method.BOOSTING:
             return HistGradientBoostingClassifier(
                 max_depth=3,
                 max_iter=100,
                 learning_rate=0.06,
-                min_samples_leaf=40,
+                min_samples_leaf=MIN_SAMPLES_LEAF,
                 early_stopping=False,
                 random_state=0,
-            ).fit(inputs, outcomes)
+            ).fit(fitted.table().to_numpy(), outcomes)
+        case _ if is_too_large(fitted):
+            return SparseLogistic.fit(fitted, outcomes, inverse_penalty=INVERSE_PENALTY, max_iterations=MAX_ITERATIONS)
         case _:
             return make_pipeline(
                 SimpleImputer(strategy="median", add_indicator=True),
                 StandardScaler(),
-                LogisticRegression(C=INVERSE_PENALTY, max_iter=1000),
-            ).fit(inputs, outcomes)
+                LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS),
+            ).fit(fitted.table().to_numpy(), outcomes)
 
 
-def predict_risk(model: ClassifierMixin, inputs: FloatArray) -> FloatArray:
+def predict_risk(model: Fitted, features: Features) -> FloatArray:
     """Probability of the outcome, shape (n_examples,)."""
-    return np.asarray(model.predict_proba(inputs)[:, 1])
+    if isinstance(model, SparseLogistic):
+        return model.risks(features)
+    parts = features.blocks(n_cells=MOST_CELLS)
+    return np.concatenate([np.asarray(model.predict_proba(part.table().to_numpy())[:, 1]) for part in parts])
+
+
+def is_too_large(fitted: Features) -> bool:
+    """Whether these rows are not to be written out as a table."""
+    return math.prod(fitted.shape) > MOST_CELLS

@@ -1,0 +1,1 @@
+"""Comparators on a record's values, and the scale on which these are compared."""
