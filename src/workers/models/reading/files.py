@@ -11,10 +11,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.system.sources import ADAPTER_CONFIG
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
-ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 # What a repository holds where `git lfs pull` never ran: a few lines of text in place of the file.

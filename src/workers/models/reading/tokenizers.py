@@ -6,10 +6,9 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.system.sources import VOCABULARIES
 from workers.models.reading.files import read_json
 
-# Files any of which holds a vocabulary; without one transformers makes up a tokenizer of a few special tokens.
-VOCABULARIES = ("tokenizer.json", "*.model", "vocab.json", "vocab.txt", "tekken.json")
 # Digits, capitals, punctuation, spaces in a row, line breaks and an accent: where ways of cutting words part.
 PROBE = "Man, age 1234.  Didn't smoke: BMI 24.5 (Sjögren?)\n\n - HbA1c 48\tmmol/mol\nAnswer: yes"
 

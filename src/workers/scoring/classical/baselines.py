@@ -33,8 +33,8 @@ FRAMINGHAM_VALUES = (
 INVERSE_PENALTY = 0.1
 MAX_ITERATIONS = 1000
 MIN_SAMPLES_LEAF = 40
-# 128 MiB a copy, of which scikit-learn makes four; a table of more fitted rows and codes is not written out.
-MOST_CELLS = 2**24
+# 64 MiB a copy, of which scikit-learn makes five; a table of more fitted rows and codes is not written out.
+MOST_CELLS = 2**23
 Fitted = ClassifierMixin | SparseLogistic
 
 

@@ -10,8 +10,8 @@ import pytest
 from support.launches.servers import Asked, Behaviour, Replied, answer, completion, serving
 from support.launches.teaching import CANARY, GROUNDED, TaughtStudy, always, taught_study
 from workers.contract.errors import InputError
+from workers.contract.system.endpoints import check_place
 from workers.contract.trial import EndpointPlace
-from workers.examples.endpoint.client import check_place
 
 KEY_VARIABLE, KEY = "SWEEP_TEST_KEY", "key-xw91"
 
