@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
 from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
+from workers.contract.answers.purge import PurgeFindings, PurgeOrder
 from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
@@ -102,6 +103,15 @@ def prove_base(question: BaseQuestion) -> BaseAnswer:
         SweepError: The worker could not answer.
     """
     return _ask(BaseAnswer, "prove", "-", asked=question.model_dump_json())
+
+
+def purge_data(order: PurgeOrder) -> PurgeFindings:
+    """Have participant data removed from a store, and what stays searched for them.
+
+    Raises:
+        SweepError: Something could not be removed, or the worker could not answer.
+    """
+    return _ask(PurgeFindings, "purge", "-", asked=order.model_dump_json())
 
 
 def ask_readiness() -> Readiness:

@@ -1,7 +1,7 @@
 """`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
 
 An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
-The others answer in JSON, problems included: `sweep cohort`, `score`, `audit`, `verify` and `doctor` ask them.
+The others answer in JSON, problems included: `sweep cohort`, `score`, `audit`, `verify`, `purge` and `doctor` ask them.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
 from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
+from workers.contract.answers.purge import PurgeFindings, PurgeOrder
 from workers.contract.answers.readiness import Readiness
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     question("sheets", "write annotation sheets", _sheets, WrittenSheets)
     question("prove", "prove that a base can be trained and scored", _prove, BaseAnswer)
     question("verify", "compute scores of committed trials again, or train them again", _verify, VerifyFindings)
+    question("purge", "remove participant data from a store, and search what stays", _purge, PurgeFindings)
     command("ready", "say which libraries import and which devices compute; JSON", lambda _: _answer(_ready, Readiness))
     return parser
 
@@ -173,6 +175,12 @@ def _prove(path: Path) -> BaseAnswer:
     from workers.requests.bases import prove_base
 
     return prove_base(read_request(path, BaseQuestion))
+
+
+def _purge(path: Path) -> PurgeFindings:
+    from workers.requests.purge import purge
+
+    return purge(read_request(path, PurgeOrder))
 
 
 def _ready() -> Readiness:

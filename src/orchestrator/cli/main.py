@@ -22,6 +22,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
+from orchestrator.cli.purge import purge
 from orchestrator.cli.score import score
 from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
 from workers.contract.system.modes import keep_private
@@ -214,6 +215,7 @@ app.command()(verify)
 app.command()(explain)
 app.command()(doctor)
 app.command()(score)
+app.command()(purge)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from orchestrator.design.naming import name_of
 from orchestrator.design.plan import Plan
 from orchestrator.execution.events import Event, Requeued, Started
 from orchestrator.launch.board import Board, Finished, Running
+from orchestrator.store.purging import last_purge
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState
@@ -61,16 +62,17 @@ def _paint(console: Console, style: str) -> Callable[[str], str]:
 
 
 def plan_counts(plan: Plan, layout: StoreLayout) -> str:
-    """One line: how many trials, in how many cells, in which states."""
+    """One line: how many trials, in how many cells, in which states; another where their data were purged."""
     cells = len({planned.trial.cell_id for planned in plan.trials})
     states = " · ".join(f"{number} {state}" for state, number in plan.counts.items() if number)
     specs = (planned.trial.spec for planned in plan.trials + plan.controls)
     # Trials of one base, prompt and teacher share their inputs, and one design's trials these very objects.
     distinct = {(id(spec.cohort), id(spec.base), id(spec.prompt), id(spec.teacher)): spec for spec in specs}
-    prepared = "prepared" if all(is_prepared(spec, layout) for spec in distinct.values()) else "not prepared yet"
+    is_ready = all(is_prepared(spec, layout) for spec in distinct.values())
+    purge = None if is_ready else last_purge(layout)
     return (
         f"{plan.study}: {len(plan.trials)} trials in {cells} matched cells, {len(plan.controls)} controls; "
-        f"{states}; inputs {prepared}"
+        f"{states}; inputs {'prepared' if is_ready else 'not prepared yet'}" + (f"\n{purge}" if purge else "")
     )
 
 

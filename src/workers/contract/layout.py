@@ -110,6 +110,19 @@ class StoreLayout:
         """Keys of annotation sheets: which id stands for which arm and label; private."""
         return self.root / "audit-keys"
 
+    @property
+    def purges(self) -> Path:
+        """What was removed on purpose, by whom and when, and the outcomes of trials that went."""
+        return self.root / "purges"
+
+    def purge(self, number: int) -> Path:
+        """The record of the n-th purge, from 1."""
+        return self.purges / f"{number}.json"
+
+    def purged_outcome(self, number: int, trial_id: str) -> Path:
+        """The outcome of a trial that went in the n-th purge: scores, and no participant."""
+        return self.purges / str(number) / f"{trial_id}.json"
+
     def input(self, recipe_digest: str) -> Path:
         """Folder of one prepared input."""
         return self.inputs / recipe_digest
