@@ -39,7 +39,7 @@ def publish_unknown_columns(manifest: Path, tokens: Path) -> None:
     known = Manifest.load(manifest)
     assert known is not None
     digests = {**known.files, tokens.name: sha256_of(tokens)}
-    manifest.write_text(known.model_copy(update={"files": digests}).model_dump_json())
+    manifest.write_text(known.model_copy(update={"files": digests}).sealed().model_dump_json())
 
 
 def kinds(scene: Scene) -> list[FailureKind]:

@@ -3,7 +3,6 @@
 Leases say who works now, as far as that can be known from here; a log is read from its end.
 """
 
-import re
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,13 +10,13 @@ from pydantic import ValidationError
 from orchestrator.store.collecting import LEASE_NAME
 from orchestrator.store.verification import check_outcome
 from workers.contract.errors import StoreError
+from workers.contract.files import RESUME_POINT
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Record
 from workers.contract.system.leases import Lease, is_gone
 from workers.contract.trial import Trial, WorkOrder
 
-STEP_NAME = re.compile(r"step-(\d+)")
 LOG_LINES = 20
 # Of a log, what is read: far more than its last lines.
 LOG_TAIL_BYTES = 65_536
@@ -94,7 +93,7 @@ def read_trial_files(
 def working_attempts(layout: StoreLayout, trial_id: str | None = None) -> tuple[Working, ...]:
     """Every attempt that has a lease, or those at one trial, first to last; unreadable leases are passed over."""
     found = []
-    for path in layout.lease("any", "any").parent.glob(f"{trial_id or '*'}.*.json"):
+    for path in layout.leases.glob(f"{trial_id or '*'}.*.json"):
         name = LEASE_NAME.fullmatch(path.name)
         lease = Lease.load(path) if name else None
         if name and lease:
@@ -135,7 +134,7 @@ def _quarantined(layout: StoreLayout, trial_id: str) -> tuple[Quarantined, ...]:
 
 
 def _resume_steps(layout: StoreLayout, trial: Trial) -> tuple[int, ...]:
-    names = (STEP_NAME.fullmatch(path.name) for path in layout.checkpoints(trial.spec.training_id).glob("step-*"))
+    names = (RESUME_POINT.fullmatch(path.name) for path in layout.checkpoints(trial.spec.training_id).glob("step-*"))
     return tuple(sorted(int(name[1]) for name in names if name))
 
 

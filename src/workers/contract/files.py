@@ -1,15 +1,50 @@
-"""How a file that somebody pointed at is opened: a regular one, or an `OSError` that says why not, at once.
+"""Files that somebody named: what a name of ours looks like, and how what a path leads to is opened.
 
-A pipe would keep a reader waiting, a device never ends, and a name may hold what no name can.
+A name that a record holds is joined to a path and followed, so records take the types here; what is no such name leads
+elsewhere, and nothing of ours wrote it. A pipe would keep a reader waiting, and a device never ends.
 """
 
 import errno
 import os
+import re
 import stat
-from pathlib import Path
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Annotated, BinaryIO
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 NOT_REGULAR = "it is no regular file"
+# The type of the error of a record that holds something else where a name belongs.
+NO_NAME = "no_name"
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+ID = re.compile(r"[0-9a-f]{16}")
+# Host and process of the writer: what a killed one left can be told from what is being written.
+TEMPORARY = re.compile(r"\.tmp-(.+)-(\d+)-[^-]+")
+# The folder of one launch in Ray Tune's scratch.
+LAUNCH = re.compile(r"launch-\d{8}T\d{6}-.+-\d+")
+RESUME_POINT = re.compile(r"step-(\d+)")
+# What else lies among resume points: one that was passed over, and one half written, by an older version too.
+NO_RESUME_POINT = re.compile(r"\.skipped-\w{8}|\.tmp-(.+-)?\w{8}")
+
+
+def _plain(text: str) -> str:
+    if not PLAIN.fullmatch(text):
+        raise PydanticCustomError(NO_NAME, "is no name of ours")
+    return text
+
+
+def _below(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or str(path) != text or not text.isprintable() or text == ".":
+        raise PydanticCustomError(NO_NAME, "is no file below a folder of ours")
+    return text
+
+
+# One part of a path.
+Name = Annotated[str, AfterValidator(_plain)]
+# The path of a file below a folder.
+FileName = Annotated[str, AfterValidator(_below)]
 
 
 def open_regular(path: Path, *, at_most: int | None = None) -> BinaryIO:

@@ -13,9 +13,9 @@ from typing import Self
 from pydantic import ValidationError
 
 from workers.contract.errors import StoreError
-from workers.contract.files import read_regular
+from workers.contract.files import FileName, Name, read_regular
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Record
+from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.trial import Precision, TrialSpec
@@ -51,12 +51,12 @@ class InputRecipe(Record):
         return digest_of({"kind": self.kind, **self.content})
 
 
-class Manifest(Record):
+class Manifest(Sealed):
     """The commit of an input: which folder counts, what is in it, and the figures that a plan needs."""
 
     recipe: InputRecipe
-    folder: str
-    files: dict[str, str]
+    folder: Name
+    files: dict[FileName, str]
     counts: Counts
 
     @classmethod

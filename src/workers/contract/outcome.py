@@ -12,11 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import from_json
 
 from workers.contract.errors import OtherVersionError, StoreError
-from workers.contract.files import read_regular
+from workers.contract.files import NO_NAME, FileName, Name, read_regular
 from workers.contract.trial import Trial
 
 
@@ -66,6 +66,23 @@ class Record(BaseModel):
     """A frozen part of what is stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sealed(Record):
+    """A record with the checksum of all the rest of its file, without which it is not read; an older file has none."""
+
+    checksum: str = ""
+
+    def sealed(self) -> Self:
+        """The same record with its checksum filled in."""
+        return self.model_copy(update={"checksum": checksum_of(json.loads(self.model_dump_json()))})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds(cls, stored: object) -> object:
+        if isinstance(stored, Mapping) and stored.get("checksum") and stored["checksum"] != checksum_of(stored):
+            raise ValueError("the checksum does not match")
+        return stored
 
 
 class Metrics(Record):
@@ -160,24 +177,24 @@ class Provenance(Record):
 class Outcome(Record):
     """The committed result of a trial; creating its file is the commit."""
 
-    trial_id: str
-    training_id: str
-    cell_id: str
+    trial_id: Name
+    training_id: Name
+    cell_id: Name
     state: Literal["scored", "diverged"]
     trial: Trial
-    attempt: str
+    attempt: Name
     detail: str = ""
     train_prevalence: float
     natural_prevalence: float
     scores: dict[Literal["tuning", "held_out"], SplitScores]
     cost: Cost
     provenance: Provenance
-    files: dict[str, str]
+    files: dict[FileName, str]
     checksum: str = ""
 
     def sealed(self) -> Self:
         """The same outcome with its checksum filled in."""
-        return self.model_copy(update={"checksum": _checksum_of(json.loads(self.model_dump_json()))})
+        return self.model_copy(update={"checksum": checksum_of(json.loads(self.model_dump_json()))})
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -185,15 +202,17 @@ class Outcome(Record):
 
         Raises:
             OtherVersionError: It is whole, but not as this version writes one.
-            StoreError: It is torn, or one of the two does not hold; names no file.
+            StoreError: It is torn, one of the two does not hold, or it names what is no name; names no file.
         """
         try:
             outcome = cls.model_validate_json(body)
         except ValidationError as error:
+            if all(each["type"] == NO_NAME for each in error.errors(include_input=False)):
+                raise StoreError("the outcome leads out of its trial's folder; rerun the trial") from None
             if _is_whole(body):
                 raise OtherVersionError("written by another version; use that one, or another --store") from None
             raise StoreError(f"unreadable outcome ({type(error).__name__}); rerun the trial") from None
-        if outcome.checksum != _checksum_of(from_json(body)) or outcome.trial_id != outcome.trial.trial_id:
+        if outcome.checksum != checksum_of(from_json(body)) or outcome.trial_id != outcome.trial.trial_id:
             raise StoreError("the outcome's checksum does not match; rerun the trial")
         return outcome
 
@@ -216,11 +235,11 @@ def _is_whole(body: bytes) -> bool:
     """Whether bytes that this version can't understand are as somebody sealed them."""
     with suppress(ValueError, AttributeError, KeyError, TypeError):
         stored = from_json(body)
-        return bool(stored["checksum"] == _checksum_of(stored))
+        return bool(stored["checksum"] == checksum_of(stored))
     return False
 
 
-def _checksum_of(stored: Mapping[str, object]) -> str:
+def checksum_of(stored: Mapping[str, object]) -> str:
     """SHA-256 of everything that is in the file but the checksum.
 
     Of the file and not of the model: a field that a later version adds is not in an old file and must not count.
@@ -229,14 +248,14 @@ def _checksum_of(stored: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-class Attempt(Record):
+class Attempt(Sealed):
     """One failed try at a trial: class and evidence, never a participant's text.
 
     `attempt` names its folder and its log; empty where it ended before it had any. `n_micro_batches` is into how many
     parts its batches were split to fit the memory.
     """
 
-    trial_id: str
+    trial_id: Name
     number: int
     kind: FailureKind
     error: str
@@ -245,7 +264,7 @@ class Attempt(Record):
     host: str
     started_at: str
     ended_at: str
-    attempt: str = ""
+    attempt: Name | Literal[""] = ""
     n_micro_batches: int = 1
 
 

@@ -10,6 +10,6 @@ from workers.contract.system.durable import link_exclusive
 def record_attempt(attempt: Attempt, layout: StoreLayout) -> None:
     """Write a failed attempt under the first free number of its trial."""
     for number in itertools.count(1):
-        body = attempt.model_copy(update={"number": number}).model_dump_json(indent=1).encode()
+        body = attempt.model_copy(update={"number": number}).sealed().model_dump_json(indent=1).encode()
         if link_exclusive(layout.attempts(attempt.trial_id) / f"{number}.json", body):
             return

@@ -4,16 +4,14 @@ Object stores would need a conditional put instead of the link.
 """
 
 import os
-import re
 import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from workers.contract.files import TEMPORARY
 from workers.contract.system.sources import sha256_of
-
-TEMPORARY_NAME = re.compile(r"\.tmp-(.+)-(\d+)-[^-]+")
 
 
 def replace_file(path: Path, text: str, *, is_durable: bool = False) -> None:
@@ -65,7 +63,7 @@ def is_abandoned(temporary: Path) -> bool:
     """Whether a temporary file is that of a process of this machine that runs no more; of others nothing is known."""
     import psutil
 
-    name = TEMPORARY_NAME.fullmatch(temporary.name)
+    name = TEMPORARY.fullmatch(temporary.name)
     return name is not None and name[1] == socket.gethostname() and not psutil.pid_exists(int(name[2]))
 
 

@@ -1,7 +1,6 @@
 """One trial in one process: commit, failure, divergence, interruption; and the command without Ray or MLflow."""
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from support.launches.running import attempts_of, committed, finish
 from support.places import FRAMINGHAM
 from support.studies.orders import comparator_spec, micro_spec, micro_training, order_of
 from workers.attempt.runner import CarryOut, Runner
-from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind, Outcome, Progress
 from workers.contract.recipes.teaching import Supervision
@@ -89,16 +88,14 @@ def test_weights_that_are_no_numbers_end_as_diverged_with_no_scores(store: Path)
     weights = folder_of(recipe, layout) / "model.safetensors"
     save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights)
     path = layout.manifest(recipe.digest())
-    path.write_text(path.read_text().replace(published_digest(path, weights.name), sha256_of(weights)))
+    known = Manifest.load(path)
+    assert known is not None
+    files = known.files | {weights.name: sha256_of(weights)}
+    path.write_text(known.model_copy(update={"files": files}).sealed().model_dump_json())
     assert finish(order_of(spec, store)).state == "diverged"
     outcome = Outcome.load(layout.outcome(spec.trial_id))
     assert (outcome.state, outcome.scores) == ("diverged", {})
     assert "step 1 of 6" in outcome.detail
-
-
-def published_digest(manifest: Path, name: str) -> str:
-    digest: str = json.loads(manifest.read_text())["files"][name]
-    return digest
 
 
 def test_an_input_that_changed_since_it_was_published_is_not_trained_on(store: Path) -> None:

@@ -248,7 +248,7 @@ def manifest_of(recipe: InputRecipe, store: Path) -> Manifest:
 
 def edit_manifest(recipe: InputRecipe, store: Path, change: Callable[[dict[str, dict[str, str]]], None]) -> None:
     path = StoreLayout(store).manifest(recipe.digest())
-    body = json.loads(path.read_bytes())
+    body = json.loads(path.read_bytes()) | {"checksum": ""}
     change(body)
     path.write_text(json.dumps(body))
 
