@@ -22,9 +22,9 @@ from workers.contract.answers.verification import VerifyFindings, VerifyOrder
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.files import read_regular
-from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
 from workers.contract.system.modes import follow_store, keep_private
+from workers.contract.system.opening import open_store
 from workers.contract.trial import WorkOrder
 from workers.work.faults import place_of
 
@@ -192,12 +192,13 @@ def _ready() -> Readiness:
 def _predictions(given: argparse.Namespace) -> WrittenPredictions:
     from workers.requests.predictions import write_predictions
 
-    return write_predictions(StoreLayout(given.store), given.trial_id, out=given.out, data_class=given.data_class)
+    return write_predictions(open_store(given.store), given.trial_id, out=given.out, data_class=given.data_class)
 
 
 def _run(order: WorkOrder) -> int:
     from workers.attempt.runner import Runner
 
+    open_store(Path(order.store))
     running = Runner().run(order)
     while True:
         try:
@@ -212,7 +213,10 @@ def _run(order: WorkOrder) -> int:
 def _prepare(paths: list[Path]) -> int:
     from workers.preparing.prepare import prepare
 
-    prepare([read_order(path) for path in paths])
+    orders = [read_order(path) for path in paths]
+    for store in {order.store for order in orders}:
+        open_store(Path(store))
+    prepare(orders)
     return 0
 
 

@@ -8,7 +8,6 @@ import typer
 
 from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, open_study
 from workers.contract.files import true_path
-from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
     from orchestrator.design.grid import Design
@@ -39,7 +38,7 @@ def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) ->
     )
     path = write_audit(shown, layout)
     if as_json:
-        sys.stdout.write(shown.model_dump_json(indent=1) + "\n")
+        sys.stdout.write(shown.model_dump_json(exclude={"checksum"}, indent=1) + "\n")
         return
     show_audit(Console(highlight=False), shown)
     sys.stdout.write(f"audit  {path}   (`sweep report {study}` takes it in)\n")
@@ -104,7 +103,7 @@ def agree(
     found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
     path = write_agreement(found, layout)
     if as_json:
-        sys.stdout.write(found.model_dump_json(indent=1) + "\n")
+        sys.stdout.write(found.model_dump_json(exclude={"checksum"}, indent=1) + "\n")
         return
     show_agreement(Console(highlight=False), found)
     sys.stdout.write(f"agreement  {path}\n")

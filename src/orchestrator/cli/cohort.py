@@ -9,7 +9,7 @@ import typer
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import true_path
-from workers.contract.layout import StoreLayout
+from workers.contract.system.opening import open_store
 
 cohort_app = typer.Typer(
     no_args_is_help=True, help="Check a cohort before a study is built on it; export predictions to MEDS-Evaluation."
@@ -49,17 +49,17 @@ def predictions(
 ) -> None:
     """Write a trial's held-out predictions, with clear participant ids, in the columns of MEDS-Evaluation."""
     from orchestrator.asking import write_predictions
-    from orchestrator.store.outcomes import TRIAL_ID
     from orchestrator.study.study import load_sealed, load_study
+    from workers.contract.files import ID
 
-    if not TRIAL_ID.fullmatch(trial):
+    if not ID.fullmatch(trial):
         raise InputError(Problem("--trial", f"{trial} is no trial id", "take an id of `sweep plan`"))
     if study.is_dir():
-        layout = StoreLayout(true_path(study))
+        layout = open_store(study)
         loaded = load_sealed(layout.study) if layout.study.exists() else None
     else:
         loaded = load_study(study)
-        layout = StoreLayout(true_path(store / loaded.study))
+        layout = open_store(store / loaded.study)
     data_class = loaded.cohort.data_class if loaded else None
     written = write_predictions(layout, trial, out=true_path(out), data_class=data_class)
     if as_json:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from workers.contract.files import true_path
-from workers.contract.layout import StoreLayout
 from workers.contract.system.modes import follow_store
+from workers.contract.system.opening import open_store
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from orchestrator.study.study import Study
+    from workers.contract.layout import StoreLayout
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="a study file (YAML), or a store folder")]
 StoreRoot = Annotated[Path, typer.Option("--store", help="folder that holds one store a study")]
@@ -34,11 +34,11 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     from orchestrator.study.study import load_sealed, load_study
 
     if path.is_dir():
-        layout = StoreLayout(true_path(path))
+        layout = open_store(path)
         follow_store(layout.root)
         return load_sealed(layout.study), layout
     study = load_study(path)
-    layout = StoreLayout(true_path(stores / study.study))
+    layout = open_store(stores / study.study)
     follow_store(layout.root)
     return at_commits(study, layout, look_up=look_up), layout
 

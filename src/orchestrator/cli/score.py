@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.files import true_path
+from workers.contract.files import ID, true_path
 from workers.contract.layout import StoreLayout
 
 
@@ -43,9 +43,11 @@ def store_of(trial_id: str, stores: Path) -> StoreLayout:
     """The one store that holds a committed trial.
 
     Raises:
-        InputError: None does.
+        InputError: It is no id, or none does.
     """
     candidates = [stores, *stores.iterdir()] if stores.is_dir() else []
+    if not ID.fullmatch(trial_id):
+        raise InputError(Problem("--trial", f"{trial_id} is no trial id", "take an id of `sweep plan`"))
     layouts = (StoreLayout(true_path(path)) for path in candidates if path.is_dir())
     found = next((layout for layout in layouts if layout.outcome(trial_id).is_file()), None)
     if found is None:

@@ -17,14 +17,14 @@ from typing import IO
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.launch.forecast import DiskForecast, spelled_bytes
-from orchestrator.store.collecting import find_unneeded
+from orchestrator.store.collecting import find_leftovers
 from orchestrator.store.folder import MIN_FREE_BYTES
 from orchestrator.store.hold_records import newest_hold
 from orchestrator.store.holding import EXPIRES_AFTER_S, Sighting
 from orchestrator.store.outcomes import Outcomes
 from workers.contract.errors import NO_ROOM
 from workers.contract.layout import StoreLayout
-from workers.contract.system.durable import sync_folder
+from workers.contract.system.durable import sync_folder, temporary_prefix
 from workers.contract.system.modes import open_to_others
 
 # Between machines that set their clocks over a network.
@@ -55,7 +55,7 @@ def check_folder(
     if not place.is_dir():
         return [fail("store", f"{place} is no folder", "choose another `--store`")]
     try:
-        scratch = tempfile.TemporaryDirectory(prefix=".write-test-", dir=place)
+        scratch = tempfile.TemporaryDirectory(prefix=temporary_prefix(), dir=place)
     except OSError as error:
         return [fail("store", f"{place} can't be written ({error.strerror})", "mend its owner, mode or disk")]
     with scratch as folder:
@@ -152,10 +152,15 @@ def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> C
 def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:
     """Whether things lie about that a launch removes."""
     try:
-        n = sum(1 for _ in find_unneeded(layout, design, outcomes, now=time.time()))
+        found = find_leftovers(layout, design, outcomes, now=time.time())
     except OSError as error:
         return warn("leftovers", f"{error.filename} can't be read ({error.strerror})", "mend its owner and mode")
-    return ok("leftovers", f"{n}, which the next launch removes" if n else "none")
+    n, n_unknown = len(found.unneeded), len(found.unknown)
+    what = f"{n}, which the next launch removes" if n else "none"
+    if n_unknown:
+        named = f"{found.unknown[0].relative_to(layout.root)}{f' and {n_unknown - 1} more' if n_unknown > 1 else ''}"
+        return warn("leftovers", f"{what}; {named} is nothing of ours, and stays", "move it out of the store")
+    return ok("leftovers", what)
 
 
 def check_driver(layout: StoreLayout, seen: Sighting | None) -> Check:

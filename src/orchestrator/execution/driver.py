@@ -5,7 +5,6 @@ Ray Tune executes and does not remember: its folder is scratch, and what a launc
 
 import os
 import pickle
-import shutil
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,6 +28,7 @@ from orchestrator.execution.lost_workers import Began, Node, record_for_worker
 from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
+from workers.contract.system.removal import try_to_remove
 
 FINISHED = str(Searcher.FINISHED)
 NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
@@ -116,7 +116,7 @@ def run_trials(
     try:
         _fit(tuner)
     finally:
-        shutil.rmtree(layout.scratch / name, ignore_errors=True)  # a driver in our place has its own beside it
+        try_to_remove(layout.scratch / name, within=layout.root)  # a driver in our place has its own beside it
         with suppress(OSError):
             layout.scratch.rmdir()
     if lifeline.is_cut:

@@ -6,11 +6,12 @@ lives, and ends with its process: whoever gets the lock of a folder may remove w
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from workers.contract.system.removal import try_to_remove
 
 PREFIX, LOCK = "sweep-ray-", "sweep-launch.lock"
 
@@ -51,7 +52,7 @@ def ray_folder() -> Iterator[RayFolder]:
             yield folder
         finally:
             is_kept = not (root / LOCK).exists()
-            shutil.rmtree(folder.path if is_kept else root, ignore_errors=True)
+            try_to_remove(folder.path if is_kept else root, within=place)
 
 
 def _remove_abandoned(place: Path) -> None:
@@ -62,4 +63,4 @@ def _remove_abandoned(place: Path) -> None:
                 continue
             with (root / LOCK).open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(root, ignore_errors=True)
+                try_to_remove(root, within=place)

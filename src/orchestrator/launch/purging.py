@@ -10,7 +10,7 @@ from orchestrator.study.study import Study
 from orchestrator.tracking.purging import purge_runs
 from workers.contract.answers.purge import PurgeOrder
 from workers.contract.layout import StoreLayout
-from workers.contract.system.participant_data import derived_parts, files_of, refuse_links, telling_parts
+from workers.contract.system.participant_data import derived_parts, files_of, telling_parts
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,8 @@ def forecast_purge(study: Study, layout: StoreLayout, *, tracking_uri: str | Non
     """Count what would go; changes nothing.
 
     Raises:
-        StoreError: A part of the store is a link.
         SweepError: MLflow can't be reached.
     """
-    refuse_links(layout)
     runs = purge_runs(study.study, layout, tracking_uri=tracking_uri, is_dry=True)
     every = {**derived_parts(layout), **telling_parts(layout)}
     listed = {name: files for name, paths in every.items() if (files := files_of(paths))}

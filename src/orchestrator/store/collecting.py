@@ -3,12 +3,12 @@
 For the holder of the store's lock. Never touched: outcomes, superseded ones too, records of attempts, logs, quarantine
 and the folders that quarantined outcomes name, transfers, published inputs, and whatever somebody may still be working
 on: a live process of this machine, or any of another machine until its trial is committed, for of those nothing is
-known. Costs one listing of every folder.
+known. Nor anything without a name of ours, or that no record of ours names, nor a link: it is left and told of. Costs
+one listing of every folder.
 """
 
 import json
 import re
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,31 +18,50 @@ from pathlib import Path
 
 from orchestrator.design.grid import Design
 from orchestrator.store.orders import discard_orders
-from orchestrator.store.outcomes import TRIAL_ID, Outcomes, Seals, unusable
-from workers.contract.errors import StoreError
-from workers.contract.inputs import Manifest
+from orchestrator.store.outcomes import Outcomes, Seals, attempts_at, unusable
+from workers.contract.files import ID, LAUNCH, NO_RESUME_POINT, PLAIN, RESUME_POINT, TEMPORARY
 from workers.contract.layout import StoreLayout
-from workers.contract.system.durable import is_abandoned
+from workers.contract.system.durable import is_abandoned, temporary_prefix
 from workers.contract.system.leases import Lease, boot_id, is_gone
+from workers.contract.system.removal import remove
 
-LEASE_NAME = re.compile(r"([0-9a-f]{16})\.([^.]+)\.json")
-TEMPORARY = (".tmp-*", ".write-test-*")
-TRANSFERS = "transfers"
+LEASE_NAME = re.compile(rf"({ID.pattern})\.({PLAIN.pattern})\.json")
+TRANSFERS, OUTCOME, STEP_MANIFEST = "transfers", "outcome.json", "manifest.json"
 # By the store's clock. What has no lease may be another command's, or of a worker that could not write one.
 UNOWNED_AFTER_S = 3600.0
+# Of what is left alone, so many are named.
+N_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """What lies about: what can no longer matter, and what is nobody's that we know of."""
+
+    unneeded: tuple[Path, ...]
+    unknown: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed; `n_left` could not be."""
+    """What was removed; `n_left` could not be, `unknown` is not ours to remove, by its path in the store."""
 
     n: int = 0
     n_bytes: int = 0
     n_left: int = 0
+    unknown: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.n or self.n_left or self.unknown)
 
     def __str__(self) -> str:
         left = f"; {self.n_left} more could not be removed" if self.n_left else ""
-        return f"removed {self.n} leftovers of earlier attempts, {self.n_bytes / 1e6:.1f} MB{left}"
+        done = f"removed {self.n} leftovers of earlier attempts, {self.n_bytes / 1e6:.1f} MB{left}"
+        return "; ".join([*([done] if self.n or self.n_left else []), *([_told(self.unknown)] if self.unknown else [])])
+
+
+def _told(unknown: tuple[str, ...]) -> str:
+    more = f" and {len(unknown) - N_NAMED} more" if len(unknown) > N_NAMED else ""
+    return f"left alone, as no record of the store names it: {', '.join(unknown[:N_NAMED])}{more}"
 
 
 def collect(layout: StoreLayout, design: Design, outcomes: Outcomes | Seals) -> Collected:
@@ -52,33 +71,42 @@ def collect(layout: StoreLayout, design: Design, outcomes: Outcomes | Seals) -> 
         StoreError: The store can't be listed or written.
     """
     try:
-        found = list(find_unneeded(layout, design, outcomes, now=_store_time(layout)))
+        found = find_leftovers(layout, design, outcomes, now=_store_time(layout))
     except OSError as error:
         raise unusable(Path(error.filename or layout.root), error, "looked through") from None
     discard_orders(layout, needed=design.by_id.keys() - outcomes.committed.keys())
-    sizes = [_remove(path) for path in found]
+    sizes = [_remove(path, layout) for path in found.unneeded]
     removed = [size for size in sizes if size is not None]
-    return Collected(len(removed), sum(removed), len(sizes) - len(removed))
+    for folder in {path.parent for path in found.unneeded if path.parent.parent == layout.all_checkpoints}:
+        with suppress(OSError):  # something else lies in it
+            folder.rmdir()
+    unknown = tuple(str(path.relative_to(layout.root)) for path in found.unknown)
+    return Collected(len(removed), sum(removed), len(sizes) - len(removed), unknown)
 
 
-def find_unneeded(layout: StoreLayout, design: Design, outcomes: Outcomes | Seals, *, now: float) -> Iterator[Path]:
-    """Every file and folder that can no longer matter; reads, never writes.
+def find_leftovers(layout: StoreLayout, design: Design, outcomes: Outcomes | Seals, *, now: float) -> Leftovers:
+    """Look through the store; reads, never writes.
 
     Args:
         now: Modification time of something that was written into the store just now.
     """
     works = _read_works(layout, outcomes)
-    yield from _of_trials(layout, outcomes, works, now=now)
-    yield from _of_trainings(layout, design, outcomes, works, now=now)
-    yield from _of_inputs(layout, now=now)
-    yield from (work.lease for work in works if not work.holds)
-    places = [layout.root, layout.leases, layout.orders, layout.teacher_cache, layout.quarantine]
-    places += [layout.attempts("*"), layout.superseded("*"), layout.logs("*"), layout.input("*")]
-    places.append(layout.trial("*") / TRANSFERS / "*")
-    for place in places:
-        for pattern in TEMPORARY:
-            leftovers = layout.root.glob(str((place / pattern).relative_to(layout.root)))
-            yield from (path for path in leftovers if is_abandoned(path) or _is_old(path, now))
+    seen = [*_of_trials(layout, outcomes, works, now=now), *_of_trainings(layout, design, outcomes, works, now=now)]
+    seen += _of_inputs(layout, now=now)
+    seen += [_Seen(work.lease, is_unneeded=True) for work in works if not work.holds]
+    seen += [_Seen(path, is_unneeded=bool(LAUNCH.fullmatch(path.name))) for path in _entries(layout.scratch)]
+    seen += [_Seen(path, is_unneeded=True) for path in _temporaries(layout) if is_abandoned(path) or _is_old(path, now)]
+    # A hidden file is some system's.
+    unknown = (each.path for each in seen if not each.is_unneeded and not each.path.name.startswith("."))
+    return Leftovers(tuple(each.path for each in seen if each.is_unneeded), tuple(sorted(unknown)))
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Something that is not needed any more, or else nobody's that we know of."""
+
+    path: Path
+    is_unneeded: bool
 
 
 @dataclass(frozen=True)
@@ -118,54 +146,99 @@ def _read_works(layout: StoreLayout, outcomes: Outcomes | Seals) -> _Works:
     return _Works(tuple(works), held, over)
 
 
-def _of_trials(layout: StoreLayout, outcomes: Outcomes | Seals, works: _Works, *, now: float) -> Iterator[Path]:
+def _of_trials(layout: StoreLayout, outcomes: Outcomes | Seals, works: _Works, *, now: float) -> Iterator[_Seen]:
     """Attempts that were not committed, and half-written commits."""
     evidence, torn = _quarantined_attempts(layout)
-    for folder in _folders(layout.trials):
+    for folder in _entries(layout.trials):
         trial_id = folder.name
-        if not TRIAL_ID.fullmatch(trial_id):
+        if not ID.fullmatch(trial_id):
+            yield _Seen(folder, is_unneeded=False)
             continue
         committed = outcomes.committed.get(trial_id)
-        if committed is None and layout.outcome(trial_id).exists():
+        if not _is_folder(folder) or (committed is None and layout.outcome(trial_id).exists()):
             continue  # broken, or committed since the outcomes were read
         held, over = works.held.get(trial_id, set()), works.over.get(trial_id, set())
-        kept = {TRANSFERS, committed and committed.attempt, *held, *evidence.get(trial_id, ())}
-        for path in folder.iterdir():
-            if path.name.startswith(".tmp-"):
+        kept = {TRANSFERS, OUTCOME, committed and committed.attempt, *held, *evidence.get(trial_id, ())}
+        others = [path for path in _entries(folder) if path.name not in kept]
+        recorded = over | _recorded_attempts(layout, trial_id) if others else set()
+        for path in others:
+            if TEMPORARY.fullmatch(path.name):
                 if not held and (committed is not None or over or _is_old(path, now)):
-                    yield path
-            elif path.name in kept or trial_id in torn or path.is_symlink() or not path.is_dir():
-                continue
-            elif committed is not None or path.name in over or _is_old(path, now):
-                yield path
+                    yield _Seen(path, is_unneeded=True)
+            elif path.name not in recorded or not _is_folder(path):
+                if trial_id not in torn:
+                    yield _Seen(path, is_unneeded=False)
+            elif trial_id not in torn and (committed is not None or path.name in over or _is_old(path, now)):
+                yield _Seen(path, is_unneeded=True)
 
 
-def _of_inputs(layout: StoreLayout, *, now: float) -> Iterator[Path]:
-    """What was built of an input and never published; what an unreadable manifest may name stays."""
-    for folder in _folders(layout.inputs):
-        with suppress(StoreError):
-            manifest = Manifest.load(layout.manifest(folder.name))
-            built = (path for path in _folders(folder) if manifest is None or path.name != manifest.folder)
-            yield from (path for path in built if _is_old(path, now))
+def _recorded_attempts(layout: StoreLayout, trial_id: str) -> set[str]:
+    """The attempts at a trial that left a log, a record of their failure, or an outcome that came too late."""
+    left = (*_entries(layout.logs(trial_id)), *_entries(layout.superseded(trial_id)))
+    return {path.stem for path in left} | {record.attempt for record in attempts_at(layout, trial_id)}
+
+
+def _of_inputs(layout: StoreLayout, *, now: float) -> Iterator[_Seen]:
+    """What lies beside published inputs; that is what no manifest names, since what is being built has another name."""
+    for folder in _entries(layout.inputs):
+        if not ID.fullmatch(folder.name) or not _is_folder(folder):
+            yield _Seen(folder, is_unneeded=False)
+            continue
+        try:
+            manifest = json.loads(layout.manifest(folder.name).read_bytes())
+            named = {str(manifest["folder"]), layout.manifest(folder.name).name}
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # none yet, or one that may name any of them
+        for path in _entries(folder):
+            if path.name not in named and not TEMPORARY.fullmatch(path.name) and _is_old(path, now):
+                yield _Seen(path, is_unneeded=False)
 
 
 def _of_trainings(
     layout: StoreLayout, design: Design, outcomes: Outcomes | Seals, works: _Works, *, now: float
-) -> Iterator[Path]:
+) -> Iterator[_Seen]:
     """Resume points of trainings that are over or left the design, and half-written ones."""
     trials: dict[str, list[str]] = {}
     for trial_id, trial in design.by_id.items():
         trials.setdefault(trial.spec.training_id, []).append(trial_id)
     is_stranger_at_work = any(trial_id not in design.by_id for trial_id in works.held)
-    for folder in _folders(layout.checkpoints("any").parent):
+    for folder in _entries(layout.all_checkpoints):
         of_it = trials.get(folder.name, [])
-        if is_stranger_at_work if not of_it else any(trial_id in works.held for trial_id in of_it):
+        if not _is_folder(folder) or not (of_it or _names_itself(folder)):
+            yield _Seen(folder, is_unneeded=False)
             continue
-        if all(trial_id in outcomes.committed for trial_id in of_it):
-            yield folder
-            continue
+        is_held = is_stranger_at_work if not of_it else any(trial_id in works.held for trial_id in of_it)
+        is_done = all(trial_id in outcomes.committed for trial_id in of_it)
         is_over = any(trial_id in works.over for trial_id in of_it)
-        yield from (path for path in folder.glob(".tmp-*") if is_over or _is_old(path, now))
+        for path in _entries(folder):
+            is_point, is_other = RESUME_POINT.fullmatch(path.name), NO_RESUME_POINT.fullmatch(path.name)
+            if not (is_point or is_other) or not _is_folder(path):
+                yield _Seen(path, is_unneeded=False)
+            elif not is_held and (is_done or (path.name.startswith(".tmp-") and (is_over or _is_old(path, now)))):
+                yield _Seen(path, is_unneeded=True)
+
+
+def _names_itself(folder: Path) -> bool:
+    """Whether one of the resume points in a folder is of the training that the folder is named after."""
+    if not ID.fullmatch(folder.name):
+        return False
+    for path in folder.glob(f"*/{STEP_MANIFEST}"):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            if json.loads(path.read_bytes())["origin"]["training_id"] == folder.name:
+                return True
+    return False
+
+
+def _temporaries(layout: StoreLayout) -> Iterator[Path]:
+    """Whatever bears the name of something that is being written, where something of that kind is."""
+    places = [layout.root, layout.leases, layout.orders, layout.teacher_cache, layout.quarantine]
+    for of_ids in (layout.all_attempts, layout.all_superseded, layout.all_logs, layout.inputs):
+        places += [path for path in _entries(of_ids) if ID.fullmatch(path.name)]
+    for trial in _entries(layout.trials):
+        if ID.fullmatch(trial.name) and (trial / TRANSFERS).is_dir():
+            places += [path for path in _entries(trial / TRANSFERS) if ID.fullmatch(path.name)]
+    for place in places:
+        yield from (path for path in _entries(place) if TEMPORARY.fullmatch(path.name))
 
 
 def _quarantined_attempts(layout: StoreLayout) -> tuple[dict[str, set[str]], set[str]]:
@@ -184,16 +257,21 @@ def _quarantined_attempts(layout: StoreLayout) -> tuple[dict[str, set[str]], set
     return found, torn
 
 
-def _folders(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder of ours, and nothing where it is a link or no folder."""
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+        return sorted(folder.iterdir()) if _is_folder(folder) else []
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def _store_time(layout: StoreLayout) -> float:
     """Now, by the clock of whoever keeps the store's files."""
-    with tempfile.NamedTemporaryFile(prefix=".write-test-", dir=layout.root) as file:
+    with tempfile.NamedTemporaryFile(prefix=temporary_prefix(), dir=layout.root) as file:
         return Path(file.name).stat().st_mtime
 
 
@@ -206,14 +284,11 @@ def _is_old(path: Path, now: float) -> bool:
     return now - newest > UNOWNED_AFTER_S
 
 
-def _remove(path: Path) -> int | None:
+def _remove(path: Path, layout: StoreLayout) -> int | None:
     """How many bytes went; None where it could not be removed."""
     try:
         size = sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path, within=layout.root)
     except OSError:
         return None
     return size

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import temporary_prefix
 from workers.contract.system.modes import (
     PRIVATE,
     SHARED_FILE,
@@ -48,7 +49,7 @@ def ensure_writable(
             _share(root, tell)
         _close_to_others(root, tell)
         follow_store(root)
-        with tempfile.TemporaryFile(prefix=".write-test-", dir=root) as file:
+        with tempfile.TemporaryFile(prefix=temporary_prefix(), dir=root) as file:
             file.write(b"0")
             os.fsync(file.fileno())
         free = shutil.disk_usage(root).free

@@ -30,6 +30,7 @@ from orchestrator.store.machine import Machine
 from orchestrator.store.outcomes import unusable
 from workers.contract.errors import LockedError
 from workers.contract.layout import StoreLayout
+from workers.contract.system.opening import refuse_links
 
 # Six missed beats: a busy disk or a long garbage collection misses one or two.
 EXPIRES_AFTER_S = 30.0
@@ -115,8 +116,9 @@ def hold_lock(
 
     Raises:
         LockedError: Another driver holds it.
-        StoreError: The store can't be written.
+        StoreError: The store can't be written, or something in it is a link.
     """
+    refuse_links(layout, is_thorough=True)
     machine = machine or Machine()
     me = Holder(host=machine.host, pid=machine.pid, since=_now(), boot_id=machine.boot_id)
     try:

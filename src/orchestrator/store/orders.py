@@ -5,8 +5,10 @@ from pathlib import Path
 
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study
+from workers.contract.files import ID
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import replace_file
+from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import Trial, WorkOrder
 
 
@@ -32,5 +34,5 @@ def write_order(
 def discard_orders(layout: StoreLayout, *, needed: Container[str]) -> None:
     """Remove the orders of all trials but the needed ones; for the lock's holder, after a launch."""
     for path in layout.orders.glob("*.json"):
-        if path.stem not in needed:
-            path.unlink()
+        if ID.fullmatch(path.stem) and path.stem not in needed:
+            try_to_remove(path, within=layout.root)

@@ -18,14 +18,13 @@ from pydantic import ValidationError
 
 from orchestrator.design.bulk import without_collector
 from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
-from workers.contract.files import read_regular
+from workers.contract.files import ID, read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.system.durable import sync_folder
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Trial
 
-TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 PREDICTIONS = "predictions.parquet"
 Kept = TypeVar("Kept")
@@ -136,7 +135,7 @@ def read_attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
     Raises:
         StoreError: A folder is there and can't be read.
     """
-    found = {trial_id: attempts_at(layout, trial_id) for trial_id in _trial_ids(layout.attempts("any").parent)}
+    found = {trial_id: attempts_at(layout, trial_id) for trial_id in _trial_ids(layout.all_attempts)}
     return {trial_id: records for trial_id, records in found.items() if records}
 
 
@@ -154,7 +153,7 @@ def attempts_at(layout: StoreLayout, trial_id: str) -> list[Attempt]:
 
 
 def _trial_ids(folder: Path) -> list[str]:
-    return sorted(path.name for path in _entries(folder) if TRIAL_ID.fullmatch(path.name))
+    return sorted(path.name for path in _entries(folder) if ID.fullmatch(path.name))
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 from pydantic import Field, ValidationError
 
-from orchestrator.store.outcomes import TRIAL_ID, unusable
+from orchestrator.store.outcomes import unusable
 from workers.contract.answers.purge import Proof, Removed
+from workers.contract.files import ID
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record
 from workers.contract.system.durable import link_exclusive, replace_file, sync_folder
@@ -110,7 +111,7 @@ def now() -> str:
 
 
 def _set_outcomes_aside(layout: StoreLayout, number: int) -> int:
-    outcomes = [path for path in layout.trials.glob("*/outcome.json") if TRIAL_ID.fullmatch(path.parent.name)]
+    outcomes = [path for path in layout.trials.glob("*/outcome.json") if ID.fullmatch(path.parent.name)]
     for path in outcomes:
         target = layout.purged_outcome(number, path.parent.name)
         target.parent.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,6 @@
 """One attempt at a trial: its folder and lease, the work, and what is written down of it where it fails."""
 
 import os
-import shutil
 import socket
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from workers.contract.errors import StoreError, SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome, Progress
 from workers.contract.system.leases import take_lease
+from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import WorkOrder
 from workers.training.steps import TrainingDiverged
 from workers.work.bench import Work
@@ -39,7 +39,7 @@ def attempt_folder(layout: StoreLayout, trial_id: str, name: str) -> Iterator[Pa
             yield folder
         except BaseException:
             if not _is_committed(layout, trial_id, name):
-                shutil.rmtree(folder, ignore_errors=True)
+                try_to_remove(folder, within=layout.root)
             raise
     finally:
         with suppress(OSError):

@@ -11,6 +11,24 @@ class StoreLayout:
     root: Path
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """What is a file, if it is there."""
+        control = (self.study, self.revisions, self.salt, self.lock, self.stop_request, self.settled)
+        return (*control, self.tracking_database, self.report, self.audit, self.agreement)
+
+    @property
+    def entered(self) -> tuple[Path, ...]:
+        """What is a folder that holds our files and folders alone, if it is there."""
+        records = (self.leases, self.orders, self.all_attempts, self.all_logs, self.all_superseded)
+        data = (self.inputs, self.teacher_cache, self.trials, self.all_checkpoints, self.dataset, self.audit_keys)
+        return (*records, *data, self.purges)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """What is a folder, if it is there; some hold what others wrote, or what was moved out of the way."""
+        return (*self.entered, self.quarantine, self.scratch, self.tracking_artifacts)
+
+    @property
     def study(self) -> Path:
         """The sealed study, as the last `sweep run` read it."""
         return self.root / "study.json"
@@ -66,9 +84,34 @@ class StoreLayout:
         return self.root / "quarantine"
 
     @property
+    def all_attempts(self) -> Path:
+        """Records of failed attempts, by trial."""
+        return self.root / "attempts"
+
+    @property
+    def all_logs(self) -> Path:
+        """Logs, by trial."""
+        return self.root / "logs"
+
+    @property
+    def all_superseded(self) -> Path:
+        """Outcomes that came after another had been committed, by trial."""
+        return self.root / "superseded"
+
+    @property
+    def all_checkpoints(self) -> Path:
+        """Resume points, by training."""
+        return self.root / "checkpoints"
+
+    @property
     def dataset(self) -> Path:
         """The aggregate; derived."""
         return self.root / "dataset"
+
+    @property
+    def dataset_seal(self) -> Path:
+        """Checksums of the files of the aggregate, and their own."""
+        return self.dataset / "checksums.json"
 
     @property
     def scratch(self) -> Path:
@@ -141,7 +184,7 @@ class StoreLayout:
 
     def superseded(self, trial_id: str) -> Path:
         """Outcomes that came after another had been committed, `<attempt>.json`; evidence, never counted."""
-        return self.root / "superseded" / trial_id
+        return self.all_superseded / trial_id
 
     def transfer(self, trial_id: str, cohort_digest: str) -> Path:
         """What a trial's adapter scored on another cohort."""
@@ -153,11 +196,11 @@ class StoreLayout:
 
     def attempts(self, trial_id: str) -> Path:
         """Records of failed attempts at one trial."""
-        return self.root / "attempts" / trial_id
+        return self.all_attempts / trial_id
 
     def logs(self, trial_id: str) -> Path:
         """One log an attempt at a trial, `<attempt>.log`: phases and steps, no participant's text."""
-        return self.root / "logs" / trial_id
+        return self.all_logs / trial_id
 
     def lease(self, trial_id: str, attempt: str) -> Path:
         """Who works on one attempt; advisory, gone when it ends."""
@@ -173,7 +216,7 @@ class StoreLayout:
 
     def checkpoints(self, training_id: str) -> Path:
         """Resume points of one training; gone after the commit."""
-        return self.root / "checkpoints" / training_id
+        return self.all_checkpoints / training_id
 
     def order(self, trial_id: str) -> Path:
         """What the worker is given for one trial."""

@@ -5,13 +5,15 @@ proof. Blocks of a disk, its snapshots and backups are not reached.
 """
 
 import hashlib
-import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from workers.contract.answers.purge import Proof, PurgeFindings, PurgeOrder, Removed
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.system.participant_data import Parts, derived_parts, files_of, refuse_links, telling_parts
+from workers.contract.system.opening import open_store
+from workers.contract.system.participant_data import Parts, derived_parts, files_of, telling_parts
+from workers.contract.system.removal import remove
 from workers.contract.system.sources import sha256_of
 from workers.requests.identifying import Identity, identify
 from workers.requests.searching import Searched, search
@@ -23,8 +25,7 @@ def purge(order: PurgeOrder) -> PurgeFindings:
     Raises:
         StoreError: A part is a link, or can't be removed: the purge can be done again.
     """
-    layout = StoreLayout(Path(order.store))
-    refuse_links(layout)
+    layout = open_store(Path(order.store))
     telling = telling_parts(layout)
     try:
         identity = identify(layout)
@@ -48,10 +49,8 @@ def _remove(parts: Parts, layout: StoreLayout) -> dict[str, Removed]:
         lines = "".join(f"{file} {digest}\n" for file, digest in digests.items())
         n_bytes = sum(file.lstat().st_size for file in files)
         for path in paths:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                remove(path, within=layout.root)
         if files:
             digest = hashlib.sha256(lines.encode()).hexdigest()
             removed[name] = Removed(n_files=len(files), n_bytes=n_bytes, digest=digest)

@@ -5,10 +5,8 @@ prior is that of the other cohort's train split: Brier score and calibration are
 """
 
 import secrets
-import shutil
+from contextlib import suppress
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.errors import InputError, Problem, StoreError
@@ -17,6 +15,8 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.recipes.cohorts import CohortRecipe
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
+from workers.contract.system.opening import open_store
+from workers.contract.system.removal import remove, try_to_remove
 from workers.contract.trial import Method, WorkOrder
 from workers.models.adapters import stored_adapter
 from workers.preparing.fits import misfits
@@ -35,10 +35,10 @@ def apply_adapter(order: TransferOrder) -> Transfer:
         InputError: No such trial, it holds no adapter, or the cohort's data are wrong.
         StoreError: The outcome or the adapter is damaged.
     """
-    layout = StoreLayout(Path(order.store))
+    layout = open_store(Path(order.store))
     path = layout.transfer(order.trial_id, order.cohort.digest())
-    if path.is_file():
-        return Transfer.model_validate_json(path.read_bytes())
+    with suppress(FileNotFoundError):
+        return Transfer.load(path)
     outcome = _outcome(order, layout)
     _refuse_same_people(outcome.trial.spec.cohort, order.cohort)
     spec = outcome.trial.spec.model_copy(update={"cohort": order.cohort})
@@ -53,23 +53,23 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     folder.mkdir(parents=True)
     try:
         transfer = _score(outcome, Work(spec=spec, layout=layout, folder=folder, bench=Bench()))
-        won = link_exclusive(path, transfer.model_dump_json(indent=1).encode())
+        won = link_exclusive(path, transfer.sealed().model_dump_json(indent=1).encode())
     except BaseException:
         if not _is_named(folder, path):  # it is once linked, whatever failed after that
-            shutil.rmtree(folder, ignore_errors=True)
+            try_to_remove(folder, within=layout.root)
         raise
     if not won:
-        shutil.rmtree(folder)
-    return Transfer.model_validate_json(path.read_bytes())
+        remove(folder, within=layout.root)
+    return Transfer.load(path)
 
 
 def _is_named(folder: Path, path: Path) -> bool:
     """Whether the record names this folder, or can't be read and may."""
     try:
-        return Transfer.model_validate_json(path.read_bytes()).folder == folder.name
+        return Transfer.load(path).folder == folder.name
     except FileNotFoundError:
         return False
-    except (OSError, ValidationError):
+    except StoreError:
         return True
 
 

@@ -20,6 +20,7 @@ from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Outcome
 from workers.contract.system.durable import temporary_prefix
+from workers.contract.system.opening import open_store
 from workers.contract.trial import WorkOrder
 from workers.work.predictions import COLUMN_OF, Prevalence, score_predictions
 
@@ -34,7 +35,7 @@ def verify(order: VerifyOrder) -> VerifyFindings:
     Raises:
         StoreError: An outcome can't be read.
     """
-    layout = StoreLayout(Path(order.store))
+    layout = open_store(Path(order.store))
     # Many small fits: on two threads they took six times the CPU time, waiting for each other.
     with threadpool_limits(limits=1):
         found = {trial_id: differing_scores(layout, trial_id) for trial_id in order.recompute}

@@ -4,9 +4,7 @@ No frozen base and no pickle: safetensors, Parquet and a manifest. One costs thr
 0.14 MB for the names of 420 tensors, 31 bytes a step of history (35 below a thousand steps), and four fsyncs.
 """
 
-import re
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,15 +20,16 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from workers.contract.files import read_regular
+from workers.contract.files import NO_RESUME_POINT, RESUME_POINT, FileName, Name, read_regular
 from workers.contract.outcome import Record
-from workers.contract.system.durable import file_digests, sync_folder, sync_tree
+from workers.contract.system.durable import file_digests, sync_folder, sync_tree, temporary_prefix
+from workers.contract.system.removal import try_to_remove
 
 # Raised when the content of a checkpoint changes its meaning; another format is other content.
 FORMAT = 1
 N_KEPT = 2
 MANIFEST, TENSORS = "manifest.json", "state.safetensors"
-TEMPORARY, SKIPPED = ".tmp-", ".skipped-"
+SKIPPED = ".skipped-"
 GONE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # What the layout and the numbers of a state depend on.
 PACKAGES = ("torch", "transformers", "peft", "deepspeed")
@@ -48,7 +47,7 @@ class Origin(Record):
     """What must be equal for a checkpoint to be gone on from."""
 
     format: int = FORMAT
-    training_id: str
+    training_id: Name
     world_size: int
     versions: dict[str, str]
 
@@ -70,7 +69,7 @@ class Manifest(Record):
     step: int
     n_threads: int
     device: str
-    files: dict[str, str]
+    files: dict[FileName, str]
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,9 @@ class Checkpoints:
         Raises:
             OSError: The store can't be read just now.
         """
-        for leftover in _listed(self._folder, f"{TEMPORARY}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in _listed(self._folder):
+            if leftover.name.startswith(".tmp-") and NO_RESUME_POINT.fullmatch(leftover.name):
+                try_to_remove(leftover, within=_store_of(self._folder))
         n_skipped = 0
         for folder in reversed(_complete(self._folder)):
             if (checkpoint := self._load(folder)) is not None and fits(checkpoint.tensors):
@@ -119,7 +119,7 @@ class Checkpoints:
         Raises:
             OSError: It can't be written; nothing of it is left.
         """
-        temporary = self._new_folder(TEMPORARY)
+        temporary = self._new_folder(temporary_prefix())
         place = self._folder / _name_of(checkpoint.step)
         try:
             self._write(checkpoint, temporary, device=device)
@@ -129,10 +129,10 @@ class Checkpoints:
                 if not place.is_dir():
                     raise
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            try_to_remove(temporary, within=_store_of(self._folder))
         sync_folder(self._folder)
         for old in _complete(self._folder)[:-N_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+            try_to_remove(old, within=_store_of(self._folder))
 
     def _write(self, checkpoint: Checkpoint, folder: Path, *, device: str) -> None:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
@@ -180,8 +180,12 @@ class Checkpoints:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Take away all that a training left to resume from, once its outcome is committed."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Take away all that a training left to resume from, once its outcome is committed; what is not ours stays."""
+    for path in _listed(folder):
+        if RESUME_POINT.fullmatch(path.name) or NO_RESUME_POINT.fullmatch(path.name):
+            try_to_remove(path, within=_store_of(folder))
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -198,15 +202,20 @@ def _name_of(step: int) -> str:
     return f"step-{step:06d}"
 
 
+def _store_of(folder: Path) -> Path:
+    """The root of the store that a training's folder lies in."""
+    return folder.parents[1]
+
+
 def _complete(folder: Path) -> list[Path]:
     """Renamed checkpoints, in order of their step."""
-    named = {int(match[1]): path for path in _listed(folder, "*") if (match := re.fullmatch(r"step-(\d+)", path.name))}
+    named = {int(match[1]): path for path in _listed(folder) if (match := RESUME_POINT.fullmatch(path.name))}
     return [named[step] for step in sorted(named)]
 
 
-def _listed(folder: Path, pattern: str) -> list[Path]:
+def _listed(folder: Path) -> list[Path]:
     """Nothing where the folder is taken away meanwhile: another trial of this training has committed."""
     try:
-        return list(folder.glob(pattern))
+        return list(folder.glob("*"))
     except FileNotFoundError:
         return []

@@ -3,7 +3,6 @@
 The link itself is in `contract.durable`: the driver takes its hold on a store by it too.
 """
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
+from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import Method
 
 # Those that leave an adapter and the history of its training.
@@ -49,7 +49,7 @@ def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
 def _superseded(late: Outcome, layout: StoreLayout, folder: Path) -> Literal[False]:
     with suppress(OSError):  # no result depends on it
         link_exclusive(layout.superseded(late.trial_id) / f"{late.attempt}.json", _body_of(late))
-    shutil.rmtree(folder, ignore_errors=True)
+    try_to_remove(folder, within=layout.root)
     return False
 
 

@@ -4,14 +4,14 @@ What is published is never changed. Everything here is participant data or large
 """
 
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from workers.contract.errors import StoreError
 from workers.contract.inputs import Counts, InputRecipe, Manifest
 from workers.contract.layout import StoreLayout
-from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
+from workers.contract.system.durable import file_digests, link_exclusive, sync_tree, temporary_prefix
+from workers.contract.system.removal import remove, try_to_remove
 
 LABELS, VALUES, TEXTS, TOKENS = "labels.parquet", "values.parquet", "texts.parquet", "tokens.parquet"
 RECORDS, LEXICON, PROOF = "records.parquet", "lexicon.json", "proof.json"
@@ -54,19 +54,21 @@ def publish(recipe: InputRecipe, layout: StoreLayout, build: Callable[[Path], Co
     """
     if Manifest.load(layout.manifest(recipe.digest())) is not None:
         return
-    folder = layout.input(recipe.digest()) / secrets.token_hex(4)
+    # Named as being written until it is whole, so that what a killed process leaves is known for what it is.
+    folder = layout.input(recipe.digest()) / f"{temporary_prefix()}{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
     try:
         counts = build(folder)
         sync_tree(folder)
-        manifest = Manifest(recipe=recipe, folder=folder.name, files=file_digests(folder), counts=counts)
+        folder = folder.rename(folder.with_name(secrets.token_hex(4)))
+        manifest = Manifest(recipe=recipe, folder=folder.name, files=file_digests(folder), counts=counts).sealed()
         won = link_exclusive(layout.manifest(recipe.digest()), manifest.model_dump_json(indent=1).encode())
     except BaseException:
         if not _is_named(folder, layout.manifest(recipe.digest())):  # it is once linked, whatever failed after that
-            shutil.rmtree(folder, ignore_errors=True)
+            try_to_remove(folder, within=layout.root)
         raise
     if not won:
-        shutil.rmtree(folder)
+        remove(folder, within=layout.root)
         _check_same(recipe, manifest, layout)
 
 

@@ -27,6 +27,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.durable import link_exclusive
+from workers.contract.system.opening import open_store
 from workers.examples.audit.claims import read_rationale
 from workers.examples.audit.study import Written, read_written
 from workers.store.private_files import refuse_shared_place, write_new
@@ -66,7 +67,7 @@ def write_sheets(order: SheetOrder) -> WrittenSheets:
         InputError: The folder is no fit place, or too few participants have rationales.
         StoreError: The rationales are not prepared, or damaged.
     """
-    layout, out = StoreLayout(Path(order.store)), Path(order.out)
+    layout, out = open_store(Path(order.store)), Path(order.out)
     refuse_shared_place(out, option="--out", data_class=order.data_class or usual_class(order.specs[0].cohort.source))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(Problem("--out", f"{out} is not empty", "name a new folder; nothing is overwritten"))

@@ -11,6 +11,7 @@ from workers.contract.answers.audit import AuditFindings, AuditOrder, Measure, R
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
+from workers.contract.system.opening import open_store
 from workers.contract.trial import TrialSpec
 from workers.examples.audit.claims import ClaimKind
 from workers.examples.audit.grounding import Grounding, ground
@@ -44,7 +45,7 @@ def audit_study(order: AuditOrder) -> AuditFindings:
     Raises:
         StoreError: They are not prepared, or damaged.
     """
-    layout = StoreLayout(Path(order.store))
+    layout = open_store(Path(order.store))
     return AuditFindings(audits=tuple(audit(written) for spec in order.specs for written in read_written(spec, layout)))
 
 

@@ -220,10 +220,13 @@ class TestStore:
         assert (moved.grade, "2 in quarantine, 2 of them of the design" in moved.what) == (Grade.OK, True)
 
     def test_leftovers_that_a_launch_removes_are_counted(self, layout: StoreLayout, design: Design) -> None:
-        old = layout.root / ".tmp-abc"
+        old = layout.root / ".tmp-another-1-abc"
         old.touch()
         os.utime(old, (1e9, 1e9))
         assert check_leftovers(layout, read_outcomes(layout), design).what == "1, which the next launch removes"
+        (layout.all_checkpoints / "my-notes").mkdir(parents=True)
+        found = check_leftovers(layout, read_outcomes(layout), design)
+        assert (found.grade, "checkpoints/my-notes is nothing of ours, and stays" in found.what) == (Grade.WARN, True)
 
     def test_a_driver_and_a_dead_one_are_seen(self, layout: StoreLayout) -> None:
         assert check_driver(layout, lock_holder(layout)).what == "none"

@@ -1,5 +1,6 @@
 """What a store forgets, and what it must never lose: real files of attempts that ended in every way."""
 
+import json
 import os
 import subprocess
 import sys
@@ -46,8 +47,9 @@ def write(path: Path, text: str = "some bytes") -> Path:
 
 
 def attempt(layout: StoreLayout, trial: Trial, name: str, lease: Lease | None = None) -> Path:
-    """A folder in which an attempt had begun, with a lease if there is one."""
+    """A folder in which an attempt had begun, with its log, and a lease if there is one."""
     folder = layout.trial(trial.trial_id) / name
+    write(layout.logs(trial.trial_id) / f"{name}.log")
     write(folder / "adapter" / "adapter.safetensors")
     if lease is not None:
         write(layout.lease(trial.trial_id, name), lease.model_dump_json())
@@ -70,15 +72,27 @@ def age(path: Path) -> None:
         os.utime(each, (then, then))
 
 
+def resume_point(layout: StoreLayout, training_id: str) -> Path:
+    """One whole one of a training, as far as its manifest is asked for."""
+    folder = layout.checkpoints(training_id) / "step-000002"
+    write(folder / "manifest.json", json.dumps({"origin": {"training_id": training_id}}))
+    return write(folder / "state").parent
+
+
+def n_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*"))
+
+
 def files(layout: StoreLayout) -> set[str]:
     return {str(path.relative_to(layout.root)) for path in layout.root.rglob("*") if path.is_file()}
 
 
 class TestAttempts:
     def test_one_of_a_dead_process_of_this_machine_goes_with_its_lease(self, layout: StoreLayout) -> None:
+        write(layout.logs(OPEN.trial_id) / "dead0001.log")
         before = files(layout)
         attempt(layout, OPEN, "dead0001", dead())
-        write(layout.trial(OPEN.trial_id) / ".tmp-outcome")
+        write(layout.trial(OPEN.trial_id) / ".tmp-outcome-1-x")
         assert tidy(layout).n == 3
         assert files(layout) == before
 
@@ -86,15 +100,15 @@ class TestAttempts:
         for trial in (OPEN, DONE):
             attempt(layout, trial, "live0001")
             take_lease(layout.lease(trial.trial_id, "live0001"))
-            write(layout.trial(trial.trial_id) / ".tmp-outcome")
-        write(layout.checkpoints(OPEN.spec.training_id) / ".tmp-x" / "state")
+            write(layout.trial(trial.trial_id) / ".tmp-outcome-1-x")
+        write(layout.checkpoints(OPEN.spec.training_id) / ".tmp-x-1-abcdefgh" / "state")
         before = files(layout)
         assert tidy(layout) == Collected()
         assert files(layout) == before
 
     def test_one_of_another_machine_is_left_alone_until_its_trial_is_committed(self, layout: StoreLayout) -> None:
         attempt(layout, OPEN, "foreign1", foreign())
-        write(layout.trial(OPEN.trial_id) / ".tmp-outcome")
+        write(layout.trial(OPEN.trial_id) / ".tmp-outcome-1-x")
         age(layout.trial(OPEN.trial_id))
         before = files(layout)
         assert tidy(layout) == Collected()
@@ -140,8 +154,6 @@ class TestAttempts:
             layout.manifest("e" * 16),
             layout.logs(OPEN.trial_id) / "dead0001.log",
             layout.logs(STRANGER) / "dead0001.log",
-            layout.trial("not-a-trial") / "mine" / "file",
-            layout.trials / "a-file",
             layout.quarantined(OPEN.trial_id, 1),
             layout.study,
             layout.hold(3),
@@ -195,16 +207,14 @@ class TestResumePoints:
         """One of a training that is done, of one that is not, and of one that is not in the design."""
         names = {"done": DONE.spec.training_id, "open": OPEN.spec.training_id, "stranger": STRANGER}
         assert len(set(names.values())) == 3
-        yield {
-            name: write(layout.checkpoints(training) / "step-000002" / "state").parent
-            for name, training in names.items()
-        }
+        yield {name: resume_point(layout, training) for name, training in names.items()}
 
     def test_those_of_trainings_that_are_over_or_left_the_design_go(
         self, layout: StoreLayout, points: dict[str, Path]
     ) -> None:
-        assert tidy(layout).n == 2
-        assert [path.name for path in layout.checkpoints("any").parent.iterdir()] == [OPEN.spec.training_id]
+        size = n_bytes(points["done"]) + n_bytes(points["stranger"])
+        assert tidy(layout) == Collected(n=2, n_bytes=size)
+        assert [path.name for path in layout.all_checkpoints.iterdir()] == [OPEN.spec.training_id]
         assert points["open"].is_dir()
 
     def test_one_that_another_evaluation_still_waits_for_stays(
@@ -224,7 +234,7 @@ class TestResumePoints:
         assert points["stranger"].is_dir()
 
     def test_half_written_ones_go_with_their_dead_process(self, layout: StoreLayout, points: dict[str, Path]) -> None:
-        torn = write(layout.checkpoints(OPEN.spec.training_id) / ".tmp-x" / "state").parent
+        torn = write(layout.checkpoints(OPEN.spec.training_id) / ".tmp-x-1-abcdefgh" / "state").parent
         tidy(layout)
         assert torn.is_dir()
         write(layout.lease(OPEN.trial_id, "dead0001"), dead().model_dump_json())
@@ -239,7 +249,7 @@ def test_temporary_files_of_unknown_owners_go_when_they_are_old(layout: StoreLay
     places += [layout.attempts(OPEN.trial_id), layout.superseded(OPEN.trial_id)]
     places += [layout.logs(OPEN.trial_id), layout.input("e" * 16)]
     places += [layout.transfer(DONE.trial_id, "c" * 16).parent]
-    leftovers = [write(place / ".tmp-x") for place in places] + [write(layout.root / ".write-test-x")]
+    leftovers = [write(place / ".tmp-x-1-abcdefgh") for place in places] + [write(layout.root / ".tmp-x-1-test")]
     assert tidy(layout) == Collected()
     for path in leftovers:
         age(path)
@@ -252,8 +262,8 @@ class TestInputs:
 
     @pytest.fixture
     def built(self, layout: StoreLayout) -> list[Path]:
-        """Two folders of one recipe, written long ago."""
-        folders = [layout.input(self.RECIPE.digest()) / name for name in ("0a0a0a0a", "0b0b0b0b")]
+        """Two folders of one recipe, written long ago, as they are named while they are being written."""
+        folders = [layout.input(self.RECIPE.digest()) / f".tmp-another-1-{name}" for name in ("0a0a0a0a", "0b0b0b0b")]
         for folder in folders:
             age(write(folder / "labels.parquet").parent)
         return folders
@@ -265,16 +275,22 @@ class TestInputs:
         assert tidy(layout).n == 1
         assert [folder.is_dir() for folder in built] == [False, True]
 
-    def test_the_published_one_stays_and_those_beside_it_go(self, layout: StoreLayout, built: list[Path]) -> None:
-        manifest = Manifest(recipe=self.RECIPE, folder=built[0].name, files={}, counts={})
+    def test_the_published_one_stays_and_one_that_no_manifest_names_is_told_of(
+        self, layout: StoreLayout, built: list[Path]
+    ) -> None:
+        published, stranger = (built[0].rename(built[0].with_name("0a0a0a0a")), built[1].with_name("0b0b0b0b"))
+        age(write(stranger / "labels.parquet").parent)
+        manifest = Manifest(recipe=self.RECIPE, folder=published.name, files={}, counts={})
         age(write(layout.manifest(self.RECIPE.digest()), manifest.model_dump_json()))
-        assert tidy(layout).n == 1
-        assert [folder.is_dir() for folder in built] == [True, False]
+        found = tidy(layout)
+        assert (found.n, found.unknown) == (1, (f"inputs/{self.RECIPE.digest()}/0b0b0b0b",))
+        assert [folder.is_dir() for folder in (published, stranger, built[1])] == [True, True, False]
 
     def test_where_the_manifest_is_torn_all_stay(self, layout: StoreLayout, built: list[Path]) -> None:
+        folders = [folder.rename(folder.with_name(folder.name[-8:])) for folder in built]
         write(layout.manifest(self.RECIPE.digest()), '{"folder": ')
         assert tidy(layout) == Collected()
-        assert all(folder.is_dir() for folder in built)
+        assert all(folder.is_dir() for folder in folders)
 
 
 def test_orders_go_but_those_that_are_still_needed(layout: StoreLayout) -> None:
@@ -310,3 +326,60 @@ def test_a_file_that_a_killed_process_of_this_machine_was_writing_goes_at_once(l
     tidy(layout)
     assert not left.exists() and not scratch.exists()
     assert all(path.exists() for path in others)
+
+
+class TestWhatIsNotOurs:
+    def test_stays_and_is_told_of_in_one_line(self, layout: StoreLayout) -> None:
+        resume_point(layout, DONE.spec.training_id)
+        mine = [
+            layout.all_checkpoints / "my-notes" / "step-000001" / "state",
+            layout.checkpoints(DONE.spec.training_id) / "notes" / "file",
+            layout.checkpoints(STRANGER) / "step-000001" / "state",
+            layout.trial("not-a-trial") / "mine" / "file",
+            layout.trials / "a-file",
+            layout.trial(DONE.trial_id) / "notes" / "file",
+            layout.trial(OPEN.trial_id) / "0a1b2c3d" / "file",
+            layout.inputs / "notes" / "0a1b2c3d" / "file",
+            layout.scratch / "notes" / "file",
+            layout.orders / "mine.json",
+            layout.root / ".tmp-notes" / "file",
+            layout.root / ".dataset-original" / "file",
+        ]
+        for path in mine:
+            write(path)
+        write(layout.scratch / "launch-20260105T090000-node-1-17" / "file")
+        age(layout.root)
+        found = tidy(layout)
+        assert found.n == 2
+        assert all(path.is_file() for path in mine)
+        assert found.unknown == (
+            f"checkpoints/{DONE.spec.training_id}/notes",
+            f"checkpoints/{STRANGER}",
+            "checkpoints/my-notes",
+            "inputs/notes",
+            "scratch/notes",
+            "trials/a-file",
+            *sorted([f"trials/{OPEN.trial_id}/0a1b2c3d", f"trials/{DONE.trial_id}/notes"]),
+            "trials/not-a-trial",
+        )
+        told = f"checkpoints/{DONE.spec.training_id}/notes, checkpoints/{STRANGER}, checkpoints/my-notes and 6 more"
+        assert str(found).endswith(f"; left alone, as no record of the store names it: {told}")
+
+    @pytest.mark.parametrize("part", ["checkpoints", "inputs", "leases", "plans", "logs", "trials", "attempts"])
+    def test_lies_behind_a_link_and_so_is_never_reached(
+        self, layout: StoreLayout, part: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """The guard of every command refuses such a store; here it is made right after."""
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        attempt(StoreLayout(elsewhere), OPEN, "dead0001", dead())
+        resume_point(StoreLayout(elsewhere), DONE.spec.training_id)
+        write(StoreLayout(elsewhere).input("e" * 16) / ".tmp-x-1-abcdefgh" / "tokens")
+        write(StoreLayout(elsewhere).order(STRANGER))
+        write(StoreLayout(elsewhere).attempts(OPEN.trial_id) / ".tmp-x-1-abcdefgh")
+        age(elsewhere)
+        before = files(StoreLayout(elsewhere))
+        if (layout.root / part).exists():
+            (layout.root / part).rename(layout.root / "kept")
+        (layout.root / part).symlink_to(elsewhere / part)
+        tidy(layout)
+        assert files(StoreLayout(elsewhere)) == before

@@ -154,7 +154,7 @@ class TestOneMachine:
         with pytest.raises(StoreError, match=r"driver.lock: can't be opened"), hold_lock(gone):
             pass
         (tmp_path / "leases").write_text("a file")
-        with pytest.raises(StoreError, match="leases: can't be opened"), hold_lock(StoreLayout(tmp_path)):
+        with pytest.raises(StoreError, match="leases: is no folder"), hold_lock(StoreLayout(tmp_path)):
             pass
 
 

@@ -156,8 +156,8 @@ def test_a_half_written_one_of_a_killed_attempt_is_no_checkpoint_and_goes(
     checkpoints: Checkpoints, folder: Path
 ) -> None:
     save(checkpoints, 10)
-    shutil.copytree(folder / "step-000010", folder / ".tmp-killed")
-    (folder / ".tmp-killed" / MANIFEST).unlink()
+    shutil.copytree(folder / "step-000010", folder / ".tmp-killed-1-abcdefgh")
+    (folder / ".tmp-killed-1-abcdefgh" / MANIFEST).unlink()
     found = checkpoints.newest()
     assert found.n_skipped == 0
     assert names_in(folder) == ["step-000010"]
