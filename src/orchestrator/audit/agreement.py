@@ -23,7 +23,7 @@ from orchestrator.audit.coefficients import (
 from orchestrator.disclosure import Count, is_small
 from workers.contract.answers.audit import SHEET_ITEMS, Part, SheetItem
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Record
+from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.durable import replace_file
 
@@ -63,7 +63,7 @@ class JudgedShare(Record):
     share: Estimate | None
 
 
-class Agreement(Record):
+class Agreement(Sealed):
     """`agreement.json`: aggregates alone. A third rater's adjudication is not applied: all ratings count alike."""
 
     study: str
@@ -157,7 +157,7 @@ def _share(rows: pd.DataFrame, name: str, judge: Judge, *, supervision: Supervis
 
 def write_agreement(found: Agreement, layout: StoreLayout) -> Path:
     """Write `agreement.json` into the store, and return its path."""
-    replace_file(layout.agreement, found.model_dump_json(indent=1))
+    replace_file(layout.agreement, found.sealed().model_dump_json(indent=1))
     return layout.agreement
 
 

@@ -10,7 +10,7 @@ from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Record
+from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.durable import replace_file
 from workers.contract.trial import TrialSpec
@@ -49,7 +49,7 @@ class ShownAudit(Record):
     self_bleu: float | None
 
 
-class StudyAudit(Record):
+class StudyAudit(Sealed):
     """`audit.json`: aggregates alone, small counts hidden."""
 
     study: str
@@ -115,7 +115,7 @@ def _shown(audit: RationaleAudit, *, min_cell: int) -> ShownAudit:
 
 def write_audit(audit: StudyAudit, layout: StoreLayout) -> Path:
     """Write `audit.json` into the store, and return its path."""
-    replace_file(layout.audit, audit.model_dump_json(indent=1))
+    replace_file(layout.audit, audit.sealed().model_dump_json(indent=1))
     return layout.audit
 
 

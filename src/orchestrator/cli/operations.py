@@ -53,7 +53,7 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every file of every committed trial and input; compute all scores again from the predictions."""
+    """Check every file of every committed trial and input, and what is derived; compute all scores again."""
     from contextlib import nullcontext
     from dataclasses import asdict
 
@@ -183,6 +183,11 @@ def _show_verification(found: "Verification", study: StudyFile, *, n_moved: int)
         console.print(f"`sweep verify {study} --quarantine` {what}", soft_wrap=True)
     if Part.INPUT in parts:
         console.print("delete damaged folders below inputs/; `sweep run` makes them again", soft_wrap=True)
+    if Part.TRANSFER in parts:
+        console.print("delete damaged folders below transfers/; `sweep score` makes them again", soft_wrap=True)
+    if Part.DERIVED in parts:
+        what = "writes dataset, report and sealed study again; `sweep audit` its own"
+        console.print(f"`sweep run {study}` {what}", soft_wrap=True)
     if Part.RETRAINED in parts:
         console.print(
             "what does not come out again was changed, or ran on other hardware or versions: compare its provenance",

@@ -3,7 +3,6 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,17 +23,19 @@ from orchestrator.launch.forecast import forecast_disk
 from orchestrator.launch.launching import Launch, Queue, launch_trials
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset import aggregate
+from orchestrator.store.derived import derived_damages
 from orchestrator.store.folder import ensure_writable
 from orchestrator.store.holding import Hold, hold_lock
 from orchestrator.store.outcomes import Outcomes, quarantine, read_attempts, read_outcomes, read_seals
 from orchestrator.study.files import check_sources
-from orchestrator.study.study import Study
+from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.background import Failures
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
+from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Trial
 
 if TYPE_CHECKING:
@@ -137,11 +138,10 @@ def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection) -
 def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:
     """Clear away what earlier launches left, and seal the study."""
     collected = collect(layout, design, read_seals(layout))
-    if collected.n or collected.n_left:
+    if collected:
         tell(str(collected))
-    shutil.rmtree(layout.scratch, ignore_errors=True)
     layout.settled.unlink(missing_ok=True)
-    replace_file(layout.study, study.model_dump_json(indent=1), is_durable=True)
+    replace_file(layout.study, sealed_text(study), is_durable=True)
 
 
 def _refuse_full_disk(
@@ -174,17 +174,18 @@ def _settled_plan(
 def _is_settled(study: Study, layout: StoreLayout) -> bool:
     """Whether report, dataset and tracking were derived from this very study and these very outcomes, and are whole."""
     try:
-        return layout.settled.read_text() == _fingerprint(study, read_outcomes(layout), layout)
+        settled = layout.settled.read_text() == _fingerprint(study, read_outcomes(layout), layout)
+        return settled and not derived_damages(layout)
     except OSError:
         return False
 
 
 def _fingerprint(study: Study, outcomes: Outcomes, layout: StoreLayout) -> str:
-    """Raises OSError where a derived file is missing; one that was cut short shows by its size."""
+    """Raises OSError where a derived file is missing; one that has changed shows by its checksum."""
     checksums = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
-    derived = [layout.study, layout.report, *sorted(layout.dataset.rglob("*.parquet"))]
-    sizes = {str(path.relative_to(layout.root)): path.stat().st_size for path in derived}
-    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums, "derived": sizes})
+    derived = [layout.study, layout.report, layout.dataset_seal, *sorted(layout.dataset.rglob("*.parquet"))]
+    digests = {str(path.relative_to(layout.root)): sha256_of(path) for path in derived}
+    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
 
 
 def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:

@@ -19,6 +19,7 @@ from orchestrator.report.figure import auc_figure
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
 from orchestrator.report.suppression import shown_counts
+from orchestrator.store.derived import sealed_page
 from orchestrator.study.study import Study
 from workers.contract.system.durable import replace_file
 
@@ -48,7 +49,7 @@ def write_report(
         OSError: The folder of `path` can't be written.
     """
     html = render_report(study, design, findings, cohort_counts=cohort_counts, proofs=proofs, audit=audit)
-    replace_file(path, html)
+    replace_file(path, sealed_page(html))
     return path
 
 

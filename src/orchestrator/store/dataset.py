@@ -1,13 +1,11 @@
 """The aggregate: all committed trials of a design as four Parquet tables, and SQL over them.
 
-One file a supervision. Derived: it may be deleted at any time, the driver never reads it back. 504 trials
-take some seconds. What the tables hold: `dataset_columns.py`.
+One file a supervision, and their checksums. Derived: it may be deleted at any time, the driver never reads it back.
+504 trials take some seconds. What the tables hold: `dataset_columns.py`.
 """
 
 import os
 import secrets
-import shutil
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.design.grid import Design
 from orchestrator.store.dataset_columns import OPTIONAL, TABLES, Table, table_schemas, trial_row
+from orchestrator.store.derived import DatasetSeal, dataset_damages
 from orchestrator.store.outcomes import Outcomes, read_outcomes, unusable, verified_bytes
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
+from workers.contract.system.durable import file_digests, replace_file, temporary_prefix
+from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import Method, Trial
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 # The tables that are made of the files of an attempt.
 FILES: tuple[Table, ...] = ("predictions", "history", "diagnostics")
-# An aggregation takes seconds; a temporary older than this belongs to a process that died.
-STALE_AFTER_S = 900
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,10 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
     for trial in design.everything:
         if outcome := outcomes.committed.get(trial.trial_id):
             partitions[_partition(trial)].append((trial, outcome))
-    prefix = f".{layout.dataset.name}-"
     try:
-        _remove_stale(layout.root, prefix=prefix)
-        fresh = layout.root / f"{prefix}{secrets.token_hex(4)}"
-        fresh.mkdir()
+        scratch = layout.root / f"{temporary_prefix()}{secrets.token_hex(4)}"
+        fresh = scratch / layout.dataset.name
+        fresh.mkdir(parents=True)
         try:
             left_out: dict[str, str] = {}
             rows = {table: 0 for table in TABLES}
@@ -81,9 +79,11 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
                 for table, content in _tables(layout, members, left_out).items():
                     rows[table] += content.num_rows
                     _write(content, fresh / table / f"supervision={supervision}" / "part-0.parquet")
+            seal = DatasetSeal(files=file_digests(fresh)).sealed()
+            replace_file(fresh / layout.dataset_seal.name, seal.model_dump_json(indent=1))
             _swap_in(fresh, layout.dataset)
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+            try_to_remove(scratch, within=layout.root)
     except OSError as error:
         raise unusable(layout.dataset, error, "written") from None
     return DatasetSummary(rows["trials"], rows["predictions"], rows["history"], left_out)
@@ -150,19 +150,10 @@ def _write(content: "pa.Table", path: Path) -> None:
 
 
 def _swap_in(fresh: Path, current: Path) -> None:
-    """Between the two renames a reader finds no dataset, but never half of one."""
-    old = fresh.with_name(f"{fresh.name}-old")
+    """Between the two renames a reader finds no dataset, but never half of one; the old one is left beside it."""
     with suppress(FileNotFoundError):
-        current.rename(old)
+        current.rename(fresh.with_name("old"))
     fresh.rename(current)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _remove_stale(folder: Path, *, prefix: str) -> None:
-    for path in folder.glob(f"{prefix}*"):
-        with suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > STALE_AFTER_S:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def query(layout: StoreLayout, sql: str) -> QueryResult:
@@ -171,7 +162,7 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
     The statement can read nothing outside `dataset/` and write nowhere.
 
     Raises:
-        StoreError: There is no dataset yet.
+        StoreError: There is no dataset yet, or a file that the statement reads is damaged.
         InputError: The statement is wrong, or is not a single query.
     """
     import duckdb
@@ -182,10 +173,12 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
     with duckdb.connect(":memory:") as connection:
         try:
             _check_read_only(duckdb.extract_statements(sql))
-            for table, pattern in files.items():
+            asked = [table for table in TABLES if table in sql.lower()] or TABLES
+            _refuse_damaged(layout, asked)
+            for table in asked:
                 if not any(layout.dataset.glob(f"{table}/*/*.parquet")):
                     continue  # a dataset from before there was such a table
-                source = str(pattern).replace("'", "''")
+                source = str(files[table]).replace("'", "''")
                 connection.execute(
                     f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{source}', hive_partitioning = true)"
                 )
@@ -197,6 +190,16 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
         except duckdb.Error as error:
             # The second paragraph only repeats the statement.
             raise InputError(_sql_problem(str(error).split("\n\n")[0])) from None
+
+
+def _refuse_damaged(layout: StoreLayout, tables: Iterable[Table]) -> None:
+    """See that the tables are what was derived from the outcomes; about a second a gigabyte."""
+    try:
+        damages = dataset_damages(layout, tables=tuple(tables))
+    except OSError as error:
+        raise unusable(Path(error.filename or layout.dataset), error) from None
+    for name, what in damages.items():
+        raise StoreError(f"{layout.root / name}: {what}; `sweep run` writes the dataset again from the outcomes")
 
 
 def _check_read_only(statements: list[Any]) -> None:

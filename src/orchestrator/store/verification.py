@@ -1,6 +1,7 @@
 """Whether a store still holds what was committed: checksums here; scores and retraining by a worker.
 
-Reads every byte of outcomes, attempts and inputs, about a second a gigabyte; changes nothing.
+Reads every byte of outcomes, attempts, inputs, transfers and what is derived of them, about a second a gigabyte;
+changes nothing.
 """
 
 import random
@@ -11,9 +12,11 @@ from pathlib import Path
 
 from orchestrator.asking import verify_trials
 from orchestrator.design.grid import expand
+from orchestrator.store.derived import derived_damages, derived_files
 from orchestrator.store.outcomes import Outcomes, read_outcomes
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study
+from workers.contract.answers.transfer import Transfer
 from workers.contract.answers.verification import Retrained, VerifyFindings, VerifyOrder
 from workers.contract.errors import StoreError
 from workers.contract.inputs import Manifest
@@ -31,12 +34,14 @@ class Part(StrEnum):
 
     OUTCOME = "outcome"
     INPUT = "input"
+    TRANSFER = "transfer"
+    DERIVED = "derived"
     RETRAINED = "retrained"
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is not as it was committed; `name` is a trial's id or an input's folder."""
+    """One thing that is not as it was committed; `name` is a trial's id, an input's folder or a path in the store."""
 
     part: Part
     name: str
@@ -91,7 +96,8 @@ def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Ve
     outcomes = read_outcomes(layout)
     of_trials = [check_outcome(layout, outcome) for outcome in outcomes.committed.values()]
     of_inputs = [check_input(path) for path in sorted(layout.inputs.glob("*/manifest.json"))]
-    checked = sum([*of_trials, *of_inputs], Checked())
+    of_transfers = [check_transfer(layout, path) for path in sorted(layout.trials.glob("*/transfers/*/scores.json"))]
+    checked = sum([*of_trials, *of_inputs, *of_transfers, check_derived(layout)], Checked())
     suspect = {damage.name for damage in checked.damages}
     sound = [name for name, outcome in outcomes.committed.items() if name not in suspect]
     design = expand(study).by_id if n_retrain else {}
@@ -144,6 +150,27 @@ def check_input(path: Path) -> Checked:
     wrong = [] if manifest.recipe.digest() == name else ["its manifest is that of another recipe"]
     wrong += [f"{extra} is not one of its files" for extra in sorted(here - manifest.files.keys())]
     return _check_files(folder, manifest.files, damage, tuple(wrong))
+
+
+def check_transfer(layout: StoreLayout, path: Path) -> Checked:
+    """What an adapter scored on another cohort: the record and its files."""
+    name = str(path.parent.relative_to(layout.root))
+
+    def damage(what: str) -> Damage:
+        return Damage(Part.TRANSFER, name, what)
+
+    try:
+        transfer = Transfer.load(path)
+    except (OSError, StoreError):
+        return Checked(damages=(damage("its record can't be read"),))
+    return _check_files(path.parent / transfer.folder, transfer.files, damage, ())
+
+
+def check_derived(layout: StoreLayout) -> Checked:
+    """Dataset, page, sealed study and audits, each against its own checksum."""
+    files = [*derived_files(layout), *layout.dataset.rglob("*.parquet")]
+    damages = tuple(Damage(Part.DERIVED, name, what) for name, what in derived_damages(layout).items())
+    return Checked(len(files), sum(path.stat().st_size for path in files), damages)
 
 
 def draw(trial_ids: list[str], n: int, *, study: Study) -> list[str]:

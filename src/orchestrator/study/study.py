@@ -22,6 +22,7 @@ from orchestrator.study.rules import Draft, cross_problems
 from orchestrator.study.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular, true_path
+from workers.contract.outcome import checksum_of
 from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.recipe import Frozen
 from workers.contract.recipes.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
@@ -209,15 +210,23 @@ def _in_stated_batches(study: Study) -> EvaluationRecipe:
     return recipe.model_copy(update={"rows_per_batch": ROWS_PER_BATCH})
 
 
+def sealed_text(study: Study) -> str:
+    """A study as a store keeps it, with the checksum of all the rest."""
+    stored = study.model_dump(mode="json")
+    return json.dumps({**stored, "checksum": checksum_of(stored)}, indent=1)
+
+
 def load_sealed(path: Path) -> Study:
-    """Read the study that a store was last run with.
+    """Read the study that a store was last run with; from before there was a checksum, without one.
 
     Raises:
-        InputError: The folder is no store, or its study can't be read.
+        InputError: The folder is no store, or its study can't be read or has changed.
     """
     try:
-        return Study.model_validate_json(read_regular(path))
-    except (OSError, ValidationError) as error:
+        stored = dict(json.loads(read_regular(path)))
+        is_sound = stored.pop("checksum", None) in (None, checksum_of(stored))
+        study = Study.model_validate_json(json.dumps(stored))
+    except (OSError, ValueError, TypeError) as error:
         what, remedy = f"holds no sealed study ({type(error).__name__})", "give the study file"
         for details in error.errors(include_url=False) if isinstance(error, ValidationError) else ():
             if details["type"] == "value_error":  # a rule that it was sealed without
@@ -225,6 +234,9 @@ def load_sealed(path: Path) -> Study:
                 what = f"{'.'.join(map(str, details['loc']))} of its sealed study {fault}"
                 remedy = f"{mend}, in the study file, and run that"
         raise InputError(Problem(str(path.parent), what, remedy)) from None
+    if not is_sound:
+        raise InputError(Problem(str(path), "is not the study that was sealed", "give the study file to `sweep run`"))
+    return study
 
 
 def _with_stand_ins(source: StudySource) -> str:

@@ -1,9 +1,8 @@
 """The dataset made of a store, and the one statement that may be asked of it."""
 
 import errno
-import os
+import random
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.launch.run import EXIT_INTERRUPTED
-from orchestrator.store.dataset import STALE_AFTER_S, aggregate, query
+from orchestrator.store.dataset import aggregate, query
+from orchestrator.store.derived import dataset_damages
 from orchestrator.store.outcomes import unusable
 from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
 from workers.contract.errors import DiskFullError, InputError, StoreError
@@ -88,14 +88,10 @@ class TestDataset:
     def test_is_rebuilt_whole_and_leaves_no_temporaries(self, layout: StoreLayout) -> None:
         aggregate(layout, DESIGN)
         (layout.dataset / "trials" / "supervision=gone").mkdir()
-        dead = layout.root / ".dataset-dead"
-        (dead / "trials").mkdir(parents=True)
-        busy = layout.root / ".dataset-busy"
-        busy.mkdir()
-        os.utime(dead, (0, time.time() - STALE_AFTER_S - 1))
+        before = set(layout.root.iterdir())
         aggregate(layout, DESIGN)
         assert not (layout.dataset / "trials" / "supervision=gone").exists()
-        assert list(layout.root.glob(".dataset-*")) == [busy]
+        assert set(layout.root.iterdir()) == before
 
     def test_of_nothing_can_be_made_but_not_queried(self, tmp_path: Path) -> None:
         layout = StoreLayout(tmp_path)
@@ -140,3 +136,62 @@ class TestQuery:
     def test_refuses_all_but_one_reading_statement(self, aggregated: StoreLayout, sql: str) -> None:
         with pytest.raises(InputError, match="DESCRIBE trials"):
             query(aggregated, sql)
+
+
+EVERYTHING = "SELECT * FROM trials, (SELECT count(*) FROM predictions), (FROM history), (FROM diagnostics)"
+N_FLIPS = 60
+
+
+def flip(path: Path, bit: int) -> None:
+    def change(body: bytes) -> bytes:
+        return body[: bit // 8] + bytes([body[bit // 8] ^ 1 << bit % 8]) + body[bit // 8 + 1 :]
+
+    rewrite(path, change)
+
+
+class TestDamage:
+    @pytest.fixture
+    def small(self, aggregated: StoreLayout, tmp_path: Path) -> StoreLayout:
+        layout = StoreLayout(tmp_path)
+        shutil.copytree(aggregated.dataset, layout.dataset)
+        return layout
+
+    def test_no_single_bit_gives_other_numbers(self, small: StoreLayout) -> None:
+        chance = random.Random(0)
+        files = sorted(path for path in small.dataset.rglob("*") if path.is_file())
+        for _ in range(N_FLIPS):
+            path = chance.choice(files)
+            bit = chance.randrange(8 * path.stat().st_size)
+            flip(path, bit)
+            with pytest.raises(StoreError, match="is not what was written; `sweep run` writes the dataset again"):
+                query(small, EVERYTHING)
+            assert dataset_damages(small) == {str(path.relative_to(small.root)): "is not what was written"}
+            flip(path, bit)
+        assert dataset_damages(small) == {}
+
+    def test_what_a_statement_does_not_read_does_not_hinder_it(self, small: StoreLayout) -> None:
+        (path, *_) = small.dataset.glob("history/*/*.parquet")
+        flip(path, 100)
+        assert query(small, "SELECT count(*) FROM Trials").rows == ((len(DESIGN.everything),),)
+        for sql in ("SELECT count(*) FROM history", "SUMMARIZE history", "SHOW TABLES"):
+            with pytest.raises(StoreError, match="history"):
+                query(small, sql)
+        flip(path, 100)
+
+    def test_a_file_that_is_gone_or_was_added_is_named(self, small: StoreLayout) -> None:
+        (path, *_) = small.dataset.glob("trials/*/*.parquet")
+        moved = path.with_name("part-1.parquet")
+        path.rename(moved)
+        found = {Path(name).name: what for name, what in dataset_damages(small).items()}
+        assert found == {path.name: "is gone", moved.name: "is nothing of ours"}
+        moved.rename(path)
+
+    def test_one_of_before_there_were_checksums_is_read_and_gets_them_when_it_is_written(
+        self, layout: StoreLayout
+    ) -> None:
+        aggregate(layout, DESIGN)
+        layout.dataset_seal.unlink()
+        assert dataset_damages(layout) == {}
+        assert query(layout, "SELECT count(*) FROM trials").rows == ((len(DESIGN.everything),),)
+        aggregate(layout, DESIGN)
+        assert layout.dataset_seal.is_file()

@@ -1,0 +1,93 @@
+"""What is derived of a finished study: one bit of damage is found, told of, and written again from the outcomes."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.audit.automatic import StudyAudit, write_audit
+from orchestrator.launch.run import run_study, write_study_report
+from orchestrator.store.derived import derived_damages, is_sound_page
+from orchestrator.store.verification import check_derived
+from orchestrator.study.study import load_sealed, sealed_text
+from support.stores.full import DESIGN, STUDY, full_store, rewrite
+from support.stores.tracked import with_database
+from workers.contract.errors import InputError
+from workers.contract.layout import StoreLayout
+
+CHANGED = "is not what was written"
+
+
+def run(layout: StoreLayout) -> None:
+    """A launch of a study that lacks no trial."""
+    assert run_study(STUDY, layout, address=None, tracking_uri=None, console=Console(file=io.StringIO())).exit_code == 0
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle of a file."""
+    half = path.stat().st_size // 2
+    rewrite(path, lambda body: body[:half] + bytes([body[half] ^ 1]) + body[half + 1 :])
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> StoreLayout:
+    layout = full_store(tmp_path_factory.mktemp("settled"))
+    with_database(layout.root, empty_database)
+    run(layout)
+    return layout
+
+
+def test_a_damaged_file_is_named_and_the_next_launch_writes_it_again(settled: StoreLayout) -> None:
+    table = next(settled.dataset.glob("predictions/*/*.parquet"))
+    derived = [table, settled.dataset_seal, settled.report, settled.study]
+    before = {path: path.read_bytes() for path in derived}
+    assert derived_damages(settled) == {}
+    for path in (settled.report, settled.study, table):
+        flip(path)
+    names = {str(path.relative_to(settled.root)) for path in (settled.report, settled.study, table)}
+    assert derived_damages(settled) == dict.fromkeys(names, CHANGED)
+    assert {damage.name for damage in check_derived(settled).damages} == names
+    run(settled)
+    assert derived_damages(settled) == {}
+    assert {path: path.read_bytes() for path in derived} == before
+
+
+def test_a_launch_leaves_alone_what_is_whole(settled: StoreLayout) -> None:
+    derived = [settled.report, settled.study, settled.settled, settled.tracking_database, *settled.dataset.rglob("*")]
+    before = {path: path.stat().st_mtime_ns for path in derived}
+    run(settled)
+    assert {path: path.stat().st_mtime_ns for path in derived} == before
+
+
+def test_what_is_older_than_checksums_is_taken_as_it_is_and_gets_them(settled: StoreLayout, tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    shutil.copytree(settled.trials, layout.trials)
+    shutil.copytree(settled.dataset, layout.dataset)
+    layout.dataset_seal.unlink()
+    layout.study.write_text(STUDY.model_dump_json())
+    layout.report.write_text("<html></html>")
+    assert derived_damages(layout) == {}
+    assert load_sealed(layout.study) == STUDY
+    write_study_report(STUDY, DESIGN, layout)
+    assert layout.report.read_text().splitlines()[-1].startswith("<!-- sha256")
+    flip(layout.report)
+    assert not is_sound_page(layout.report.read_bytes())
+
+
+def test_records_of_audits_are_sealed(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    write_audit(StudyAudit(study="micro", is_synthetic=True, min_cell=11, rows=()), layout)
+    assert derived_damages(layout) == {}
+    rewrite(layout.audit, lambda body: body.replace(b"11", b"10"))
+    assert derived_damages(layout) == {"audit.json": CHANGED}
+
+
+def test_a_sealed_study_that_was_changed_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "study.json"
+    stored = json.loads(sealed_text(STUDY))
+    path.write_text(json.dumps(stored | {"question": "Another?"}))
+    with pytest.raises(InputError, match=r"study.json: is not the study that was sealed; give the study file"):
+        load_sealed(path)
