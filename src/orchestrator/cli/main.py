@@ -183,13 +183,14 @@ def sync(
     from orchestrator.launch.run import sync_tracking
 
     loaded, layout = open_study(study, store)
-    writes, failures = sync_tracking(loaded, layout, tracking_uri=tracking_uri, tell=console_of(stderr=True).print)
-    if failures.count:
+    done = sync_tracking(loaded, layout, tracking_uri=tracking_uri, tell=console_of(stderr=True).print)
+    if (failures := done.failures).count:
         raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
     if as_json:
-        print_json({"n_runs_written": writes})
+        print_json({"n_runs_written": done.n_written, "n_runs_mended": done.n_mended})
     else:
-        console_of().print(f"tracking equals the store; {writes} runs written")
+        mended = f", {done.n_mended} of which held other numbers" if done.n_mended else ""
+        console_of().print(f"tracking equals the store; {done.n_written} runs written{mended}")
 
 
 @app.command()

@@ -30,6 +30,7 @@ from orchestrator.store.outcomes import Outcomes, quarantine, read_attempts, rea
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.background import Failures
+from orchestrator.tracking.place import refuse_no_database
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
@@ -67,6 +68,15 @@ class RunSummary:
         return EXIT_INTERRUPTED if self.n_missing else EXIT_COMPLETE
 
 
+@dataclass(frozen=True)
+class Synced:
+    """How many runs were written, in how many of them a number was wrong, and what could not be written."""
+
+    n_written: int
+    n_mended: int
+    failures: Failures
+
+
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
     """The design and its difference from what the store holds; reads, never writes."""
     design = expand(study)
@@ -99,7 +109,7 @@ def run_study(
         ClusterError: No cluster, or none with room for a trial.
     """
     tell = partial(console.print, soft_wrap=True)
-    _refuse_bad_input(study, layout, selection)
+    _refuse_bad_input(study, layout, selection, tracking_uri=tracking_uri)
     ensure_writable(layout, shares_with_group=shares_with_group, tell=tell)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
         hold.check()  # it may have slept since it took the store
@@ -128,11 +138,12 @@ def run_study(
         return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
 
 
-def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection) -> None:
+def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection, *, tracking_uri: str | None) -> None:
     """See all that can be seen before the store is touched; raises InputError."""
     if selection.only:
         check_names(selection, expand(study))
     check_sources(study)
+    refuse_no_database(layout, tracking_uri=tracking_uri)
 
 
 def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:
@@ -194,6 +205,8 @@ def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Trackin
     collect(layout, design, outcomes)
     tracking.open_study(study.study, question=study.question)
     tracking.reconcile(design, outcomes, attempts)
+    if tracking.n_mended:
+        console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
     tracking.close(complete=all(trial_id in outcomes.committed for trial_id in design.by_id))
     for trial_id, reason in aggregate(layout, design, outcomes=outcomes).left_out.items():
         console.print(f"left out of the dataset: {trial_id}: {reason}")
@@ -238,19 +251,21 @@ def _figures(trial: Trial, kind: InputKind, layout: StoreLayout) -> Counts:
 
 def sync_tracking(
     study: Study, layout: StoreLayout, *, tracking_uri: str | None, tell: Callable[[str], object]
-) -> tuple[int, Failures]:
-    """Make MLflow equal to the store; how many runs were written, and what could not be.
+) -> Synced:
+    """Make MLflow equal to the store.
 
     Raises:
+        InputError: What should be MLflow's database is none.
         LockedError: A driver works on the store and writes to MLflow itself.
     """
+    refuse_no_database(layout, tracking_uri=tracking_uri)
     with hold_lock(layout, tell=tell):
         tracking = Tracking(layout, tracking_uri=tracking_uri)
         design, plan = plan_study(study, layout)
         tracking.open_study(study.study, question=study.question)
         writes = tracking.reconcile(design, read_outcomes(layout), read_attempts(layout))
         tracking.close(complete=not plan.todo)
-        return writes, tracking.failures
+        return Synced(writes, tracking.n_mended, tracking.failures)
 
 
 def _summary(

@@ -5,11 +5,14 @@ Addresses only; MLflow itself is not imported.
 
 import re
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
+# How every file of SQLite begins.
+SQLITE = b"SQLite format 3\0"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -21,6 +24,27 @@ def database_uri(layout: StoreLayout) -> str:
 def is_database(uri: str) -> bool:
     """Whether MLflow opens a database there itself, with no server that knows where artifacts belong."""
     return urlsplit(uri).scheme.partition("+")[0] in DATABASES
+
+
+def refuse_no_database(layout: StoreLayout, *, tracking_uri: str | None) -> None:
+    """See that MLflow's SQLite file, where there is one, is a database: MLflow itself asks a folder for two minutes.
+
+    Raises:
+        InputError: It is something else.
+    """
+    scheme, _, named = (tracking_uri or database_uri(layout)).partition(":///")
+    path = Path(named) if tracking_uri else layout.tracking_database
+    if scheme == "sqlite" and path.exists() and not (path.is_file() and _begins_as_sqlite(path)):
+        what = "is no SQLite database that can be read"
+        raise InputError(Problem(str(path), what, "move it away: `sweep sync` makes it again from the store"))
+
+
+def _begins_as_sqlite(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SQLITE)) in (SQLITE, b"")
+    except OSError:
+        return False
 
 
 def artifacts_uri(layout: StoreLayout) -> str:

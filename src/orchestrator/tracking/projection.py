@@ -5,7 +5,8 @@ that a small count of participants follows from.
 """
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,6 +16,8 @@ from orchestrator.disclosure import coarse
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.trial import Trial
 
+# Metric, value, Unix milliseconds, step.
+Point = tuple[str, float, int, int]
 Status = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
 TRIAL_ID = "sweep.trial_id"
 STATE = "sweep.state"
@@ -32,30 +35,36 @@ TEACHER = (
 )
 EVALUATION = ("max_new_tokens", "direct", "reasoned_tokens", "marginal_samples")
 SATURATION = ("mean_entropy", "mean_off_label_mass")
+LARGEST = sys.float_info.max
 PARTS_OF_TRAINING = ("lora", "objective", "budget", "diagnostics")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one run should hold; what is not named here is left alone. Times are Unix milliseconds."""
+    """What one run should hold; what is not named here is left alone. Times are Unix milliseconds.
+
+    curve: the last point of each training curve, whose others are written before.
+    """
 
     status: Status
     tags: Mapping[str, str]
     metrics: Mapping[str, float] = field(default_factory=dict)
     started_ms: int | None = None
     ended_ms: int | None = None
+    curve: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class News:
-    """What a run does not hold yet; false where there is nothing."""
+    """What a run does not hold yet, and what it holds otherwise or has lost (`wrong`); false where there is nothing."""
 
     tags: dict[str, str]
     metrics: dict[str, float]
     params: dict[str, str]
+    wrong: dict[str, float] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.tags or self.metrics or self.params)
+        return bool(self.tags or self.metrics or self.params or self.wrong)
 
 
 @dataclass
@@ -72,7 +81,7 @@ class KnownRun:
     def learn(self, news: News) -> None:
         """Note that this was written."""
         self.tags |= news.tags
-        self.metrics |= news.metrics
+        self.metrics |= news.metrics | news.wrong
         self.params |= news.params
 
 
@@ -91,11 +100,22 @@ def news(run: KnownRun, facts: Facts, trial: Trial | None, *, in_design: bool = 
     names = {**identity_of(trial), "mlflow.runName": name_of(trial)} if trial else {}
     names[IN_DESIGN] = "yes" if in_design else "no"
     params = params_of(trial) if trial else {}
+    latest, held = {**facts.metrics, **facts.curve}, run.metrics
+    # Of a run that was told everything, what is missing was lost: its old point would be taken for one that is there.
+    was_told = OUTCOME in facts.tags and run.tags.get(OUTCOME) == facts.tags[OUTCOME]
+    missing = {key: value for key, value in latest.items() if key not in held}
+    differing = {key: value for key, value in latest.items() if key in held and not _is_same(held[key], value)}
     return News(
         tags={key: value for key, value in {**names, **facts.tags}.items() if run.tags.get(key) != value},
-        metrics={key: value for key, value in facts.metrics.items() if run.metrics.get(key) != value},
+        metrics={} if was_told else missing,
         params={key: value for key, value in params.items() if key not in run.params},
+        wrong=differing | (missing if was_told else {}),
     )
+
+
+def _is_same(held: float, told: float) -> bool:
+    """Whether MLflow holds a number as it keeps it: an infinite one is cut to the largest that there is."""
+    return held == max(-LARGEST, min(LARGEST, told)) or (math.isnan(held) and math.isnan(told))
 
 
 def waiting() -> Facts:
@@ -155,8 +175,8 @@ def metrics_of(outcome: Outcome) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
 
 
-def steps_of(history: bytes, *, started_ms: int) -> list[tuple[str, float, int, int]]:
-    """Points of the training curves, (metric, value, Unix ms, step), the same at every replay.
+def steps_of(history: bytes, *, started_ms: int) -> list[Point]:
+    """Points of the training curves, the same at every replay.
 
     Args:
         history: A history.parquet.
@@ -171,6 +191,11 @@ def steps_of(history: bytes, *, started_ms: int) -> list[tuple[str, float, int, 
         for name in STEP_METRICS
         if row.get(name) is not None
     ]
+
+
+def last_of(points: Iterable[Point]) -> dict[str, float]:
+    """The value of each curve at its last step."""
+    return {name: value for name, value, _, _ in sorted(points, key=lambda point: point[3])}
 
 
 def params_of(trial: Trial) -> dict[str, str]:

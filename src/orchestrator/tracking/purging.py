@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.tracking.family import STUDY
 from orchestrator.tracking.place import database_uri
 from orchestrator.tracking.projection import TRIAL_ID
-from orchestrator.tracking.tracking import ENVIRONMENT, RUNS_PER_PAGE
+from orchestrator.tracking.server import ENVIRONMENT, RUNS_PER_PAGE
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 

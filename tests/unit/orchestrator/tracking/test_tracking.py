@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ from orchestrator.disclosure import EXAMPLES_A_STEP, coarse
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
 from orchestrator.study.study import load_study
 from orchestrator.tracking.place import serve_command
-from orchestrator.tracking.projection import metrics_of, params_of, steps_of
+from orchestrator.tracking.projection import Facts, KnownRun, metrics_of, news, params_of, steps_of
 from orchestrator.tracking.tracking import Tracking
 from support.places import SWEEPS
 from support.stores.builders import build_store, commit_trial, invent_people, predict, write_attempt
@@ -322,3 +324,81 @@ def test_no_second_server_and_no_password_on_a_command_line(tmp_path: Path, uri:
     with pytest.raises(InputError) as refused:
         serve_command(StoreLayout(tmp_path), tracking_uri=uri)
     assert "secret" not in str(refused.value)
+
+
+def set_latest(layout: StoreLayout, metric: str, value: float) -> None:
+    """As somebody's hand in the database does it."""
+    with sqlite3.connect(layout.tracking_database) as database:
+        changed = database.execute("UPDATE latest_metrics SET value = ? WHERE key = ?", (value, metric)).rowcount
+    database.close()
+    assert changed == 1
+
+
+class TestWrongNumbers:
+    AUC = "held_out.strict.roc_auc"
+
+    @pytest.fixture
+    def right(self, layout: StoreLayout) -> dict[str, float]:
+        commit(layout, FIRST)
+        reconcile(layout)
+        assert reconcile(layout) == 0
+        return dict(run_of(layout, FIRST).data.metrics)
+
+    @pytest.mark.parametrize("number", [-1.0, 999.0])
+    def test_one_in_the_database_gets_a_newer_right_one(
+        self, layout: StoreLayout, right: dict[str, float], number: float
+    ) -> None:
+        """MLflow itself would keep the larger of two at one moment."""
+        for metric in (self.AUC, "cost.wall_s", "loss", "grad_norm"):
+            set_latest(layout, metric, number)
+        with launch(layout) as tracking:
+            assert tracking.reconcile(DESIGN, read_outcomes(layout), {}) == 1
+            assert tracking.n_mended == 1
+        assert run_of(layout, FIRST).data.metrics == right
+        assert reconcile(layout) == 0
+
+    def test_one_that_was_lost_comes_back(self, layout: StoreLayout, right: dict[str, float]) -> None:
+        with sqlite3.connect(layout.tracking_database) as database:
+            database.execute("DELETE FROM latest_metrics WHERE key IN (?, 'loss')", (self.AUC,))
+        database.close()
+        assert reconcile(layout) == 1
+        assert run_of(layout, FIRST).data.metrics == right
+        assert reconcile(layout) == 0
+
+    def test_one_that_somebody_logged_later_gets_a_newer_right_one(
+        self, layout: StoreLayout, right: dict[str, float]
+    ) -> None:
+        client, run = client_of(layout), run_of(layout, FIRST)
+        client.log_metric(run.info.run_id, self.AUC, 0.999, step=7, timestamp=4_000_000_000_000)
+        assert run_of(layout, FIRST).data.metrics[self.AUC] == 0.999
+        assert reconcile(layout) == 1
+        assert run_of(layout, FIRST).data.metrics == right
+        assert reconcile(layout) == 0
+
+    def test_a_metric_of_somebody_else_is_left_alone(self, layout: StoreLayout, right: dict[str, float]) -> None:
+        client_of(layout).log_metric(run_of(layout, FIRST).info.run_id, "mine", 1.0)
+        assert reconcile(layout) == 0
+        assert run_of(layout, FIRST).data.metrics == {**right, "mine": 1.0}
+
+    def test_what_does_not_stay_as_it_was_written_is_a_failure(self, layout: StoreLayout) -> None:
+        """Somebody else writes at the same moment, after each of our batches."""
+        commit(layout, FIRST)
+
+        class Meddled:
+            def __init__(self) -> None:
+                self._client = client_of(layout)
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self._client, name)
+
+            def log_batch(self, run_id: str, **batch: object) -> None:
+                self._client.log_batch(run_id, **batch)
+                self._client.log_metric(run_id, TestWrongNumbers.AUC, 0.999, timestamp=4_000_000_000_000)
+
+        assert reconcile(layout, connect=lambda _: Meddled(), n_failures=1) == 1
+
+    def test_a_loss_that_is_no_number_is_the_same_each_time(self, layout: StoreLayout) -> None:
+        held = KnownRun("run", 0, "FINISHED", {}, {"loss": float("nan"), "grad_norm": sys.float_info.max}, {})
+        facts = Facts("FINISHED", {}, curve={"loss": float("nan"), "grad_norm": float("inf")})
+        assert news(held, facts, None).wrong == {}
+        assert news(held, replace(facts, curve={"loss": 1.0}), None).wrong == {"loss": 1.0}
