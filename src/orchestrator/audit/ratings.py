@@ -7,6 +7,8 @@ import pandas as pd
 
 from workers.contract.answers.audit import ID_COLUMN, KEY_COLUMNS, SHEET_ITEMS, Part, SheetItem
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import open_regular
+from workers.contract.system.csv_rows import MAX_LINE, header_of
 
 ITEM_NAMES = [item.name for item in SHEET_ITEMS]
 # What raters write for the choices.
@@ -100,16 +102,20 @@ def _places(cells: "pd.Series[str]", item: SheetItem) -> "pd.Series[float]":
 def _read(path: Path, *, wanted: Sequence[str]) -> pd.DataFrame:
     """The wanted columns as text, stripped and in lower case; comments and records are not even read."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            separator = ";" if file.readline().startswith(f"{ID_COLUMN};") else ","
-        table = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            usecols=lambda name: name in wanted,
-            encoding="utf-8-sig",
-        )
+        with open_regular(path) as file:
+            first = file.readline(MAX_LINE).removeprefix(b"\xef\xbb\xbf")
+            separator = ";" if first.startswith(f"{ID_COLUMN};".encode()) else ","
+            header_of(path, wanted=tuple(wanted), separator=separator)
+            file.seek(0)
+            table = pd.read_csv(
+                file,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                usecols=lambda name: name in wanted,
+                encoding="utf-8-sig",
+                index_col=False,
+            )
     except OSError as error:
         raise InputError(Problem(str(path), f"can't be read ({error.strerror})", "name a filled sheet")) from None
     except ValueError as error:  # pandas and decoding errors, whose messages may quote a row

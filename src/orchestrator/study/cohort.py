@@ -1,7 +1,7 @@
 """The cohort of a study file: the recipe that is hashed, where its data lie, and what may be shown of it."""
 
 import json
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -87,6 +87,11 @@ class CohortFile(BaseModel):
     cohort: StudyCohort
 
 
+@cache
+def _file_schema() -> dict[str, Any]:
+    return CohortFile.model_json_schema()
+
+
 def load_study_cohort(path: Path) -> StudyCohort:
     """The cohort of a study file, or of any YAML file with a `cohort` section.
 
@@ -98,7 +103,7 @@ def load_study_cohort(path: Path) -> StudyCohort:
     try:
         written = CohortFile.model_validate_json(json.dumps(source.data), strict=True)
     except ValidationError as error:
-        problems += find_problems(error, CohortFile.model_json_schema(), source).values()
+        problems += find_problems(error, _file_schema(), source).values()
     if problems:
         raise refusal(problems)
     return written.cohort.below(true_path(path).parent)

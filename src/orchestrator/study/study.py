@@ -7,7 +7,7 @@ not.
 
 import json
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -250,6 +250,7 @@ def _with_stand_ins(source: StudySource) -> str:
     return json.dumps({**source.data, **completed})
 
 
+@cache
 def _file_schema() -> dict[str, Any]:
     """JSON schema of a study file, in which `training` lacks what the axes vary."""
     schema = StudyFile.model_json_schema()

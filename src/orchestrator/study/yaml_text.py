@@ -12,6 +12,7 @@ from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, StringMark
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
 # The largest study here takes 3 kB, 250 nodes and 5 levels; what fills the bounds is read in about a second.
 MAX_BYTES = 256 * 1024
@@ -22,6 +23,8 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uf
 STANDARD = "tag:yaml.org,2002:"
 MERGE, TIMESTAMP = f"{STANDARD}merge", f"{STANDARD}timestamp"
 TAGS = {MERGE, TIMESTAMP, *(STANDARD + kind for kind in ("str", "int", "float", "bool", "null", "seq", "map"))}
+# How the library fails, beside its own errors, on text such as `!<` or a tag of odd bytes.
+SLIPS = (ReaderError, IndexError, KeyError, ValueError, TypeError, AttributeError, AssertionError, NotImplementedError)
 PLAIN = "write plain values, as sweeps/quickstart.yaml does"
 
 
@@ -50,6 +53,8 @@ def parse(text: str) -> tuple[Node | None, Any]:
         root: Node | None = constructor.composer.get_single_node()
     except MaxDepthExceededError as error:
         raise Refusal(*TOO_DEEP, error.problem_mark) from None
+    except SLIPS:
+        raise Refusal("is not YAML", "mend brackets, quotes and tags up to here", yaml.reader.get_mark()) from None
     value = None if root is None else _plain(root, constructor)
     return root, json.loads(json.dumps(value, default=str))
 

@@ -164,7 +164,7 @@ class Checkpoints:
             if (manifest.origin, manifest.files, _name_of(manifest.step)) != (self._origin, found, folder.name):
                 return None
             tables = [folder / name for name in found if name.endswith(".parquet")]
-            rows = {table.stem: pq.read_table(table).to_pylist() for table in tables}
+            rows = {table.stem: _rows_of(read_regular(table)) for table in tables}
             return Checkpoint(manifest.step, load_file(folder / TENSORS), rows)
         except (ValidationError, SafetensorError, pa.ArrowInvalid, *GONE):
             return None
@@ -196,6 +196,15 @@ def _write_rows(rows: Sequence[dict[str, Any]], path: Path) -> None:
     ]
     others = [name for name in table.column_names if name not in numbers]
     pq.write_table(table, path, compression="zstd", use_dictionary=others, use_byte_stream_split=numbers)
+
+
+def _rows_of(body: bytes) -> list[dict[str, Any]]:
+    """The rows of a table, once it was read: what goes wrong now is the table's fault, not the disk's."""
+    try:
+        rows: list[dict[str, Any]] = pq.read_table(pa.BufferReader(body)).to_pylist()
+    except OSError as error:
+        raise pa.ArrowInvalid(type(error).__name__) from None
+    return rows
 
 
 def _name_of(step: int) -> str:

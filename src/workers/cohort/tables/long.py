@@ -114,7 +114,7 @@ def _ages(cells: Cells, mapping: LongMapping, rows: pd.DataFrame, people: pd.Dat
         cells.count(mapping.code, several, "participants have more than one time of birth", "keep one")
         cells.count(mapping.time, int(found["time"].isna().sum()), "births have no time", "add the time")
         births = found.groupby("subject_id")["time"].min()
-        early = rows["time"] < rows["subject_id"].map(births).dt.normalize()
+        early = rows["time"].to_numpy() < births.reindex(rows["subject_id"]).dt.normalize().to_numpy()
         cells.count(mapping.time, int(early.sum()), "events lie before birth", remedy)
         ages = found.assign(age=0.0).drop_duplicates("subject_id")
     return ages[["subject_id", "time", "age"]].dropna().sort_values("time")

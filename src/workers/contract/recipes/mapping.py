@@ -91,7 +91,7 @@ class FirstAtAge(Recipe):
 
     rule: Literal["first_at_age"]
     age_years: float = Field(ge=0, le=120)
-    min_history_days: float = Field(default=730, ge=0, description="between a participant's first row and the index")
+    min_history_days: float = Field(default=730, ge=0, le=DAYS_IN_CENTURY, description="from first row to index")
 
 
 class FixedTime(Recipe):

@@ -117,7 +117,7 @@ class EndpointClient:
             return response
         if response.status != 200:
             return Failure(f"HTTP {response.status}", "run" if response.status in HOPELESS else "request")
-        return _read(response.data, is_schema_enforced=enforces)
+        return read_reply(response.data, is_schema_enforced=enforces)
 
     def _post(self, request: Mapping[str, object]) -> urllib3.BaseHTTPResponse | Failure:
         try:
@@ -143,7 +143,8 @@ def _api_key(place: EndpointPlace) -> str | None:
     return key
 
 
-def _read(body: bytes, *, is_schema_enforced: bool) -> Reply | Failure:
+def read_reply(body: bytes, *, is_schema_enforced: bool) -> Reply | Failure:
+    """What a server said, or why it is no answer."""
     try:
         completion = _Completion.model_validate_json(body)
     except ValidationError:
