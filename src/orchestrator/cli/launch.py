@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -44,6 +44,20 @@ Reviewed = Annotated[
 SharedGroup = Annotated[
     bool, typer.Option("--shared-group", help="share the store with its group, for good; else it is yours alone")
 ]
+SkipUnfit = Annotated[
+    bool, typer.Option("--skip-unfit", help="a base that is missing or too small fails its own trials alone")
+]
+
+
+class How(TypedDict):
+    """How a launch is carried out, whatever is left to run."""
+
+    address: str | None
+    tracking_uri: str | None
+    shares_with_group: bool
+    skips_unfit: bool
+
+
 EXIT_CODES = (
     "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, 75 locked."
 )
@@ -60,6 +74,7 @@ def run(
     limit: Limit = None,
     reviewed: Reviewed = None,
     shared_group: SharedGroup = False,
+    skip_unfit: SkipUnfit = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
@@ -67,10 +82,8 @@ def run(
 
     selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     loaded, layout = open_study(study, store, look_up=True)
-    _launch(
-        study, loaded, layout, selection, reviewed,
-        address=address, tracking_uri=tracking_uri, shared_group=shared_group, as_json=as_json,
-    )  # fmt: skip
+    how = How(address=address, tracking_uri=tracking_uri, shares_with_group=shared_group, skips_unfit=skip_unfit)
+    _launch(study, loaded, layout, selection, reviewed, how, as_json=as_json)
 
 
 def resume(
@@ -83,6 +96,7 @@ def resume(
     limit: Limit = None,
     reviewed: Reviewed = None,
     shared_group: SharedGroup = False,
+    skip_unfit: SkipUnfit = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what a store lacks of the study sealed in it; the study file is not needed."""
@@ -92,10 +106,8 @@ def resume(
     if not store.is_dir():
         raise InputError(Problem(str(store), "is no store folder", "name one, or give the study file to `sweep run`"))
     loaded, layout = open_study(store, store)
-    _launch(
-        store, loaded, layout, selection, reviewed,
-        address=address, tracking_uri=tracking_uri, shared_group=shared_group, as_json=as_json,
-    )  # fmt: skip
+    how = How(address=address, tracking_uri=tracking_uri, shares_with_group=shared_group, skips_unfit=skip_unfit)
+    _launch(store, loaded, layout, selection, reviewed, how, as_json=as_json)
 
 
 def _launch(
@@ -104,10 +116,8 @@ def _launch(
     layout: StoreLayout,
     selection: "Selection",
     reviewed: str | None,
+    how: How,
     *,
-    address: str | None,
-    tracking_uri: str | None,
-    shared_group: bool,
     as_json: bool,
 ) -> None:
     """One launch of what `named` stands for; ends with its exit code."""
@@ -121,12 +131,10 @@ def _launch(
     summary = run_study(
         study,
         layout,
-        address=address,
-        tracking_uri=tracking_uri,
         console=console,
         selection=selection,
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
-        shares_with_group=shared_group,
+        **how,
     )
     if as_json:
         print_json({**asdict(summary), "exit_code": summary.exit_code})

@@ -4,7 +4,7 @@ Only this file calls the workers' rooms from the driver's side; it imports them 
 """
 
 from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ import ray
 from ray import tune
 
 from orchestrator.execution.lost_workers import Node
-from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.errors import Problem, SweepError
+from workers.contract.inputs import Stage
 from workers.contract.outcome import Ending, Progress
 from workers.contract.system.modes import follow_store
 from workers.contract.trial import WorkOrder
@@ -85,21 +86,26 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         return (yield from self._runner.run(order))
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What came of making inputs: why trials can't run with them, by trial id; what broke, whoever asked."""
+
+    unfit: dict[str, tuple[Problem, ...]]
+    broken: tuple[Problem, ...] = ()
+
+
 @ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
-def prepare_inputs(orders: Sequence[str]) -> tuple[Problem, ...]:
+def prepare_inputs(orders: Sequence[str], stage: Stage) -> Prepared:
     """Make the inputs of all orders on this node; what is wrong with them comes back as values.
 
     An exception of ours would lose its problems on its way through Ray; any other one travels as it is.
     """
-    from workers.preparing.prepare import prepare
+    from workers.preparing.prepare import make
 
     try:
-        prepare(map(_taken, orders))
-    except InputError as error:
-        return error.problems
+        return Prepared(make(map(_taken, orders), stage))
     except SweepError as error:
-        return (Problem("prepare", str(error), "mend this and run again"),)
-    return ()
+        return Prepared({}, (Problem("prepare", str(error), "mend this and run again"),))
 
 
 def _taken(path: str) -> WorkOrder:

@@ -6,7 +6,7 @@ Ray Tune executes and does not remember: its folder is scratch, and what a launc
 import os
 import pickle
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,20 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.execution.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor, prepare_inputs
+from orchestrator.execution.actor import (
+    ENDING,
+    NODE,
+    PROGRESS,
+    Prepared,
+    SpentWorkerError,
+    TrialActor,
+    prepare_inputs,
+)
 from orchestrator.execution.cluster import Lifeline, Slots
 from orchestrator.execution.events import Judge, Listener, Progressed, Started, StopLevel
 from orchestrator.execution.lost_workers import Began, Node, record_for_worker
 from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
+from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 from workers.contract.system.removal import try_to_remove
@@ -34,23 +43,48 @@ FINISHED = str(Searcher.FINISHED)
 NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
 
 
-def prepare_on_cluster(
-    groups: Sequence[Sequence[Path]], lifeline: Lifeline, *, stop_level: Callable[[], StopLevel]
-) -> bool:
-    """Make what the trials need, once; False where somebody stopped the launch meanwhile.
+Unfit = Mapping[str, tuple[Problem, ...]]
 
-    The first group goes first, for the inputs that all share; the others follow side by side.
+
+def prepare_on_cluster(
+    groups: Sequence[Sequence[Path]], lifeline: Lifeline, *, stop_level: Callable[[], StopLevel], skips_unfit: bool
+) -> Unfit | None:
+    """Make what the trials need, once; why trials can't run with it, by trial id; null where the launch was stopped.
+
+    Texts and tokens of all come first, which tell what does not fit; then the bases of what does.
 
     Args:
-        groups: Orders by base model.
+        groups: Orders by base model, each named by its trial's id.
+        skips_unfit: Go on without the trials that don't fit.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
         ClusterError: The preparation broke, or the cluster was lost.
     """
-    problems: dict[str, Problem] = {}
+    unfit: dict[str, tuple[Problem, ...]] = {}
+    for stage in Stage:
+        fitting = [[order for order in orders if order.stem not in unfit] for orders in groups]
+        found = _make_on_cluster([orders for orders in fitting if orders], stage, lifeline, stop_level=stop_level)
+        if found is None:
+            return None
+        unfit |= found
+        if unfit and not skips_unfit:
+            raise refusal(unfit)
+    return unfit
+
+
+def refusal(unfit: Unfit) -> InputError:
+    """Why trials can't be run, every problem once."""
+    return InputError(*{str(problem): problem for problems in unfit.values() for problem in problems}.values())
+
+
+def _make_on_cluster(
+    groups: Sequence[Sequence[Path]], stage: Stage, lifeline: Lifeline, *, stop_level: Callable[[], StopLevel]
+) -> Unfit | None:
+    """One stage; the first group goes first, for the inputs that all share, and the others follow side by side."""
+    unfit: dict[str, tuple[Problem, ...]] = {}
     for wave in (groups[:1], groups[1:]):
-        tasks = [prepare_inputs.remote([str(order) for order in orders]) for orders in wave]
+        tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]
         try:
             while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
                 if lifeline.check():
@@ -58,8 +92,8 @@ def prepare_on_cluster(
                 if stop_level() > StopLevel.GO_ON:
                     for task in tasks:
                         ray.cancel(task, force=True)
-                    return False
-            problems |= {str(problem): problem for found in ray.get(tasks) for problem in found}
+                    return None
+            made: list[Prepared] = ray.get(tasks)
         except ray.exceptions.RayError as error:
             cause = getattr(error, "cause", None) or error
             if isinstance(cause, OSError) and cause.errno in NO_ROOM:
@@ -69,9 +103,11 @@ def prepare_on_cluster(
                 f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
                 f"`python -m workers prepare {wave[0][0]}` shows why"
             ) from None
-    if problems:
-        raise InputError(*problems.values())
-    return True
+        if broken := {str(problem): problem for each in made for problem in each.broken}:
+            raise InputError(*broken.values())
+        for each in made:
+            unfit |= each.unfit
+    return unfit
 
 
 def run_trials(

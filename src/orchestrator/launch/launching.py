@@ -1,8 +1,10 @@
 """The trials of one launch on Ray: their orders, who hears what becomes of each attempt, what follows a failure."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -16,10 +18,11 @@ from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at, read_attempts
 from orchestrator.study.study import Study
 from orchestrator.tracking.tracking import Tracking
-from workers.contract.errors import ClusterLostError, StoreError
+from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending, Outcome
+from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
+from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import AxisValue, Trial
 
 
@@ -59,15 +62,19 @@ def launch_trials(
     address: str | None,
     stop_level: Callable[[], StopLevel],
     console: Console,
+    skips_unfit: bool = False,
 ) -> Launch:
     """Hand trials to Ray until they end or the launch is stopped.
+
+    Args:
+        skips_unfit: Give up the trials that don't fit their base or whose base can't be used, and run the others.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
         ClusterError: No cluster, none with room for a trial, or the preparation broke.
     """
     from orchestrator.execution.cluster import cluster, find_slots, lifeline
-    from orchestrator.execution.driver import prepare_on_cluster, run_trials
+    from orchestrator.execution.driver import prepare_on_cluster, refusal, run_trials
 
     recovery = Recovery(read_attempts(layout))
     orders = _write_orders(study, layout, queue, recovery)
@@ -76,8 +83,11 @@ def launch_trials(
         if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
         line = lifeline(slots, address=address, tell=console.print)
-        if not prepare_on_cluster(orders, line, stop_level=stop_level):
+        unfit = prepare_on_cluster(orders, line, stop_level=stop_level, skips_unfit=skips_unfit)
+        if unfit is None:
             return Launch()
+        if len(unfit) == len(queue.trials):
+            raise refusal(unfit)
         tracking.open_study(study.study, question=study.question)
         for trial in queue.by_id.values():
             tracking.schedule(trial)
@@ -86,9 +96,11 @@ def launch_trials(
         lost = None
         with watch(console, board) as screen:
             referee = Referee(study, layout, queue, recovery=recovery, tracking=tracking, screen=screen)
+            for trial_id, problems in unfit.items():
+                referee.hear(Ended(give_up_unfit(trial_id, problems, layout)))
             try:
                 run_trials(
-                    list(queue.by_id),
+                    [trial_id for trial_id in queue.by_id if trial_id not in unfit],
                     layout,
                     slots,
                     line,
@@ -108,6 +120,24 @@ def _write_orders(study: Study, layout: StoreLayout, queue: Queue, recovery: Rec
         order = write_order(trial, study, layout, n_micro_batches=recovery.n_micro_batches(trial_id))
         orders.setdefault(trial.coordinates.get("base"), []).append(order)
     return list(orders.values())
+
+
+def give_up_unfit(trial_id: str, problems: Sequence[Problem], layout: StoreLayout) -> Ending:
+    """Write down that a trial was not run because its base, or the room in it, won't do."""
+    detail, now = str(InputError(*problems)), datetime.now(UTC).isoformat(timespec="seconds")
+    attempt = Attempt(
+        trial_id=trial_id,
+        number=0,
+        kind=FailureKind.DATA,
+        error=InputError.__name__,
+        where="before the trial ran",
+        detail=detail,
+        host=socket.gethostname(),
+        started_at=now,
+        ended_at=now,
+    )
+    record_attempt(attempt, layout)
+    return Ending(trial_id=trial_id, state="failed", failure=attempt.kind, detail=detail)
 
 
 class Referee:

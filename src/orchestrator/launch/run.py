@@ -93,6 +93,7 @@ def run_study(
     selection: Selection = EVERYTHING,
     reviewed: PlanHash | None = None,
     shares_with_group: bool = False,
+    skips_unfit: bool = False,
 ) -> RunSummary:
     """Run what the study lacks, then aggregate, reconcile tracking and write the report.
 
@@ -100,6 +101,7 @@ def run_study(
         selection: Which of the missing trials; the others stay missing.
         reviewed: The plan that somebody agreed to.
         shares_with_group: Open the store to its group.
+        skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
 
     Raises:
         InputError: Data or weights are missing or wrong, a trial can't fit them, the selection names what the design
@@ -109,7 +111,8 @@ def run_study(
         ClusterError: No cluster, or none with room for a trial.
     """
     tell = partial(console.print, soft_wrap=True)
-    _refuse_bad_input(study, layout, selection, tracking_uri=tracking_uri)
+    _refuse_bad_input(study, selection, skips_unfit=skips_unfit)
+    refuse_no_database(layout, tracking_uri=tracking_uri)
     ensure_writable(layout, shares_with_group=shares_with_group, tell=tell)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
         hold.check()  # it may have slept since it took the store
@@ -129,8 +132,9 @@ def run_study(
             queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
             stop_level = partial(_stop_level, hold, asked)
             launch = launch_trials(
-                study, layout, queue, tracking, address=address, stop_level=stop_level, console=console
-            )
+                study, layout, queue, tracking,
+                address=address, stop_level=stop_level, console=console, skips_unfit=skips_unfit,
+            )  # fmt: skip
         hold.check()
         _settle(study, design, layout, tracking, console)
         if launch.lost is not None:
@@ -138,12 +142,11 @@ def run_study(
         return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
 
 
-def _refuse_bad_input(study: Study, layout: StoreLayout, selection: Selection, *, tracking_uri: str | None) -> None:
+def _refuse_bad_input(study: Study, selection: Selection, *, skips_unfit: bool) -> None:
     """See all that can be seen before the store is touched; raises InputError."""
     if selection.only:
         check_names(selection, expand(study))
-    check_sources(study)
-    refuse_no_database(layout, tracking_uri=tracking_uri)
+    check_sources(study, bases=not skips_unfit)
 
 
 def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:

@@ -21,14 +21,17 @@ DigestProblem = Callable[..., Problem | None]
 LARGEST_OF_A_PLAN = 10**9
 
 
-def check_sources(study: Study) -> None:
+def check_sources(study: Study, *, bases: bool = True) -> None:
     """See that the files which a study names are there and are the ones that it names; reads them whole.
+
+    Args:
+        bases: Look at those of the bases too.
 
     Raises:
         InputError: Files are missing or have other digests, or records may not be sent where the teacher listens; with
             all problems.
     """
-    if found := source_problems(study):
+    if found := source_problems(study if bases else study.model_copy(update={"bases": {}})):
         raise InputError(*found)
 
 

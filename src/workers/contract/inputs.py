@@ -29,15 +29,22 @@ Counts = dict[str, int | float | str]
 
 
 class InputKind(StrEnum):
-    """The things that are made once a store, in the order in which they are made."""
+    """The things that are made once a store, in the order in which they are made where no endpoint is the teacher."""
 
     COHORT = "cohort"
+    PROMPTS = "prompts"
+    PROMPT_TOKENS = "prompt_tokens"
+    RATIONALES = "rationales"
+    RATIONALE_TOKENS = "rationale_tokens"
     BASE = "base"
     PROOF = "proof"
-    PROMPTS = "prompts"
-    RATIONALES = "rationales"
-    PROMPT_TOKENS = "prompt_tokens"
-    RATIONALE_TOKENS = "rationale_tokens"
+
+
+class Stage(StrEnum):
+    """When inputs are made: what tells whether trials fit, for all trials, before any base is made."""
+
+    TEXTS = "texts"
+    BASES = "bases"
 
 
 class InputRecipe(Record):

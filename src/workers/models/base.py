@@ -14,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -50,24 +51,51 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
     place = _place(base, sources)
     model, tokenizer = _read(base, place, sources)
     config = copy.deepcopy(model.config)
+    if getattr(config, "tie_word_embeddings", False) and not is_tied_as_configured(model):
+        config.tie_word_embeddings = model.config.tie_word_embeddings = False
+    _write_head(config, tokenizer, folder, place=place)
+    weights = stored_weights(model)
+    if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
+        what = f"{', '.join(broken[:3])} ({len(broken)} in all) hold values that are no numbers"
+        raise InputError(Problem("bases", what, "give a model whose training did not diverge"))
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def sketch(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -> None:
+    """Write configuration and tokenizer of a base into `folder` as `materialise` does, without weights; seconds.
+
+    Raises:
+        InputError: The base's files are absent, others, or not safe to read.
+    """
+    place = _place(base, sources)
+    if place is not None:
+        config, tokenizer = snapshots.sketch_snapshot(place)
+    elif isinstance(base, GgufBase):
+        from workers.models.reading.gguf_file import sketch_gguf
+
+        config, tokenizer = sketch_gguf(_gguf_place(base, sources))
+    elif isinstance(base, BuiltinBase):
+        config, tokenizer = (clinical if base.recipe in clinical.BASES else tiny).sketch(base.recipe)
+    else:
+        raise TypeError(f"{base.kind} is not read so")
+    _write_head(config, tokenizer, folder, place=place)
+
+
+def _write_head(
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, folder: Path, *, place: Path | None
+) -> None:
+    """All of a base but its weights; `config` is changed."""
     # Names a model's own code, which is neither kept nor run.
     if hasattr(config, "auto_map"):
         del config.auto_map
     # Once read, nothing is quantized; a config that says so would be read as if it were, and save_pretrained refuses.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    if getattr(config, "tie_word_embeddings", False) and not is_tied_as_configured(model):
-        config.tie_word_embeddings = model.config.tie_word_embeddings = False
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     if place is not None and (place / GENERATION_CONFIG).is_file():
         # Byte by byte: transformers would refuse to write what some makers wrote, and it names the ends of a text.
         (folder / GENERATION_CONFIG).write_bytes((place / GENERATION_CONFIG).read_bytes())
-    weights = stored_weights(model)
-    if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
-        what = f"{', '.join(broken[:3])} ({len(broken)} in all) hold values that are no numbers"
-        raise InputError(Problem("bases", what, "give a model whose training did not diverge"))
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def _place(base: BaseRecipe, sources: Mapping[str, str]) -> Path | None:

@@ -4,11 +4,13 @@ Each is pre-trained for a minute or two on invented records (`corpus.py`), once 
 system works; they say nothing about large models of the same name.
 """
 
+import copy
 import itertools
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.corpus import CLINICAL, REASONING, Ending, documents
@@ -64,15 +66,31 @@ def build(recipe: str) -> Pretrained:
     tokenizer = clinical_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = random_model(
-            base.family, base.shape, vocabulary_size=len(tokenizer), end_token=int(tokenizer.eos_token_id)
-        )
+        model = _fresh(base, tokenizer)
         losses = pretrain(model, tokenizer, documents(base.corpus, seed=SEED), base.schedule)
     return Pretrained(model, tokenizer, losses)
 
 
+def sketch(recipe: str) -> tuple[PreTrainedConfig, PreTrainedTokenizerFast]:
+    """Configuration and tokenizer alone."""
+    tokenizer = clinical_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        return _fresh(BASES[recipe], tokenizer).config, tokenizer
+
+
+def _fresh(base: ClinicalBase, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    end = int(tokenizer.eos_token_id)
+    return random_model(base.family, base.shape, vocabulary_size=len(tokenizer), end_token=end)
+
+
 def clinical_tokenizer() -> PreTrainedTokenizerFast:
     """One tokenizer for all seven, so that a record has as many tokens for each; from both corpora alike."""
+    return copy.deepcopy(_trained_tokenizer())
+
+
+@cache
+def _trained_tokenizer() -> PreTrainedTokenizerFast:
+    """Trained once a process: a base is sketched before it is made."""
     each = (documents(corpus, seed=SEED + 1, are_whole=True) for corpus in (CLINICAL, REASONING))
     texts = itertools.chain.from_iterable(itertools.islice(texts, TOKENIZER_DOCUMENTS // 2) for texts in each)
     return train_tokenizer(texts, vocabulary_size=VOCABULARY_SIZE)

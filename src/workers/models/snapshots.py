@@ -7,14 +7,14 @@ whole; of a hub's snapshot, which may hold one, only the files that are safe are
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import UNRESOLVED, FolderBase, HubBase
 from workers.contract.system.sources import digest_of_place
 from workers.models.reading.architecture import read_config, read_decoder
 from workers.models.reading.files import check_files, named_end
-from workers.models.reading.tokenizers import fit_tokenizer, read_tokenizer
+from workers.models.reading.tokenizers import fit_tokenizer, name_end, read_tokenizer
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
 CODE = frozenset({".py", ".pyc", ".so"})
@@ -81,6 +81,19 @@ def fetch_from_hub(base: HubBase) -> str:
         what = f"{base.id} at {base.revision[:12]}… can't be fetched ({type(error).__name__})"
         remedy = f"connect, accept the model's licence and log in, or give its folder as {base.id}@{base.revision}"
         raise InputError(Problem("bases", what, remedy)) from None
+
+
+def sketch_snapshot(place: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of such a folder, whose weights are not read.
+
+    Raises:
+        InputError: As `read_snapshot`, as far as that can be seen without the weights.
+    """
+    check_files(place)
+    config = read_config(place)
+    tokenizer = read_tokenizer(place)
+    name_end(tokenizer, where=place, end=named_end(place))
+    return config, tokenizer
 
 
 def read_snapshot(place: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

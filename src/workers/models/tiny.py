@@ -6,10 +6,12 @@ cores, once a store (`micro_llama`: seconds, to try a study out; it learns next 
 system works; they say nothing about large models.
 """
 
+import copy
 import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -49,26 +51,34 @@ SIZES = {
 def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Train the tokenizer and pre-train the model; the same on every run of one machine."""
     size = SIZES[recipe]
-    tokenizer = _train_tokenizer()
+    tokenizer = copy.deepcopy(_trained_tokenizer())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=size.hidden,
-                intermediate_size=3 * size.hidden,
-                num_hidden_layers=size.layers,
-                num_attention_heads=size.heads,
-                num_key_value_heads=size.heads,
-                max_position_embeddings=CONTEXT_TOKENS,
-                tie_word_embeddings=True,
-                bos_token_id=None,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.eos_token_id,
-            )
-        )
+        model = LlamaForCausalLM(_config(size, tokenizer))
         _pretrain(model, tokenizer, size)
     return model.eval(), tokenizer
+
+
+def sketch(recipe: str) -> tuple[LlamaConfig, PreTrainedTokenizerFast]:
+    """Configuration and tokenizer alone."""
+    tokenizer = copy.deepcopy(_trained_tokenizer())
+    return _config(SIZES[recipe], tokenizer), tokenizer
+
+
+def _config(size: Size, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        intermediate_size=3 * size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=CONTEXT_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+    )
 
 
 def generated_documents(seed: int) -> Iterator[str]:
@@ -110,8 +120,12 @@ def _invented_values(source: random.Random) -> dict[str, float]:
     return {code: value for code, value in values.items() if code not in optional or source.random() > 0.08}
 
 
-def _train_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, so that decoding is exact; every word of the templates becomes one token."""
+@cache
+def _trained_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, so that decoding is exact; every word of the templates becomes one token.
+
+    Trained once a process: a base is sketched before it is made.
+    """
     corpus = itertools.islice(generated_documents(SEED), 4_000)
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,16 +1,21 @@
 """Whether a trial can run with the inputs that were prepared for it: enough participants, enough context."""
 
+from pathlib import Path
+
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.trial import Method, TrialSpec
+from workers.contract.recipes.bases import FolderBase, GgufBase, HubBase
+from workers.contract.trial import Method, TrialSpec, WorkOrder
+from workers.preparing.sketches import Sketches
 
 # Bounds: a token holds at least one character of the prefix `[rationale] ` of a task.
 LONGEST_PREFIX = 12
 
 
-def misfits(spec: TrialSpec, layout: StoreLayout) -> list[Problem]:
-    """Why a trial can't run with the prepared inputs; empty where it can."""
+def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
+    """Why a trial can't run with the prepared inputs; empty where it can, or what would tell is not prepared yet."""
+    spec, layout = order.trial.spec, StoreLayout(Path(order.store))
     counts = {
         kind: manifest.counts
         for kind, recipe in input_recipes(spec).items()
@@ -26,33 +31,47 @@ def misfits(spec: TrialSpec, layout: StoreLayout) -> list[Problem]:
                 f"use at most {largest}",
             )
         )
-    if InputKind.BASE in counts:
+    if InputKind.PROMPT_TOKENS in counts:
         try:
-            problems += _token_misfits(spec, counts, longest_prompt=_longest_prompt(spec, layout, counts))
+            base = sketches.of(order, layout)
+            longest = _longest_prompt(spec, layout, counts, base=base)
+            problems += _token_misfits(order, counts, longest_prompt=longest, context=_context(counts, base))
         except InputError as error:
             problems += error.problems
     return problems
 
 
-def _longest_prompt(spec: TrialSpec, layout: StoreLayout, counts: dict[InputKind, Counts]) -> int:
-    """Tokens before the answer, demonstrations or a task's prefix included.
+def _context(counts: dict[InputKind, Counts], base: Path) -> int:
+    if InputKind.BASE in counts:
+        return int(counts[InputKind.BASE]["context_tokens"])
+    from workers.models.base import context_tokens
+
+    return context_tokens(base)
+
+
+def _longest_prompt(spec: TrialSpec, layout: StoreLayout, counts: dict[InputKind, Counts], *, base: Path) -> int:
+    """Tokens before the answer, demonstrations or a task's prefix included; at least so many without rationales.
 
     Raises:
         InputError: The demonstrations can't be shown.
     """
-    if spec.method is Method.FEW_SHOT:
+    has_all = spec.teacher is None or InputKind.RATIONALE_TOKENS in counts
+    if spec.method is Method.FEW_SHOT and has_all:
         from workers.scoring.few_shot import few_shot_tokens
 
-        return few_shot_tokens(spec, layout)
+        return few_shot_tokens(spec, layout, base=base)
     is_multi_task = spec.training is not None and spec.training.objective.kind == "multi_task"
     return int(counts[InputKind.PROMPT_TOKENS]["longest prompt"]) + (LONGEST_PREFIX if is_multi_task else 0)
 
 
-def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts], *, longest_prompt: int) -> list[Problem]:
-    problems = []
+def _token_misfits(
+    order: WorkOrder, counts: dict[InputKind, Counts], *, longest_prompt: int, context: int
+) -> list[Problem]:
+    spec, problems = order.trial.spec, []
     allowed = spec.evaluation.max_new_tokens
     # Prompts that were prepared earlier do not count it: then the base's settings were the usual ones.
-    forced_line = target = int({**counts[InputKind.BASE], **counts[InputKind.PROMPT_TOKENS]}["longest_answer_tokens"])
+    answers = {**counts.get(InputKind.BASE, {}), **counts[InputKind.PROMPT_TOKENS]}
+    forced_line = target = int(answers["longest_answer_tokens"])
     if spec.supervision is not None and InputKind.RATIONALE_TOKENS in counts:
         target += int(counts[InputKind.RATIONALE_TOKENS][f"longest {spec.supervision}"])
         target += spec.target.ordering == "label_first"  # a line break more, after the answer
@@ -60,19 +79,43 @@ def _token_misfits(spec: TrialSpec, counts: dict[InputKind, Counts], *, longest_
         problems.append(
             Problem(
                 "evaluation.max_new_tokens",
-                f"{allowed} is shorter than the longest {spec.supervision or spec.method} target, {target} tokens",
+                f"{allowed} is shorter than the longest {spec.supervision or spec.method} target, {target} tokens"
+                f"{_on_its_base(order)}",
                 f"use at least {target}, or lower teacher.max_words",
             )
         )
-    context = int(counts[InputKind.BASE]["context_tokens"])
     written = max(allowed, spec.evaluation.reasoned_tokens)
     needed = longest_prompt + max(target, written + forced_line)  # appended where no answer came in time
     if needed > context:
         problems.append(
             Problem(
                 "bases",
-                f"the longest prompt with its answer takes {needed} tokens, the base holds {context}",
-                "choose a base with a longer context or lower evaluation.max_new_tokens",
+                f"the longest prompt takes {longest_prompt} tokens and its answer up to {needed - longest_prompt}, "
+                f"together {needed} tokens, the base holds {context}{_stated_in(order)}",
+                f"choose a base with a longer context, or lower evaluation.max_new_tokens{_or_fewer_words(spec)}",
             )
         )
     return problems
+
+
+def _on_its_base(order: WorkOrder) -> str:
+    name = order.trial.coordinates.get("base")
+    return f" on base {name}" if name is not None else ""
+
+
+def _stated_in(order: WorkOrder) -> str:
+    """The file that says how much a base holds; nothing of a built-in one, which no file can change."""
+    match order.trial.spec.base:
+        case FolderBase(sha256=digest):
+            return f" by {Path(order.sources.get(digest, '')) / 'config.json'}"
+        case GgufBase(file=name):
+            return f" by {name}"
+        case HubBase(id=name):
+            return f" by the config.json of {name}"
+        case _:
+            return ""
+
+
+def _or_fewer_words(spec: TrialSpec) -> str:
+    is_shortened = spec.prompt is not None and spec.prompt.template == "history"
+    return " or prompt.max_words" if is_shortened else ""

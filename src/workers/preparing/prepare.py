@@ -1,36 +1,80 @@
-"""Inputs once a store: every input that trials need is made, published, and seen to fit them."""
+"""Inputs once a store: every input that trials need is made, published, and seen to fit them.
+
+In two stages. Texts and tokens come first, for they take seconds and tell whether a trial fits its base; then bases are
+made and prove themselves. What a teacher's endpoint writes costs more than either and comes last.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import input_recipes
+from workers.contract.inputs import InputKind, Stage, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.trial import WorkOrder
+from workers.contract.trial import TrialSpec, WorkOrder
 from workers.preparing.fits import misfits
+from workers.preparing.sketches import Sketches
 from workers.preparing.workshop import Workshop
 from workers.store.published import publish
 
+Problems = tuple[Problem, ...]
+
+BY_A_TEACHER = (InputKind.RATIONALES, InputKind.RATIONALE_TOKENS)
+OF_A_BASE = (InputKind.BASE, InputKind.PROOF)
+
 
 def prepare(orders: Iterable[WorkOrder]) -> None:
-    """Make every input that the orders need and that the store lacks, then check that every trial fits.
+    """Make every input that the orders need and that the store lacks, and see that every trial fits.
 
     Raises:
         InputError: A source file is missing or wrong, or a trial can't be run with these inputs (all such at once).
     """
-    problems: dict[str, Problem] = {}
-    for order in orders:
-        layout = StoreLayout(Path(order.store))
-        workshop = Workshop(layout, order)
-        for recipe in input_recipes(order.trial.spec).values():
-            try:
-                publish(recipe, layout, workshop.builder(recipe.kind))
-            except InputError as error:
-                raise InputError(*(_of_its_base(problem, order) for problem in error.problems)) from None
-        problems |= {str(problem): problem for problem in misfits(order.trial.spec, layout)}
-    if problems:
-        raise InputError(*problems.values())
+    given = list(orders)
+    for stage in Stage:
+        found = (problem for problems in make(given, stage).values() for problem in problems)
+        if problems := {str(problem): problem for problem in found}:
+            raise InputError(*problems.values())
+
+
+def make(orders: Iterable[WorkOrder], stage: Stage) -> dict[str, Problems]:
+    """Make the inputs of one stage, and say why trials can't be run with them, by trial id."""
+    unfit, refused = {}, dict[str, Problems]()
+    with Sketches.opened() as sketches:
+        for order in orders:
+            problems = _made(order, stage, sketches, refused=refused)
+            if problems:
+                unfit[order.trial.trial_id] = tuple(_of_its_base(problem, order) for problem in problems)
+    return unfit
+
+
+def _made(order: WorkOrder, stage: Stage, sketches: Sketches, *, refused: dict[str, Problems]) -> Problems:
+    """Make one trial's inputs of a stage; why it can't be run.
+
+    Args:
+        refused: What could not be made for another trial, and why, by the input's digest; added to.
+    """
+    spec, layout = order.trial.spec, StoreLayout(Path(order.store))
+    workshop = Workshop(layout, order, sketches)
+    recipes = input_recipes(spec)
+    kinds = [kind for kind in kinds_of(stage, spec) if kind in recipes]
+    for kind in kinds:
+        digest = recipes[kind].digest()
+        try:
+            if digest not in refused:
+                publish(recipes[kind], layout, workshop.builder(kind))
+        except InputError as error:
+            refused[digest] = error.problems
+        if digest in refused:
+            return refused[digest]
+    return tuple(misfits(order, sketches)) if kinds else ()
+
+
+def kinds_of(stage: Stage, spec: TrialSpec) -> tuple[InputKind, ...]:
+    """What is made at a stage, in order."""
+    is_asked = spec.teacher is not None and spec.teacher.kind == "endpoint"
+    if stage is Stage.BASES:
+        return (*OF_A_BASE, *(BY_A_TEACHER if is_asked else ()))
+    return tuple(kind for kind in InputKind if kind not in (*OF_A_BASE, *(BY_A_TEACHER if is_asked else ())))
 
 
 def _of_its_base(problem: Problem, order: WorkOrder) -> Problem:

@@ -13,6 +13,7 @@ from workers.contract.inputs import Counts, InputKind, input_recipes, precision_
 from workers.contract.layout import StoreLayout
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import TrialSpec, WorkOrder
+from workers.preparing.sketches import Sketches
 from workers.store.published import LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, folder_of
 
 
@@ -22,6 +23,7 @@ class Workshop:
 
     layout: StoreLayout
     order: WorkOrder
+    sketches: Sketches
 
     @property
     def spec(self) -> TrialSpec:
@@ -120,8 +122,9 @@ class Workshop:
 
         if self.spec.base is None:
             raise ValueError("a trial without a base reads no prompts")
-        tokenizer = load_tokenizer(self._folder(InputKind.BASE))
-        answer = answer_tokens(tokenizer, self.spec.base, folder=self._folder(InputKind.BASE))
+        base = self.sketches.of(self.order, self.layout)
+        tokenizer = load_tokenizer(base)
+        answer = answer_tokens(tokenizer, self.spec.base, folder=base)
         tokens = tokenise(
             pd.read_parquet(self._folder(InputKind.PROMPTS) / TEXTS),
             tokenizer,
@@ -142,7 +145,7 @@ class Workshop:
             raise ValueError("a trial without a base reads no rationales")
         tokens = tokenise(
             pd.read_parquet(self._folder(InputKind.RATIONALES) / TEXTS),
-            load_tokenizer(self._folder(InputKind.BASE)),
+            load_tokenizer(self.sketches.of(self.order, self.layout)),
             wrapping=None,
             special_tokens=self.spec.base.special_tokens,
         )

@@ -20,6 +20,7 @@ from workers.contract.system.removal import remove, try_to_remove
 from workers.contract.trial import Method, WorkOrder
 from workers.models.adapters import stored_adapter
 from workers.preparing.fits import misfits
+from workers.preparing.sketches import Sketches
 from workers.preparing.workshop import Workshop
 from workers.scoring.engines.chosen import check_engine
 from workers.scoring.evaluating import score_model
@@ -44,11 +45,13 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     spec = outcome.trial.spec.model_copy(update={"cohort": order.cohort})
     trial = outcome.trial.model_copy(update={"spec": spec})
     work_order = WorkOrder(trial=trial, store=order.store, sources=order.sources)
-    workshop = Workshop(layout, work_order)
-    for kind, recipe in input_recipes(spec.model_copy(update={"teacher": None})).items():
-        publish(recipe, layout, workshop.builder(kind))
-    if problems := misfits(spec.model_copy(update={"teacher": None, "train_size": None}), layout):
-        raise InputError(*problems)
+    with Sketches.opened() as sketches:
+        workshop = Workshop(layout, work_order, sketches)
+        for kind, recipe in input_recipes(spec.model_copy(update={"teacher": None})).items():
+            publish(recipe, layout, workshop.builder(kind))
+        asked = trial.model_copy(update={"spec": spec.model_copy(update={"teacher": None, "train_size": None})})
+        if problems := misfits(work_order.model_copy(update={"trial": asked}), sketches):
+            raise InputError(*problems)
     folder = path.parent / secrets.token_hex(4)
     folder.mkdir(parents=True)
     try:

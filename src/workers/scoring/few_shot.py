@@ -89,8 +89,11 @@ def _joined(shown: dict[int, list[int]], rows: IntArray) -> list[int]:
     return [token for row in rows for token in shown[int(row)]]
 
 
-def few_shot_tokens(spec: TrialSpec, layout: StoreLayout) -> int:
+def few_shot_tokens(spec: TrialSpec, layout: StoreLayout, *, base: Path) -> int:
     """Tokens of the longest few-shot prompt, demonstrations included; a bound where everybody sees their nearest.
+
+    Args:
+        base: The folder with the base's tokenizer.
 
     Raises:
         InputError: The shots can't be shown: an odd number, or more than the train split holds of a label.
@@ -99,7 +102,7 @@ def few_shot_tokens(spec: TrialSpec, layout: StoreLayout) -> int:
     labels = pd.read_parquet(_folder(spec, InputKind.COHORT, layout) / LABELS)
     _refuse_shots(recipe, largest=largest_balanced_size(labels))
     prompts = _lengths(_folder(spec, InputKind.PROMPT_TOKENS, layout), "prompt")
-    settings, tokenizer = spec.base or BaseSettings(), load_tokenizer(_folder(spec, InputKind.BASE, layout))
+    settings, tokenizer = spec.base or BaseSettings(), load_tokenizer(base)
     n_first = len(beginning_of(settings, tokenizer))
     longest_question = int(prompts[(labels["split"] != "train").to_numpy()].max()) + n_first
     if recipe.shots == 0:

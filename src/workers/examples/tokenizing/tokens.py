@@ -225,10 +225,10 @@ def tokenise(
     first = list(beginning)
     columns: dict[str, list[npt.NDArray[np.int64]]] = {}
     for name, column in texts.items():
-        columns[name] = []
+        arrays = columns.setdefault(str(name), [])
         for opening in range(0, len(column), TEXTS_AT_ONCE):
             part = column.iloc[opening : opening + TEXTS_AT_ONCE].tolist()
             cells = encoder.continuations(part) if wrapping is None else encoder.wrapped(part, wrapping)
             whole = (ids[len(first) :] if first and ids[: len(first)] == first else ids for ids in cells)
-            columns[name] += [np.asarray(ids, dtype=np.int64) for ids in whole]
+            arrays += [np.asarray(ids, dtype=np.int64) for ids in whole]
     return pd.DataFrame(columns)

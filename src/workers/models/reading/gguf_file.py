@@ -4,16 +4,39 @@ from pathlib import Path
 
 import torch
 from gguf import GGUFReader
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
 from workers.contract.errors import InputError, Problem
 from workers.models.reading.files import AGAIN, check_no_pointer
 from workers.models.reading.tensors import listed, read_tensors
-from workers.models.reading.tokenizers import fit_tokenizer
+from workers.models.reading.tokenizers import fit_tokenizer, name_end
 
 # Tensors of experts, which transformers takes apart before it names them.
 EXPERTS = "_exps."
+
+
+def sketch_gguf(path: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    """Configuration and tokenizer of one file, whose tensors are not read.
+
+    Raises:
+        InputError: It can't be read, or names no end of text.
+    """
+    check_no_pointer(path)
+    try:
+        config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except Exception as error:  # noqa: BLE001 - reader, converter and tokenizers each raise errors of their own
+        raise InputError(_unreadable(path, error)) from None
+    name_end(tokenizer, where=path)
+    return config, tokenizer
 
 
 def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -31,15 +54,17 @@ def read_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - reader, converter and tokenizers each raise errors of their own
-        what = f"{path} can't be read as a GGUF file ({type(error).__name__})"
-        raise InputError(
-            Problem("bases", what, f"{AGAIN}, or choose an architecture that transformers reads")
-        ) from None
+        raise InputError(_unreadable(path, error)) from None
     if passed_over:
         what = f"{path} holds {listed(passed_over)}, which transformers passes over"
         raise InputError(Problem("bases", what, "give the model as safetensors"))
     fit_tokenizer(tokenizer, model, where=path)
     return model, tokenizer
+
+
+def _unreadable(path: Path, error: Exception) -> Problem:
+    what = f"{path} can't be read as a GGUF file ({type(error).__name__})"
+    return Problem("bases", what, f"{AGAIN}, or choose an architecture that transformers reads")
 
 
 def unread(path: Path, model: PreTrainedModel) -> list[str]:

@@ -10,6 +10,7 @@ from workers.contract.system.sources import VOCABULARIES
 from workers.models.reading.files import read_json
 
 # Digits, capitals, punctuation, spaces in a row, line breaks and an accent: where ways of cutting words part.
+SET_END = "set eos_token in its tokenizer_config.json to a token that the model knows"
 PROBE = "Man, age 1234.  Didn't smoke: BMI 24.5 (Sjögren?)\n\n - HbA1c 48\tmmol/mol\nAnswer: yes"
 
 
@@ -61,6 +62,23 @@ def _differs_from_its_file(tokenizer: PreTrainedTokenizerBase, place: Path) -> b
     return bool(tokenizer(PROBE, add_special_tokens=False)["input_ids"] != ids)
 
 
+def name_end(tokenizer: PreTrainedTokenizerBase, *, where: Path, end: int | None = None) -> None:
+    """Give a tokenizer without an end of text the one that the model's other files name.
+
+    Raises:
+        InputError: Neither names one.
+    """
+    if tokenizer.eos_token_id is not None:
+        return
+    if end is None:
+        raise InputError(Problem("bases", f"{where} names no end of text, neither tokenizer nor model", SET_END))
+    token = tokenizer.convert_ids_to_tokens(end) if 0 <= end < len(tokenizer) else None
+    if token is None:
+        what = f"{where} ends its texts by the id {end}, for which its tokenizer has no token"
+        raise InputError(Problem("bases", what, SET_END))
+    tokenizer.eos_token = token
+
+
 def fit_tokenizer(
     tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, *, where: Path, end: int | None = None
 ) -> None:
@@ -72,20 +90,12 @@ def fit_tokenizer(
     Raises:
         InputError: A token is beyond the embedding, or neither tokenizer nor model names an end of text.
     """
+    name_end(tokenizer, where=where, end=end)
     last = model.get_input_embeddings().weight.shape[0] - 1
-    remedy = "set eos_token in its tokenizer_config.json to a token that the model knows"
-    if tokenizer.eos_token_id is None:
-        if end is None:
-            raise InputError(Problem("bases", f"{where} names no end of text, neither tokenizer nor model", remedy))
-        token = tokenizer.convert_ids_to_tokens(end) if 0 <= end < len(tokenizer) else None
-        if token is None:
-            what = f"{where} ends its texts by the id {end}, for which its tokenizer has no token"
-            raise InputError(Problem("bases", what, remedy))
-        tokenizer.eos_token = token
     if tokenizer.eos_token_id > last:
         token, end = tokenizer.eos_token, tokenizer.eos_token_id
         what = f"{where}: the end of text {token} has the id {end}, the embedding ends at {last}"
-        raise InputError(Problem("bases", what, remedy))
+        raise InputError(Problem("bases", what, SET_END))
     token, largest = max(tokenizer.get_vocab().items(), key=lambda item: item[1])
     if largest > last:
         what = f"{where}: the tokenizer's {token} has the id {largest}, the embedding ends at {last}"

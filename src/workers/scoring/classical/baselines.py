@@ -6,6 +6,7 @@ those that a shortened prompt leaves out too: more than the models, much of it n
 
 import math
 from itertools import compress
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,7 @@ MAX_ITERATIONS = 1000
 MIN_SAMPLES_LEAF = 40
 # 64 MiB a copy, of which scikit-learn makes five; a table of more fitted rows and codes is not written out.
 MOST_CELLS = 2**23
-Fitted = ClassifierMixin | SparseLogistic
+Fitted: TypeAlias = ClassifierMixin | SparseLogistic
 
 
 def columns_of(method: Method, cohort: CohortRecipe, fitted: Features) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens, toke
 from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.models.adapters import fresh_adapter
 from workers.models.architectures import Family, Shape, random_model
-from workers.models.base import Base, load, materialise
+from workers.models.base import Base, load, materialise, sketch
 from workers.models.clinical import BASES, clinical_tokenizer
 from workers.models.corpus import CLINICAL, REASONING, documents, invented_record
 from workers.models.pretraining import Schedule, pretrain
@@ -119,6 +119,17 @@ class TestArchitectures:
         assert trained == {"q_proj", "k_proj", "v_proj"} | ({"dense", "fc1", "fc2"} if family is Family.PHI else gated)
         assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
         assert torch.equal(base.model(input_ids=ids).logits, before)
+
+    def test_its_sketch_is_all_of_the_base_but_the_weights(
+        self, family: Family, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    ) -> None:
+        source = saved(base_of(family, tokenizer), tmp_path / "model")
+        made, sketched = materialised(source, tmp_path / "base"), tmp_path / "sketch"
+        digest = digest_of_place(source)
+        sketched.mkdir()
+        sketch(FolderBase(kind="folder", sha256=digest), sketched, sources={digest: str(source)})
+        files = {path.name: path.read_bytes() for path in made.iterdir() if path.suffix != ".safetensors"}
+        assert {path.name: path.read_bytes() for path in sketched.iterdir()} == files
 
     def test_saved_and_loaded_as_a_folder_it_is_the_same_model(
         self, family: Family, tokenizer: PreTrainedTokenizerFast, tmp_path: Path

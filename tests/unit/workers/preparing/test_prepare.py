@@ -15,15 +15,17 @@ from support.places import FRAMINGHAM
 from support.stores.file_systems import made_though_answered
 from support.studies.orders import EVALUATION, comparator_spec, micro_spec, order_of
 from workers.contract.errors import InputError, Problem, StoreError
-from workers.contract.inputs import InputKind, InputRecipe, Manifest, input_recipes, is_prepared
+from workers.contract.inputs import InputKind, InputRecipe, Manifest, Stage, input_recipes, is_prepared
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.teaching import Supervision
+from workers.contract.recipes.bases import FolderBase
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
 from workers.contract.system.durable import file_digests
 from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
 from workers.examples.targets import target_text
 from workers.examples.tokenizing.tokens import answer_tokens
-from workers.models.base import load_tokenizer
-from workers.preparing.prepare import prepare
+from workers.models.base import context_tokens, load_tokenizer, sketch
+from workers.preparing.prepare import kinds_of, make, prepare
+from workers.preparing.sketches import Sketches
 from workers.preparing.workshop import Workshop
 from workers.store.published import LABELS, TEXTS, TOKENS, folder_of, publish, verified_folder
 
@@ -189,6 +191,56 @@ class TestRefusals:
         assert not list((tmp_path / "store" / "inputs").glob("*/*"))
 
 
+class TestBeforeAnyBase:
+    """What can be known of a trial without its base is known before the base is made."""
+
+    def test_a_prompt_too_long_for_its_base_is_refused_before_the_base_is_made(self, tmp_path: Path) -> None:
+        (problem,) = problems_of(tmp_path, micro_spec(evaluation=evaluation(4000)))
+        assert problem.where == "bases"
+        assert "tokens and its answer up to 4005, together" in problem.what
+        made = {kind for kind, recipe in RECIPES.items() if StoreLayout(tmp_path).manifest(recipe.digest()).exists()}
+        assert made == {InputKind.COHORT, InputKind.PROMPTS, InputKind.PROMPT_TOKENS}
+
+    def test_a_sketch_says_what_the_made_base_says(self, prepared_store: Path, tmp_path: Path) -> None:
+        made = folder_of(RECIPES[InputKind.BASE], StoreLayout(prepared_store))
+        assert FREE_FORM.base is not None
+        sketch(FREE_FORM.base, tmp_path, sources={})
+        assert not list(tmp_path.glob("*.safetensors"))
+        assert context_tokens(tmp_path) == context_tokens(made)
+        texts = [*table(prepared_store, InputKind.PROMPTS, TEXTS)["prompt"][::500], "Man, age 70. " * 200]
+        drawn, real = (load_tokenizer(folder)(texts)["input_ids"] for folder in (tmp_path, made))
+        assert drawn == real
+        assert len(real[-1]) > context_tokens(made)
+
+    def test_each_trial_has_its_own_problems(self, store: Path) -> None:
+        fitting, too_long = micro_spec(), micro_spec(evaluation=evaluation(4000))
+        orders = [order_of(spec, store) for spec in (fitting, too_long)]
+        for stage in Stage:
+            assert list(make(orders, stage)) == [too_long.trial_id]
+
+    def test_an_input_that_cannot_be_made_is_tried_once_and_refuses_all_who_need_it(self, tmp_path: Path) -> None:
+        absent = tmp_path / "absent.csv"
+        specs = [micro_spec(supervision) for supervision in Supervision]
+        unfit = make([order_of(spec, tmp_path / "store", source=absent) for spec in specs], Stage.TEXTS)
+        assert set(unfit) == {spec.trial_id for spec in specs}
+        assert len({id(problems[0]) for problems in unfit.values()}) == 1
+
+    def test_a_problem_stands_at_its_bases_name(self, tmp_path: Path) -> None:
+        spec = micro_spec(base=FolderBase(kind="folder", sha256="0f" * 32))
+        order = order_of(spec, tmp_path)
+        named = order.trial.model_copy(update={"coordinates": {"base": "ours"}})
+        unfit = make([order.model_copy(update={"trial": named})], Stage.TEXTS)
+        (problem,) = unfit[spec.trial_id]
+        assert problem.where == "bases.ours"
+
+    def test_only_an_endpoint_writes_after_the_bases_are_proved(self) -> None:
+        asked = micro_spec(Supervision.FREE_FORM, teacher=EndpointTeacherRecipe(kind="endpoint", model="m"))
+        assert kinds_of(Stage.BASES, FREE_FORM) == (InputKind.BASE, InputKind.PROOF)
+        assert kinds_of(Stage.BASES, asked)[2:] == (InputKind.RATIONALES, InputKind.RATIONALE_TOKENS)
+        for spec in (FREE_FORM, asked):
+            assert sorted([*kinds_of(Stage.TEXTS, spec), *kinds_of(Stage.BASES, spec)]) == sorted(InputKind)
+
+
 @dataclass(frozen=True)
 class LateStore(StoreLayout):
     """A store whose manifests appear only after this node has looked for them once: another node was faster."""
@@ -237,7 +289,8 @@ class TestTwoPublishers:
 def publish_second(recipe: InputRecipe, store: Path) -> None:
     """Build an input that another node publishes in the meantime."""
     layout = LateStore(store, recipe.digest())
-    publish(recipe, layout, Workshop(layout, order_of(FREE_FORM, store)).builder(recipe.kind))
+    with Sketches.opened() as sketches:
+        publish(recipe, layout, Workshop(layout, order_of(FREE_FORM, store), sketches).builder(recipe.kind))
 
 
 def manifest_of(recipe: InputRecipe, store: Path) -> Manifest:

@@ -221,6 +221,10 @@ class TestScores:
         assert Scoring.STRICT in outcomes[0].scores["held_out"].metrics
 
 
+def base_of(layout: StoreLayout) -> Path:
+    return folder_of(input_recipes(spec_of(recipe_of()))[InputKind.BASE], layout)
+
+
 class TestFit:
     @pytest.mark.parametrize("shows", ["label", "rationale"])
     @pytest.mark.parametrize("shots", [2, 4])
@@ -228,7 +232,7 @@ class TestFit:
         self, layout: StoreLayout, bench: Bench, shows: str, shots: int
     ) -> None:
         recipe = recipe_of(shows=shows, shots=shots)
-        found = few_shot_tokens(spec_of(recipe), layout)
+        found = few_shot_tokens(spec_of(recipe), layout, base=base_of(layout))
         work = work_of(recipe, layout, bench)
         questions = few_shot_questions(work, *work.base)
         everybody = work.prompt_tokens(np.flatnonzero((work.labels["split"] != "train").to_numpy()))
@@ -236,7 +240,7 @@ class TestFit:
 
     def test_no_nearest_prompt_is_longer_than_the_bound(self, layout: StoreLayout, bench: Bench) -> None:
         recipe = recipe_of(selection="nearest")
-        bound = few_shot_tokens(spec_of(recipe), layout)
+        bound = few_shot_tokens(spec_of(recipe), layout, base=base_of(layout))
         longest = max(map(len, asked(recipe, layout, bench).prompts))
         assert longest <= bound < 1.5 * longest
 
@@ -251,7 +255,7 @@ class TestFit:
         self, layout: StoreLayout, changes: dict[str, Any], message: str
     ) -> None:
         with pytest.raises(InputError, match=message):
-            few_shot_tokens(spec_of(recipe_of(**changes)), layout)
+            few_shot_tokens(spec_of(recipe_of(**changes)), layout, base=base_of(layout))
 
     def test_a_teacher_that_left_a_demonstration_unexplained_is_refused_with_counts(self, store: Path) -> None:
         recipe = recipe_of(shows="rationale")
