@@ -15,6 +15,7 @@ from workers.contract.answers.findings import Answer, CheckRequest, CohortFindin
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.purge import PurgeFindings, PurgeOrder
 from workers.contract.answers.readiness import Readiness
+from workers.contract.answers.sketches import Sketched, SketchQuestion
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
 from workers.contract.data_class import DataClass
@@ -112,6 +113,15 @@ def purge_data(order: PurgeOrder) -> PurgeFindings:
         SweepError: Something could not be removed, or the worker could not answer.
     """
     return _ask(PurgeFindings, "purge", "-", asked=order.model_dump_json())
+
+
+def sketch_bases(question: SketchQuestion) -> Sketched:
+    """Have configurations and tokenizers of bases read; problems are in the answer, not raised.
+
+    Raises:
+        SweepError: The worker could not answer.
+    """
+    return _ask(Sketched, "sketch", "-", asked=question.model_dump_json())
 
 
 def ask_readiness() -> Readiness:

@@ -17,6 +17,7 @@ from workers.contract.answers.findings import Answer, CheckRequest, CohortFindin
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.purge import PurgeFindings, PurgeOrder
 from workers.contract.answers.readiness import Readiness
+from workers.contract.answers.sketches import Sketched, SketchQuestion
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.answers.verification import VerifyFindings, VerifyOrder
 from workers.contract.data_class import DataClass
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     question("audit", "check rationales against records", _audit, AuditFindings)
     question("sheets", "write annotation sheets", _sheets, WrittenSheets)
     question("prove", "prove that a base can be trained and scored", _prove, BaseAnswer)
+    question("sketch", "say what configurations and tokenizers of bases tell", _sketch, Sketched)
     question("verify", "compute scores of committed trials again, or train them again", _verify, VerifyFindings)
     question("purge", "remove participant data from a store, and search what stays", _purge, PurgeFindings)
     command("ready", "say which libraries import and which devices compute; JSON", lambda _: _answer(_ready, Readiness))
@@ -181,6 +183,12 @@ def _purge(path: Path) -> PurgeFindings:
     from workers.requests.purge import purge
 
     return purge(read_request(path, PurgeOrder))
+
+
+def _sketch(path: Path) -> Sketched:
+    from workers.requests.bases import sketch_bases
+
+    return sketch_bases(read_request(path, SketchQuestion))
 
 
 def _ready() -> Readiness:

@@ -5,13 +5,13 @@ Takes as long as a worker needs to import its libraries, about 6 s; joining a cl
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 
-from orchestrator.asking import ask_readiness
+from orchestrator.asking import ask_readiness, sketch_bases
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
@@ -19,18 +19,20 @@ from orchestrator.doctor.check import Check, Grade, fail, ok
 from orchestrator.launch.disk_facts import read_disk_facts
 from orchestrator.launch.forecast import forecast_disk
 from orchestrator.store.holding import lock_holder
+from orchestrator.store.orders import order_of
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
-from orchestrator.study.files import check_sources
+from orchestrator.study.files import source_problems
 from orchestrator.study.study import Resources, Study
 from orchestrator.tracking.place import database_uri
 from workers.contract.answers.readiness import Readiness
-from workers.contract.errors import InputError, StoreError
+from workers.contract.answers.sketches import Sketched, SketchQuestion
+from workers.contract.errors import StoreError, SweepError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Record
 from workers.contract.recipes.bases import HubBase
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
-from workers.contract.trial import TrialSpec
+from workers.contract.trial import Trial, TrialSpec, WorkOrder
 
 EXIT_WELL, EXIT_FAILS = 0, 3
 SQLITE = "sqlite:///"
@@ -54,18 +56,20 @@ def diagnose(
     address: str | None = None,
     tracking_uri: str | None = None,
     ask_worker: Callable[[], Readiness] = ask_readiness,
+    ask_bases: Callable[[SketchQuestion], Sketched] = sketch_bases,
 ) -> Diagnosis:
     """Look at this machine and, where they are given, at a study, its store and what a launch would talk to.
 
     Args:
         ask_worker: Has a worker try its libraries and devices.
+        ask_bases: Has a worker read configurations and tokenizers of bases.
     """
     has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
     with ThreadPoolExecutor(max_workers=1) as pool:
         worker = pool.submit(lambda: list(packages.check_worker(ask_worker, has_gpu_device=has_gpu_device)))
         mine = [*_environment(study, layout), *_services(study, layout, address, tracking_uri)]
         if study is not None and layout is not None:
-            mine += _study(study, layout, tracking_uri)
+            mine += _study(study, layout, tracking_uri, ask_bases)
         return Diagnosis(checks=(*mine[:2], *worker.result(), *mine[2:]))
 
 
@@ -103,14 +107,22 @@ def _services(
         yield ok("tracking", f"{uri.partition(':')[0]} is not looked at from here")
 
 
-def _study(study: Study, layout: StoreLayout, tracking_uri: str | None) -> Iterator[Check]:
+def _study(
+    study: Study, layout: StoreLayout, tracking_uri: str | None, ask_bases: Callable[[SketchQuestion], Sketched]
+) -> Iterator[Check]:
     """What the study names, and its store."""
     design, outcomes = expand(study), _outcomes(layout)
-    try:
-        check_sources(study)
+    problems = source_problems(study)
+    if not problems:
         yield ok("sources", "data and weights are there, and are the ones that the study names")
-    except InputError as error:
-        yield from (fail(f"sources: {each.where}", each.what, each.remedy) for each in error.problems)
+    yield from (fail(f"sources: {each.where}", each.what, each.remedy) for each in problems)
+    absent = {name for name in study.bases for each in problems if each.where.startswith(f"bases.{name}.")}
+    firsts = {
+        str(trial.coordinates["base"]): trial
+        for trial in reversed(design.everything)
+        if trial.trial_id not in outcomes.committed and _has_base_here(trial, absent, layout)
+    }
+    yield from _bases([order_of(trial, study, layout) for trial in firsts.values()], ask_bases)
     yield from _elsewhere(study, design, outcomes, layout)
     plan = make_plan(design, outcomes, _attempts(layout), study=study.study)
     facts = read_disk_facts(study, plan, layout, tracks_here=tracking_uri is None)
@@ -121,6 +133,31 @@ def _study(study: Study, layout: StoreLayout, tracking_uri: str | None) -> Itera
     yield store.check_outcomes(layout, outcomes, design)
     yield store.check_leftovers(layout, outcomes, design)
     yield store.check_clock(layout, now=time.time())
+
+
+def _has_base_here(trial: Trial, absent: Container[str], layout: StoreLayout) -> bool:
+    """Whether a base can be looked at without fetching it."""
+    spec = trial.spec
+    if spec.base is None or trial.coordinates.get("base") in absent:
+        return False
+    return not isinstance(spec.base, HubBase) or _is_there(InputKind.BASE, spec, layout) or _is_cached(spec.base)
+
+
+def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched]) -> Iterator[Check]:
+    """Whether each base can be read, as far as configuration and tokenizer go, and has room for an answer."""
+    if not orders:
+        return
+    try:
+        found = ask(SketchQuestion(orders=tuple(orders)))
+    except SweepError as error:
+        yield fail("bases", f"a worker could not read them: {error}", packages.INSTALL)
+        return
+    wrong = {problem.where.partition(".")[2] for problem in found.problems}
+    for name, base in found.bases.items():
+        if name not in wrong:
+            what = f"{base.context_tokens:,} tokens of context, {base.longest_answer_tokens} of them for an answer line"
+            yield ok(f"bases.{name}", what)
+    yield from (fail(each.where, each.what, each.remedy) for each in found.problems)
 
 
 def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[Check]:

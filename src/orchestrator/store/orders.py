@@ -16,7 +16,16 @@ def write_order(
     trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches: int = 1, path: Path | None = None
 ) -> Path:
     """Write what a worker is given for a trial, to `plans/` unless a path is given, and return where it lies."""
-    order = WorkOrder(
+    order = order_of(trial, study, layout, n_micro_batches=n_micro_batches)
+    path = path or layout.order(trial.trial_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, order.model_dump_json(indent=1))
+    return path
+
+
+def order_of(trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches: int = 1) -> WorkOrder:
+    """What a worker needs beside the code to run a trial here."""
+    return WorkOrder(
         trial=trial,
         store=str(layout.root),
         sources=sources_of(study),
@@ -25,10 +34,6 @@ def write_order(
         timeout_s=study.resources.timeout_s,
         checkpoint_every_s=study.resources.checkpoint_every_s,
     )
-    path = path or layout.order(trial.trial_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, order.model_dump_json(indent=1))
-    return path
 
 
 def discard_orders(layout: StoreLayout, *, needed: Container[str]) -> None:

@@ -1,11 +1,13 @@
 """Whether a trial can run with the inputs that were prepared for it: enough participants, enough context."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from workers.contract.answers.sketches import SketchedBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.bases import FolderBase, GgufBase, HubBase
+from workers.contract.recipes.bases import BaseSettings, FolderBase, GgufBase, HubBase
 from workers.contract.trial import Method, TrialSpec, WorkOrder
 from workers.preparing.sketches import Sketches
 
@@ -39,6 +41,33 @@ def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
         except InputError as error:
             problems += error.problems
     return problems
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a base says before anything is prepared, and why a trial can't be run on it whatever its prompts."""
+
+    base: SketchedBase
+    problems: tuple[Problem, ...]
+
+
+def outlook(order: WorkOrder, sketches: Sketches) -> Outlook:
+    """Read a trial's base as far as configuration and tokenizer go.
+
+    Raises:
+        InputError: They can't be read, or can't be used as the study says.
+    """
+    from workers.examples.tokenizing.tokens import answer_tokens
+    from workers.examples.tokenizing.wrapping import wrapping_of
+    from workers.models.base import context_tokens, load_tokenizer
+
+    folder, settings = sketches.of(order, StoreLayout(Path(order.store))), order.trial.spec.base or BaseSettings()
+    tokenizer = load_tokenizer(folder)
+    answer = answer_tokens(tokenizer, settings, folder=folder)
+    wrapping_of(settings, tokenizer)  # refuses a template that can't be used
+    base = SketchedBase(context_tokens=context_tokens(folder), longest_answer_tokens=answer.longest)
+    counts: dict[InputKind, Counts] = {InputKind.PROMPT_TOKENS: {"longest_answer_tokens": answer.longest}}
+    return Outlook(base, tuple(_token_misfits(order, counts, longest_prompt=0, context=base.context_tokens)))
 
 
 def _context(counts: dict[InputKind, Counts], base: Path) -> int:
@@ -91,7 +120,9 @@ def _token_misfits(
             Problem(
                 "bases",
                 f"the longest prompt takes {longest_prompt} tokens and its answer up to {needed - longest_prompt}, "
-                f"together {needed} tokens, the base holds {context}{_stated_in(order)}",
+                f"together {needed} tokens, the base holds {context}{_stated_in(order)}"
+                if longest_prompt
+                else f"an answer alone takes up to {needed} tokens, the base holds {context}{_stated_in(order)}",
                 f"choose a base with a longer context, or lower evaluation.max_new_tokens{_or_fewer_words(spec)}",
             )
         )

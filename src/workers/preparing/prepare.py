@@ -43,7 +43,7 @@ def make(orders: Iterable[WorkOrder], stage: Stage) -> dict[str, Problems]:
         for order in orders:
             problems = _made(order, stage, sketches, refused=refused)
             if problems:
-                unfit[order.trial.trial_id] = tuple(_of_its_base(problem, order) for problem in problems)
+                unfit[order.trial.trial_id] = tuple(of_its_base(problem, order) for problem in problems)
     return unfit
 
 
@@ -77,7 +77,7 @@ def kinds_of(stage: Stage, spec: TrialSpec) -> tuple[InputKind, ...]:
     return tuple(kind for kind in InputKind if kind not in (*OF_A_BASE, *(BY_A_TEACHER if is_asked else ())))
 
 
-def _of_its_base(problem: Problem, order: WorkOrder) -> Problem:
+def of_its_base(problem: Problem, order: WorkOrder) -> Problem:
     """A problem of a base, at the base's name in the study."""
     name = order.trial.coordinates.get("base")
     return replace(problem, where=f"bases.{name}") if problem.where == "bases" and name is not None else problem

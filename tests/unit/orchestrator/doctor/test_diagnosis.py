@@ -2,14 +2,17 @@
 
 import errno
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from safetensors.numpy import save_file
 
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, Grade
@@ -28,14 +31,18 @@ from orchestrator.launch.forecast import DiskForecast
 from orchestrator.store.hold_records import Holder, take_hold
 from orchestrator.store.holding import hold_lock, lock_holder
 from orchestrator.store.outcomes import quarantine, read_outcomes
+from orchestrator.study.bases import StudyFolder
 from orchestrator.study.study import Resources, Study, load_study
 from support.launches.checkups import one, raising
 from support.launches.command_line import refused, sweep
 from support.stores.builders import build_store
 from support.studies.micro_study import write_study
 from workers.contract.answers.readiness import Gpu, Readiness
+from workers.contract.answers.sketches import Sketched
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
+from workers.contract.system.sources import digest_of_place
+from workers.requests.bases import sketch_bases
 
 MIB, GB = 2**20, 10**9
 ROOMY = Capacity(
@@ -249,8 +256,40 @@ class TestWhole:
 
     def test_a_table_with_another_digest_fails_by_its_place_in_the_study(self, tmp_path: Path) -> None:
         study = load_study(write_study(tmp_path, sha256="a" * 64))
-        found = diagnose(study, StoreLayout(tmp_path / "store" / "micro"), ask_worker=Readiness)
+        layout = StoreLayout(tmp_path / "store" / "micro")
+        found = diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched())
         assert one(list(found.checks), "sources: cohort.sha256").grade is Grade.FAIL
+
+    @pytest.mark.parametrize(
+        ("max_new_tokens", "name", "grade", "what"),
+        [
+            (48, "bases.micro", Grade.OK, "256 tokens of context, 5 of them for an answer line"),
+            (4, "evaluation.max_new_tokens", Grade.FAIL, "4 is shorter than .* target, 5 tokens on base micro"),
+            (4000, "bases.micro", Grade.FAIL, "an answer alone takes up to 4005 tokens, the base holds 256"),
+        ],
+    )
+    def test_configuration_and_tokenizer_of_a_base_are_read_and_compared_with_the_answer(
+        self, max_new_tokens: int, name: str, grade: Grade, what: str, study: Study, tmp_path: Path
+    ) -> None:
+        evaluation = study.evaluation.model_copy(update={"max_new_tokens": max_new_tokens})
+        asked = study.model_copy(update={"evaluation": evaluation})
+        found = diagnose(asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases)
+        check = one(list(found.checks), name)
+        assert check.grade is grade
+        assert re.search(what, check.what)
+
+    def test_a_base_whose_tokenizer_cannot_be_read_fails_by_its_name(self, study: Study, tmp_path: Path) -> None:
+        place = tmp_path / "model"
+        place.mkdir()
+        (place / "config.json").write_text('{"model_type": "llama"}')
+        (place / "tokenizer.json").write_text("{}")
+        save_file({"w": np.zeros(1, dtype=np.float32)}, place / "model.safetensors")
+        base = StudyFolder(kind="folder", folder=place, sha256=digest_of_place(place))
+        asked = study.model_copy(update={"bases": {"micro": base}})
+        found = diagnose(asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases)
+        check = one(list(found.checks), "bases.micro")
+        assert check.grade is Grade.FAIL
+        assert f"the tokenizer in {place} can't be read" in check.what
 
     def test_without_a_study_it_looks_at_the_machine_and_a_dead_cluster_ends_with_3(self) -> None:
         found = diagnose(address="127.0.0.1:9", ask_worker=Readiness)

@@ -29,6 +29,7 @@ from orchestrator.study.study import Study
 from support.launches.checkups import one, raising
 from support.stores.tracked import FIRST, commit
 from workers.contract.answers.readiness import Readiness
+from workers.contract.answers.sketches import Sketched
 from workers.contract.errors import ClusterError
 from workers.contract.layout import StoreLayout
 
@@ -168,7 +169,9 @@ class TestTracking:
             tracking.open_study(study.study)
             tracking.reconcile(design, outcomes, {})
             tracking.close(complete=False)
-            found = one(list(diagnose(study, layout, ask_worker=Readiness).checks), "tracked")
+            found = one(
+                list(diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched()).checks), "tracked"
+            )
             assert left.trial_id not in design.by_id
             assert found.what.startswith(what.format(len(committed.committed) + 1))
 

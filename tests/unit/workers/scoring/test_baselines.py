@@ -215,4 +215,5 @@ class TestAnyCohort:
         generator = np.random.default_rng(1)
         inputs = Features.of_table(pd.DataFrame(generator.normal(size=(12_000, 2)), columns=["a", "b"]))
         model = fit_baseline(Method.BOOSTING, inputs, (generator.random(12_000) < 0.5).astype(np.int64))
+        assert isinstance(model, HistGradientBoostingClassifier)
         assert model.n_iter_ == 100
