@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
+from workers.contract.answers.export import Exported, ExportOrder
 from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, WrittenPredictions
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.purge import PurgeFindings, PurgeOrder
@@ -61,6 +62,19 @@ def apply_adapter(order: TransferOrder) -> Transfer:
         SweepError: The worker could not answer.
     """
     answer = _ask(Transfer, "score", "-", asked=order.model_dump_json())
+    if answer.problems:
+        raise InputError(*(finding.problem for finding in answer.problems))
+    return answer
+
+
+def export_adapter(order: ExportOrder) -> Exported:
+    """Have an adapter checked and copied out of its store.
+
+    Raises:
+        InputError: There is no such adapter, the place won't do, or it tells too much.
+        SweepError: The worker could not answer.
+    """
+    answer = _ask(Exported, "export", "-", asked=order.model_dump_json())
     if answer.problems:
         raise InputError(*(finding.problem for finding in answer.problems))
     return answer

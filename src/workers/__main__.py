@@ -1,7 +1,7 @@
 """`python -m workers run ORDER.json` and `prepare ORDER.json …`: one node's work, with neither Ray nor MLflow.
 
 An order is what the driver writes to `store/<study>/plans/<trial_id>.json`. `fetch` brings the Framingham teaching CSV.
-The others answer in JSON, problems included: `sweep cohort`, `score`, `audit`, `verify`, `purge` and `doctor` ask them.
+The others answer in JSON, problems included, and are asked by `sweep` commands.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
+from workers.contract.answers.export import Exported, ExportOrder
 from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.purge import PurgeFindings, PurgeOrder
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     predictions.add_argument("out", type=Path, metavar="OUT.parquet")
     predictions.add_argument("--data-class", type=DataClass, choices=list(DataClass), help="of the cohort")
     question("score", "apply a stored adapter to another cohort", _score, Transfer)
+    question("export", "copy an adapter out of its store, once it was checked", _export, Exported)
     question("audit", "check rationales against records", _audit, AuditFindings)
     question("sheets", "write annotation sheets", _sheets, WrittenSheets)
     question("prove", "prove that a base can be trained and scored", _prove, BaseAnswer)
@@ -153,6 +155,12 @@ def _score(path: Path) -> Transfer:
     from workers.requests.transfer import apply_adapter
 
     return apply_adapter(read_request(path, TransferOrder))
+
+
+def _export(path: Path) -> Exported:
+    from workers.requests.export import export_adapter
+
+    return export_adapter(read_request(path, ExportOrder))
 
 
 def _audit(path: Path) -> AuditFindings:

@@ -9,6 +9,7 @@ import typer
 from orchestrator.cli.audit import audit_app
 from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
+from orchestrator.cli.export import export
 from orchestrator.cli.launch import EXIT_CODES, resume, run
 from orchestrator.cli.operations import doctor, explain, status, verify
 from orchestrator.cli.options import (
@@ -216,6 +217,7 @@ app.command()(verify)
 app.command()(explain)
 app.command()(doctor)
 app.command()(score)
+app.command()(export)
 app.command()(purge)
 
 

@@ -111,5 +111,5 @@ def _show(record: "Purge") -> None:
         console.print(f"found    {n_found} of them in {place}", style="red", soft_wrap=True, markup=False)
     for place in proof.unread:
         console.print(f"unread   {place}", style="red", soft_wrap=True, markup=False)
-    what = "what `cohort predictions`, `audit sheet` or you have written outside of the store is yours to remove"
+    what = "what `export`, `cohort predictions` and `audit sheet` wrote elsewhere is yours to remove"
     console.print(what, soft_wrap=True, markup=False)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from orchestrator.asking import purge_data
 from orchestrator.store.holding import hold_lock
-from orchestrator.store.purging import Purge, begin_purge, now, write_purge
+from orchestrator.store.machine import now
+from orchestrator.store.purging import Purge, begin_purge, write_purge
 from orchestrator.study.study import Study
 from orchestrator.tracking.purging import purge_runs
 from workers.contract.answers.purge import PurgeOrder

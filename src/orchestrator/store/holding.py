@@ -10,7 +10,6 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +25,7 @@ from orchestrator.store.hold_records import (
     take_hold,
     write_beat,
 )
-from orchestrator.store.machine import Machine
+from orchestrator.store.machine import Machine, now
 from orchestrator.store.outcomes import unusable
 from workers.contract.errors import LockedError
 from workers.contract.layout import StoreLayout
@@ -120,7 +119,7 @@ def hold_lock(
     """
     refuse_links(layout, is_thorough=True)
     machine = machine or Machine()
-    me = Holder(host=machine.host, pid=machine.pid, since=_now(), boot_id=machine.boot_id)
+    me = Holder(host=machine.host, pid=machine.pid, since=now(), boot_id=machine.boot_id)
     try:
         file = os.fdopen(os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666), "r+")
     except OSError as error:
@@ -169,10 +168,6 @@ def lock_holder(layout: StoreLayout, *, machine: Machine | None = None) -> Sight
         return None
     age = heartbeat_age_s(layout, newest.number)
     return Sighting(**newest.holder.model_dump(), is_certain=False, heartbeat_age_s=age)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _lock(layout: StoreLayout, file: IO[str], machine: Machine) -> bool:

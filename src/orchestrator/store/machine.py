@@ -1,6 +1,7 @@
 """Where a driver runs, and what a hold on a store asks of its system: lock, clock, thread, whether a process lives."""
 
 import fcntl
+import getpass
 import os
 import socket
 import threading
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import IO
 
 import psutil
@@ -65,3 +67,16 @@ class Machine:
             holder is not None and bool(self.boot_id) and (holder.host, holder.boot_id) == (self.host, self.boot_id)
         )
         return is_ours and holder is not None and not self.is_running(holder.pid)
+
+
+def account() -> str:
+    """Who works here, as records that people look at name them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,17 +1,15 @@
 """Records of what was removed from a store on purpose: `purges/<n>.json`, and beside it the outcomes of what went.
 
-A record stands before anything is removed, and is completed afterwards; one that says no end was cut off.
+A record stands before a file is removed, and is completed afterwards; one that says no end was cut off.
 """
 
-import getpass
-import os
 import re
 import socket
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from pydantic import Field, ValidationError
 
+from orchestrator.store.machine import account, now
 from orchestrator.store.outcomes import unusable
 from workers.contract.answers.purge import Proof, Removed
 from workers.contract.files import ID
@@ -73,7 +71,7 @@ def begin_purge(layout: StoreLayout, *, study: str, cohort: str, source: str | N
     """
     number = max(_numbers(layout), default=0) + 1
     purge = Purge(
-        study=study, cohort=cohort, source=source, reason=reason, by=_account(), host=socket.gethostname(), began=now()
+        study=study, cohort=cohort, source=source, reason=reason, by=account(), host=socket.gethostname(), began=now()
     )
     try:
         layout.purges.mkdir(mode=0o700, exist_ok=True)
@@ -105,11 +103,6 @@ def last_purge(layout: StoreLayout) -> Purge | None:
     return None
 
 
-def now() -> str:
-    """UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def _set_outcomes_aside(layout: StoreLayout, number: int) -> int:
     outcomes = [path for path in layout.trials.glob("*/outcome.json") if ID.fullmatch(path.parent.name)]
     for path in outcomes:
@@ -123,10 +116,3 @@ def _set_outcomes_aside(layout: StoreLayout, number: int) -> int:
 
 def _numbers(layout: StoreLayout) -> list[int]:
     return [int(found[1]) for path in layout.purges.glob("*.json") if (found := RECORD_NAME.fullmatch(path.name))]
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"user {os.getuid()}"

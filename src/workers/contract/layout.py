@@ -166,6 +166,10 @@ class StoreLayout:
         """The outcome of a trial that went in the n-th purge: scores, and no participant."""
         return self.purges / str(number) / f"{trial_id}.json"
 
+    def export(self, trial_id: str, number: int) -> Path:
+        """The record of the n-th time that a trial's adapter left, from 1."""
+        return self.root / "exports" / f"{trial_id}-{number}.json"
+
     def input(self, recipe_digest: str) -> Path:
         """Folder of one prepared input."""
         return self.inputs / recipe_digest

@@ -137,7 +137,7 @@ def _files(place: Path, passed_over: frozenset[Path]) -> Iterator[Path]:
         yield from (p for p in paths if p not in passed_over and p.is_file() and not p.is_symlink())
 
 
-def _pieces(file: IO[bytes]) -> Iterator[str]:
+def _pieces(file: IO[bytes] | gzip.GzipFile) -> Iterator[str]:
     before = b""
     while piece := file.read(PIECE_BYTES):
         yield (before + piece).decode(errors="replace")

@@ -40,7 +40,7 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     path = layout.transfer(order.trial_id, order.cohort.digest())
     with suppress(FileNotFoundError):
         return Transfer.load(path)
-    outcome = _outcome(order, layout)
+    outcome = _outcome(order.trial_id, layout)
     _refuse_same_people(outcome.trial.spec.cohort, order.cohort)
     spec = outcome.trial.spec.model_copy(update={"cohort": order.cohort})
     trial = outcome.trial.model_copy(update={"spec": spec})
@@ -76,14 +76,25 @@ def _is_named(folder: Path, path: Path) -> bool:
         return True
 
 
-def _outcome(order: TransferOrder, layout: StoreLayout) -> Outcome:
+def committed_adapter(trial_id: str, layout: StoreLayout) -> tuple[Outcome, Path]:
+    """A committed trial and the folder of its adapter, every file of which is the one that was committed.
+
+    Raises:
+        InputError: There is no such trial, or it has no adapter.
+        StoreError: The outcome or the adapter is damaged.
+    """
+    outcome = _outcome(trial_id, layout)
+    return outcome, _verified_adapter(outcome, layout)
+
+
+def _outcome(trial_id: str, layout: StoreLayout) -> Outcome:
     """The committed trial whose adapter is wanted."""
-    path = layout.outcome(order.trial_id)
+    path = layout.outcome(trial_id)
     if not path.is_file():
-        raise InputError(Problem("--trial", f"{order.trial_id} has no outcome", "name a trial that is done"))
+        raise InputError(Problem("--trial", f"{trial_id} has no outcome", "name a trial that is done"))
     outcome = Outcome.load(path)
     if outcome.trial.spec.method is not Method.LORA or outcome.state != "scored":
-        raise InputError(Problem("--trial", f"{order.trial_id} holds no adapter", "name a scored fine-tuning trial"))
+        raise InputError(Problem("--trial", f"{trial_id} holds no adapter", "name a scored fine-tuning trial"))
     return outcome
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from orchestrator.launch.console import plan_counts
 from orchestrator.launch.run import plan_study
+from orchestrator.store.machine import now
 from orchestrator.store.outcomes import read_outcomes
-from orchestrator.store.purging import begin_purge, last_purge, now, write_purge
+from orchestrator.store.purging import begin_purge, last_purge, write_purge
 from orchestrator.study.study import Study
 from workers.contract.answers.purge import Proof
 from workers.contract.layout import StoreLayout

@@ -1,0 +1,86 @@
+"""A committed trial's adapter copied out of its store, with what it tells of whom it was trained on."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from workers.contract.answers.export import Export, Exported, ExportOrder, Membership
+from workers.contract.errors import InputError, Problem
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.cohorts import is_controlled
+from workers.contract.system.durable import link_exclusive, sync_tree
+from workers.models.adapters import stored_adapter
+from workers.requests.membership import measure_membership
+from workers.requests.transfer import committed_adapter
+from workers.store.private_files import refuse_shared_place, write_new
+from workers.work.bench import Bench, Work
+
+RECORD = "membership.json"
+
+
+def export_adapter(order: ExportOrder) -> Exported:
+    """Measure, and copy the adapter in peft's own format with `membership.json` beside it; private to the user.
+
+    Raises:
+        InputError: No such adapter, no fit place, or it tells too much and no reason is given.
+        StoreError: The outcome, the adapter or what it was trained on is damaged or gone.
+    """
+    to, layout = Path(order.to), StoreLayout(Path(order.store))
+    outcome, adapter = committed_adapter(order.trial_id, layout)
+    _check_place(to, outcome)
+    work = Work(spec=outcome.trial.spec, layout=layout, folder=adapter.parent, bench=Bench())
+    base, _ = work.base
+    with stored_adapter(base.model, adapter) as model:
+        membership = measure_membership(work, model.eval(), reason=order.reason)
+    refuse_telling(membership)
+    with _copied(adapter, membership, to) as copied:
+        _record(order, membership, layout)
+        copied.rename(to)
+    return Exported(membership=membership, files=tuple(sorted(file.name for file in to.iterdir())))
+
+
+def refuse_telling(membership: Membership) -> None:
+    """See that an adapter which needs it was checked and is within its bounds, or leaves for a reason.
+
+    Raises:
+        InputError: It is not, or too few were compared to be sure.
+    """
+    if membership.is_needed and not membership.is_within and not membership.reason:
+        what = f"the adapter may tell who was trained on: {membership}"
+        remedy = "train on more examples or for fewer steps, or give --despite-membership REASON, which is recorded"
+        raise InputError(Problem("--to", what, remedy))
+
+
+def _check_place(to: Path, outcome: Outcome) -> None:
+    if not to.parent.is_dir():
+        raise InputError(Problem("--to", f"{to.parent} is no folder", "make it, or name another"))
+    if to.exists():
+        raise InputError(Problem("--to", f"{to} exists", "name a new folder; nothing is overwritten"))
+    refuse_shared_place(to, option="--to", is_synthetic=not is_controlled(outcome.trial.spec.cohort))
+
+
+def _record(order: ExportOrder, membership: Membership, layout: StoreLayout) -> None:
+    """Before it leaves."""
+    record = Export(to=order.to, by=order.by, at=order.at, membership=membership).model_dump_json(indent=1).encode()
+    numbers = itertools.count(1)
+    while not link_exclusive(layout.export(order.trial_id, next(numbers)), record):
+        pass
+
+
+@contextmanager
+def _copied(adapter: Path, membership: Membership, to: Path) -> Iterator[Path]:
+    """The adapter and its check in a private folder beside `to`, which is gone in the end unless it was renamed."""
+    temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=to.parent))
+    try:
+        for file in sorted(adapter.iterdir()):
+            shutil.copyfile(file, temporary / file.name, follow_symlinks=False)
+            (temporary / file.name).chmod(0o600)
+        write_new(temporary / RECORD, membership.model_dump_json(indent=1))
+        sync_tree(temporary)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
