@@ -1,9 +1,7 @@
 """Trials that raise, workers that are killed, memory that runs out, resume points that are torn."""
 
-import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +11,7 @@ import pytest
 from orchestrator.design.grid import expand
 from orchestrator.study.study import load_study
 from support.launches.fault_table import FaultTable
+from support.launches.memory_groups import MEMORY_GROUPS, memory_group
 from support.launches.scenes import Launch, Scene, wait_until
 from support.launches.undisturbed import Baseline, assert_as_undisturbed, checksums
 from workers.contract.inputs import InputKind, Manifest, input_recipes
@@ -20,9 +19,6 @@ from workers.contract.outcome import Attempt, FailureKind, Outcome
 from workers.contract.system.sources import sha256_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-MEMORY_GROUPS = Path("/sys/fs/cgroup/memory")
-# Less than any step allocates: pages that a process has already are not counted where it is moved to.
-TOO_LITTLE_BYTES = 2**20
 
 
 def rationales_of(scene: Scene) -> tuple[Path, list[str]]:
@@ -107,20 +103,10 @@ def outcomes(scene: Scene) -> list[Outcome]:
 @pytest.fixture
 def tight_group() -> Iterator[Path]:
     """A memory control group that holds nothing."""
-    group = MEMORY_GROUPS / f"sweep-fault-{secrets.token_hex(4)}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"needs root and version 1 of the kernel's control groups in {MEMORY_GROUPS}: {error.strerror}")
-    try:
-        (group / "memory.limit_in_bytes").write_text(str(TOO_LITTLE_BYTES))
+    with memory_group() as group:
+        if group is None:
+            pytest.skip(f"needs root and version 1 of the kernel's control groups in {MEMORY_GROUPS}")
         yield group
-    finally:
-        for pid in (group / "cgroup.procs").read_text().split():
-            with suppress(psutil.NoSuchProcess):
-                psutil.Process(int(pid)).kill()
-        wait_until(lambda: not (group / "cgroup.procs").read_text(), what="the group is empty")
-        group.rmdir()
 
 
 def test_a_worker_that_the_kernel_kills_for_memory_comes_back_in_smaller_batches(

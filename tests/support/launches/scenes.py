@@ -93,9 +93,13 @@ class Scene:
 
     def start(self, *options: object, command: str = "run") -> Launch:
         """Begin a command on the study."""
+        return self.launch(command, self.study, *options)
+
+    def launch(self, *words: object) -> Launch:
+        """Begin any command."""
         log = self.folder / f"log-{time.monotonic_ns()}"
         environment = {**os.environ, "OMP_NUM_THREADS": "1", **self.environment, MARK: str(self.folder)}
-        arguments = [sys.executable, "-m", "orchestrator.cli", command, str(self.study), *map(str, options)]
+        arguments = [sys.executable, "-m", "orchestrator.cli", *map(str, words)]
         with log.open("wb") as file:
             process = subprocess.Popen(
                 arguments, cwd=self.folder, env=environment, stdout=file, stderr=file, start_new_session=True
