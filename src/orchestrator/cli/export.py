@@ -29,7 +29,13 @@ def export(
     loaded, layout = open_study(study, store)
     trial_id = find_trial(trial, Known(expand(loaded), read_outcomes(layout), {}, named=str(study)))
     order = ExportOrder(
-        trial_id=trial_id, store=str(layout.root), to=str(to.resolve()), by=account(), at=now(), reason=despite
+        trial_id=trial_id,
+        store=str(layout.root),
+        to=str(to.resolve()),
+        by=account(),
+        at=now(),
+        data_class=loaded.cohort.data_class,
+        reason=despite,
     )
     with console_of(stderr=True).status("comparing what was trained on with what was not"):
         exported = export_adapter(order)
@@ -39,6 +45,6 @@ def export(
     console = console_of()
     console.print(f"check    {exported.membership}", soft_wrap=True, markup=False)
     if exported.membership and not exported.membership.is_within:
-        why = f"left all the same: {despite}" if despite else "its cohort is public or invented, so it leaves"
+        why = f"left all the same: {despite}" if despite else f"its cohort is {loaded.cohort.data_class}, so it leaves"
         console.print(f"         beyond the bounds, or too few to be sure; {why}", soft_wrap=True, markup=False)
     console.print(f"adapter  {shown(to.resolve())}   ({', '.join(exported.files)})", soft_wrap=True, markup=False)

@@ -74,7 +74,7 @@ def begin_purge(layout: StoreLayout, *, study: str, cohort: str, source: str | N
         study=study, cohort=cohort, source=source, reason=reason, by=account(), host=socket.gethostname(), began=now()
     )
     try:
-        layout.purges.mkdir(mode=0o700, exist_ok=True)
+        layout.purges.mkdir(exist_ok=True)
         link_exclusive(layout.purge(number), purge.model_dump_json(indent=1).encode())
         purge = purge.model_copy(update={"n_trials": _set_outcomes_aside(layout, number)})
     except OSError as error:
@@ -107,7 +107,7 @@ def _set_outcomes_aside(layout: StoreLayout, number: int) -> int:
     outcomes = [path for path in layout.trials.glob("*/outcome.json") if ID.fullmatch(path.parent.name)]
     for path in outcomes:
         target = layout.purged_outcome(number, path.parent.name)
-        target.parent.mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(exist_ok=True)
         path.rename(target)
     if outcomes:
         sync_folder(layout.purges / str(number))

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workers.contract.answers.export import Export, Exported, ExportOrder, Membership
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome
-from workers.contract.recipes.cohorts import is_controlled
 from workers.contract.system.durable import link_exclusive, sync_tree
 from workers.models.adapters import stored_adapter
 from workers.requests.membership import measure_membership
@@ -31,11 +30,11 @@ def export_adapter(order: ExportOrder) -> Exported:
     """
     to, layout = Path(order.to), StoreLayout(Path(order.store))
     outcome, adapter = committed_adapter(order.trial_id, layout)
-    _check_place(to, outcome)
+    _check_place(to, order.data_class)
     work = Work(spec=outcome.trial.spec, layout=layout, folder=adapter.parent, bench=Bench())
     base, _ = work.base
     with stored_adapter(base.model, adapter) as model:
-        membership = measure_membership(work, model.eval(), reason=order.reason)
+        membership = measure_membership(work, model.eval(), order)
     refuse_telling(membership)
     with _copied(adapter, membership, to) as copied:
         _record(order, membership, layout)
@@ -44,23 +43,24 @@ def export_adapter(order: ExportOrder) -> Exported:
 
 
 def refuse_telling(membership: Membership) -> None:
-    """See that an adapter which needs it was checked and is within its bounds, or leaves for a reason.
+    """See that an adapter of entrusted records is within its bounds, or leaves for a reason.
 
     Raises:
         InputError: It is not, or too few were compared to be sure.
     """
-    if membership.is_needed and not membership.is_within and not membership.reason:
+    is_needed = membership.data_class.rules.adapters_are_checked
+    if is_needed and not membership.is_within and not membership.reason:
         what = f"the adapter may tell who was trained on: {membership}"
         remedy = "train on more examples or for fewer steps, or give --despite-membership REASON, which is recorded"
         raise InputError(Problem("--to", what, remedy))
 
 
-def _check_place(to: Path, outcome: Outcome) -> None:
+def _check_place(to: Path, data_class: DataClass) -> None:
     if not to.parent.is_dir():
         raise InputError(Problem("--to", f"{to.parent} is no folder", "make it, or name another"))
     if to.exists():
         raise InputError(Problem("--to", f"{to} exists", "name a new folder; nothing is overwritten"))
-    refuse_shared_place(to, option="--to", is_synthetic=not is_controlled(outcome.trial.spec.cohort))
+    refuse_shared_place(to, option="--to", data_class=data_class)
 
 
 def _record(order: ExportOrder, membership: Membership, layout: StoreLayout) -> None:

@@ -15,9 +15,8 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import log_softmax
 
-from workers.contract.answers.export import Estimate, Membership
+from workers.contract.answers.export import Estimate, ExportOrder, Membership
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.cohorts import is_controlled
 from workers.contract.recipes.teaching import Supervision
 from workers.training.fine_tuning import taught_labels, training_examples
 from workers.training.objectives import Example, Wording
@@ -52,7 +51,7 @@ class Seen:
     is_given_back: BoolArray
 
 
-def measure_membership(work: Work, model: PeftModel, *, reason: str) -> Membership:
+def measure_membership(work: Work, model: PeftModel, order: ExportOrder) -> Membership:
     """Compare what an adapter makes of its training examples with what it makes of other participants'.
 
     Raises:
@@ -77,8 +76,8 @@ def measure_membership(work: Work, model: PeftModel, *, reason: str) -> Membersh
         attack=resampled.auc(*gains),
         plain=resampled.auc(*(-seen.loss for seen in after)),
         extracted=resampled.difference(*returned),
-        is_needed=is_controlled(work.spec.cohort),
-        reason=reason,
+        data_class=order.data_class,
+        reason=order.reason,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.execution.ray_folder import PREFIX
 from support.launches.scenes import Scene
 from support.studies.canaries import CANARIES
 from workers.requests.searching import Needles, Searched, search
@@ -48,7 +49,7 @@ class Lookout:
 
     def _places(self) -> Mapping[str, tuple[Iterable[Path], Iterable[Path]]]:
         folder, layout = self.scene.folder, self.scene.layout
-        session = self.temporary / "tmp" / "ray"
+        sessions = [self.temporary / "tmp" / "ray", *self.temporary.glob(f"tmp/{PREFIX}*")]
         store = {
             "store: inputs": [layout.inputs],
             "store: teacher-cache": [layout.teacher_cache],
@@ -69,8 +70,8 @@ class Lookout:
         places["source tables"] = ([*folder.glob("*.csv"), folder / "meds"], [])
         places["sheets and exports"] = ([folder / "out"], [])
         places["stdout and stderr"] = (folder.glob("log-*"), [])
-        places["Ray sessions"] = ([session], [])
-        places["TMPDIR, all else"] = ([self.temporary / "tmp"], [session])
+        places["Ray sessions"] = (sessions, [])
+        places["TMPDIR, all else"] = ([self.temporary / "tmp"], sessions)
         places["HOME"] = ([self.temporary / "home"], [])
         return places
 

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from workers.contract.answers.findings import Answer
+from workers.contract.data_class import DataClass
 from workers.contract.outcome import Record
 from workers.contract.recipes.recipe import Recipe
 
@@ -14,6 +15,7 @@ class ExportOrder(Recipe):
     """Which trial's adapter goes to which new folder.
 
     by, at: Who asks, and when, UTC.
+    data_class: Of the cohort, as its study says it.
     reason: Why it may leave whatever the check finds; empty where it may not.
     """
 
@@ -22,6 +24,7 @@ class ExportOrder(Recipe):
     to: str
     by: str
     at: str
+    data_class: DataClass
     reason: str = ""
 
 
@@ -44,7 +47,7 @@ class Membership(Record):
     plain: The same by the loss under the adapter alone.
     extracted: Share of trained examples whose next tokens the adapter gives back from what stands before them, and the
         untrained base does not, minus that share of other participants' examples.
-    is_needed: The cohort is controlled: its adapters leave within the bounds alone, or for a stated reason.
+    data_class: Of the cohort; where its adapters are checked, they leave within the bounds alone, or for a reason.
     reason: Why it left all the same.
     """
 
@@ -56,7 +59,7 @@ class Membership(Record):
     extracted: Estimate
     most_auc: float = MOST_AUC
     most_extracted: float = MOST_EXTRACTED
-    is_needed: bool
+    data_class: DataClass
     reason: str = ""
 
     @property

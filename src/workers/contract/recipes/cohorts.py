@@ -64,8 +64,3 @@ class TableCohort(Splitting):
 
 
 CohortRecipe = Annotated[FraminghamCohort | SyntheticCohort | MedsCohort | TableCohort, Field(discriminator="source")]
-
-
-def is_controlled(cohort: CohortRecipe) -> bool:
-    """Whether its people are real and their data not public: then nothing trained on them leaves unchecked."""
-    return not isinstance(cohort, SyntheticCohort | FraminghamCohort)

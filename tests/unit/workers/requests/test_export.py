@@ -12,9 +12,9 @@ from peft import PeftConfig
 from support.launches.running import finish
 from support.studies.orders import micro_spec, micro_training, order_of
 from workers.contract.answers.export import Estimate, Export, ExportOrder, Membership
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.cohorts import MedsCohort, SyntheticCohort, is_controlled
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import TrialSpec
 from workers.models.adapters import stored_adapter
@@ -41,17 +41,28 @@ def work_on(spec: TrialSpec, store: Path) -> Work:
     return Work(spec=spec, layout=StoreLayout(store), folder=store, bench=Bench())
 
 
+def order_for(spec: TrialSpec, store: Path, to: Path, *, reason: str = "") -> ExportOrder:
+    return ExportOrder(
+        trial_id=spec.trial_id,
+        store=str(store),
+        to=str(to),
+        by="me",
+        at="now",
+        data_class=DataClass.PUBLIC,
+        reason=reason,
+    )
+
+
 def measured(spec: TrialSpec, store: Path) -> Membership:
     work = work_on(spec, store)
     _, adapter = committed_adapter(spec.trial_id, work.layout)
     base, _ = work.base
     with stored_adapter(base.model, adapter) as model:
-        return measure_membership(work, model.eval(), reason="")
+        return measure_membership(work, model.eval(), order_for(spec, store, store / "out"))
 
 
 def exported(spec: TrialSpec, store: Path, to: Path, *, reason: str = "") -> Export:
-    order = ExportOrder(trial_id=spec.trial_id, store=str(store), to=str(to), by="me", at="now", reason=reason)
-    export_adapter(order)
+    export_adapter(order_for(spec, store, to, reason=reason))
     newest = max(store.glob(f"exports/{spec.trial_id}-*.json"), key=lambda path: int(path.stem.split("-")[1]))
     return Export.model_validate_json(newest.read_bytes())
 
@@ -115,11 +126,11 @@ def test_a_copy_is_what_was_committed_with_its_check_and_private(store: Path, tm
 
 def test_of_a_public_cohort_it_leaves_with_what_was_found(store: Path, tmp_path: Path) -> None:
     record = exported(BY_HEART, store, tmp_path / "out")
-    assert not record.membership.is_needed and not record.membership.is_within
+    assert not record.membership.is_within
 
 
 def test_of_a_controlled_cohort_it_leaves_within_the_bounds_or_for_a_reason_alone(by_heart: Membership) -> None:
-    needed = by_heart.model_copy(update={"is_needed": True})
+    needed = by_heart.model_copy(update={"data_class": DataClass.CONTROLLED})
     with pytest.raises(InputError, match=r"may tell who was trained on: membership attack 0\.[89]"):
         refuse_telling(needed)
     refuse_telling(needed.model_copy(update={"reason": "their consent covers it"}))
@@ -141,10 +152,3 @@ def test_too_few_to_compare_are_refused(store: Path, tmp_path: Path) -> None:
 def test_a_place_that_will_not_do_is_refused(store: Path, tmp_path: Path, place: str, what: str) -> None:
     with pytest.raises(InputError, match=what):
         exported(USUAL, store, tmp_path / place)
-
-
-def test_real_people_who_are_not_public_are_controlled() -> None:
-    meds = MedsCohort(source="meds", sha256="0" * 64, labels="labels", question="?")
-    assert is_controlled(meds)
-    assert not is_controlled(SyntheticCohort(source="synthetic_adrd"))
-    assert not is_controlled(USUAL.cohort)
