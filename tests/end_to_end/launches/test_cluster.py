@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -50,7 +51,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
     options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
     command = [RAY, "start", "--head", "--block", f"--port={address.split(':')[1]}", *options]
     # `ray stop` would end every Ray on this machine; a process group of its own ends alone.
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True, umask=0)
     try:
         wait_for(address)
         yield address, environment
@@ -69,6 +70,7 @@ def test_a_running_cluster_runs_the_study_and_stays_up(head: tuple[str, dict[str
     done = run(write_study(tmp_path), address, environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["n_done"] == 4
+    assert modes_below(tmp_path / "store" / "micro") == {("folder", "700"), ("file", "600")}  # not as Ray was begun
     wait_for(address, seconds=5)
 
 

@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from orchestrator.design.grid import expand
 from orchestrator.study.study import load_study
 from support.places import FRAMINGHAM
+from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
 from support.studies.orders import order_of
 from workers.contract.inputs import InputKind, input_recipes
@@ -68,12 +69,6 @@ def mlflow_runs(layout: StoreLayout) -> list[tuple[str, str]]:
         return database.execute(
             "select tags.value, runs.status from runs join tags using (run_uuid) where tags.key = 'sweep.trial_id'"
         ).fetchall()
-
-
-def modes(layout: StoreLayout) -> set[tuple[str, str]]:
-    """Every mode in a store, of folders and of files."""
-    paths = [layout.root, *layout.root.rglob("*")]
-    return {("folder" if path.is_dir() else "file", f"{path.stat().st_mode & 0o7777:o}") for path in paths}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -202,7 +197,7 @@ def test_a_lost_mlflow_is_rebuilt_from_the_store(broken_then_mended: Case) -> No
 
 def test_nobody_else_may_read_anything_of_the_store_whatever_the_umask(broken_then_mended: Case) -> None:
     _, layout, _, _ = broken_then_mended
-    assert modes(layout) == {("folder", "700"), ("file", "600")}
+    assert modes_below(layout.root) == {("folder", "700"), ("file", "600")}
 
 
 def test_nothing_temporary_stays_in_the_store_nor_of_ray(broken_then_mended: Case, scratch: Path) -> None:
@@ -289,4 +284,4 @@ def test_a_killed_worker_is_replaced_and_the_try_that_was_lost_is_on_record(tmp_
     records = [Attempt.model_validate_json(path.read_bytes()) for path in layout.root.glob("attempts/*/*.json")]
     assert [record.kind for record in records] == [FailureKind.LOST_WORKER]
     assert {status for _, status in mlflow_runs(layout)} == {"FINISHED"}
-    assert modes(layout) == {("folder", "2770"), ("file", "660")}  # as `--shared-group` asks
+    assert modes_below(layout.root) == {("folder", "2770"), ("file", "660")}  # as `--shared-group` asks

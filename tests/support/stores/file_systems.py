@@ -1,4 +1,4 @@
-"""What file systems do to those who use them: full, out of reach, or answering twice."""
+"""What file systems do to those who use them: full, out of reach, or answering twice; and the modes in one."""
 
 import os
 import resource
@@ -43,3 +43,9 @@ def made_though_answered(error: OSError) -> Callable[..., None]:
         raise error
 
     return ask_twice
+
+
+def modes_below(root: Path) -> set[tuple[str, str]]:
+    """Every mode of a folder and all in it, those of folders and of files told apart."""
+    paths = [root, *root.rglob("*")]
+    return {("folder" if path.is_dir() else "file", f"{path.stat().st_mode & 0o7777:o}") for path in paths}
