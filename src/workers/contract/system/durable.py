@@ -111,9 +111,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file below `folder`, and the folders themselves, survive a power cut."""
+    """Make every file below `folder`, and the folders themselves, survive a power cut, as open as `folder` is."""
+    mode = folder.stat().st_mode & 0o666
     for path in sorted(folder.rglob("*")):
         if path.is_file():
+            path.chmod(mode)  # safetensors closes its files even to a group
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         else:

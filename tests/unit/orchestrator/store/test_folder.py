@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from orchestrator.store.folder import ensure_writable
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.system.durable import link_exclusive, replace_file
+from workers.contract.system.durable import link_exclusive, replace_file, sync_tree
 from workers.contract.system.modes import follow_store, is_shared, keep_private
 
 ANOTHER_USER = 65534
@@ -118,6 +120,15 @@ class TestSharedWithAGroup:
         keep_private()
         ensure_writable(layout)
         assert is_shared(layout.root)
+
+    def test_files_that_a_library_closes_even_to_a_group_are_as_open_as_the_rest(self, layout: StoreLayout) -> None:
+        ensure_writable(layout, shares_with_group=True)
+        adapter = layout.trial("0" * 16) / "attempt" / "adapter"
+        adapter.mkdir(parents=True)
+        save_file({"a": np.zeros(1)}, adapter / "adapter_model.safetensors")
+        assert mode(adapter / "adapter_model.safetensors") == 0o600
+        sync_tree(adapter.parent)
+        assert mode(adapter / "adapter_model.safetensors") == 0o660
 
     def test_a_folder_in_one_that_hands_its_group_on_is_private_unless_asked(self, layout: StoreLayout) -> None:
         layout.root.parent.mkdir()
