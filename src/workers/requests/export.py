@@ -12,6 +12,7 @@ from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import link_exclusive, sync_tree
+from workers.contract.system.removal import try_to_remove
 from workers.models.adapters import stored_adapter
 from workers.requests.membership import measure_membership
 from workers.requests.transfer import committed_adapter
@@ -83,4 +84,4 @@ def _copied(adapter: Path, membership: Membership, to: Path) -> Iterator[Path]:
         sync_tree(temporary)
         yield temporary
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try_to_remove(temporary, within=to.parent)
