@@ -6,6 +6,7 @@ An event may be used for a label if its time is at or before the label's predict
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from workers.cohort.features import Features
@@ -13,6 +14,8 @@ from workers.cohort.lexicon import Lexicon
 
 SPLITS = ("train", "tuning", "held_out")
 SECONDS_PER_YEAR = 365.25 * 86_400
+# Beyond it lie infinity, and the 9.97e36 by which some formats say that there is none; no measurement.
+MAX_NUMBER = 1e18
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,9 @@ class Cohort:
         if records is None:
             return Features.of_table(self.values_at_index())
         return Features.of_records(records, n_rows=len(self.labels))
+
+
+def recorded_numbers(cells: pd.Series) -> "pd.Series[float]":
+    """Cells as numbers, NaN where they are none; for every reader of a cohort."""
+    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    return numbers.where(np.abs(numbers) <= MAX_NUMBER)

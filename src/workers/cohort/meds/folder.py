@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workers.cohort.cohort import SPLITS
+from workers.cohort.cohort import SPLITS, recorded_numbers
 from workers.cohort.meds.gate import CODE_COLUMNS, EVENT_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS, Gate, parquet_files
-from workers.cohort.numbers import recorded_numbers
 from workers.contract.errors import InputError
 from workers.contract.files import true_path
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from workers.cohort.numbers import recorded_numbers
+from workers.cohort.cohort import recorded_numbers
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.mapping import Cell
 
