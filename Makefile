@@ -29,15 +29,16 @@ GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform ma
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test schedules test-slow test-faults test-zoo test-narrow test-gpu bench-gpu gpu-wheels check data format help sbom hashes
+.PHONY: run test fuzz schedules test-slow test-faults test-fuzz test-zoo test-narrow test-gpu bench-gpu gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs: unit-learning, unit-data,"
-	@echo "                                          unit-orchestrator, schedules, end-to-end-launches,"
+	@echo "                                          unit-orchestrator, schedules, fuzz, end-to-end-launches,"
 	@echo "                                          end-to-end-commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
+	@echo "make test-fuzz                            every reader, 100,000 hostile inputs; an hour"
 	@echo "make test-narrow                          few rights, few open files, ASCII alone; another Python:"
 	@echo "                                          VENV=.venv-3.13 PYTHON=python3.13; 3 minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
@@ -55,7 +56,7 @@ data: .data/framingham.csv
 
 test: $(VENV)/stamp data
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
-		$(addprefix unit-,$(UNITS)) schedules end-to-end-launches end-to-end-commands
+		$(addprefix unit-,$(UNITS)) schedules fuzz end-to-end-launches end-to-end-commands
 	$(COVERAGE) --merge $(UNITS:%=.coverage/%.json) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
 
 unit-%: $(VENV)/stamp data
@@ -65,11 +66,17 @@ unit-%: $(VENV)/stamp data
 schedules: $(VENV)/stamp data
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" tests/faults
 
+fuzz: $(VENV)/stamp
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/fuzz
+
 end-to-end-%: $(VENV)/stamp data
 	$(BIN)/pytest -q -m "not slow" tests/end_to_end/$*
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m "slow and not faults and not zoo"
+
+test-fuzz: $(VENV)/stamp
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --many --timeout 10000 tests/fuzz
 
 test-faults: $(VENV)/stamp data
 	$(BIN)/pytest -q -m faults tests/faults

@@ -10,6 +10,7 @@ from hypothesis.strategies import SearchStrategy
 
 from support.fuzz.guard import Seen, describe, fuzz
 
+HERE = Path(__file__).parent
 FAST_DISK = Path("/dev/shm")
 FEW, MANY = 2_000, 100_000
 # Of a surface whose inputs are folders or tables: each takes tens of milliseconds.
@@ -21,6 +22,12 @@ Fuzz = Callable[..., Seen]
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--many", action="store_true", help="a hundred thousand inputs a surface, not two thousand")
     parser.addoption("--seed-of-inputs", type=int, default=0, help="other inputs of the same kinds")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.fuzz)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -48,8 +55,8 @@ def fuzzed(pytestconfig: pytest.Config, record_property: Callable[[str, object],
         surface: str, drafts: SearchStrategy[object], read: Callable[[object], object], *, files: bool = False
     ) -> Seen:
         few, many = (FEW_FILES, MANY_FILES) if files else (FEW, MANY)
-        n = many if pytestconfig.getoption("--many") else few
-        seen = fuzz(drafts, read, n=n, first_seed=pytestconfig.getoption("--seed-of-inputs"))
+        n = many if pytestconfig.getoption("--many", default=False) else few
+        seen = fuzz(drafts, read, n=n, first_seed=pytestconfig.getoption("--seed-of-inputs", default=0))
         record_property("fuzz", seen.row(surface))
         assert not seen.faults, describe(seen)
         return seen

@@ -34,7 +34,7 @@ PEOPLE = [
     for n in range(12)
     for day in (0, 30 * n + 1)
 ]
-ROWS = [
+ROWS: list[Any] = [
     *((f"{CANARY}{n}", f"2000-0{1 + n % 9}-01", "URATE", 5.5 + n) for n in range(10)),
     *((f"{CANARY}{n}", "2000-11-02T10:00", "M10.0") for n in range(0, 10, 2)),
     *((f"{CANARY}{n}", "2000-10-02", "ALCOHOL") for n in range(5)),

@@ -103,8 +103,8 @@ def _no_control(character: str) -> tuple[str, str]:
 
 def _check(node: Node) -> None:
     """Refuse tags, keys and characters that no study needs."""
-    if node.tag not in TAGS:
-        raise Refusal(f"holds a value tagged {node.tag.removeprefix(STANDARD)[:40]}", PLAIN, node.start_mark)
+    if (tag := str(node.tag)) not in TAGS:
+        raise Refusal(f"holds a value tagged {tag.removeprefix(STANDARD)[:40]}", PLAIN, node.start_mark)
     if isinstance(node, ScalarNode) and (found := CONTROL.search(node.value)):
         raise Refusal(*_no_control(found[0]), node.start_mark)
     for key, _ in node.value if isinstance(node, MappingNode) else ():
@@ -130,7 +130,7 @@ def _plain(node: Node, constructor: SafeConstructor) -> Any:  # noqa: ANN401  # 
     try:
         return constructor.construct_object(node)
     except (ValueError, OverflowError, IndexError, MarkedYAMLError):
-        kind = "date" if node.tag == TIMESTAMP else node.tag.rpartition(":")[2]
+        kind = "date" if node.tag == TIMESTAMP else str(node.tag).rpartition(":")[2]
         raise Refusal(f"holds {node.value[:40]}, which is no {kind}", "mend it", node.start_mark) from None
 
 

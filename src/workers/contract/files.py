@@ -8,8 +8,9 @@ import errno
 import os
 import re
 import stat
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
@@ -47,7 +48,7 @@ Name = Annotated[str, AfterValidator(_plain)]
 FileName = Annotated[str, AfterValidator(_below)]
 
 
-def open_regular(path: Path, *, at_most: int | None = None) -> BinaryIO:
+def open_regular(path: Path, *, at_most: int | None = None) -> BufferedReader:
     """Open a regular file for reading, through links.
 
     Args:

@@ -51,9 +51,14 @@ def header_of(path: Path, *, wanted: tuple[str, ...] = (), separator: str = ",")
     """
     with open_csv(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         rows = csv.reader(_lines(text, path), delimiter=separator, strict=True)
+        n_rows, surplus = 0, list[int]()
         try:
             header = next(rows, [])
-            n_rows, surplus = _longer_rows(rows, len(header))
+            for row in rows:
+                n_rows += bool(row)
+                surplus += [rows.line_num] if len(row) > len(header) else []
+                if n_rows > MAX_ROWS:
+                    break
         except csv.Error:
             what = f"line {rows.line_num} is no row of a CSV"
             raise InputError(Problem(str(path), what, "close its quotes, or write the file again")) from None
@@ -75,18 +80,6 @@ def header_of(path: Path, *, wanted: tuple[str, ...] = (), separator: str = ",")
     if problems:
         raise InputError(*problems)
     return header
-
-
-def _longer_rows(rows: "csv._reader", width: int) -> tuple[int, list[int]]:
-    """How many rows there are, up to one more than may be, and the lines of those that are too long."""
-    n_rows, surplus = 0, []
-    for row in rows:
-        n_rows += bool(row)
-        if len(row) > width:
-            surplus.append(rows.line_num)
-        if n_rows > MAX_ROWS:
-            break
-    return n_rows, surplus
 
 
 def _lines(text: io.TextIOWrapper, path: Path) -> Iterator[str]:

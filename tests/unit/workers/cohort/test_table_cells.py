@@ -97,7 +97,7 @@ def test_what_no_measurement_can_be_is_no_number(number: float, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", [[[1.0], [2.0]], [{"a": 1}, {"a": 2}], [b"1", b"2"], [pd.Timedelta("1h")] * 2])
-def test_a_cell_that_is_no_single_value_is_refused(kind: list[object], tmp_path: Path) -> None:
+def test_a_cell_that_is_no_single_value_is_refused(kind: list[Any], tmp_path: Path) -> None:
     pd.DataFrame(PEOPLE).assign(urate=kind).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(InputError, match=r"column urate: holds .*; write text, numbers or times"):
         read_table(tmp_path / "table.parquet", recipe(WIDE))
