@@ -28,6 +28,7 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome, Scoring
 from workers.contract.system.sources import sha256_of
+from workers.requests.searching import Needles, search
 from workers.store.published import folder_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
@@ -212,15 +213,10 @@ def test_no_participant_identifier_or_text_leaves_the_private_folders(broken_the
     _, layout, _, runs = broken_then_mended
     labels = next(layout.inputs.glob("*/*/labels.parquet"))
     assert pd.read_parquet(labels)["subject_id"].str.startswith(str(CANARY)[:8]).all()
-    outside = [path for path in layout.root.rglob("*") if path.is_file() and layout.inputs not in path.parents]
-    texts = [path.read_bytes() for path in outside] + [(run.stderr + run.stdout).encode() for run in runs]
-    with sqlite3.connect(layout.tracking_database) as database:
-        texts.append("\n".join(database.iterdump()).encode())
-    for table in [path for path in outside if path.suffix == ".parquet"]:
-        texts.append(pd.read_parquet(table).to_csv().encode())  # Parquet is compressed: its bytes alone prove nothing
-    for text in texts:
-        assert str(CANARY)[:8].encode() not in text
-        assert b"Systolic pressure" not in text
+    needles = Needles(anywhere=frozenset({str(CANARY)[:8], "systolic pressure"}))
+    assert needles.found_in(str(pd.read_parquet(labels)["subject_id"][0]))
+    assert search([layout.root], needles, but=[layout.inputs]).hits == {}
+    assert not any(needles.found_in(run.stderr + run.stdout) for run in runs)
 
 
 def test_a_stop_from_another_terminal_drains_and_the_next_run_finishes(tmp_path: Path) -> None:
