@@ -7,11 +7,12 @@ import pytest
 
 from orchestrator.execution.events import Ended, Event, Requeued, Started
 from orchestrator.execution.recovery import Recovery
-from orchestrator.launch.launching import Queue, Referee
+from orchestrator.launch.launching import Queue, Referee, give_up_unfit
 from orchestrator.store.orders import write_order
 from orchestrator.study.study import Study, load_study
 from orchestrator.tracking.tracking import Tracking
 from support.studies.micro_study import write_study
+from workers.contract.errors import Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind
 from workers.contract.system.attempts import record_attempt
@@ -100,3 +101,12 @@ def test_a_data_error_ends_the_trial_at_once(case: Case) -> None:
     trial_id = next(iter(case.queue.by_id))
     assert case.fails(trial_id, FailureKind.DATA) is False
     assert isinstance(case.screen.seen[-1], Ended)
+
+
+def test_a_trial_that_does_not_fit_is_an_attempt_that_failed_for_a_reason_of_the_data(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path)
+    ending = give_up_unfit("0a" * 8, [Problem("bases.b", "holds 256 tokens", "choose another")], layout)
+    (path,) = layout.attempts("0a" * 8).iterdir()
+    attempt = Attempt.model_validate_json(path.read_bytes())
+    assert (ending.state, ending.failure, attempt.kind) == ("failed", FailureKind.DATA, FailureKind.DATA)
+    assert attempt.detail == ending.detail == "bases.b: holds 256 tokens; choose another"
