@@ -148,7 +148,8 @@ def ask_readiness() -> Readiness:
 
 
 def _ask(kind: type[A], *arguments: str, asked: str = "") -> A:
-    command = [sys.executable, "-m", "workers", *arguments]
+    # -P: a folder `workers` where somebody stands is not ours.
+    command = [sys.executable, "-P", "-m", "workers", *arguments]
     done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
     try:
         return kind.model_validate_json(done.stdout)

@@ -6,11 +6,13 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Seconds until Ray ends a process whose head is gone, without a word; `watch_head` is faster, and says so.
@@ -57,10 +59,13 @@ def cluster(address: str | None) -> Iterator[Callable[[ClusterLostError], Cluste
         _check_answers(address)
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
-    with ray_folder() if address is None else contextlib.nullcontext() as folder:
+    with (
+        ray_folder() if address is None else contextlib.nullcontext() as folder,
+        tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as empty,
+    ):
         local = {"include_dashboard": False, "_temp_dir": str(folder.path)} if folder else {}
         try:
-            with _own_signals():
+            with _own_signals(), started_from(empty):
                 ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             raise _no_cluster(address, type(error).__name__, folder) from None
@@ -117,6 +122,24 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def started_from(folder: str) -> Iterator[None]:
+    """Let a child start in a folder; what is relative on Python's path stays where it was, and no gap means the folder.
+
+    Ray puts the folder where it is started first on every worker's path: somebody's `workers.py` would pass for ours.
+    """
+    before = os.environ.get("PYTHONPATH")
+    if before is not None:
+        places = (str(Path(place).absolute()) for place in before.split(os.pathsep) if place)
+        os.environ["PYTHONPATH"] = os.pathsep.join(places)
+    try:
+        with contextlib.chdir(folder):
+            yield
+    finally:
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextlib.contextmanager
