@@ -27,6 +27,7 @@ from workers.contract.files import read_regular
 from workers.contract.outcome import Ending
 from workers.contract.system.modes import follow_store, keep_private
 from workers.contract.system.opening import open_store
+from workers.contract.system.visible import visible
 from workers.contract.trial import WorkOrder
 from workers.work.faults import place_of
 
@@ -42,7 +43,7 @@ def main() -> int:
         code: int = given.carry_out(given)
         return code
     except SweepError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {visible(str(error))}\n")
         return error.exit_code
     except Exception as error:  # noqa: BLE001  # a library's message may quote a row: its class and place must do
         sys.stderr.write(f"error: {type(error).__name__} at {place_of(error)}; this is a fault of the program\n")
