@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from orchestrator.addressing import database_path
 from orchestrator.asking import ask_readiness, sketch_bases
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
@@ -35,7 +36,6 @@ from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import Trial, TrialSpec, WorkOrder
 
 EXIT_WELL, EXIT_FAILS = 0, 3
-SQLITE = "sqlite:///"
 
 
 class Diagnosis(Record):
@@ -95,8 +95,7 @@ def _services(
         return
     if uri.startswith(("http://", "https://")):
         yield services.check_server(uri, reach=services.reach)
-    elif uri.startswith(SQLITE):
-        path = Path(uri.removeprefix(SQLITE))
+    elif path := database_path(uri):
         yield services.check_database(path, file_system=file_system_of(path))
         if study is not None and layout is not None and lock_holder(layout) is None:
             committed = _outcomes(layout).committed

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator.addressing import typed
 from orchestrator.doctor.check import Check, fail, ok, warn
 from workers.contract.addresses import without_credentials
 from workers.contract.errors import ClusterError
@@ -63,7 +64,8 @@ def check_token(environ: Mapping[str, str], *, address: str | None) -> Check | N
     if not size:
         return fail("token", f"RAY_AUTH_TOKEN_PATH: {path} is empty", "make it as cluster/README.md says")
     if mode & 0o077:
-        return fail("token", f"others may read {path} (mode {mode & 0o777:o})", f"`chmod 600 {path}`, and make another")
+        remedy = f"`{typed('chmod', '600', Path(path))}`, and make another"
+        return fail("token", f"others may read {path} (mode {mode & 0o777:o})", remedy)
     return ok("token", f"{path}, for nobody else to read")
 
 
@@ -123,7 +125,7 @@ def check_tracked(path: Path, committed: Collection[str], *, store: Path) -> Che
         return None
     if n_missing := len(set(committed) - tracked):
         what = f"{n_missing} of {len(committed)} committed trials are not in MLflow"
-        return warn("tracked", what, f"`sweep sync {store}`")
+        return warn("tracked", what, f"`sweep sync {typed(store)}`")
     return ok("tracked", f"all {len(committed)} committed trials are in MLflow")
 
 

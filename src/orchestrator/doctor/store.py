@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from orchestrator.addressing import typed
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.launch.forecast import DiskForecast, spelled_bytes
@@ -145,7 +146,7 @@ def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> C
         what += f", {len(quarantined)} in quarantine, {n_missing} of them of the design"
     if broken or gone:
         what += f", {len(broken)} can't be trusted, {len(gone)} lack files"
-        return warn("outcomes", what, f"`sweep verify {layout.root} --quarantine`, then `sweep run`")
+        return warn("outcomes", what, f"`sweep verify {typed(layout.root)} --quarantine`, then `sweep run`")
     return ok("outcomes", what)
 
 
@@ -166,7 +167,7 @@ def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> 
 def check_driver(layout: StoreLayout, seen: Sighting | None) -> Check:
     """Whether somebody drives the store, or died over it."""
     if seen is not None:
-        remedy = f"wait for it, or `sweep stop {layout.root}`"
+        remedy = f"wait for it, or `sweep stop {typed(layout.root)}`"
         return warn("driver", str(seen), remedy)
     newest = newest_hold(layout)
     if newest is not None and not newest.is_released:

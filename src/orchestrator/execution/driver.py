@@ -21,6 +21,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from orchestrator.addressing import typed
 from orchestrator.execution.actor import (
     ENDING,
     NODE,
@@ -101,7 +102,7 @@ def _make_on_cluster(
                 raise OSError(cause.errno, os.strerror(cause.errno), where) from None
             raise ClusterError(
                 f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
-                f"`python -m workers prepare {wave[0][0]}` shows why"
+                f"`{typed('python', '-P', '-m', 'workers', 'prepare', wave[0][0])}` shows why"
             ) from None
         if broken := {str(problem): problem for each in made for problem in each.broken}:
             raise InputError(*broken.values())

@@ -7,7 +7,7 @@ One file a supervision, and their checksums. Derived: it may be deleted at any t
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from workers.contract.trial import Method, Trial
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.dataset as ds
 
 # The tables that are made of the files of an attempt.
 FILES: tuple[Table, ...] = ("predictions", "history", "diagnostics")
@@ -167,7 +168,6 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
     """
     import duckdb
 
-    files = {table: layout.dataset.resolve() / table / "*" / "*.parquet" for table in TABLES}
     if not any(layout.dataset.glob("trials/*/*.parquet")):
         raise StoreError(f"{layout.dataset}: no dataset yet; run `sweep run` until a trial has ended")
     with duckdb.connect(":memory:") as connection:
@@ -176,13 +176,8 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
             asked = [table for table in TABLES if table in sql.lower()] or TABLES
             _refuse_damaged(layout, asked)
             for table in asked:
-                if not any(layout.dataset.glob(f"{table}/*/*.parquet")):
-                    continue  # a dataset from before there was such a table
-                source = str(files[table]).replace("'", "''")
-                connection.execute(
-                    f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{source}', hive_partitioning = true)"
-                )
-            connection.execute("SET allowed_directories = [$folder]", {"folder": str(layout.dataset.resolve())})
+                if files := sorted(layout.dataset.glob(f"{table}/*/*.parquet")):  # an old dataset lacks some tables
+                    connection.register(table, _parts(files, below=layout.dataset / table))
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             answer = connection.execute(sql)
@@ -200,6 +195,21 @@ def _refuse_damaged(layout: StoreLayout, tables: Iterable[Table]) -> None:
         raise unusable(Path(error.filename or layout.dataset), error) from None
     for name, what in damages.items():
         raise StoreError(f"{layout.root / name}: {what}; `sweep run` writes the dataset again from the outcomes")
+
+
+def _parts(files: Sequence[Path], *, below: Path) -> "ds.Dataset":
+    """Files as one table, in which the folders below a folder name a column, and those above it none."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    folders = ds.partitioning(pa.schema([("supervision", pa.string())]), flavor="hive")
+    # Each by its path, not by a pattern: a store may lie in `[ab]`, or in `supervision=x`.
+    paths = [str(file) for file in files]
+    try:
+        return ds.dataset(paths, format="parquet", partitioning=folders, partition_base_dir=str(below))
+    except (pa.ArrowException, OSError) as error:
+        what = f"{below}: can't be read ({type(error).__name__})"
+        raise StoreError(f"{what}; delete {below.parent.name}/, and `sweep run` makes it again") from None
 
 
 def _check_read_only(statements: list[Any]) -> None:

@@ -15,6 +15,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
+from orchestrator.addressing import typed
 from orchestrator.store.hold_records import (
     RELEASED,
     Holder,
@@ -231,9 +232,9 @@ def _spelled(holder: Holder | None) -> str:
 
 def _who_holds(layout: StoreLayout, holder: Holder | None, evidence: str) -> str:
     return (
-        f"{layout.root}: {_spelled(holder)} ({evidence}); wait for it, or end it with `sweep stop {layout.root}` "
-        "(`--now` abandons its running trials); if that process is gone, its hold ends by itself: at once on its own "
-        f"machine, after {EXPIRES_AFTER_S:.0f} s elsewhere"
+        f"{layout.root}: {_spelled(holder)} ({evidence}); wait for it, or end it with "
+        f"`sweep stop {typed(layout.root)}` (`--now` abandons its running trials); if that process is gone, its hold "
+        f"ends by itself: at once on its own machine, after {EXPIRES_AFTER_S:.0f} s elsewhere"
     )
 
 
@@ -247,5 +248,6 @@ def _why_deposed(layout: StoreLayout, me: Holder) -> str:
         what = "is out of reach"
     return (
         f"{layout.root}: process {me.pid} on {me.host} lost its hold, as it gave no sign for {EXPIRES_AFTER_S:.0f} s: "
-        f"the store now {what}; nothing committed is lost: `sweep status {layout.root}`, and run again when it is free"
+        f"the store now {what}; nothing committed is lost: `sweep status {typed(layout.root)}`, and run again when it "
+        "is free"
     )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from orchestrator import addressing
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
@@ -18,7 +19,7 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 def database_uri(layout: StoreLayout) -> str:
     """The SQLite file that MLflow uses where no URI is given."""
-    return f"sqlite:///{layout.tracking_database.resolve()}"
+    return addressing.database_uri(layout.tracking_database.resolve())
 
 
 def is_database(uri: str) -> bool:
@@ -67,4 +68,4 @@ def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port:
     # The second is where the server puts what somebody uploads to it; else it is ./mlartifacts.
     artifacts = ["--default-artifact-root", artifacts_uri(layout), "--artifacts-destination", artifacts_uri(layout)]
     place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *place, "--backend-store-uri", uri, *artifacts]
+    return [sys.executable, "-P", "-m", "mlflow", "server", *place, "--backend-store-uri", uri, *artifacts]

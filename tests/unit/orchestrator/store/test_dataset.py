@@ -120,6 +120,19 @@ class TestQuery:
         assert answer.columns == ("supervision", "n")
         assert answer.rows == (("free_form", 4), ("label_only", 4), ("step_by_step", 4))
 
+    def test_a_folder_above_that_looks_like_a_partition_is_none(self, aggregated: StoreLayout, tmp_path: Path) -> None:
+        moved = StoreLayout(tmp_path / "supervision=x" / "y=1" / "[ab]*?" / "store")
+        shutil.copytree(aggregated.root, moved.root)
+        for sql in ("select * from trials order by all", "describe trials", "select distinct supervision from history"):
+            assert query(moved, sql) == query(aggregated, sql)
+
+    def test_a_torn_table_is_named(self, aggregated: StoreLayout, tmp_path: Path) -> None:
+        torn = StoreLayout(Path(shutil.copytree(aggregated.root, tmp_path / "torn")))
+        for path in torn.dataset.glob("trials/*/*.parquet"):
+            path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(StoreError, match="trials: can't be read"):
+            query(torn, "select 1")
+
     @pytest.mark.parametrize(
         "sql",
         [
