@@ -92,6 +92,11 @@ def read_seals(layout: StoreLayout) -> Seals:
     return Seals(*_read_each(layout, seal))
 
 
+def committed_ids(layout: StoreLayout) -> list[str]:
+    """Ids of the trials that have an outcome, without a look into it."""
+    return [trial_id for trial_id in _trial_ids(layout.trials) if layout.outcome(trial_id).is_file()]
+
+
 @without_collector()
 def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Kept]) -> tuple[dict[str, Kept], dict[str, str]]:
     """What is kept of each verified outcome by trial id, and why others can't be trusted or were quarantined."""
