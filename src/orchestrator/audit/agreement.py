@@ -163,18 +163,15 @@ def write_agreement(found: Agreement, layout: StoreLayout) -> Path:
 
 def show_agreement(console: "Console", found: Agreement) -> None:
     """Print agreement by item and shares by supervision, each with its 95 % interval."""
-    from rich.table import Table
+    from orchestrator.terminal import print_table
 
     console.print(f"{found.n_raters} raters, {found.n_rationales} rationales; 95 % intervals over rationales")
-    items = Table("item", "agreement", "kappa", "AC1/AC2", "alpha", "same rater", box=None, header_style="bold")
-    for row in found.items:
-        estimates = (row.raw, row.kappa, row.gwet, row.alpha, row.within_raw)
-        items.add_row(row.item, *(written(estimate) for estimate in estimates))
-    shares = Table("judged", "supervision", "rationales", "share", box=None, header_style="bold")
-    for share in found.shares:
-        shares.add_row(share.name, share.supervision, str(share.n_rationales), written(share.share))
-    console.print(items)
-    console.print(shares)
+    items = [
+        [row.item, *map(written, (row.raw, row.kappa, row.gwet, row.alpha, row.within_raw))] for row in found.items
+    ]
+    print_table(console, ("item", "agreement", "kappa", "AC1/AC2", "alpha", "same rater"), items)
+    shares = [[each.name, each.supervision, str(each.n_rationales), written(each.share)] for each in found.shares]
+    print_table(console, ("judged", "supervision", "rationales", "share"), shares)
 
 
 def written(estimate: Estimate | None) -> str:

@@ -121,22 +121,24 @@ def write_audit(audit: StudyAudit, layout: StoreLayout) -> Path:
 
 def show_audit(console: "Console", audit: StudyAudit) -> None:
     """Print one column a supervision, and a teacher where there are several."""
-    from rich.table import Table
-
     from orchestrator.analysis.wording import number, percentage
+    from orchestrator.terminal import print_table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("share of")
+    columns = ["share of"]
     for row in audit.rows:
         teacher = f" · {row.label_access}" if audit.has_several_teachers else ""
-        table.add_column(f"{row.supervision}{teacher}", justify="right")
-    table.add_row("rationales (a number)", *(str(row.n_rationales) for row in audit.rows))
-    table.add_row("participants (a number)", *(str(row.n_participants) for row in audit.rows))
-    for measure, words in MEASURE_WORDS.items():
-        table.add_row(words, *(percentage(row.shares[measure]) for row in audit.rows))
-    table.add_row("words a rationale (mean)", *(number(row.words, 1) for row in audit.rows))
-    table.add_row("words a sentence (mean)", *(number(row.words_per_sentence, 1) for row in audit.rows))
-    table.add_row("self-BLEU of a sample", *(number(row.self_bleu, 2) for row in audit.rows))
-    console.print(table)
+        columns.append(f"{row.supervision}{teacher}")
+    lines = [
+        ["rationales (a number)", *(str(row.n_rationales) for row in audit.rows)],
+        ["participants (a number)", *(str(row.n_participants) for row in audit.rows)],
+        *(
+            [words, *(percentage(row.shares[measure]) for row in audit.rows)]
+            for measure, words in MEASURE_WORDS.items()
+        ),
+        ["words a rationale (mean)", *(number(row.words, 1) for row in audit.rows)],
+        ["words a sentence (mean)", *(number(row.words_per_sentence, 1) for row in audit.rows)],
+        ["self-BLEU of a sample", *(number(row.self_bleu, 2) for row in audit.rows)],
+    ]
+    print_table(console, columns, lines, n_left=1)
     if audit.is_synthetic:
         console.print("synthetic cohort: no medical conclusion follows")

@@ -1,18 +1,13 @@
 """`sweep audit`: check rationales against the records, have them rated by people, and see how far these agree."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, open_study
+from orchestrator.addressing import local_path
+from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, console_of, named, open_study, print_json
 from workers.contract.files import true_path
-
-if TYPE_CHECKING:
-    from orchestrator.design.grid import Design
-    from orchestrator.study.study import Study
-    from workers.contract.layout import StoreLayout
 
 audit_app = typer.Typer(
     no_args_is_help=True, help="Check rationales against the records; have them rated, and see how far raters agree."
@@ -22,14 +17,13 @@ audit_app = typer.Typer(
 @audit_app.command()
 def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Check every rationale of a study; writes audit.json into its store."""
-    from rich.console import Console
-
     from orchestrator.asking import audit_rationales
     from orchestrator.audit.automatic import show_audit, shown_audit, specs_with_rationales, write_audit
+    from orchestrator.design.grid import expand
     from workers.contract.answers.audit import AuditOrder
 
-    loaded, design, layout = _open(study, store)
-    order = AuditOrder(store=str(layout.root), specs=specs_with_rationales(design, layout))
+    loaded, layout = open_study(study, store)
+    order = AuditOrder(store=str(layout.root), specs=specs_with_rationales(expand(loaded), layout))
     shown = shown_audit(
         audit_rationales(order),
         study=loaded.study,
@@ -38,16 +32,18 @@ def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) ->
     )
     path = write_audit(shown, layout)
     if as_json:
-        sys.stdout.write(shown.model_dump_json(exclude={"checksum"}, indent=1) + "\n")
+        print_json(shown.model_dump(mode="json", exclude={"checksum"}))
         return
-    show_audit(Console(highlight=False), shown)
-    sys.stdout.write(f"audit  {path}   (`sweep report {study}` takes it in)\n")
+    show_audit(console_of(), shown)
+    console_of().print(f"audit  {path}   (`sweep report {named(study, store)}` takes it in)")
 
 
 @audit_app.command()
 def sheet(
     study: StudyFile,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="a new folder outside of any git work tree")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", parser=local_path, help="a new folder outside of any git work tree")
+    ],
     n: Annotated[int, typer.Option("--n", min=4, max=5000, help="rationales to rate, beside 10 for training")] = 150,
     raters: Annotated[int, typer.Option("--raters", min=1, max=20, help="each rates all of them")] = 2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the draw and the orders")] = 0,
@@ -57,13 +53,14 @@ def sheet(
     """Write blinded annotation sheets, a CSV to fill and a page to read for each rater, and their key."""
     from orchestrator.asking import write_sheets
     from orchestrator.audit.automatic import specs_with_rationales
+    from orchestrator.design.grid import expand
     from workers.contract.answers.audit import SheetOrder
 
-    loaded, design, layout = _open(study, store)
+    loaded, layout = open_study(study, store)
     written = write_sheets(
         SheetOrder(
             store=str(layout.root),
-            specs=specs_with_rationales(design, layout),
+            specs=specs_with_rationales(expand(loaded), layout),
             data_class=loaded.cohort.data_class,
             n_rationales=n,
             n_raters=raters,
@@ -72,28 +69,32 @@ def sheet(
         )
     )
     if as_json:
-        sys.stdout.write(written.model_dump_json(exclude={"problems"}, indent=1) + "\n")
+        print_json(written.model_dump(mode="json", exclude={"problems"}))
         return
-    sys.stdout.write(
+    say = console_of().print
+    say(
         f"{written.n_rated} rationales for each of {raters} raters, {written.n_training} before them for training, "
-        f"{written.n_repeated} twice\n"
+        f"{written.n_repeated} twice"
     )
     if written.n_rated < n:
-        sys.stdout.write(f"warning: {n} were asked for; no more participants have a rationale\n")
+        say(f"warning: {n} were asked for; no more participants have a rationale")
     for file in written.files:
-        sys.stdout.write(f"sheet  {file}\n")
-    sys.stdout.write(f"key    {written.key}   (keep it from the raters; `sweep audit agree` needs it)\n")
+        say(f"sheet  {file}")
+    say(f"key    {written.key}   (keep it from the raters; `sweep audit agree` needs it)")
 
 
 @audit_app.command()
 def agree(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="filled sheets, CSV, one a rater")],
-    key: Annotated[Path, typer.Option("--key", metavar="KEY.csv", help="the key that `sheet` named, in its store")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", parser=local_path, help="filled sheets, CSV, one a rater")
+    ],
+    key: Annotated[
+        Path,
+        typer.Option("--key", metavar="KEY.csv", parser=local_path, help="the key that `sheet` named, in its store"),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Compare filled sheets; writes agreement.json into the store that holds the key."""
-    from rich.console import Console
-
     from orchestrator.audit.agreement import agree as compare
     from orchestrator.audit.agreement import show_agreement, write_agreement
     from orchestrator.audit.ratings import read_key, read_ratings
@@ -103,14 +104,7 @@ def agree(
     found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
     path = write_agreement(found, layout)
     if as_json:
-        sys.stdout.write(found.model_dump_json(exclude={"checksum"}, indent=1) + "\n")
+        print_json(found.model_dump(mode="json", exclude={"checksum"}))
         return
-    show_agreement(Console(highlight=False), found)
-    sys.stdout.write(f"agreement  {path}\n")
-
-
-def _open(path: Path, stores: Path) -> "tuple[Study, Design, StoreLayout]":
-    from orchestrator.design.grid import expand
-
-    study, layout = open_study(path, stores)
-    return study, expand(study), layout
+    show_agreement(console_of(), found)
+    console_of().print(f"agreement  {path}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.addressing import local_path
 from orchestrator.cli.options import AsJson, console_of, print_json
 from workers.contract.errors import InputError, Problem
 from workers.contract.trial import Precision
@@ -20,7 +21,10 @@ def options() -> None:
 
 @base_app.command()
 def check(
-    place: Annotated[Path, typer.Argument(metavar="PLACE", help="a model's folder, a GGUF file, or a study (YAML)")],
+    place: Annotated[
+        Path,
+        typer.Argument(metavar="PLACE", parser=local_path, help="a model's folder, a GGUF file, or a study (YAML)"),
+    ],
     precision: Annotated[Precision, typer.Option(help="of a folder or file; a study says its own")] = "float32",
     as_json: AsJson = False,
 ) -> None:

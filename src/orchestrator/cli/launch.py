@@ -1,11 +1,13 @@
 """`sweep run` and `sweep resume`: one launch of a study, whole or narrowed."""
 
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from orchestrator.addressing import local_path, typed
 from orchestrator.cli.options import (
     STORES,
     Address,
@@ -14,6 +16,7 @@ from orchestrator.cli.options import (
     StudyFile,
     TrackingUri,
     console_of,
+    named,
     open_study,
     print_json,
     shown,
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
     from orchestrator.launch.run import RunSummary
     from orchestrator.study.study import Study
 
-StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="the store folder of a study, as store/quickstart")]
+StoreFolder = Annotated[
+    Path, typer.Argument(metavar="STORE", parser=local_path, help="the store folder of a study, as store/quickstart")
+]
 OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="only trials whose attempts failed")]
 Kind = Annotated[
     str | None, typer.Option("--class", metavar="KIND", help="only failed ones of this class, such as out_of_memory")
@@ -83,7 +88,7 @@ def run(
     selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     loaded, layout = open_study(study, store, look_up=True)
     how = How(address=address, tracking_uri=tracking_uri, shares_with_group=shared_group, skips_unfit=skip_unfit)
-    _launch(study, loaded, layout, selection, reviewed, how, as_json=as_json)
+    _launch(named(study, store), loaded, layout, selection, reviewed, how, as_json=as_json)
 
 
 def resume(
@@ -107,11 +112,31 @@ def resume(
         raise InputError(Problem(str(store), "is no store folder", "name one, or give the study file to `sweep run`"))
     loaded, layout = open_study(store, store)
     how = How(address=address, tracking_uri=tracking_uri, shares_with_group=shared_group, skips_unfit=skip_unfit)
-    _launch(store, loaded, layout, selection, reviewed, how, as_json=as_json)
+    _launch(named(store, store), loaded, layout, selection, reviewed, how, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """What follows `sweep run`, `sync` and others to mean the same study, store and places; no address of MLflow is
+    shown, as it may hold a password."""
+
+    study: str
+    address: str | None
+    is_tracked_elsewhere: bool
+
+    @property
+    def tracked(self) -> str:
+        """For what talks to MLflow."""
+        return f"{self.study} --tracking-uri …" if self.is_tracked_elsewhere else self.study
+
+    @property
+    def launched(self) -> str:
+        """For another launch."""
+        return f"{self.tracked} {typed('--address', self.address)}" if self.address else self.tracked
 
 
 def _launch(
-    named: Path,
+    study_named: str,
     study: "Study",
     layout: StoreLayout,
     selection: "Selection",
@@ -120,9 +145,7 @@ def _launch(
     *,
     as_json: bool,
 ) -> None:
-    """One launch of what `named` stands for; ends with its exit code."""
-    from dataclasses import asdict
-
+    """One launch of a study, which follow-up commands name so; ends with its exit code."""
     from orchestrator.design.reviewed import PlanHash
     from orchestrator.launch.run import run_study
 
@@ -139,12 +162,13 @@ def _launch(
     if as_json:
         print_json({**asdict(summary), "exit_code": summary.exit_code})
     else:
-        _print_summary(console, summary, named, store=layout, seconds=time.monotonic() - started)
+        follow_up = FollowUp(study_named, how.address, is_tracked_elsewhere=how.tracking_uri is not None)
+        _print_summary(console, summary, layout, follow_up, seconds=time.monotonic() - started)
     raise typer.Exit(summary.exit_code)
 
 
 def _print_summary(
-    console: "Console", summary: "RunSummary", named: Path, *, store: StoreLayout, seconds: float
+    console: "Console", summary: "RunSummary", store: StoreLayout, follow_up: "FollowUp", *, seconds: float
 ) -> None:
     """What a launch did and what to type next."""
     from orchestrator.analysis.wording import duration
@@ -156,15 +180,14 @@ def _print_summary(
             f"in {duration(seconds)}"
         )
     else:
-        command = "resume" if named.is_dir() else "run"
         console.print(
-            f"{summary.study}: {summary.n_done} of {summary.n_trials} trials have an outcome, "
-            f"{summary.n_failed} failed, {summary.n_missing} not run; `sweep {command} {named}` runs what is missing"
+            f"{summary.study}: {summary.n_done} of {summary.n_trials} trials have an outcome, {summary.n_failed} "
+            f"failed, {summary.n_missing} not run; `sweep run {follow_up.launched}` runs what is missing"
         )
     if summary.ended_because:
-        console.print(f"no more trials were started: {summary.ended_because}", soft_wrap=True)
+        console.print(f"no more trials were started: {summary.ended_because}")
     if summary.tracking_failures:
-        console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {named}` mends it")
-    console.print(f"report   {shown(store.report)}", soft_wrap=True)
-    console.print(f'dataset  {shown(store.dataset)}   (sweep query {named} "select * from trials")', soft_wrap=True)
-    console.print(f"tracking sweep ui {named}", soft_wrap=True)
+        console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {follow_up.tracked}` mends it")
+    console.print(f"report   {shown(store.report)}")
+    console.print(f'dataset  {shown(store.dataset)}   (sweep query {follow_up.study} "select * from trials")')
+    console.print(f"tracking sweep ui {follow_up.tracked}")

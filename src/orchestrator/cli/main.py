@@ -19,6 +19,7 @@ from orchestrator.cli.options import (
     StudyFile,
     TrackingUri,
     console_of,
+    named,
     open_study,
     print_json,
     shown,
@@ -27,6 +28,7 @@ from orchestrator.cli.purge import purge
 from orchestrator.cli.score import score
 from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
 from workers.contract.system.modes import keep_private
+from workers.contract.system.visible import visible, visible_line
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -45,18 +47,18 @@ def main() -> None:
     try:
         app()
     except SweepError as error:
-        for line in str(error).splitlines():
+        for line in visible(str(error)).split("\n"):
             sys.stderr.write(f"error: {line}\n")
         sys.exit(error.exit_code)
     except OSError as error:
         if error.errno in NO_ROOM:
             from orchestrator.launch.run import EXIT_INTERRUPTED
 
-            sys.stderr.write(
-                f"error: {error.filename}: the disk is full; nothing committed is lost: free space and run again\n"
-            )
+            what = "the disk is full; nothing committed is lost: free space and run again"
+            sys.stderr.write(f"error: {visible_line(str(error.filename))}: {what}\n")
             sys.exit(EXIT_INTERRUPTED)
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}; mend its owner, mode or disk\n")
+        what = f"{error.strerror}; mend its owner, mode or disk"
+        sys.stderr.write(f"error: {visible_line(str(error.filename))}: {what}\n")
         sys.exit(2)
 
 
@@ -103,13 +105,13 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
         return
     show_plan(console_of(), planned, layout)
     if planned.todo:
-        console_of().print(f"disk {forecast.told(free_bytes=free)}", soft_wrap=True)
-    console_of().print(f"plan {plan_hash}   (`sweep run {study} --plan …` runs this or nothing)", soft_wrap=True)
+        console_of().print(f"disk {forecast.told(free_bytes=free)}")
+    console_of().print(f"plan {plan_hash}   (`sweep run {named(study, store)} --plan …` runs this or nothing)")
     if open_bases:
         what = f"no hub answered for the commits of {', '.join(open_bases)}: these ids are provisional"
-        console_of().print(f"{what}; plan again on a connected machine", soft_wrap=True)
+        console_of().print(f"{what}; plan again on a connected machine")
     for problem in problems:
-        console_of().print(f"a launch would be refused here: {problem}", soft_wrap=True, markup=False)
+        console_of().print(f"a launch would be refused here: {problem}")
 
 
 app.command(epilog=EXIT_CODES)(run)
@@ -150,19 +152,19 @@ def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
 
     loaded, layout = open_study(study, store)
     if not layout.trials.is_dir():
-        raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
+        raise InputError(
+            Problem(str(layout.root), "holds no trial yet", f"run `sweep run {named(study, store)}` first")
+        )
     design = expand(loaded)
     if as_json:
         print_json(find_out(loaded, design, layout).model_dump(mode="json"))
     else:
-        console_of().print(f"report   {shown(write_study_report(loaded, design, layout))}", soft_wrap=True)
+        console_of().print(f"report   {shown(write_study_report(loaded, design, layout))}")
 
 
 @app.command()
 def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Ask the aggregated dataset in SQL: tables trials, predictions, history."""
-    from rich.table import Table
-
     from orchestrator.store.dataset import query as ask
 
     _, layout = open_study(study, store)
@@ -170,10 +172,10 @@ def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson
     if as_json:
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
         return
-    table = Table(*answer.columns, box=None, pad_edge=False, header_style="bold")
-    for row in answer.rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
-    console_of().print(table)
+    from orchestrator.terminal import print_table
+
+    rows = ([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in answer.rows)
+    print_table(console_of(), answer.columns, rows)
 
 
 @app.command()
@@ -206,10 +208,13 @@ def ui(
 
     _, layout = open_study(study, store)
     if tracking_uri is None and not layout.tracking_database.is_file():
-        raise InputError(Problem(str(layout.root), "holds no MLflow database yet", f"run `sweep run {study}` first"))
+        remedy = f"run `sweep run {named(study, store)}` first"
+        raise InputError(Problem(str(layout.root), "holds no MLflow database yet", remedy))
     command = serve_command(layout, tracking_uri=tracking_uri, port=port)
     console_of().print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
+    if tracking_uri is None:
+        os.chdir(layout.root)  # MLflow's server imports from where it stands: here lies no `mlflow/` of somebody
     os.execv(command[0], command)
 
 

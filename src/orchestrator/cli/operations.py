@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.addressing import local_path, typed
 from orchestrator.cli.options import (
     STORES,
     Address,
@@ -14,6 +15,7 @@ from orchestrator.cli.options import (
     StudyFile,
     TrackingUri,
     console_of,
+    named,
     open_study,
     print_json,
     shown,
@@ -41,7 +43,7 @@ def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
         print_json(found.model_dump(mode="json"))
         return
     for line in (plan_counts(planned, layout), *found.lines):
-        console_of().print(line, soft_wrap=True, markup=False)
+        console_of().print(line)
 
 
 def verify(
@@ -62,7 +64,7 @@ def verify(
     from orchestrator.store.verification import verify_store
 
     loaded, layout = open_study(study, store)
-    _need_trials(study, layout)
+    _need_trials(named(study, store), layout)
     n_moved = 0
     # Held from the first look on: what a driver commits meanwhile would be moved for the damage of what it replaced.
     with hold_lock(layout) if set_aside else nullcontext():
@@ -74,7 +76,7 @@ def verify(
     if as_json:
         print_json({**asdict(found), "n_quarantined": n_moved, "exit_code": found.exit_code})
     else:
-        _show_verification(found, study, n_moved=n_moved)
+        _show_verification(found, named(study, store), n_moved=n_moved)
     raise typer.Exit(found.exit_code)
 
 
@@ -83,7 +85,8 @@ def explain(
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")],
     store: StoreRoot = STORES,
     order: Annotated[
-        Path | None, typer.Option("--order", metavar="FILE", help="write what a worker is given for the trial")
+        Path | None,
+        typer.Option("--order", metavar="FILE", parser=local_path, help="write what a worker is given for the trial"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +104,7 @@ def explain(
     loaded, layout = open_study(study, store)
     outcomes, attempts = read_outcomes(layout), read_attempts(layout)
     is_driven = lock_holder(layout) is not None
-    known = Known(expand(loaded), outcomes, attempts, named=str(study), is_driven=is_driven)
+    known = Known(expand(loaded), outcomes, attempts, named=named(study, store), is_driven=is_driven)
     trial_id = find_trial(trial, known)
     asked = known.items[trial_id].trial
     files = read_trial_files(layout, trial_id, trial=asked, outcome=outcomes.committed.get(trial_id))
@@ -112,18 +115,19 @@ def explain(
         n_micro_batches = Recovery(attempts).n_micro_batches(trial_id)
         write_order(asked, loaded, layout, n_micro_batches=n_micro_batches, path=order)
     if as_json:
-        print_json(found.model_dump(mode="json") | {"by_hand": _by_hand(found, study, order)})
+        print_json(found.model_dump(mode="json") | {"by_hand": _by_hand(found, known.named, order)})
     else:
-        show_explanation(console_of(), found, by_hand=_by_hand(found, study, order))
+        show_explanation(console_of(), found, by_hand=_by_hand(found, known.named, order))
 
 
-def _by_hand(found: "Explanation", study: StudyFile, written: Path | None) -> str:
+def _by_hand(found: "Explanation", study: str, written: Path | None) -> str:
     """How a person runs the trial in a process of its own."""
     place = written or found.files.order
     if found.committed:
         return "its outcome stands, which running its order again does not change"
     if place:
-        return f"{shown(Path(sys.executable))} -m workers run {shown(Path(place))}"
+        # -P: a folder `workers` where somebody stands is not ours.
+        return typed(shown(Path(sys.executable)), "-P", "-m", "workers", "run", shown(Path(place)))
     if found.training_id is None:
         return "its recipe can't be read"
     return f"`sweep explain {study} {found.trial_id[:8]} --order FILE` writes its order, and says how to run that"
@@ -131,7 +135,7 @@ def _by_hand(found: "Explanation", study: StudyFile, written: Path | None) -> st
 
 def doctor(
     study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY]", help="a study file (YAML), or a store folder")
+        Path | None, typer.Argument(metavar="[STUDY]", parser=local_path, help="a study file (YAML), or a store folder")
     ] = None,
     store: StoreRoot = STORES,
     address: Address = None,
@@ -152,27 +156,26 @@ def doctor(
     raise typer.Exit(found.exit_code)
 
 
-def _need_trials(study: StudyFile, layout: "StoreLayout") -> None:
+def _need_trials(study: str, layout: "StoreLayout") -> None:
     if not layout.trials.is_dir():
         raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
 
 
-def _show_verification(found: "Verification", study: StudyFile, *, n_moved: int) -> None:
+def _show_verification(found: "Verification", study: str, *, n_moved: int) -> None:
     """What was read, what is wrong with it, and what to do."""
     from orchestrator.store.verification import Part
 
     console = console_of()
     console.print(
         f"{found.n_outcomes} outcomes, {found.n_inputs} inputs: {found.n_files} files, {found.n_bytes / 1e6:,.1f} MB "
-        f"checked; {found.n_recomputed} trials scored again from their predictions",
-        soft_wrap=True,
+        f"checked; {found.n_recomputed} trials scored again from their predictions"
     )
     for again in found.retrained:
         gap = max(again.largest_difference.values(), default=None)
         same = "identical" if again.is_identical else "no prediction" if gap is None else f"P(yes) within {gap:.2g}"
-        console.print(f"retrained {again.trial_id}  {again.state}  {same}", soft_wrap=True)
+        console.print(f"retrained {again.trial_id}  {again.state}  {same}")
     for damage in found.damages:
-        console.print(f"{damage.part:<9} {damage.name}  {damage.what}", style="red", soft_wrap=True)
+        console.print(f"{damage.part:<9} {damage.name}  {damage.what}", style="red")
     parts = {damage.part for damage in found.damages}
     if not parts:
         console.print("all good")
@@ -180,16 +183,14 @@ def _show_verification(found: "Verification", study: StudyFile, *, n_moved: int)
         console.print(f"moved to quarantine: {n_moved}; `sweep run {study}` does their trials again")
     elif Part.OUTCOME in parts:
         what = "moves damaged outcomes away, and `sweep run` does their trials again"
-        console.print(f"`sweep verify {study} --quarantine` {what}", soft_wrap=True)
+        console.print(f"`sweep verify {study} --quarantine` {what}")
     if Part.INPUT in parts:
-        console.print("delete damaged folders below inputs/; `sweep run` makes them again", soft_wrap=True)
+        console.print("delete damaged folders below inputs/; `sweep run` makes them again")
     if Part.TRANSFER in parts:
-        console.print("delete damaged folders below transfers/; `sweep score` makes them again", soft_wrap=True)
+        console.print("delete damaged folders below transfers/; `sweep score` makes them again")
     if Part.DERIVED in parts:
-        what = "writes dataset, report and sealed study again; `sweep audit` its own"
-        console.print(f"`sweep run {study}` {what}", soft_wrap=True)
+        console.print(f"`sweep run {study}` writes dataset, report and sealed study again; `sweep audit` its own")
     if Part.RETRAINED in parts:
         console.print(
-            "what does not come out again was changed, or ran on other hardware or versions: compare its provenance",
-            soft_wrap=True,
+            "what does not come out again was changed, or ran on other hardware or versions: compare its provenance"
         )

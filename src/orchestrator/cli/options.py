@@ -1,24 +1,33 @@
 """What the commands share: their arguments, how a study and its store are found, how facts are printed."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.addressing import local_path, sayable, typed
+from workers.contract.files import true_path
 from workers.contract.system.modes import follow_store
 from workers.contract.system.opening import open_store
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from orchestrator.study.study import Study
+    from orchestrator.terminal import Terminal
     from workers.contract.layout import StoreLayout
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="a study file (YAML), or a store folder")]
-StoreRoot = Annotated[Path, typer.Option("--store", help="folder that holds one store a study")]
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", parser=local_path, help="a study file (YAML), or a store folder")
+]
+StoreRoot = Annotated[
+    Path, typer.Option("--store", metavar="PATH", parser=local_path, help="folder that holds one store a study")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
+TrialId = Annotated[
+    str, typer.Option("--trial", metavar="ID", help="the id of a committed trial, or how it begins: 4 digits or more")
+]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow; default: SQLite in the store")]
 Address = Annotated[str | None, typer.Option("--address", help="a running Ray cluster, host:port or auto")]
 STORES = Path("store")
@@ -34,20 +43,26 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     from orchestrator.study.study import load_sealed, load_study
 
     if path.is_dir():
-        layout = open_store(path)
+        layout = open_store(sayable(true_path(path)))
         follow_store(layout.root)
         return load_sealed(layout.study), layout
+    sayable(true_path(path))
     study = load_study(path)
-    layout = open_store(stores / study.study)
+    layout = open_store(sayable(true_path(stores / study.study)))
     follow_store(layout.root)
     return at_commits(study, layout, look_up=look_up), layout
 
 
-def console_of(*, stderr: bool = False) -> "Console":
-    """Where people read."""
-    from rich.console import Console
+def named(study: Path, stores: Path) -> str:
+    """What a person types to name a study and its store again."""
+    return typed(study) if study.is_dir() or stores == STORES else typed(study, "--store", stores)
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+def console_of(*, stderr: bool = False) -> "Terminal":
+    """Where people read."""
+    from orchestrator.terminal import Terminal
+
+    return Terminal(stderr=stderr)
 
 
 def shown(path: Path) -> Path:
@@ -56,5 +71,17 @@ def shown(path: Path) -> Path:
 
 
 def print_json(facts: object) -> None:
-    """Write facts for programs."""
-    sys.stdout.write(json.dumps(facts, indent=1, default=str) + "\n")
+    """Write facts for programs; a number that is none becomes null, as JSON has no word for it."""
+    try:
+        text = json.dumps(facts, indent=1, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_with_nulls(facts), indent=1, default=str)
+    sys.stdout.write(text + "\n")
+
+
+def _with_nulls(facts: object) -> object:
+    if isinstance(facts, dict):
+        return {key: _with_nulls(value) for key, value in facts.items()}
+    if isinstance(facts, list | tuple):
+        return [_with_nulls(value) for value in facts]
+    return None if isinstance(facts, float) and not math.isfinite(facts) else facts

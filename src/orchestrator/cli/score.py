@@ -1,56 +1,48 @@
 """`sweep score`: a stored adapter applied to another cohort, as external validation."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from workers.contract.errors import InputError, Problem
-from workers.contract.files import ID, true_path
+from orchestrator.addressing import local_path
+from orchestrator.cli.options import STORES, AsJson, StoreRoot, TrialId, console_of, print_json
+from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
 
 def score(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="a study, or any YAML file with a `cohort` section")],
-    trial: Annotated[str, typer.Option("--trial", metavar="ID", help="a scored fine-tuning trial of any store here")],
-    store: Annotated[Path, typer.Option("--store", help="folder that holds one store a study")] = Path("store"),
-    as_json: Annotated[bool, typer.Option("--json", help="print facts as JSON")] = False,
+    cohort: Annotated[
+        Path,
+        typer.Argument(metavar="COHORT", parser=local_path, help="a study, or any YAML file with a `cohort` section"),
+    ],
+    trial: TrialId,
+    store: StoreRoot = STORES,
+    as_json: AsJson = False,
 ) -> None:
     """Apply the adapter of a committed trial to another cohort; nothing is trained."""
-    from rich.console import Console
-
     from orchestrator.asking import apply_adapter
     from orchestrator.cli.views.transfer import disclosed, show_transfer
+    from orchestrator.explain.lookup import find_committed
     from orchestrator.study.cohort import load_study_cohort
     from workers.contract.answers.transfer import TransferOrder
 
     other = load_study_cohort(cohort)
+    trial_id, layout = find_committed(trial, stores_below(store))
     order = TransferOrder(
-        trial_id=trial,
-        store=str(store_of(trial, store).root),
+        trial_id=trial_id,
+        store=str(layout.root),
         cohort=other.recipe,
         sources={other.source_digest: str(other.place)} if other.source_digest else {},
     )
     shown = disclosed(apply_adapter(order), min_cell=other.min_cell)
     if as_json:
-        sys.stdout.write(shown.model_dump_json(indent=1) + "\n")
+        print_json(shown.model_dump(mode="json"))
     else:
-        show_transfer(Console(highlight=False), shown)
+        show_transfer(console_of(), shown)
 
 
-def store_of(trial_id: str, stores: Path) -> StoreLayout:
-    """The one store that holds a committed trial.
-
-    Raises:
-        InputError: It is no id, or none does.
-    """
-    candidates = [stores, *stores.iterdir()] if stores.is_dir() else []
-    if not ID.fullmatch(trial_id):
-        raise InputError(Problem("--trial", f"{trial_id} is no trial id", "take an id of `sweep plan`"))
-    layouts = (StoreLayout(true_path(path)) for path in candidates if path.is_dir())
-    found = next((layout for layout in layouts if layout.outcome(trial_id).is_file()), None)
-    if found is None:
-        what = f"no store below {stores} holds an outcome of {trial_id}"
-        raise InputError(Problem("--trial", what, "take an id of `sweep plan`, or give --store"))
-    return found
+def stores_below(folder: Path) -> list[StoreLayout]:
+    """A folder as a store, and each folder in it."""
+    folders = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
+    return [StoreLayout(true_path(path)) for path in folders if path.is_dir()]

@@ -17,9 +17,11 @@ from orchestrator.design.plan import Plan
 from orchestrator.execution.events import Event, Requeued, Started
 from orchestrator.launch.board import Board, Finished, Running
 from orchestrator.store.purging import last_purge
+from orchestrator.terminal import painted
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState
+from workers.contract.system.visible import visible_line
 
 STATE_STYLES = {
     TrialState.KEEP: "green",
@@ -36,29 +38,21 @@ def show_plan(console: Console, plan: Plan, layout: StoreLayout) -> None:
 
     Lines are written as they are: a table of 50,000 rows took longer to lay out than the plan to make.
     """
-    paints = {state: _paint(console, style) for state, style in STATE_STYLES.items()}
-    dim = _paint(console, "dim")
+    paints = {state: painted(console, style) for state, style in STATE_STYLES.items()}
+    dim = painted(console, "dim")
 
     def line(trial_id: str, cell_id: str, state: TrialState, name: str, why: str) -> str:
-        what = f"{name}  {dim(why)}".strip() if why else name
+        what = f"{visible_line(name)}  {dim(visible_line(why))}".strip() if why else visible_line(name)
         return f"{trial_id[:12]:<12}  {cell_id[:8]:<8}  {paints[state](f'{state.value:<6}')}  {what}\n"
 
-    lines = [_paint(console, "bold")(f"{'trial':<12}  {'cell':<8}  {'state':<6}  what") + "\n"]
+    lines = [painted(console, "bold")(f"{'trial':<12}  {'cell':<8}  {'state':<6}  what") + "\n"]
     for planned in plan.trials + plan.controls:
         trial, why = planned.trial, planned.reason if planned.state is TrialState.RETRY else ""
         lines.append(line(trial.trial_id, trial.cell_id, planned.state, name_of(trial), why))
     for item in plan.left_over:
         lines.append(line(item.trial_id, "", item.state, name_of(item.trial) if item.trial else "", item.reason))
     console.file.write("".join(lines))
-    console.print(plan_counts(plan, layout), soft_wrap=True)
-
-
-def _paint(console: Console, style: str) -> Callable[[str], str]:
-    """What puts a style around a text, if this console has any."""
-    with console.capture() as captured:
-        console.print(Text("|", style), end="")
-    before, after = captured.get().split("|")
-    return lambda text: f"{before}{text}{after}"
+    console.print(plan_counts(plan, layout))
 
 
 def plan_counts(plan: Plan, layout: StoreLayout) -> str:
@@ -105,18 +99,18 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._console.print(summary_line(self._board), soft_wrap=True)
+        self._console.print(summary_line(self._board))
 
     def see(self, event: Event) -> None:
         """Print what started or ended."""
         finished = self._board.apply(event)
         if isinstance(event, Started):
             name = name_of(self._board.queue[event.trial_id])
-            self._console.print(f"[{self._board.n_ended}/{self._board.n_total}] running  {name}", soft_wrap=True)
+            self._console.print(f"[{self._board.n_ended}/{self._board.n_total}] running  {name}")
         if isinstance(event, Requeued):
-            self._console.print(requeued_line(event, self._board), soft_wrap=True)
+            self._console.print(requeued_line(event, self._board))
         if finished:
-            self._console.print(ended_line(finished, self._board), soft_wrap=True)
+            self._console.print(ended_line(finished, self._board))
 
 
 class Screen:
@@ -135,7 +129,7 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
-        self._live.console.print(summary_line(self._board), soft_wrap=True)
+        self._live.console.print(summary_line(self._board))
 
     def see(self, event: Event) -> None:
         """Move on; what ended scrolls away above the screen."""

@@ -110,8 +110,8 @@ def run_study(
         LockedError: Another driver holds it, or took it over meanwhile.
         ClusterError: No cluster, or none with room for a trial.
     """
-    tell = partial(console.print, soft_wrap=True)
     _refuse_bad_input(study, selection, skips_unfit=skips_unfit)
+    tell = console.print
     refuse_no_database(layout, tracking_uri=tracking_uri)
     ensure_writable(layout, shares_with_group=shares_with_group, tell=tell)
     with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
@@ -258,7 +258,7 @@ def sync_tracking(
     """Make MLflow equal to the store.
 
     Raises:
-        InputError: What should be MLflow's database is none.
+        InputError: What should be MLflow's database is none, or could not be opened where the store lies.
         LockedError: A driver works on the store and writes to MLflow itself.
     """
     refuse_no_database(layout, tracking_uri=tracking_uri)

@@ -31,11 +31,13 @@ def refuse_no_database(layout: StoreLayout, *, tracking_uri: str | None) -> None
     """See that MLflow's SQLite file, where there is one, is a database: MLflow itself asks a folder for two minutes.
 
     Raises:
-        InputError: It is something else.
+        InputError: It is something else, or SQLite could not open it for the length of its path.
     """
-    scheme, _, named = (tracking_uri or database_uri(layout)).partition(":///")
-    path = Path(named) if tracking_uri else layout.tracking_database
-    if scheme == "sqlite" and path.exists() and not (path.is_file() and _begins_as_sqlite(path)):
+    path = layout.tracking_database if tracking_uri is None else addressing.database_path(tracking_uri)
+    if path is None:
+        return
+    addressing.refuse_long_database(path)
+    if path.exists() and not (path.is_file() and _begins_as_sqlite(path)):
         what = "is no SQLite database that can be read"
         raise InputError(Problem(str(path), what, "move it away: `sweep sync` makes it again from the store"))
 

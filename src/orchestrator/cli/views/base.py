@@ -15,7 +15,7 @@ def show_proof(console: "Console", name: str, proof: BaseProof) -> None:
 
     console.print(Text(name, "bold"))
     for what, found in facts(proof):
-        console.print(Text(f"  {what:<16}{found}"), soft_wrap=True)
+        console.print(Text(f"  {what:<16}{found}"))
 
 
 def facts(proof: BaseProof) -> list[tuple[str, str]]:

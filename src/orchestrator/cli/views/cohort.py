@@ -73,24 +73,22 @@ def check_study_cohort(cohort: StudyCohort) -> CohortView:
 
 def show_cohort(console: "Console", view: CohortView) -> None:
     """Print the flow as a tree, the splits as a table, then the warnings."""
-    from rich.table import Table
-    from rich.tree import Tree
+    from rich.text import Text
+
+    from orchestrator.terminal import print_table
 
     if not view.counts:
         return
     flow = view.flow
-    tree = Tree(f"cohort {view.cohort.source}, {view.cohort.data_class}, {view.n_features} features")
+    console.print(f"cohort {view.cohort.source}, {view.cohort.data_class}, {view.n_features} features")
     for step in flow.steps:
-        tree.add(f"{'excluded: ' if step.is_exclusion else ''}{step.name}  [bold]{step.count}[/bold]")
-    console.print(tree)
-    table = Table("split", "examples", "participants", "events", box=None, pad_edge=False, header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in flow.splits:
-        counts = (row.n_examples, row.n_participants, row.n_events)
-        table.add_row(row.name, *("" if n is None else str(n) for n in counts))
-    console.print(table)
+        branch = "└── " if step is flow.steps[-1] else "├── "
+        name = f"{branch}{'excluded: ' if step.is_exclusion else ''}{step.name}  "
+        console.print(Text(name).append(str(step.count), "bold"))
+    counts = ((row.name, row.n_examples, row.n_participants, row.n_events) for row in flow.splits)
+    rows = (["" if cell is None else str(cell) for cell in row] for row in counts)
+    print_table(console, ("split", "examples", "participants", "events"), rows, n_left=1)
     if flow.largest_balanced_size is not None:
         console.print(f"largest balanced train size {flow.largest_balanced_size}")
     for warning in view.warnings:
-        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+        console.print(f"warning: {warning}")

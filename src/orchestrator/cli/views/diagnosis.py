@@ -20,8 +20,8 @@ def show_diagnosis(console: "Console", found: "Diagnosis") -> None:
     width = max(len(check.name) for check in found.checks)
     for check in found.checks:
         line = Text(f"{check.grade:<5}", STYLES[check.grade]).append(f"{check.name:<{width}}  {check.what}", "default")
-        console.print(line, soft_wrap=True)
+        console.print(line)
         if check.remedy:
-            console.print(Text(f"{'':<5}{'':<{width}}  → {check.remedy}"), soft_wrap=True)
+            console.print(Text(f"{'':<5}{'':<{width}}  → {check.remedy}"))
     counts = Counter(check.grade for check in found.checks)
     console.print(", ".join(f"{counts[grade]} {grade}" for grade in Grade))

@@ -16,7 +16,7 @@ def show_explanation(console: "Console", found: "Explanation", *, by_hand: str) 
     """What the trial is, its state and why, what was tried, the end of its log, what to do."""
 
     def say(text: str, style: str = "") -> None:
-        console.print(text, style=style, soft_wrap=True, markup=False)
+        console.print(text, style=style)
 
     say(f"trial    {found.trial_id}  {found.name}")
     if found.training_id:
@@ -56,7 +56,7 @@ def _show_attempt(console: "Console", attempt: "Attempt") -> None:
         f"         on {attempt.host}, {attempt.started_at} to {attempt.ended_at}",
         *(f"         {line}" for line in attempt.detail.splitlines()),
     ]
-    console.print("\n".join(lines), soft_wrap=True, markup=False)
+    console.print("\n".join(lines))
 
 
 def _show_committed(console: "Console", committed: "Committed") -> None:
@@ -82,4 +82,4 @@ def _show_committed(console: "Console", committed: "Committed") -> None:
     )
     packages = " ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
     lines.append(f"with     commit {where.commit[:12]}, Python {where.python}, {packages}")
-    console.print("\n".join(lines), soft_wrap=True, markup=False)
+    console.print("\n".join(lines))

@@ -50,13 +50,12 @@ def disclosed(transfer: Transfer, *, min_cell: int) -> TransferView:
 
 def show_transfer(console: "Console", view: TransferView) -> None:
     """One row a split and scoring."""
-    from rich.table import Table
+    from orchestrator.terminal import print_table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", title=f"trial {view.trial_id}", title_justify="left")
-    for name in ("split", "participants", "events", "scoring", "ROC-AUC", "PR-AUC", "Brier", "ECE"):
-        table.add_column(name)
+    rows = []
     for split in view.splits:
         for scoring, metrics in split.metrics.items():
             values = (metrics.roc_auc, metrics.pr_auc, metrics.brier, metrics.ece)
-            table.add_row(split.split, split.n_participants, split.n_events, scoring.value, *map(number, values))
-    console.print(table)
+            rows.append([split.split, split.n_participants, split.n_events, scoring.value, *map(number, values)])
+    console.print(f"trial {view.trial_id}")
+    print_table(console, ("split", "participants", "events", "scoring", "ROC-AUC", "PR-AUC", "Brier", "ECE"), rows)

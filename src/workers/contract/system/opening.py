@@ -5,28 +5,21 @@ The store's own folder may be reached through one. Costs one listing of each fol
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from workers.contract.errors import InputError, Problem, StoreError
+from workers.contract.errors import StoreError
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
-
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def open_store(root: Path) -> StoreLayout:
     """The store in a folder, which need not be there yet.
 
     Raises:
-        InputError: The folder is spelled as an address, of which a path would make a folder `s3:`.
         StoreError: One of its parts is a link, or a folder where a file belongs, or neither file nor folder.
     """
-    if ADDRESS.match(str(root)):
-        what, remedy = "is an address, and a store is a folder", "give the folder where it is mounted"
-        raise InputError(Problem("--store", f"{root} {what}", remedy))
     layout = StoreLayout(true_path(root))
     if layout.root.is_symlink() or _leads_in_a_circle(layout.root):
         raise StoreError(f"{root}: a link leads in a circle here; mend it, or choose another --store")

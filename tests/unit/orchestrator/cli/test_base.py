@@ -2,9 +2,8 @@
 
 import io
 
-from rich.console import Console
-
 from orchestrator.cli.views.base import show_proof
+from orchestrator.terminal import Terminal
 from workers.contract.answers.proof import BaseProof, Disturbance, RowsTogether
 
 PROOF = BaseProof(
@@ -28,7 +27,7 @@ PROOF = BaseProof(
 
 def test_a_proof_is_a_table_that_a_person_understands() -> None:
     out = io.StringIO()
-    show_proof(Console(file=out, width=80), "[base]", PROOF)
+    show_proof(Terminal(file=out, width=80), "[base]", PROOF)
     text = out.getvalue()
     for said in (
         "[base]",

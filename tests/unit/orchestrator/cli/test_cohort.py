@@ -1,5 +1,6 @@
 """`sweep cohort`: the flow on the terminal with small counts hidden, refusals, and predictions for MEDS-Evaluation."""
 
+import io
 import json
 import shutil
 import stat
@@ -12,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.cli.views.cohort import check_study_cohort
+from orchestrator.cli.views.cohort import CohortView, check_study_cohort, show_cohort
+from orchestrator.report.suppression import shown_counts
 from orchestrator.study.cohort import load_study_cohort
+from orchestrator.terminal import Terminal
+from support.stores.builders import cohort_counts
 from support.studies.meds_folders import TASK, recipe_of, write_crowd, write_labels
 from support.studies.micro_study import write_study
 from support.studies.orders import comparator_spec
@@ -78,6 +82,15 @@ class TestCheck:
         assert "cardiovascular disease before the index  not shown" in done.stdout
         assert "fewer than 200 test events" in done.stdout
         assert list(tmp_path.iterdir()) == [study]
+
+    def test_a_reason_is_shown_as_it_was_written(self, tmp_path: Path) -> None:
+        out, reasons = io.StringIO(), ("prior gout [/mmol]", "urate above 7 [mg/dL]")
+        counts = cohort_counts()
+        for written, reason in zip([key for key in counts if key.startswith("excluded")], reasons, strict=True):
+            counts = {f"excluded: {reason}" if key == written else key: n for key, n in counts.items()}
+        view = CohortView(load_study_cohort(write_study(tmp_path)), shown_counts(counts, min_cell=5), 9, (), ())
+        show_cohort(Terminal(file=out, width=20), view)
+        assert all(f"── excluded: {reason}  " in out.getvalue() for reason in reasons)
 
     def test_any_yaml_with_a_cohort_will_do(self, crowd: Path) -> None:
         done = sweep("check", meds_file(crowd), "--json", cwd=crowd)

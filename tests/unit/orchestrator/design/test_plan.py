@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from rich.text import Text
 
 from orchestrator.design.grid import expand
@@ -16,6 +15,7 @@ from orchestrator.design.plan import Plan, changed_inputs, make_plan
 from orchestrator.launch.console import show_plan
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes, read_seals
 from orchestrator.study.study import load_study
+from orchestrator.terminal import Terminal
 from support.places import SWEEPS
 from support.stores.builders import commit_trial, write_attempt
 from workers.contract.layout import StoreLayout
@@ -167,8 +167,8 @@ def test_a_shown_plan_has_one_line_for_each_trial_however_narrow_the_place(store
         committed=only(stored[0], FIRST, ORPHAN), attempts={DESIGN.trials[1].trial_id: stored[1][FIRST.trial_id]}
     )
     plain, coloured = StringIO(), StringIO()
-    show_plan(Console(file=plain, width=20), plan, StoreLayout(tmp_path))
-    show_plan(Console(file=coloured, force_terminal=True, color_system="standard"), plan, StoreLayout(tmp_path))
+    show_plan(Terminal(file=plain, width=20), plan, StoreLayout(tmp_path))
+    show_plan(Terminal(file=coloured, force_terminal=True), plan, StoreLayout(tmp_path))
     title, *lines = plain.getvalue().splitlines()
     assert title.split() == ["trial", "cell", "state", "what"]
     assert len(lines) == len(DESIGN.everything) + 2

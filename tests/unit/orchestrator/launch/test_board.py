@@ -3,11 +3,11 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from orchestrator.execution.events import Ended, Progressed, Requeued, Started
 from orchestrator.launch.board import Board, longest_first
 from orchestrator.launch.console import Lines, Screen, watch
+from orchestrator.terminal import Terminal
 from support.studies.orders import comparator_spec, micro_spec, micro_training
 from workers.contract.outcome import Ending, FailureKind, Progress
 from workers.contract.recipes.teaching import Supervision
@@ -59,7 +59,7 @@ def test_a_trial_that_is_tried_again_neither_runs_nor_ended_and_its_line_says_wh
     board.apply(scored(FIRST))
     assert (board.n_done, board.n_failed) == (4, 0)
     out = io.StringIO()
-    with Lines(Console(file=out, width=200), board) as lines:
+    with Lines(Terminal(file=out, width=200), board) as lines:
         lines.see(Requeued(failed(SECOND).ending, "code, tried again"))
     assert "requeued" in out.getvalue()
     assert "code, tried again · KeyError at prompt.py:1" in out.getvalue()
@@ -112,7 +112,7 @@ def test_rationales_start_first_and_classical_comparators_last() -> None:
 
 def shown(board: Board, *, terminal: bool) -> str:
     text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=200, color_system=None)
+    console = Terminal(file=text, force_terminal=terminal, width=200)
     with watch(console, board) as screen:
         assert isinstance(screen, Screen if terminal else Lines)
         for event in (Started(FIRST), Started(SECOND), scored(FIRST, 0.25), failed(SECOND)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.stores.file_systems import out_of_reach
-from workers.contract.errors import InputError, StoreError
+from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.system.opening import open_store, refuse_links
 from workers.contract.system.removal import remove
@@ -115,12 +115,6 @@ class TestRemoval:
             remove(store / "part" / ".." / ".." / "elsewhere", within=store)
         with pytest.raises(ValueError, match="subpath"):
             remove(store.parent / "elsewhere", within=store)
-
-
-@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://bucket", "file:///tmp/x", "hdfs://host:9000/x"])
-def test_an_address_makes_no_folder_of_its_name(address: str) -> None:
-    with pytest.raises(InputError, match="is an address, and a store is a folder; give the folder"):
-        open_store(Path(address) / "quickstart")
 
 
 def test_a_folder_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
