@@ -32,7 +32,7 @@ def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) ->
     )
     path = write_audit(shown, layout)
     if as_json:
-        print_json(shown.model_dump(mode="json", exclude={"checksum"}))
+        print_json(shown, without={"checksum"})
         return
     show_audit(console_of(), shown)
     console_of().print(f"audit  {path}   (`sweep report {named(study, store)}` takes it in)")
@@ -69,7 +69,7 @@ def sheet(
         )
     )
     if as_json:
-        print_json(written.model_dump(mode="json", exclude={"problems"}))
+        print_json(written, without={"problems"})
         return
     say = console_of().print
     say(
@@ -104,7 +104,7 @@ def agree(
     found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
     path = write_agreement(found, layout)
     if as_json:
-        print_json(found.model_dump(mode="json", exclude={"checksum"}))
+        print_json(found, without={"checksum"})
         return
     show_agreement(console_of(), found)
     console_of().print(f"agreement  {path}")

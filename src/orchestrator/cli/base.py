@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.addressing import local_path
+from orchestrator.cli.failing import EXIT_BAD_INPUT
 from orchestrator.cli.options import AsJson, console_of, print_json
 from workers.contract.errors import InputError, Problem
 from workers.contract.trial import Precision
@@ -35,9 +36,10 @@ def check(
 
     answers = {name: prove_base(question) for name, question in questions_at(place, precision=precision).items()}
     if as_json:
-        print_json({name: answer.model_dump(mode="json") for name, answer in answers.items()})
+        print_json({name: answer.model_dump(mode="json") for name, answer in answers.items()})  # the problems are in it
+        raise typer.Exit(EXIT_BAD_INPUT if any(answer.problems for answer in answers.values()) else 0)
     for name, answer in answers.items():
-        if answer.proof is not None and not as_json:
+        if answer.proof is not None:
             show_proof(console_of(), name, answer.proof)
     sys.stdout.flush()
     if problems := [

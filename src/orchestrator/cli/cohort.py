@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.addressing import local_path
+from orchestrator.cli.failing import EXIT_BAD_INPUT
 from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, TrialId, console_of, print_json
 from workers.contract.errors import InputError
 from workers.contract.files import true_path
@@ -31,9 +32,9 @@ def check(
 
     view = check_study_cohort(load_study_cohort(file))
     if as_json:
-        print_json(view.to_json())
-    else:
-        show_cohort(console_of(), view)
+        print_json(view.to_json())  # the problems are in it
+        raise typer.Exit(EXIT_BAD_INPUT if view.problems else 0)
+    show_cohort(console_of(), view)
     sys.stdout.flush()
     if view.problems:
         raise InputError(*view.problems)
@@ -67,7 +68,7 @@ def predictions(
     data_class = loaded.cohort.data_class if loaded else None
     written = write_predictions(layout, trial_id, out=true_path(out), data_class=data_class)
     if as_json:
-        print_json(written.model_dump(mode="json", exclude={"problems"}))
+        print_json(written, without={"problems"})
         return
     console_of().print(f"{written.n_rows} predictions  {out}")
     if written.is_sampled:

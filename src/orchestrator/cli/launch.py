@@ -21,6 +21,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
+from orchestrator.cli.streams import LastingStream
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
@@ -151,6 +152,7 @@ def _launch(
 
     started = time.monotonic()
     console = console_of(stderr=as_json)
+    console.file = LastingStream(console.file)
     summary = run_study(
         study,
         layout,

@@ -10,6 +10,7 @@ from orchestrator.cli.audit import audit_app
 from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
 from orchestrator.cli.export import export
+from orchestrator.cli.failing import fail
 from orchestrator.cli.launch import EXIT_CODES, resume, run
 from orchestrator.cli.operations import doctor, explain, status, verify
 from orchestrator.cli.options import (
@@ -26,9 +27,9 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.purge import purge
 from orchestrator.cli.score import score
-from workers.contract.errors import NO_ROOM, InputError, Problem, SweepError
+from orchestrator.cli.streams import open_streams
+from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.system.modes import keep_private
-from workers.contract.system.visible import visible, visible_line
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -42,24 +43,19 @@ app.add_typer(audit_app, name="audit")
 
 
 def main() -> None:
-    """Run the command line; errors of ours end in one clear message and their exit code."""
+    """Run the command line; whatever goes wrong ends in one clear message and its exit code."""
+    open_streams()
     keep_private()
-    try:
-        app()
-    except SweepError as error:
-        for line in visible(str(error)).split("\n"):
-            sys.stderr.write(f"error: {line}\n")
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            from orchestrator.launch.run import EXIT_INTERRUPTED
+    sys.exit(_carry_out(as_json="--json" in sys.argv[1:]))
 
-            what = "the disk is full; nothing committed is lost: free space and run again"
-            sys.stderr.write(f"error: {visible_line(str(error.filename))}: {what}\n")
-            sys.exit(EXIT_INTERRUPTED)
-        what = f"{error.strerror}; mend its owner, mode or disk"
-        sys.stderr.write(f"error: {visible_line(str(error.filename))}: {what}\n")
-        sys.exit(2)
+
+def _carry_out(*, as_json: bool) -> int:
+    try:
+        code = app(prog_name="sweep", standalone_mode=False)
+        sys.stdout.flush()
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # the one place where a crash of a command is told
+        return fail(error, as_json=as_json)
+    return code or 0
 
 
 def _say_version(is_asked: bool) -> None:
@@ -204,13 +200,14 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="on 127.0.0.1")] = 5000,
 ) -> None:
     """Open the MLflow UI of a study, on this machine only."""
-    from orchestrator.tracking.place import serve_command
+    from orchestrator.tracking.place import refuse_taken_port, serve_command
 
     _, layout = open_study(study, store)
     if tracking_uri is None and not layout.tracking_database.is_file():
         remedy = f"run `sweep run {named(study, store)}` first"
         raise InputError(Problem(str(layout.root), "holds no MLflow database yet", remedy))
     command = serve_command(layout, tracking_uri=tracking_uri, port=port)
+    refuse_taken_port(port)
     console_of().print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
     sys.stdout.flush()
     if tracking_uri is None:

@@ -3,10 +3,12 @@
 import json
 import math
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import BaseModel
 
 from orchestrator.addressing import local_path, sayable, typed
 from workers.contract.files import true_path
@@ -70,8 +72,14 @@ def shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def print_json(facts: object) -> None:
-    """Write facts for programs; a number that is none becomes null, as JSON has no word for it."""
+def print_json(facts: object, *, without: Collection[str] = ()) -> None:
+    """Write facts for programs, in plain ASCII; a number that is none becomes null, as JSON has no word for it.
+
+    Args:
+        without: Fields of a record that are nobody's business.
+    """
+    if isinstance(facts, BaseModel):
+        facts = json.loads(facts.model_dump_json(exclude=set(without)))
     try:
         text = json.dumps(facts, indent=1, default=str, allow_nan=False)
     except ValueError:

@@ -37,7 +37,7 @@ def score(
     )
     shown = disclosed(apply_adapter(order), min_cell=other.min_cell)
     if as_json:
-        print_json(shown.model_dump(mode="json"))
+        print_json(shown)
     else:
         show_transfer(console_of(), shown)
 

@@ -3,7 +3,9 @@
 Addresses only; MLflow itself is not imported.
 """
 
+import os
 import re
+import socket
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from workers.contract.layout import StoreLayout
 
 # How every file of SQLite begins.
 SQLITE = b"SQLite format 3\0"
+LOOPBACK = "127.0.0.1"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -55,6 +58,21 @@ def artifacts_uri(layout: StoreLayout) -> str:
     return layout.tracking_artifacts.resolve().as_uri()
 
 
+def refuse_taken_port(port: int) -> None:
+    """See that the web page can listen there.
+
+    Raises:
+        InputError: Something else does, whose page would open in its place, or it is not allowed.
+    """
+    try:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: one that just ended goes
+            trial.bind((LOOPBACK, port))
+    except OSError as error:
+        what = f"{port} can't be used on {LOOPBACK} ({os.strerror(error.errno or 0).lower()})"
+        raise InputError(Problem("--port", what, "end what listens there, or give another port")) from None
+
+
 def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port: int = 5000) -> list[str]:
     """The command line of MLflow's web page on this machine's loopback, for `sweep ui`.
 
@@ -69,5 +87,5 @@ def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port:
         raise InputError(Problem("--tracking-uri", "holds a password, which `ps` would show", "use PGPASSFILE"))
     # The second is where the server puts what somebody uploads to it; else it is ./mlartifacts.
     artifacts = ["--default-artifact-root", artifacts_uri(layout), "--artifacts-destination", artifacts_uri(layout)]
-    place = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    place = ["--host", LOOPBACK, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-P", "-m", "mlflow", "server", *place, "--backend-store-uri", uri, *artifacts]

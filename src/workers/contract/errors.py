@@ -15,10 +15,13 @@
     └── SpentWorkerError  exit 2  the GPU failed in a worker, which is replaced; never leaves a launch
 
 A message of this tree may be logged: it never holds a participant's text, identifier or prediction.
+Whatever else is raised is a fault of the program, exit 1: only its class and its place are told.
 """
 
 import errno
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 # Numbers of a system's error that mean a full disk or a used-up quota.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -90,3 +93,14 @@ class TrialError(SweepError):
     """A trial can't go on; the message is safe to store and says why."""
 
     exit_code = 3
+
+
+def place_of(error: BaseException, *, within: Path) -> str:
+    """Room, file, line and function of the last frame in a package; of the last frame at all where none is in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if within in Path(frame.filename).parents]
+    if not frames:
+        return "an unknown place"
+    frame = (ours or frames)[-1]
+    file = Path(frame.filename)
+    return f"{file.relative_to(within) if ours else file.name}:{frame.lineno} {frame.name}"

@@ -6,12 +6,12 @@ Libraries that swallow a system's error leave its number in their message, which
 import errno
 import os
 import re
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from workers.contract import errors
 from workers.contract.errors import NO_ROOM, InputError, StoreError, TrialError
 from workers.contract.outcome import FailureKind
 
@@ -31,12 +31,8 @@ class TrialTimeout(TrialError):
 
 
 def place_of(error: BaseException) -> str:
-    """Room, file, line and function of the last frame in our code; of the last frame at all where none is ours."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if HERE in Path(frame.filename).parents]
-    frame = (ours or frames)[-1]
-    file = Path(frame.filename)
-    return f"{file.relative_to(HERE) if ours else file.name}:{frame.lineno} {frame.name}"
+    """Room, file, line and function of the last frame in a worker's code."""
+    return errors.place_of(error, within=HERE)
 
 
 def classify(error: BaseException, *, store: Path) -> FailureKind:

@@ -1,6 +1,7 @@
 """The `sweep` command as a user meets it: instant plans, facts as JSON, and one clear error for bad input."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -120,6 +121,17 @@ def test_an_address_where_no_cluster_answers_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["stop", "report", "ui"])
 def test_what_needs_a_run_says_so_before_the_first_one(tmp_path: Path, command: str) -> None:
     refused(sweep(command, write_study(tmp_path), cwd=tmp_path))
+
+
+def test_a_page_is_refused_where_its_port_is_taken(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    layout = StoreLayout(tmp_path / "store" / "micro")
+    layout.root.mkdir(parents=True)
+    layout.tracking_database.touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = sweep("ui", study, "--port", taken.getsockname()[1], cwd=tmp_path)
+    assert "address already in use" in refused(done)
+    assert done.stdout == ""
 
 
 def test_a_query_before_the_first_run_says_so(tmp_path: Path) -> None:
