@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from orchestrator.addressing import local_path, typed
+from orchestrator.cli.failing import fail
 from orchestrator.cli.options import (
     STORES,
     Address,
@@ -159,6 +161,7 @@ def _launch(
         console=console,
         selection=selection,
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
+        tell_error=partial(fail, as_json=as_json),
         **how,
     )
     if as_json:

@@ -1,6 +1,7 @@
 """Everything that `sweep doctor` looks at, in order; what can't be asked without a study or a store is left out.
 
-Takes as long as a worker needs to import its libraries, about 6 s; joining a cluster comes on top.
+Takes as long as a worker needs to import its libraries while a Ray starts beside it, about 8 s; joining a cluster
+comes on top.
 """
 
 import os
@@ -57,20 +58,23 @@ def diagnose(
     tracking_uri: str | None = None,
     ask_worker: Callable[[], Readiness] = ask_readiness,
     ask_bases: Callable[[SketchQuestion], Sketched] = sketch_bases,
+    start_ray: Callable[[], str] = services.start_ray,
 ) -> Diagnosis:
     """Look at this machine and, where they are given, at a study, its store and what a launch would talk to.
 
     Args:
         ask_worker: Has a worker try its libraries and devices.
         ask_bases: Has a worker read configurations and tokenizers of bases.
+        start_ray: Tries a Ray of our own, which a launch without an address needs; says why it does not start.
     """
     has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    with ThreadPoolExecutor(max_workers=2) as pool:
         worker = pool.submit(lambda: list(packages.check_worker(ask_worker, has_gpu_device=has_gpu_device)))
+        ray = None if address else pool.submit(services.check_ray, start_ray)
         mine = [*_environment(study, layout), *_services(study, layout, address, tracking_uri)]
         if study is not None and layout is not None:
             mine += _study(study, layout, tracking_uri, ask_bases)
-        return Diagnosis(checks=(*mine[:2], *worker.result(), *mine[2:]))
+        return Diagnosis(checks=(*mine[:2], *worker.result(), *([ray.result()] if ray else []), *mine[2:]))
 
 
 def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[Check]:

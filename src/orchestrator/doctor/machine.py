@@ -1,4 +1,4 @@
-"""Whether this machine has room for trials: cores, memory, the places where Ray puts things, open files.
+"""Whether this machine has room for trials: cores, memory, the places where Ray and libraries put things, open files.
 
 Of a cluster's other nodes it knows nothing.
 """
@@ -6,6 +6,7 @@ Of a cluster's other nodes it knows nothing.
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ from pathlib import Path
 import psutil
 
 from orchestrator.doctor.check import Check, fail, ok, warn
+from orchestrator.execution.local_ray import (
+    LAST_RESORT,
+    LONGEST_FOLDER,
+    SessionFolder,
+    session_folder,
+    unwritable,
+)
 from orchestrator.study.study import Resources
+from workers.contract.errors import ClusterError
 from workers.contract.system.control_group import read_control_group
 
 MIB, GB = 2**20, 10**9
@@ -33,6 +42,9 @@ CGROUPS = Path("/sys/fs/cgroup")
 class Capacity:
     """What this machine has, in bytes where nothing else is said; a limit of its container is in it.
 
+    sessions: Where a Ray of ours keeps its own, or the error that says why nowhere.
+    home: The home folder, where nothing can be written to it.
+    encoding: That of standard output.
     open_files: Up to how many a process may raise its own limit.
     """
 
@@ -43,6 +55,9 @@ class Capacity:
     tmp_free: int
     tmp_total: int
     open_files: int
+    sessions: SessionFolder | ClusterError
+    home: Path | None = None
+    encoding: str = "utf-8"
 
 
 def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | None) -> Iterator[Check]:
@@ -60,6 +75,15 @@ def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | Non
     else:
         yield ok("/dev/shm", f"{here.shm_total / MIB:,.0f} MiB")
     yield _check_tmp(here)
+    yield _check_sessions(here.sessions)
+    if here.home is None:
+        yield ok("home", "can be written")
+    else:
+        remedy = "point HOME to a folder of yours, or HF_HOME, XDG_CACHE_HOME and MPLCONFIGDIR"
+        yield warn("home", f"{here.home} can't be written: libraries keep no caches there", remedy)
+    if not here.encoding.startswith("utf"):
+        what = f"{here.encoding}: characters that it lacks are printed as \\x and their number"
+        yield warn("output", what, "set LC_ALL=C.UTF-8 or PYTHONUTF8=1")
     if here.open_files < FEWEST_FILES:
         what = f"a process may open {here.open_files}: connections of Ray may fail below {FEWEST_FILES:,}"
         yield warn("open files", what, "raise the hard limit (`ulimit -Hn`) to 8192 or more")
@@ -96,11 +120,37 @@ def _check_tmp(here: Capacity) -> Check:
     return ok("/tmp", what)
 
 
+def _check_sessions(found: SessionFolder | ClusterError) -> Check:
+    if isinstance(found, ClusterError):
+        what, _, remedy = str(found).partition("; ")
+        return fail("sessions", what, remedy)
+    if found.passed_over:
+        remedy = f"where that has too little room, point RAY_TMPDIR to a folder of at most {LONGEST_FOLDER} bytes"
+        return warn("sessions", f"{found.passed_over}: Ray keeps its sessions in {found.place}", remedy)
+    return ok("sessions", f"in {found.place}")
+
+
+def _sessions() -> SessionFolder | ClusterError:
+    try:
+        return session_folder()
+    except ClusterError as error:
+        return error
+
+
+def _unwritable_home() -> Path | None:
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an account names one
+        return Path("~")
+    return home if unwritable(home) else None
+
+
 def read_capacity() -> Capacity:
     """Look at this machine."""
     memory = psutil.virtual_memory()
     group = read_control_group(below=memory.total)
-    tmp = shutil.disk_usage(os.environ.get("RAY_TMPDIR", "/tmp"))
+    sessions = _sessions()
+    tmp = shutil.disk_usage(sessions.place if isinstance(sessions, SessionFolder) else LAST_RESORT)
     shm = Path("/dev/shm")
     return Capacity(
         cores=min(len(os.sched_getaffinity(0)), _cpu_quota()),
@@ -110,6 +160,9 @@ def read_capacity() -> Capacity:
         tmp_free=tmp.free,
         tmp_total=tmp.total,
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+        sessions=sessions,
+        home=_unwritable_home(),
+        encoding=(sys.stdout.encoding or "").lower(),
     )
 
 

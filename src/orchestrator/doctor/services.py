@@ -6,6 +6,8 @@ Asks nobody who is not needed, waits 5 s at most for each, and shows no address 
 import http.client
 import os
 import sqlite3
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
@@ -20,6 +22,17 @@ from workers.contract.errors import ClusterError
 
 TIMEOUT_S = 5.0
 LOCK_WAIT_S = 1.0
+START_TIMEOUT_S = 120.0
+START_RAY = """
+import sys
+from orchestrator.execution.cluster import cluster
+from workers.contract.errors import ClusterError
+try:
+    with cluster(None):
+        pass
+except ClusterError as error:
+    sys.exit(f"error: {error}")
+"""
 # About a second for 100 MB.
 LARGEST_READ = 500 * 10**6
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "auto", "local")
@@ -45,6 +58,31 @@ def check_cluster(address: str, connect: Callable[[str], str]) -> Check:
     except ClusterError as error:
         what, _, remedy = str(error).partition("; ")
         return fail("cluster", what, remedy)
+
+
+def check_ray(start: Callable[[], str]) -> Check:
+    """Whether a Ray of our own starts on this machine.
+
+    Args:
+        start: Tries, and says why it doesn't.
+    """
+    if why := start():
+        what, _, remedy = why.partition("; ")
+        return fail("ray", what, remedy or "run again, and see whether this machine is overloaded")
+    return ok("ray", "starts here, and ends")
+
+
+def start_ray() -> str:
+    """Start a Ray, and end it, in a process that it may take with it; why it did not work."""
+    try:
+        command = [sys.executable, "-c", START_RAY]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"a local Ray did not start within {START_TIMEOUT_S:g} s"
+    if not done.returncode:
+        return ""
+    said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return said[-1] if said else f"a local Ray could not be started (code {done.returncode})"
 
 
 def check_token(environ: Mapping[str, str], *, address: str | None) -> Check | None:

@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -20,15 +19,22 @@ os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
+from orchestrator.execution.local_ray import own_token
 from orchestrator.execution.ray_folder import RayFolder, ray_folder
+from orchestrator.execution.watching import (
+    CONNECT_TIMEOUT_S,
+    LOOK_EVERY_S,
+    LastWords,
+    ended_with_its_daemons,
+    ended_with_its_head,
+    say_error,
+)
 from orchestrator.study.study import Resources
 from workers.contract.errors import ClusterError, ClusterLostError
 
-CONNECT_TIMEOUT_S = 5
-LOOK_EVERY_S = 5.0
+QUIET: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # An autoscaler or a preempted node's successor takes minutes; longer, and somebody should be told.
 WAIT_FOR_NODE_S = 300.0
-HEAD_IS_GONE_AFTER = 4
 
 
 @dataclass(frozen=True)
@@ -46,82 +52,67 @@ class Slots:
 
 
 @contextlib.contextmanager
-def cluster(address: str | None) -> Iterator[Callable[[ClusterLostError], ClusterLostError]]:
+def cluster(
+    address: str | None,
+    *,
+    is_stopped: Callable[[], bool] = lambda: False,
+    last_words: LastWords = say_error,
+) -> Iterator[Callable[[ClusterLostError], ClusterLostError]]:
     """A connection to a running cluster, or to a local one that lives as long as the block, and its files with it.
+
+    Args:
+        is_stopped: Whether the launch was told to end: what Ray does then is no news.
+        last_words: Said, and the process ended, where Ray is gone under a main thread that waits for it.
 
     Yields:
         For a local one that was lost: keeps its log, and says where.
 
     Raises:
-        ClusterError: No cluster answers at the address.
+        ClusterError: No cluster answers at the address, or none can be started here.
     """
-    if address is not None:
-        _check_answers(address)
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
     with (
         ray_folder() if address is None else contextlib.nullcontext() as folder,
         tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as empty,
     ):
-        local = {"include_dashboard": False, "_temp_dir": str(folder.path)} if folder else {}
+        keep_log = partial(_keep_log, folder, is_stopped)
         try:
-            with _own_signals(), started_from(empty):
-                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **local)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+            with started_from(empty):
+                _begin(address, folder, last_words)
+        except ClusterError:
+            raise
+        except SystemExit:  # Ray's own handler of SIGTERM, which is there while it starts
+            raise ClusterLostError("stopped while Ray started; nothing had begun, run again") from None
+        except Exception as error:  # noqa: BLE001  # Ray raises plain ones
             raise _no_cluster(address, type(error).__name__, folder) from None
         try:
-            with _ended_with_its_head(str(ray.get_runtime_context().gcs_address)):
-                yield partial(_keep_log, folder)
+            head = str(ray.get_runtime_context().gcs_address)
+            with ended_with_its_head(head, is_stopped=is_stopped, last_words=lambda lost: last_words(keep_log(lost))):
+                yield keep_log
         except ClusterLostError as error:
-            raise _keep_log(folder, error) from None
+            raise keep_log(error) from None
         finally:
             ray.shutdown()
 
 
-def _keep_log(folder: RayFolder | None, error: ClusterLostError) -> ClusterLostError:
-    return error if folder is None else ClusterLostError(f"{error}; {folder.keep_log()}")
+def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords) -> None:
+    """Connect to a cluster, or start one in a folder."""
+    if folder is None:
+        _check_answers(str(address))
+        with _own_signals():
+            ray.init(address=address, **QUIET)
+        return
+    lost, mute = (
+        partial(_no_cluster, None, "it ended", folder),
+        f"this launch ended while Ray started; see {folder.logs}",
+    )
+    with _own_signals(), own_token(), ended_with_its_daemons(lost, mute=mute, last_words=last_words):
+        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder.path), **QUIET)
 
 
-@contextlib.contextmanager
-def _ended_with_its_head(head: str) -> Iterator[None]:
-    """End this process, saying so, where the cluster's head is gone: nothing else wakes what waits for an answer."""
-    over = threading.Event()
-
-    def end() -> None:
-        error = ClusterLostError(f"the head of the cluster at {head} is gone; what had ended is kept, run again")
-        sys.stderr.write(f"error: {error}\n")
-        sys.stderr.flush()
-        os._exit(error.exit_code)
-
-    arguments = (lambda: _answers(head)), over.wait, end
-    threading.Thread(target=watch_head, args=arguments, name="head-watch", daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-
-
-def watch_head(answers: Callable[[], bool], is_over: Callable[[float], bool], end: Callable[[], object]) -> None:
-    """Ask again and again, and end once it has not answered so many times in a row.
-
-    Args:
-        is_over: Waits for so many seconds, and says whether there is nothing to watch any more.
-    """
-    n_unanswered = 0
-    while not is_over(LOOK_EVERY_S):
-        n_unanswered = 0 if answers() else n_unanswered + 1
-        if n_unanswered >= HEAD_IS_GONE_AFTER:
-            end()
-            return
-
-
-def _answers(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
+def _keep_log(folder: RayFolder | None, is_stopped: Callable[[], bool], error: ClusterLostError) -> ClusterLostError:
+    return error if folder is None or is_stopped() else ClusterLostError(f"{error}; {folder.keep_log()}")
 
 
 @contextlib.contextmanager
@@ -144,14 +135,19 @@ def started_from(folder: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the handlers that were there: Ray puts one on SIGTERM that ends the driver at once, trials and all."""
+    """Keep the handlers that were there: Ray puts one on SIGTERM that ends the driver at once, trials and all.
+
+    And keep SIGHUP from what Ray starts: a terminal that closes sends it to all, and the driver alone ends in order.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Lifeline:
@@ -223,7 +219,7 @@ def _check_answers(address: str) -> None:
 
 def _no_cluster(address: str | None, why: str, folder: RayFolder | None = None) -> ClusterError:
     if folder is not None:
-        return ClusterError(f"a local Ray could not be started ({why}); {folder.keep_log()}")
+        return ClusterError(f"a local Ray could not be started ({why}); run again; {folder.keep_log()}")
     return ClusterError(
         f"--address {address}: no Ray cluster answers there ({why}); start one with `ray start --head`, "
         "give its host:port and its RAY_AUTH_TOKEN_PATH, or leave --address out to use this machine"

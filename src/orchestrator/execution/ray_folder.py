@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from orchestrator.execution.local_ray import PREFIX, session_folder
 from workers.contract.system.removal import try_to_remove
 
-PREFIX, LOCK = "sweep-ray-", "sweep-launch.lock"
+LOCK = "sweep-launch.lock"
 
 
 class RayFolder:
@@ -22,12 +23,13 @@ class RayFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.path = root / "r"
+        self.logs = self.path / "session_latest" / "logs"
 
     def keep_log(self) -> str:
         """Spare the log when all else goes, and say where it stays."""
         kept = self._root / "log"
         try:
-            (self.path / "session_latest" / "logs").rename(kept)
+            self.logs.rename(kept)
             (self._root / LOCK).unlink()  # no lock, nothing that the next launch may remove
         except OSError:
             return "Ray left no log"
@@ -39,9 +41,10 @@ def ray_folder() -> Iterator[RayFolder]:
     """A folder for the local Ray that the block starts and ends.
 
     Raises:
+        ClusterError: No folder of this machine will do.
         OSError: It can't be made.
     """
-    place = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    place = session_folder().place
     _remove_abandoned(place)
     root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
     folder = RayFolder(root)

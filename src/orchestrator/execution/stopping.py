@@ -1,4 +1,4 @@
-"""How urgently a launch was asked to stop: by Ctrl-C, by SIGTERM, or by `sweep stop` in another terminal."""
+"""How urgently a launch was asked to stop: by Ctrl-C, by SIGTERM, by a terminal that closes, or by `sweep stop`."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -12,7 +12,10 @@ from workers.contract.layout import StoreLayout
 
 @contextmanager
 def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[], StopLevel]]:
-    """The level as it is asked: Ctrl-C once to drain, twice to abandon; SIGTERM abandons."""
+    """The level as it is asked: Ctrl-C once to drain, twice to abandon; SIGTERM and SIGHUP abandon.
+
+    A SIGHUP that is ignored stays so: `nohup` means it.
+    """
     asked = [StopLevel.GO_ON]
 
     def on_signal(number: int, _frame: object) -> None:
@@ -30,7 +33,10 @@ def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[]
         except (OSError, KeyError, UnicodeDecodeError):  # none, or the store can't be read just now: asked again soon
             return asked[0]
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in heard}
     try:
         yield level
     finally:

@@ -18,7 +18,7 @@ from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at, read_attempts
 from orchestrator.study.study import Study
 from orchestrator.tracking.tracking import Tracking
-from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError
+from workers.contract.errors import ClusterError, ClusterLostError, InputError, Problem, StoreError, SweepError
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
@@ -62,12 +62,14 @@ def launch_trials(
     address: str | None,
     stop_level: Callable[[], StopLevel],
     console: Console,
+    last_words: Callable[[SweepError], object],
     skips_unfit: bool = False,
 ) -> Launch:
     """Hand trials to Ray until they end or the launch is stopped.
 
     Args:
         skips_unfit: Give up the trials that don't fit their base or whose base can't be used, and run the others.
+        last_words: What is said and done where Ray goes and takes the main thread with it.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
@@ -78,12 +80,17 @@ def launch_trials(
 
     recovery = Recovery(read_attempts(layout))
     orders = _write_orders(study, layout, queue, recovery)
-    with cluster(address) as keep_log:
+    with cluster(address, is_stopped=lambda: stop_level() is StopLevel.NOW, last_words=last_words) as keep_log:
         slots = find_slots(study.resources)
         if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
             console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
         line = lifeline(slots, address=address, tell=console.print)
-        unfit = prepare_on_cluster(orders, line, stop_level=stop_level, skips_unfit=skips_unfit)
+        try:
+            unfit = prepare_on_cluster(orders, line, stop_level=stop_level, skips_unfit=skips_unfit)
+        except ClusterError:
+            if stop_level() is not StopLevel.NOW:
+                raise
+            unfit = None  # Ray was stopped with us
         if unfit is None:
             return Launch()
         if len(unfit) == len(queue.trials):

@@ -3,7 +3,9 @@
 Sequences the other rooms and decides nothing itself; the store says what is done.
 """
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,9 @@ from orchestrator.design.plan import Plan, PlannedTrial, make_plan
 from orchestrator.design.reviewed import PlanHash
 from orchestrator.design.selection import Selection, check_names, choose, left_out_line
 from orchestrator.execution.events import StopLevel
+from orchestrator.execution.local_ray import session_folder
 from orchestrator.execution.stopping import stop_requests
+from orchestrator.execution.watching import say_error
 from orchestrator.launch.console import plan_counts
 from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
 from orchestrator.launch.forecast import forecast_disk
@@ -32,6 +36,7 @@ from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.background import Failures
 from orchestrator.tracking.place import refuse_no_database
 from orchestrator.tracking.tracking import Tracking
+from workers.contract.errors import ClusterLostError, SweepError
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.recipe import digest_of
@@ -94,6 +99,7 @@ def run_study(
     reviewed: PlanHash | None = None,
     shares_with_group: bool = False,
     skips_unfit: bool = False,
+    tell_error: Callable[[SweepError], object] = say_error,
 ) -> RunSummary:
     """Run what the study lacks, then aggregate, reconcile tracking and write the report.
 
@@ -102,6 +108,7 @@ def run_study(
         reviewed: The plan that somebody agreed to.
         shares_with_group: Open the store to its group.
         skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
+        tell_error: Hears an error that can't be raised, for Ray holds the main thread.
 
     Raises:
         InputError: Data or weights are missing or wrong, a trial can't fit them, the selection names what the design
@@ -110,6 +117,8 @@ def run_study(
         LockedError: Another driver holds it, or took it over meanwhile.
         ClusterError: No cluster, or none with room for a trial.
     """
+    if address is None:
+        session_folder()
     _refuse_bad_input(study, selection, skips_unfit=skips_unfit)
     tell = console.print
     refuse_no_database(layout, tracking_uri=tracking_uri)
@@ -126,7 +135,13 @@ def run_study(
             return _summary(study, design, plan, layout, Launch())
         _begin(study, design, layout, tell)
         tracking = Tracking(layout, tracking_uri=tracking_uri)
-        launch = Launch()
+        launch, settling = Launch(), threading.Lock()
+
+        def settle() -> None:
+            with settling:
+                hold.check()
+                _settle(study, design, layout, tracking, console)
+
         if todo:
             _refuse_full_disk(study, plan, layout, todo, tracks_here=tracking_uri is None)
             queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
@@ -134,12 +149,20 @@ def run_study(
             launch = launch_trials(
                 study, layout, queue, tracking,
                 address=address, stop_level=stop_level, console=console, skips_unfit=skips_unfit,
+                last_words=partial(_say_last_words, settle, tell_error),
             )  # fmt: skip
-        hold.check()
-        _settle(study, design, layout, tracking, console)
-        if launch.lost is not None:
+        settle()
+        if launch.lost is not None and asked() is not StopLevel.NOW:
             raise launch.lost
         return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
+
+
+def _say_last_words(settle: Callable[[], None], tell_error: Callable[[SweepError], object], error: SweepError) -> None:
+    """Where Ray is gone and the main thread waits for it: do what that would do next, and tell what happened."""
+    if isinstance(error, ClusterLostError):
+        with suppress(Exception):
+            settle()
+    tell_error(error)
 
 
 def _refuse_bad_input(study: Study, selection: Selection, *, skips_unfit: bool) -> None:

@@ -27,6 +27,7 @@ from orchestrator.doctor.store import (
     check_leftovers,
     check_outcomes,
 )
+from orchestrator.execution.local_ray import SessionFolder
 from orchestrator.launch.forecast import DiskForecast
 from orchestrator.store.hold_records import Holder, take_hold
 from orchestrator.store.holding import hold_lock, lock_holder
@@ -39,7 +40,7 @@ from support.stores.builders import build_store
 from support.studies.micro_study import write_study
 from workers.contract.answers.readiness import Gpu, Readiness
 from workers.contract.answers.sketches import Sketched
-from workers.contract.errors import SweepError
+from workers.contract.errors import ClusterError, SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.system.sources import digest_of_place
 from workers.requests.bases import sketch_bases
@@ -53,6 +54,7 @@ ROOMY = Capacity(
     tmp_free=90 * GB,
     tmp_total=100 * GB,
     open_files=65_536,
+    sessions=SessionFolder(Path("/tmp")),
 )
 
 
@@ -134,9 +136,13 @@ class TestMachine:
             ({"tmp_free": 4 * GB}, "/tmp", Grade.WARN),
             ({"tmp_free": GB // 10}, "/tmp", Grade.FAIL),
             ({"open_files": 1_024}, "open files", Grade.WARN),
+            ({"sessions": SessionFolder(Path("/tmp"), "TMPDIR: /far/off is too long")}, "sessions", Grade.WARN),
+            ({"sessions": ClusterError("RAY_TMPDIR: x is no folder; point it to one")}, "sessions", Grade.FAIL),
+            ({"home": Path("/")}, "home", Grade.WARN),
+            ({"encoding": "iso-8859-1"}, "output", Grade.WARN),
         ],
     )
-    def test_what_is_too_little_is_found(self, changes: dict[str, int], name: str, grade: Grade) -> None:
+    def test_what_is_too_little_is_found(self, changes: dict[str, object], name: str, grade: Grade) -> None:
         here = Capacity(**(vars(ROOMY) | changes))
         found = list(check_machine(here, Resources(), peak_mib=None))
         assert one(found, name).grade is grade and one(found, name).remedy
@@ -257,7 +263,7 @@ class TestWhole:
     def test_a_table_with_another_digest_fails_by_its_place_in_the_study(self, tmp_path: Path) -> None:
         study = load_study(write_study(tmp_path, sha256="a" * 64))
         layout = StoreLayout(tmp_path / "store" / "micro")
-        found = diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched())
+        found = diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched(), start_ray=str)
         assert one(list(found.checks), "sources: cohort.sha256").grade is Grade.FAIL
 
     @pytest.mark.parametrize(
@@ -273,7 +279,9 @@ class TestWhole:
     ) -> None:
         evaluation = study.evaluation.model_copy(update={"max_new_tokens": max_new_tokens})
         asked = study.model_copy(update={"evaluation": evaluation})
-        found = diagnose(asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases)
+        found = diagnose(
+            asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases, start_ray=str
+        )
         check = one(list(found.checks), name)
         assert check.grade is grade
         assert re.search(what, check.what)
@@ -286,16 +294,27 @@ class TestWhole:
         save_file({"w": np.zeros(1, dtype=np.float32)}, place / "model.safetensors")
         base = StudyFolder(kind="folder", folder=place, sha256=digest_of_place(place))
         asked = study.model_copy(update={"bases": {"micro": base}})
-        found = diagnose(asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases)
+        found = diagnose(
+            asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases, start_ray=str
+        )
         check = one(list(found.checks), "bases.micro")
         assert check.grade is Grade.FAIL
         assert f"the tokenizer in {place} can't be read" in check.what
 
     def test_without_a_study_it_looks_at_the_machine_and_a_dead_cluster_ends_with_3(self) -> None:
-        found = diagnose(address="127.0.0.1:9", ask_worker=Readiness)
+        found = diagnose(address="127.0.0.1:9", ask_worker=Readiness, start_ray=str)
         dead = one(list(found.checks), "cluster")
         assert (found.exit_code, dead.grade) == (3, Grade.FAIL)
         assert "ray start --head" in dead.remedy
+
+    def test_a_ray_that_does_not_start_fails_with_its_reason(self) -> None:
+        found = diagnose(ask_worker=Readiness, start_ray=lambda: "a local Ray could not be started (it ended); see x")
+        ray = one(list(found.checks), "ray")
+        assert (ray.grade, ray.what, ray.remedy) == (
+            Grade.FAIL,
+            "a local Ray could not be started (it ended)",
+            "see x",
+        )
 
     def test_a_study_that_is_none_is_refused(self, tmp_path: Path) -> None:
         refused(sweep("doctor", tmp_path / "absent.yaml", cwd=tmp_path))

@@ -170,7 +170,10 @@ class TestTracking:
             tracking.reconcile(design, outcomes, {})
             tracking.close(complete=False)
             found = one(
-                list(diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched()).checks), "tracked"
+                list(
+                    diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched(), start_ray=str).checks
+                ),
+                "tracked",
             )
             assert left.trial_id not in design.by_id
             assert found.what.startswith(what.format(len(committed.committed) + 1))

@@ -1,6 +1,7 @@
 """When a launch gives a cluster up: no node has had room for a trial for longer than one may take to come back."""
 
-from orchestrator.execution.cluster import HEAD_IS_GONE_AFTER, LOOK_EVERY_S, Lifeline, watch_head
+from orchestrator.execution.cluster import LOOK_EVERY_S, Lifeline
+from orchestrator.execution.watching import HEAD_IS_GONE_AFTER, watch
 
 
 class Cluster:
@@ -59,12 +60,12 @@ def test_a_head_that_misses_a_few_questions_is_not_gone_and_one_that_answers_non
     patience = HEAD_IS_GONE_AFTER - 1
     answers = iter([True, *[False] * patience, True, *[False] * (patience + 1)])
     ended: list[bool] = []
-    watch_head(lambda: next(answers), lambda _: False, lambda: ended.append(True))
+    watch(lambda: next(answers), lambda _: False, lambda: ended.append(True))
     assert ended == [True]
     assert next(answers, None) is None
 
 
 def test_nobody_is_ended_once_the_launch_is_over() -> None:
     ended: list[bool] = []
-    watch_head(lambda: False, lambda _: True, lambda: ended.append(True))
+    watch(lambda: False, lambda _: True, lambda: ended.append(True))
     assert ended == []

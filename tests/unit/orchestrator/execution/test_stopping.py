@@ -1,7 +1,10 @@
-"""How urgently a launch is asked to stop, by a file in its store."""
+"""How urgently a launch is asked to stop: by a file in its store, or by a signal."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from orchestrator.execution.events import StopLevel
@@ -19,4 +22,28 @@ def test_a_request_is_heard_and_a_store_out_of_reach_asks_for_nothing(tmp_path: 
         with out_of_reach(layout.stop_request):
             assert level() is StopLevel.GO_ON
         layout.stop_request.write_bytes(b"\xff")
+        assert level() is StopLevel.GO_ON
+
+
+@pytest.fixture
+def hang_up_is_ignored() -> Iterator[None]:
+    """As below `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_abandons_what_runs_and_the_handlers_come_back(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with stop_requests(StoreLayout(tmp_path), Console(quiet=True)) as level:
+        signal.raise_signal(number)
+        assert level() is StopLevel.NOW
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.usefixtures("hang_up_is_ignored")
+def test_a_terminal_that_closes_below_nohup_is_still_ignored(tmp_path: Path) -> None:
+    with stop_requests(StoreLayout(tmp_path), Console(quiet=True)) as level:
+        signal.raise_signal(signal.SIGHUP)
         assert level() is StopLevel.GO_ON

@@ -1,0 +1,53 @@
+"""Where a Ray of our own keeps its session, and the token that it gets."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.execution.local_ray import LONGEST_FOLDER, SOCKET, own_token, session_folder, unfit
+from workers.contract.errors import ClusterError
+
+LONG = Path("/tmp") / ("x" * 110)
+
+
+def test_the_folder_is_where_tmpdir_points(tmp_path: Path) -> None:
+    short = "/dev/shm"
+    assert session_folder({"TMPDIR": short}).place == Path(short)
+    assert session_folder({}).place == session_folder({"TMPDIR": "", "RAY_TMPDIR": ""}).place == Path("/tmp")
+    assert session_folder({"TMPDIR": str(tmp_path), "RAY_TMPDIR": short}).place == Path(short)
+
+
+@pytest.mark.parametrize(
+    ("folder", "why"), [(LONG, "is too long for the sockets of Ray"), (Path("/proc/version"), "is no folder")]
+)
+def test_one_that_will_not_do_is_passed_over_and_a_chosen_one_is_refused(folder: Path, why: str) -> None:
+    found = session_folder({"TMPDIR": str(folder)})
+    assert found.place == Path("/tmp") and why in found.passed_over
+    with pytest.raises(ClusterError, match=f"RAY_TMPDIR: .*{why}"):
+        session_folder({"RAY_TMPDIR": str(folder)})
+
+
+def test_the_longest_folder_that_passes_holds_the_longest_socket() -> None:
+    longest = "x" * LONGEST_FOLDER
+    assert len(os.fsencode(Path(longest) / SOCKET)) == 107
+    assert "too long" not in unfit(Path(longest))
+    assert "too long" in unfit(Path(f"{longest}x"))
+
+
+def test_bytes_count_and_not_characters() -> None:
+    assert session_folder({"TMPDIR": "/tmp/" + "é" * (LONGEST_FOLDER - len("/tmp/"))}).passed_over
+
+
+def test_a_token_of_our_own_is_there_while_it_is_needed_and_never_beside_a_chosen_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in list(os.environ):
+        if name.startswith("RAY_AUTH_"):
+            monkeypatch.delenv(name)
+    with own_token():
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with own_token():
+        assert "RAY_AUTH_TOKEN" not in os.environ
