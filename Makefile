@@ -29,7 +29,8 @@ GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform ma
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test fuzz schedules test-slow test-faults test-fuzz test-zoo test-narrow test-gpu bench-gpu gpu-wheels check data format help sbom hashes
+.PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench-gpu \
+	gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -38,6 +39,7 @@ help:
 	@echo "                                          end-to-end-commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
+	@echo "make test-chaos                           of these: 20 rounds of SIGKILL to whatever runs, at random"
 	@echo "make test-fuzz                            every reader, 100,000 hostile inputs; an hour"
 	@echo "make test-narrow                          few rights, few open files, ASCII alone; another Python:"
 	@echo "                                          VENV=.venv-3.13 PYTHON=python3.13; 3 minutes"
@@ -80,6 +82,9 @@ test-fuzz: $(VENV)/stamp
 
 test-faults: $(VENV)/stamp data
 	$(BIN)/pytest -q -m faults tests/faults
+
+test-chaos: $(VENV)/stamp data
+	$(BIN)/pytest -q -m faults tests/faults/test_chaos.py
 
 test-narrow: $(VENV)/stamp data
 	$(BIN)/pytest -q -m narrow tests/end_to_end

@@ -59,8 +59,14 @@ def new_scene(tmp_path: Path, baseline: Baseline) -> Iterator[Callable[..., Scen
     """Makes the study once more, with the inputs of the baseline and nothing else; ends what a test leaves running."""
     made: list[Scene] = []
 
-    def make(*, environment: dict[str, str] | None = None, prepared: bool = True, resources: str = RESOURCES) -> Scene:
-        study = write_study(tmp_path, seeds=SEEDS, steps=STEPS, resources=resources)
+    def make(
+        *,
+        environment: dict[str, str] | None = None,
+        prepared: bool = True,
+        resources: str = RESOURCES,
+        folder: Path = tmp_path,
+    ) -> Scene:
+        study = write_study(folder, seeds=SEEDS, steps=STEPS, resources=resources)
         scene = Scene(study, environment or {})
         (baseline.lend_inputs if prepared else baseline.lend_salt)(scene.layout)
         made.append(scene)

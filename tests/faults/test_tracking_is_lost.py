@@ -1,74 +1,27 @@
 """An MLflow that is killed, was never there, or whose database another holds: no trial waits, nothing is missed."""
 
-import os
-import signal
-import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking.place import serve_command
 from support.launches.fault_table import FaultTable
+from support.launches.mlflow_server import MlflowServer
 from support.launches.scenes import Ended, Scene, wait_until
 from support.launches.undisturbed import Baseline, assert_as_undisturbed
-from workers.contract.layout import StoreLayout
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 DOWN_S = 8
 
 
-@dataclass
-class Server:
-    """A real `mlflow server` on this machine, with a database of its own."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def database(self) -> Path:
-        return self.folder / "server.db"
-
-    def start(self) -> None:
-        """Until it answers."""
-        command = serve_command(StoreLayout(self.folder), tracking_uri=f"sqlite:///{self.database}", port=self.port)
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_until(self._answers, what="the MLflow server answers", seconds=120)
-
-    def kill(self) -> None:
-        """With its workers."""
-        if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-    def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
-            connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
-            return b"200" in connection.recv(100)
-        return False
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[MlflowServer]:
     """Not started yet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     folder = tmp_path / "mlflow"
     folder.mkdir()
-    server = Server(folder, port)
+    server = MlflowServer(folder)
     yield server
     server.kill()
 
@@ -83,7 +36,7 @@ def assert_a_second_sync_writes_nothing(scene: Scene, *options: object) -> Ended
 
 
 def test_a_server_killed_and_restarted_misses_nothing_in_the_end(
-    scene: Scene, baseline: Baseline, server: Server, fault_table: FaultTable
+    scene: Scene, baseline: Baseline, server: MlflowServer, fault_table: FaultTable
 ) -> None:
     options = ("--tracking-uri", server.uri)
     server.start()
@@ -112,7 +65,7 @@ def written(ended: Ended) -> str:
 
 
 def test_a_server_that_was_never_there_is_told_everything_later(
-    scene: Scene, baseline: Baseline, server: Server, fault_table: FaultTable
+    scene: Scene, baseline: Baseline, server: MlflowServer, fault_table: FaultTable
 ) -> None:
     options = ("--tracking-uri", server.uri)
     ended = scene.run(*options)

@@ -23,7 +23,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
-from orchestrator.cli.streams import LastingStream
+from orchestrator.cli.streams import lasting
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
@@ -154,7 +154,7 @@ def _launch(
 
     started = time.monotonic()
     console = console_of(stderr=as_json)
-    console.file = LastingStream(console.file)
+    console.file = lasting(console.file)
     summary = run_study(
         study,
         layout,

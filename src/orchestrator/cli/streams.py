@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, TextIO
+from typing import IO, BinaryIO, TextIO, cast
 
 STANDARD_OUTPUT = "standard output"
 
@@ -27,7 +27,7 @@ def open_streams() -> None:
 def _fact_stream(stream: TextIO | None, number: int, where: str) -> "FactStream":
     if stream is None:
         return FactStream(os.fdopen(number, "wb"), where)
-    return FactStream(stream.buffer, where, encoding=stream.encoding, line_buffering=stream.line_buffering)
+    return FactStream(stream.buffer, where, encoding=stream.encoding, line_buffering=bool(stream.line_buffering))
 
 
 class FactStream(io.TextIOWrapper):
@@ -58,7 +58,7 @@ class FactStream(io.TextIOWrapper):
             raise
 
 
-def write_off(stream: TextIO) -> None:
+def write_off(stream: IO[str]) -> None:
     """Let what it still holds, and all that follows, go nowhere: else the interpreter fails on it as it ends."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
@@ -76,10 +76,15 @@ def say(text: str) -> None:
         write_off(sys.stderr)
 
 
+def lasting(stream: IO[str]) -> IO[str]:
+    """The stream for what a launch tells along the way, which may be lost, and the launch not."""
+    return cast(IO[str], LastingStream(stream))
+
+
 class LastingStream(io.TextIOBase):
     """Where a launch tells how it goes on: when that takes no more, the launch goes on without it, and says so once."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     @property

@@ -103,10 +103,8 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
         with _own_signals():
             ray.init(address=address, **QUIET)
         return
-    lost, mute = (
-        partial(_no_cluster, None, "it ended", folder),
-        f"this launch ended while Ray started; see {folder.logs}",
-    )
+    lost = partial(_no_cluster, None, "it ended", folder)
+    mute = f"this launch ended while its Ray started; run again, or see {folder.logs}"
     with _own_signals(), own_token(), ended_with_its_daemons(lost, mute=mute, last_words=last_words):
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder.path), **QUIET)
 

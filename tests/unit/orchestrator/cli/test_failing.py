@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -26,12 +27,12 @@ def wrapped(file: int | Path, encoding: str = "utf-8") -> io.TextIOWrapper:
 @pytest.fixture
 def sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
     """Runs a command in this process; what it writes lies in `out` and `err`, unless told otherwise."""
-    used: list[io.TextIOBase] = []
+    used: list[TextIO] = []
 
     def run(*arguments: object, out: io.TextIOWrapper | None = None, err: io.TextIOWrapper | None = None) -> int:
         given = (out or wrapped(tmp_path / "out"), err or wrapped(tmp_path / "err"))
-        for name, stream in zip(("stdout", "stderr"), given, strict=True):
-            monkeypatch.setattr(sys, name, stream)
+        monkeypatch.setattr(sys, "stdout", given[0])
+        monkeypatch.setattr(sys, "stderr", given[1])
         monkeypatch.setattr(sys, "argv", ["sweep", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -97,6 +98,15 @@ def test_an_error_is_one_object_where_json_was_asked_for(sweep: Command, tmp_pat
         problem["where"] and problem["what"] and problem["remedy"] for problem in said["error"]
     )
     assert (tmp_path / "err").read_text() == ""
+
+
+def test_a_folder_that_ray_can_not_use_is_refused_before_anything_is_made(
+    sweep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 110)))
+    assert sweep("run", write_study(tmp_path), "--store", tmp_path / "store") == 2
+    assert "too long for the sockets of Ray" in (tmp_path / "err").read_text()
+    assert not (tmp_path / "store").exists()
 
 
 def test_every_problem_has_its_line_as_json(capsys: pytest.CaptureFixture[str]) -> None:

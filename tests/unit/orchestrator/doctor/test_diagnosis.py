@@ -279,9 +279,8 @@ class TestWhole:
     ) -> None:
         evaluation = study.evaluation.model_copy(update={"max_new_tokens": max_new_tokens})
         asked = study.model_copy(update={"evaluation": evaluation})
-        found = diagnose(
-            asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases, start_ray=str
-        )
+        layout = StoreLayout(tmp_path / "micro")
+        found = diagnose(asked, layout, ask_worker=Readiness, ask_bases=sketch_bases, start_ray=str)
         check = one(list(found.checks), name)
         assert check.grade is grade
         assert re.search(what, check.what)
@@ -294,9 +293,8 @@ class TestWhole:
         save_file({"w": np.zeros(1, dtype=np.float32)}, place / "model.safetensors")
         base = StudyFolder(kind="folder", folder=place, sha256=digest_of_place(place))
         asked = study.model_copy(update={"bases": {"micro": base}})
-        found = diagnose(
-            asked, StoreLayout(tmp_path / "micro"), ask_worker=Readiness, ask_bases=sketch_bases, start_ray=str
-        )
+        layout = StoreLayout(tmp_path / "micro")
+        found = diagnose(asked, layout, ask_worker=Readiness, ask_bases=sketch_bases, start_ray=str)
         check = one(list(found.checks), "bases.micro")
         assert check.grade is Grade.FAIL
         assert f"the tokenizer in {place} can't be read" in check.what

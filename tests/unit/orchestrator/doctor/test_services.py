@@ -169,12 +169,8 @@ class TestTracking:
             tracking.open_study(study.study)
             tracking.reconcile(design, outcomes, {})
             tracking.close(complete=False)
-            found = one(
-                list(
-                    diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched(), start_ray=str).checks
-                ),
-                "tracked",
-            )
+            diagnosis = diagnose(study, layout, ask_worker=Readiness, ask_bases=lambda _: Sketched(), start_ray=str)
+            found = one(list(diagnosis.checks), "tracked")
             assert left.trial_id not in design.by_id
             assert found.what.startswith(what.format(len(committed.committed) + 1))
 

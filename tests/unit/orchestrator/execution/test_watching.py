@@ -22,11 +22,21 @@ import subprocess, sys, time
 from orchestrator.execution.watching import ended_with_its_daemons, say_error
 from workers.contract.errors import ClusterError
 
-with ended_with_its_daemons(ClusterError("a local Ray could not be started"), last_words=say_error):
+with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
     daemon = subprocess.Popen([sys.argv[1], "60"])
     time.sleep(0.5)
     daemon.kill()
     time.sleep(60)
+"""
+
+
+MUTE_END = """
+import os
+from orchestrator.execution.watching import ended_with_its_daemons, say_error
+from workers.contract.errors import ClusterError
+
+with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
+    os._exit(1)
 """
 
 
@@ -69,5 +79,10 @@ def test_a_daemon_that_ends_while_ray_starts_ends_the_launch_with_one_sentence(t
     began = time.monotonic()
     command = [sys.executable, "-c", DEAD_DAEMON, str(raylet)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: a local Ray could not be started\n")
+    assert (done.returncode, done.stderr) == (2, "error: it ended\n")
     assert time.monotonic() - began < 40
+
+
+def test_a_process_that_ray_ends_without_a_word_has_its_sentence_said_by_another() -> None:
+    done = subprocess.run([sys.executable, "-c", MUTE_END], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: it is mute\n")
