@@ -144,7 +144,7 @@ app.command()(status)
 def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Write the report of what the store holds now; with --json print the findings instead."""
     from orchestrator.design.grid import expand
-    from orchestrator.launch.run import find_out, write_study_report
+    from orchestrator.launch.reporting import find_out, write_study_report
 
     loaded, layout = open_study(study, store)
     if not layout.trials.is_dir():

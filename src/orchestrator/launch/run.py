@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -25,6 +23,7 @@ from orchestrator.launch.console import plan_counts
 from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
 from orchestrator.launch.forecast import forecast_disk
 from orchestrator.launch.launching import Launch, Queue, launch_trials
+from orchestrator.launch.reporting import write_study_report
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset import aggregate
 from orchestrator.store.derived import derived_damages
@@ -37,15 +36,10 @@ from orchestrator.tracking.background import Failures
 from orchestrator.tracking.place import refuse_no_database
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.errors import ClusterLostError, SweepError
-from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
 from workers.contract.system.sources import sha256_of
-from workers.contract.trial import Trial
-
-if TYPE_CHECKING:
-    from orchestrator.analysis.findings import Findings
 
 EVERYTHING = Selection()
 EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 3, 4
@@ -239,40 +233,6 @@ def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Trackin
     write_study_report(study, design, layout)
     if not tracking.failures.count:
         replace_file(layout.settled, _fingerprint(study, outcomes, layout))
-
-
-def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
-    """Analyse what the store holds.
-
-    Raises:
-        StoreError: Trials were scored on different examples.
-    """
-    from orchestrator.analysis.findings import analyse
-    from orchestrator.analysis.results import load_results
-
-    outcomes, attempts = read_outcomes(layout).committed, read_attempts(layout)
-    return analyse(study, design, load_results(layout, design, outcomes=outcomes, attempts=attempts))
-
-
-def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Path:
-    """Write the HTML page of what the store holds, and return its path."""
-    from orchestrator.audit.note import audit_note
-    from orchestrator.report.page import write_report
-
-    counts = _figures(design.everything[0], InputKind.COHORT, layout)
-    proofs = {
-        str(trial.coordinates.get("base")): figures
-        for trial in design.everything
-        if trial.spec.base is not None and (figures := _figures(trial, InputKind.PROOF, layout))
-    }
-    findings, note = find_out(study, design, layout), audit_note(design, layout)
-    return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
-
-
-def _figures(trial: Trial, kind: InputKind, layout: StoreLayout) -> Counts:
-    """What the manifest of one of a trial's inputs says; nothing before it is prepared."""
-    manifest = Manifest.load(layout.manifest(input_recipes(trial.spec)[kind].digest()))
-    return manifest.counts if manifest else {}
 
 
 def sync_tracking(

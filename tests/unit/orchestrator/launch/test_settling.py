@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.audit.automatic import StudyAudit, write_audit
-from orchestrator.launch.run import run_study, write_study_report
+from orchestrator.launch.reporting import write_study_report
+from orchestrator.launch.run import run_study
 from orchestrator.store.derived import derived_damages, is_sound_page
 from orchestrator.store.verification import check_derived
 from orchestrator.study.study import load_sealed, sealed_text

@@ -1,0 +1,48 @@
+"""What the store holds, analysed, and the page about it; what a study's settling and `sweep report` share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.design.grid import Design
+from orchestrator.store.outcomes import read_attempts, read_outcomes
+from orchestrator.study.study import Study
+from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
+from workers.contract.layout import StoreLayout
+from workers.contract.trial import Trial
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.findings import Findings
+
+
+def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
+    """Analyse what the store holds.
+
+    Raises:
+        StoreError: Trials were scored on different examples.
+    """
+    from orchestrator.analysis.findings import analyse
+    from orchestrator.analysis.results import load_results
+
+    outcomes, attempts = read_outcomes(layout).committed, read_attempts(layout)
+    return analyse(study, design, load_results(layout, design, outcomes=outcomes, attempts=attempts))
+
+
+def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Path:
+    """Write the HTML page of what the store holds, and return its path."""
+    from orchestrator.audit.note import audit_note
+    from orchestrator.report.page import write_report
+
+    counts = _figures(design.everything[0], InputKind.COHORT, layout)
+    proofs = {
+        str(trial.coordinates.get("base")): figures
+        for trial in design.everything
+        if trial.spec.base is not None and (figures := _figures(trial, InputKind.PROOF, layout))
+    }
+    findings, note = find_out(study, design, layout), audit_note(design, layout)
+    return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
+
+
+def _figures(trial: Trial, kind: InputKind, layout: StoreLayout) -> Counts:
+    """What the manifest of one of a trial's inputs says; nothing before it is prepared."""
+    manifest = Manifest.load(layout.manifest(input_recipes(trial.spec)[kind].digest()))
+    return manifest.counts if manifest else {}
