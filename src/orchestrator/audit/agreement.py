@@ -163,7 +163,7 @@ def write_agreement(found: Agreement, layout: StoreLayout) -> Path:
 
 def show_agreement(console: "Console", found: Agreement) -> None:
     """Print agreement by item and shares by supervision, each with its 95 % interval."""
-    from orchestrator.terminal import print_table
+    from orchestrator.saying.terminal import print_table
 
     console.print(f"{found.n_raters} raters, {found.n_rationales} rationales; 95 % intervals over rationales")
     items = [

@@ -122,7 +122,7 @@ def write_audit(audit: StudyAudit, layout: StoreLayout) -> Path:
 def show_audit(console: "Console", audit: StudyAudit) -> None:
     """Print one column a supervision, and a teacher where there are several."""
     from orchestrator.analysis.wording import number, percentage
-    from orchestrator.terminal import print_table
+    from orchestrator.saying.terminal import print_table
 
     columns = ["share of"]
     for row in audit.rows:

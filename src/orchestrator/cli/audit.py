@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.addressing import local_path
 from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, console_of, named, open_study, print_json
+from orchestrator.saying.addressing import local_path
 from workers.contract.files import true_path
 
 audit_app = typer.Typer(

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.addressing import local_path
 from orchestrator.cli.failing import EXIT_BAD_INPUT
 from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, TrialId, console_of, print_json
+from orchestrator.saying.addressing import local_path
 from workers.contract.errors import InputError
 from workers.contract.files import true_path
 from workers.contract.system.opening import open_store

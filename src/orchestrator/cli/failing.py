@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typer.exceptions import TyperException
 
-from orchestrator.cli.streams import STANDARD_OUTPUT, say, write_off
+from orchestrator.saying.streams import STANDARD_OUTPUT, say, write_off
 from workers.contract.errors import NO_ROOM, DiskFullError, InputError, Problem, SweepError, place_of
 from workers.contract.system.visible import visible_line
 

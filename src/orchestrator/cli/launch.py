@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from orchestrator.addressing import local_path, typed
 from orchestrator.cli.failing import fail
 from orchestrator.cli.options import (
     STORES,
@@ -23,7 +22,8 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
-from orchestrator.cli.streams import lasting
+from orchestrator.saying.addressing import local_path, typed
+from orchestrator.saying.streams import lasting
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.adapters import export, score
 from orchestrator.cli.audit import audit_app
 from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
-from orchestrator.cli.export import export
 from orchestrator.cli.failing import fail
 from orchestrator.cli.launch import EXIT_CODES, resume, run
 from orchestrator.cli.operations import doctor, explain, status, verify
@@ -26,8 +26,7 @@ from orchestrator.cli.options import (
     shown,
 )
 from orchestrator.cli.purge import purge
-from orchestrator.cli.score import score
-from orchestrator.cli.streams import open_streams
+from orchestrator.saying.streams import open_streams
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.system.modes import keep_private
 
@@ -168,7 +167,7 @@ def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson
     if as_json:
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
         return
-    from orchestrator.terminal import print_table
+    from orchestrator.saying.terminal import print_table
 
     rows = ([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in answer.rows)
     print_table(console_of(), answer.columns, rows)

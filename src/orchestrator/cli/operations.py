@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.addressing import local_path, typed
 from orchestrator.cli.options import (
     STORES,
     Address,
@@ -20,6 +19,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
+from orchestrator.saying.addressing import local_path, typed
 from workers.contract.errors import InputError, Problem
 
 if TYPE_CHECKING:

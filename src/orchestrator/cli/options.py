@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import BaseModel
 
-from orchestrator.addressing import local_path, sayable, typed
+from orchestrator.saying.addressing import local_path, sayable, typed
 from workers.contract.files import true_path
 from workers.contract.system.modes import follow_store
 from workers.contract.system.opening import open_store
 
 if TYPE_CHECKING:
+    from orchestrator.saying.terminal import Terminal
     from orchestrator.study.study import Study
-    from orchestrator.terminal import Terminal
     from workers.contract.layout import StoreLayout
 
 StudyFile = Annotated[
@@ -62,7 +62,7 @@ def named(study: Path, stores: Path) -> str:
 
 def console_of(*, stderr: bool = False) -> "Terminal":
     """Where people read."""
-    from orchestrator.terminal import Terminal
+    from orchestrator.saying.terminal import Terminal
 
     return Terminal(stderr=stderr)
 

@@ -59,7 +59,7 @@ def purge(
         print_json({**record.model_dump(mode="json"), "record": str(layout.purge(number)), "exit_code": code})
     else:
         _show(record)
-        console_of().print(f"record   {shown(layout.purge(number))}", soft_wrap=True, markup=False)
+        console_of().print(f"record   {shown(layout.purge(number))}")
     raise typer.Exit(code)
 
 
@@ -93,10 +93,10 @@ def _show(record: "Purge") -> None:
     ]
     console = console_of()
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line)
     if record.n_runs_marked:
         what = f"{record.n_runs_marked} runs are only marked as deleted: run `mlflow gc` where the MLflow server runs"
-        console.print(what, style="red", soft_wrap=True, markup=False)
+        console.print(what, style="red")
     if record.proof is None:
         return
     proof = record.proof
@@ -108,8 +108,8 @@ def _show(record: "Purge") -> None:
     if proof.n_short:
         console.print(f"         {proof.n_short:,} identifiers are too short to be told from other numbers")
     for place, n_found in proof.hits.items():
-        console.print(f"found    {n_found} of them in {place}", style="red", soft_wrap=True, markup=False)
+        console.print(f"found    {n_found} of them in {place}", style="red")
     for place in proof.unread:
-        console.print(f"unread   {place}", style="red", soft_wrap=True, markup=False)
+        console.print(f"unread   {place}", style="red")
     what = "what `export`, `cohort predictions` and `audit sheet` wrote elsewhere is yours to remove"
-    console.print(what, soft_wrap=True, markup=False)
+    console.print(what)

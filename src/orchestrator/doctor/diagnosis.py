@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.addressing import database_path
 from orchestrator.asking import ask_readiness, sketch_bases
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
@@ -20,6 +19,7 @@ from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Check, Grade, fail, ok
 from orchestrator.launch.disk_facts import read_disk_facts
 from orchestrator.launch.forecast import forecast_disk
+from orchestrator.saying.addressing import database_path
 from orchestrator.store.holding import lock_holder
 from orchestrator.store.orders import order_of
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes

@@ -15,8 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.addressing import typed
 from orchestrator.doctor.check import Check, fail, ok, warn
+from orchestrator.saying.addressing import typed
 from workers.contract.addresses import without_credentials
 from workers.contract.errors import ClusterError
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from orchestrator.addressing import typed
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.launch.forecast import DiskForecast, spelled_bytes
+from orchestrator.saying.addressing import typed
 from orchestrator.store.collecting import find_leftovers
 from orchestrator.store.folder import MIN_FREE_BYTES
 from orchestrator.store.hold_records import newest_hold

@@ -21,7 +21,6 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.addressing import typed
 from orchestrator.execution.actor import (
     ENDING,
     NODE,
@@ -34,6 +33,7 @@ from orchestrator.execution.actor import (
 from orchestrator.execution.cluster import Lifeline, Slots
 from orchestrator.execution.events import Judge, Listener, Progressed, Started, StopLevel
 from orchestrator.execution.lost_workers import Began, Node, record_for_worker
+from orchestrator.saying.addressing import typed
 from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout

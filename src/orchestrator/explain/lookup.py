@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 
-from orchestrator.addressing import typed
 from orchestrator.design.grid import Design
 from orchestrator.design.naming import name_of
 from orchestrator.design.plan import LeftOver, Plan, PlannedTrial, make_plan
 from orchestrator.design.selection import Selection, choose
+from orchestrator.saying.addressing import typed
 from orchestrator.store.outcomes import Outcomes, committed_ids
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout

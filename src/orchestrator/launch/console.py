@@ -16,8 +16,8 @@ from orchestrator.design.naming import name_of
 from orchestrator.design.plan import Plan
 from orchestrator.execution.events import Event, Requeued, Started
 from orchestrator.launch.board import Board, Finished, Running
+from orchestrator.saying.terminal import painted
 from orchestrator.store.purging import last_purge
-from orchestrator.terminal import painted
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState

@@ -15,7 +15,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from orchestrator.addressing import typed
+from orchestrator.saying.addressing import typed
 from orchestrator.store.hold_records import (
     RELEASED,
     Holder,

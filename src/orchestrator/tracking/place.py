@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator import addressing
+from orchestrator.saying import addressing
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 

@@ -75,7 +75,7 @@ def show_cohort(console: "Console", view: CohortView) -> None:
     """Print the flow as a tree, the splits as a table, then the warnings."""
     from rich.text import Text
 
-    from orchestrator.terminal import print_table
+    from orchestrator.saying.terminal import print_table
 
     if not view.counts:
         return

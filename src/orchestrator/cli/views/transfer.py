@@ -50,7 +50,7 @@ def disclosed(transfer: Transfer, *, min_cell: int) -> TransferView:
 
 def show_transfer(console: "Console", view: TransferView) -> None:
     """One row a split and scoring."""
-    from orchestrator.terminal import print_table
+    from orchestrator.saying.terminal import print_table
 
     rows = []
     for split in view.splits:

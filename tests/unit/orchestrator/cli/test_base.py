@@ -3,7 +3,7 @@
 import io
 
 from orchestrator.cli.views.base import show_proof
-from orchestrator.terminal import Terminal
+from orchestrator.saying.terminal import Terminal
 from workers.contract.answers.proof import BaseProof, Disturbance, RowsTogether
 
 PROOF = BaseProof(

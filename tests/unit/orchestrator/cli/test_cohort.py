@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator.cli.views.cohort import CohortView, check_study_cohort, show_cohort
 from orchestrator.report.suppression import shown_counts
+from orchestrator.saying.terminal import Terminal
 from orchestrator.study.cohort import load_study_cohort
-from orchestrator.terminal import Terminal
 from support.stores.builders import cohort_counts
 from support.studies.meds_folders import TASK, recipe_of, write_crowd, write_labels
 from support.studies.micro_study import write_study

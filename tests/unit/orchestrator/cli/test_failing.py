@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.cli.failing import EXIT_FAULT, EXIT_READER_GONE, fail
 from orchestrator.cli.main import main
-from orchestrator.cli.streams import FactStream, LastingStream, write_off
+from orchestrator.saying.streams import FactStream, LastingStream, write_off
 from support.studies.micro_study import write_study
 from workers.contract.errors import InputError, LockedError, Problem
 

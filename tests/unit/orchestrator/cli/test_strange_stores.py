@@ -37,7 +37,7 @@ def test_every_command_refuses_it(
 
 @pytest.mark.parametrize("trial", ["../../elsewhere", "0123", "/etc"])
 def test_an_adapter_is_asked_for_by_an_id_and_not_by_a_path(tmp_path: Path, trial: str) -> None:
-    from orchestrator.cli.score import store_of
+    from orchestrator.cli.adapters import store_of
     from workers.contract.errors import InputError
 
     with pytest.raises(InputError, match="is no trial id"):

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.execution.events import Ended, Progressed, Requeued, Started
 from orchestrator.launch.board import Board, longest_first
 from orchestrator.launch.console import Lines, Screen, watch
-from orchestrator.terminal import Terminal
+from orchestrator.saying.terminal import Terminal
 from support.studies.orders import comparator_spec, micro_spec, micro_training
 from workers.contract.outcome import Ending, FailureKind, Progress
 from workers.contract.recipes.teaching import Supervision

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from orchestrator.cli.options import print_json
-from orchestrator.terminal import Terminal, print_table
+from orchestrator.saying.terminal import Terminal, print_table
 from support.launches.command_line import sweep
 
 SAID = st.text(st.sampled_from("[]/\\redbold:smile_ \x1b\x9b\u202eé数"), min_size=1, max_size=30)

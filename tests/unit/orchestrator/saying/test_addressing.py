@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
-from orchestrator.addressing import (
+from orchestrator.saying.addressing import (
     LONGEST_DATABASE,
     database_path,
     database_uri,

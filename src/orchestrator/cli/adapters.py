@@ -1,0 +1,104 @@
+"""`sweep score` and `sweep export`: a stored adapter applied to another cohort, or copied out of its store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.options import (
+    STORES,
+    AsJson,
+    StoreRoot,
+    StudyFile,
+    TrialId,
+    console_of,
+    named,
+    open_study,
+    print_json,
+    shown,
+)
+from orchestrator.saying.addressing import local_path
+from workers.contract.files import true_path
+from workers.contract.layout import StoreLayout
+
+
+def score(
+    cohort: Annotated[
+        Path,
+        typer.Argument(metavar="COHORT", parser=local_path, help="a study, or any YAML file with a `cohort` section"),
+    ],
+    trial: TrialId,
+    store: StoreRoot = STORES,
+    as_json: AsJson = False,
+) -> None:
+    """Apply the adapter of a committed trial to another cohort; nothing is trained."""
+    from orchestrator.asking import apply_adapter
+    from orchestrator.cli.views.transfer import disclosed, show_transfer
+    from orchestrator.explain.lookup import find_committed
+    from orchestrator.study.cohort import load_study_cohort
+    from workers.contract.answers.transfer import TransferOrder
+
+    other = load_study_cohort(cohort)
+    trial_id, layout = find_committed(trial, stores_below(store))
+    order = TransferOrder(
+        trial_id=trial_id,
+        store=str(layout.root),
+        cohort=other.recipe,
+        sources={other.source_digest: str(other.place)} if other.source_digest else {},
+    )
+    shown = disclosed(apply_adapter(order), min_cell=other.min_cell)
+    if as_json:
+        print_json(shown)
+    else:
+        show_transfer(console_of(), shown)
+
+
+def stores_below(folder: Path) -> list[StoreLayout]:
+    """A folder as a store, and each folder in it."""
+    folders = [folder, *sorted(folder.iterdir())] if folder.is_dir() else []
+    return [StoreLayout(true_path(path)) for path in folders if path.is_dir()]
+
+
+def export(
+    study: StudyFile,
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="FOLDER", parser=local_path, help="a new folder outside of any git work tree"),
+    ],
+    despite: Annotated[
+        str, typer.Option("--despite-membership", metavar="REASON", help="whatever the check finds; is recorded")
+    ] = "",
+    store: StoreRoot = STORES,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a trial's adapter out of its store, in peft's format, unless it tells who was trained on."""
+    from orchestrator.asking import export_adapter
+    from orchestrator.design.grid import expand
+    from orchestrator.explain.lookup import Known, find_trial
+    from orchestrator.store.machine import account, now
+    from orchestrator.store.outcomes import read_outcomes
+    from workers.contract.answers.export import ExportOrder
+
+    loaded, layout = open_study(study, store)
+    trial_id = find_trial(trial, Known(expand(loaded), read_outcomes(layout), {}, named=named(study, store)))
+    order = ExportOrder(
+        trial_id=trial_id,
+        store=str(layout.root),
+        to=str(true_path(to)),
+        by=account(),
+        at=now(),
+        data_class=loaded.cohort.data_class,
+        reason=despite,
+    )
+    with console_of(stderr=True).status("comparing what was trained on with what was not"):
+        exported = export_adapter(order)
+    if as_json:
+        print_json(exported, without={"problems"})
+        return
+    console = console_of()
+    console.print(f"check    {exported.membership}")
+    if exported.membership and not exported.membership.is_within:
+        why = f"left all the same: {despite}" if despite else f"its cohort is {loaded.cohort.data_class}, so it leaves"
+        console.print(f"         beyond the bounds, or too few to be sure; {why}")
+    console.print(f"adapter  {shown(true_path(to))}   ({', '.join(exported.files)})")

@@ -1,0 +1,1 @@
+"""What leaves the driver as words: paths for others to read, text for a terminal, and the streams that carry it."""
