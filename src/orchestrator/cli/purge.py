@@ -80,7 +80,7 @@ def _show_forecast(forecast: "Forecast") -> None:
         console_of().print("there is nothing to purge")
         return
     for name, (n_files, n_bytes) in forecast.parts.items():
-        console_of().print(f"{name:<16} {n_files:>7,} files  {n_bytes / 1e6:>10,.1f} MB", markup=False)
+        console_of().print(f"{name:<16} {n_files:>7,} files  {n_bytes / 1e6:>10,.1f} MB")
     console_of().print(f"{'MLflow':<16} {forecast.n_runs:>7,} runs")
 
 
@@ -102,9 +102,7 @@ def _show(record: "Purge") -> None:
     proof = record.proof
     sought = f"{proof.n_identifiers:,} identifiers, {proof.n_pseudonyms:,} pseudonyms and {proof.n_spans:,} texts"
     left = "none is left" if proof.holds else "not all of it is gone"
-    console.print(
-        f"searched {proof.n_files} files, {proof.n_bytes / 1e6:,.1f} MB, for {sought}: {left}", soft_wrap=True
-    )
+    console.print(f"searched {proof.n_files} files, {proof.n_bytes / 1e6:,.1f} MB, for {sought}: {left}")
     if proof.n_short:
         console.print(f"         {proof.n_short:,} identifiers are too short to be told from other numbers")
     for place, n_found in proof.hits.items():
