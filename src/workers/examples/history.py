@@ -118,8 +118,9 @@ def cases_of_records(
     rows = zip(
         items_by_row(records, n_rows=len(labels)), example_keys(labels), labels["boolean_value"].tolist(), strict=True
     )
+    shared: dict[Fact, Fact] = {}  # millions of facts are a few thousand different ones
     return [
-        Case(key, tuple(facts_of_items(items, lexicon)), bool(has_event))
+        Case(key, tuple(shared.setdefault(fact, fact) for fact in facts_of_items(items, lexicon)), bool(has_event))
         for items, key, has_event in compress(rows, is_wanted)
     ]
 
