@@ -78,7 +78,7 @@ test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m "slow and not faults and not zoo"
 
 test-fuzz: $(VENV)/stamp
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q --many --timeout 10000 tests/fuzz
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q --times 50 --timeout 20000 tests/fuzz
 
 test-faults: $(VENV)/stamp data
 	$(BIN)/pytest -q -m faults tests/faults

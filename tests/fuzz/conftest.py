@@ -12,15 +12,15 @@ from support.fuzz.guard import Seen, describe, fuzz
 
 HERE = Path(__file__).parent
 FAST_DISK = Path("/dev/shm")
-FEW, MANY = 2_000, 100_000
+N_INPUTS = 2_000
 # Of a surface whose inputs are folders or tables: each takes tens of milliseconds.
-FEW_FILES, MANY_FILES = 200, 10_000
+N_FILES = 200
 HEAD = ("| surface | inputs | read without complaint | faults | CPU s |", "|---|---|---|---|---|")
 Fuzz = Callable[..., Seen]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--many", action="store_true", help="a hundred thousand inputs a surface, not two thousand")
+    parser.addoption("--times", type=int, default=1, help="so many times 2,000 inputs a surface, of files 200")
     parser.addoption("--seed-of-inputs", type=int, default=0, help="other inputs of the same kinds")
 
 
@@ -54,8 +54,7 @@ def fuzzed(pytestconfig: pytest.Config, record_property: Callable[[str, object],
     def run(
         surface: str, drafts: SearchStrategy[object], read: Callable[[object], object], *, files: bool = False
     ) -> Seen:
-        few, many = (FEW_FILES, MANY_FILES) if files else (FEW, MANY)
-        n = many if pytestconfig.getoption("--many", default=False) else few
+        n = (N_FILES if files else N_INPUTS) * pytestconfig.getoption("--times", default=1)
         seen = fuzz(drafts, read, n=n, first_seed=pytestconfig.getoption("--seed-of-inputs", default=0))
         record_property("fuzz", seen.row(surface))
         assert not seen.faults, describe(seen)
