@@ -94,5 +94,9 @@ class Cohort:
 
 def recorded_numbers(cells: pd.Series) -> "pd.Series[float]":
     """Cells as numbers, NaN where they are none; for every reader of a cohort."""
-    numbers = pd.to_numeric(cells, errors="coerce").astype("float64")
+    try:
+        numbers = pd.to_numeric(cells, errors="coerce")
+    except OverflowError:  # a whole number of 400 digits, which is text to whom it is no number
+        numbers = pd.to_numeric(cells.astype("str"), errors="coerce")
+    numbers = numbers.astype("float64")
     return numbers.where(np.abs(numbers) <= MAX_NUMBER)
