@@ -21,7 +21,7 @@ class StoreLayout:
         """What is a folder that holds our files and folders alone, if it is there."""
         records = (self.leases, self.orders, self.all_attempts, self.all_logs, self.all_superseded)
         data = (self.inputs, self.teacher_cache, self.trials, self.all_checkpoints, self.dataset, self.audit_keys)
-        return (*records, *data, self.purges)
+        return (*records, *data, self.purges, self.exports)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -158,6 +158,11 @@ class StoreLayout:
         """What was removed on purpose, by whom and when, and the outcomes of trials that went."""
         return self.root / "purges"
 
+    @property
+    def exports(self) -> Path:
+        """Records of adapters that left the store."""
+        return self.root / "exports"
+
     def purge(self, number: int) -> Path:
         """The record of the n-th purge, from 1."""
         return self.purges / f"{number}.json"
@@ -168,7 +173,7 @@ class StoreLayout:
 
     def export(self, trial_id: str, number: int) -> Path:
         """The record of the n-th time that a trial's adapter left, from 1."""
-        return self.root / "exports" / f"{trial_id}-{number}.json"
+        return self.exports / f"{trial_id}-{number}.json"
 
     def input(self, recipe_digest: str) -> Path:
         """Folder of one prepared input."""
