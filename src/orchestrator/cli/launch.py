@@ -167,7 +167,7 @@ def _launch(
     if as_json:
         print_json({**asdict(summary), "exit_code": summary.exit_code})
     else:
-        follow_up = FollowUp(study_named, how.address, is_tracked_elsewhere=how.tracking_uri is not None)
+        follow_up = FollowUp(study_named, how["address"], is_tracked_elsewhere=how["tracking_uri"] is not None)
         _print_summary(console, summary, layout, follow_up, seconds=time.monotonic() - started)
     raise typer.Exit(summary.exit_code)
 

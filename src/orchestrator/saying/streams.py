@@ -78,13 +78,13 @@ def say(text: str) -> None:
 
 def lasting(stream: IO[str]) -> IO[str]:
     """The stream for what a launch tells along the way, which may be lost, and the launch not."""
-    return cast(IO[str], LastingStream(stream))
+    return cast(IO[str], LastingStream(cast(TextIO, stream)))
 
 
 class LastingStream(io.TextIOBase):
     """Where a launch tells how it goes on: when that takes no more, the launch goes on without it, and says so once."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     @property

@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli.main import app
+from orchestrator.explain.lookup import find_committed
 from orchestrator.study.study import Study
-from workers.contract.errors import StoreError
+from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
 
 COMMANDS = [
@@ -35,13 +36,10 @@ def test_every_command_refuses_it(
     assert [path.name for path in store.iterdir()] == [part]
 
 
-@pytest.mark.parametrize("trial", ["../../elsewhere", "0123", "/etc"])
+@pytest.mark.parametrize("trial", ["../../elsewhere", "0123", "/etc/"])
 def test_an_adapter_is_asked_for_by_an_id_and_not_by_a_path(tmp_path: Path, trial: str) -> None:
-    from orchestrator.cli.adapters import store_of
-    from workers.contract.errors import InputError
-
-    with pytest.raises(InputError, match="is no trial id"):
-        store_of(trial, tmp_path)
+    with pytest.raises(InputError, match="no trial's id begins with"):
+        find_committed(trial, [StoreLayout(tmp_path)])
 
 
 def test_a_resume_of_it_is_refused_too(layout: StoreLayout) -> None:
