@@ -53,7 +53,7 @@ class TestStates:
         found = ask(layout, design, design.everything[1].trial_id)
         prepared, command = found.advice
         assert (found.state, found.why) == (TrialState.ADD, ("it has not been tried, or was cut off before it ended",))
-        assert "not prepared yet: cohort, base" in prepared
+        assert "not prepared yet: cohort, prompts, prompt_tokens" in prepared
         assert command.startswith(f"`sweep run {NAMED} --only supervision=free_form --only base=micro ")
 
     def test_under_a_driver_it_waits_or_was_left_out(self, layout: StoreLayout, study: Study, design: Design) -> None:

@@ -123,11 +123,16 @@ class TestQuery:
     def test_a_folder_above_that_looks_like_a_partition_is_none(self, aggregated: StoreLayout, tmp_path: Path) -> None:
         moved = StoreLayout(tmp_path / "supervision=x" / "y=1" / "[ab]*?" / "store")
         shutil.copytree(aggregated.root, moved.root)
-        for sql in ("select * from trials order by all", "describe trials", "select distinct supervision from history"):
+        for sql in (
+            "select * from trials order by all",
+            "describe trials",
+            "select distinct supervision from history order by 1",
+        ):
             assert query(moved, sql) == query(aggregated, sql)
 
-    def test_a_torn_table_is_named(self, aggregated: StoreLayout, tmp_path: Path) -> None:
+    def test_a_torn_table_without_a_checksum_is_named(self, aggregated: StoreLayout, tmp_path: Path) -> None:
         torn = StoreLayout(Path(shutil.copytree(aggregated.root, tmp_path / "torn")))
+        torn.dataset_seal.unlink()
         for path in torn.dataset.glob("trials/*/*.parquet"):
             path.write_bytes(path.read_bytes()[:-9])
         with pytest.raises(StoreError, match="trials: can't be read"):

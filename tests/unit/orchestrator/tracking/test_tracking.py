@@ -307,7 +307,7 @@ def test_the_web_page_keeps_what_is_uploaded_to_it_in_the_store(tmp_path: Path) 
 
 def test_the_web_page_stays_on_this_machine(tmp_path: Path) -> None:
     command = serve_command(StoreLayout(tmp_path), port=5050)
-    assert command[1:4] == ["-m", "mlflow", "server"]
+    assert command[1:5] == ["-P", "-m", "mlflow", "server"]
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--port") + 1] == "5050"
 
