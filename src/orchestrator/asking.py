@@ -147,10 +147,15 @@ def ask_readiness() -> Readiness:
     return _ask(Readiness, "ready")
 
 
-def _ask(kind: type[A], *arguments: str, asked: str = "") -> A:
+def run_worker(*arguments: str, asked: str) -> "subprocess.CompletedProcess[str]":
+    """A worker's answer to what it reads from standard input."""
     # -P: a folder `workers` where somebody stands is not ours.
     command = [sys.executable, "-P", "-m", "workers", *arguments]
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+    return subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+
+
+def _ask(kind: type[A], *arguments: str, asked: str = "") -> A:
+    done = run_worker(*arguments, asked=asked)
     try:
         return kind.model_validate_json(done.stdout)
     except ValidationError:

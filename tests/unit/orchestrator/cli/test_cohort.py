@@ -4,8 +4,6 @@ import io
 import json
 import shutil
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +15,7 @@ from orchestrator.cli.views.cohort import CohortView, check_study_cohort, show_c
 from orchestrator.report.suppression import shown_counts
 from orchestrator.saying.terminal import Terminal
 from orchestrator.study.cohort import load_study_cohort
+from support.launches.command_line import Done, sweep_here
 from support.stores.builders import cohort_counts
 from support.studies.meds_folders import TASK, recipe_of, write_crowd, write_labels
 from support.studies.micro_study import write_study
@@ -38,12 +37,11 @@ COLUMNS = {
 }
 
 
-def sweep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "orchestrator.cli", "cohort", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def sweep(*arguments: object, cwd: Path) -> Done:
+    return sweep_here("cohort", *arguments, cwd=cwd)
 
 
-def refused(done: subprocess.CompletedProcess[str]) -> list[str]:
+def refused(done: Done) -> list[str]:
     """The lines of a refusal."""
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.holding import hold_lock
-from support.launches.command_line import refused, sweep
+from support.launches.command_line import refused
+from support.launches.command_line import sweep_here as sweep
 from support.places import SWEEPS
 from support.studies.micro_study import write_study
 from workers.contract.layout import StoreLayout

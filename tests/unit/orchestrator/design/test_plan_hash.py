@@ -11,7 +11,7 @@ from orchestrator.design.reviewed import PlanHash
 from orchestrator.store.holding import hold_lock
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
-from support.launches.command_line import sweep
+from support.launches.command_line import sweep_here as sweep
 from support.places import SWEEPS
 from support.stores.builders import commit_trial, invent_people, predict, write_attempt
 from support.studies.micro_study import write_study

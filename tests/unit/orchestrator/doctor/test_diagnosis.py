@@ -35,7 +35,8 @@ from orchestrator.store.outcomes import quarantine, read_outcomes
 from orchestrator.study.bases import StudyFolder
 from orchestrator.study.study import Resources, Study, load_study
 from support.launches.checkups import one, raising
-from support.launches.command_line import refused, sweep
+from support.launches.command_line import refused
+from support.launches.command_line import sweep_here as sweep
 from support.stores.builders import build_store
 from support.studies.micro_study import write_study
 from workers.contract.answers.readiness import Gpu, Readiness

@@ -14,7 +14,8 @@ from orchestrator.store.holding import hold_lock
 from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import PREDICTIONS, quarantine, read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
-from support.launches.command_line import refused, sweep
+from support.launches.command_line import refused
+from support.launches.command_line import sweep_here as sweep
 from support.stores.builders import ATTEMPT, write_attempt
 from support.studies.micro_study import write_study
 from workers.contract.errors import InputError

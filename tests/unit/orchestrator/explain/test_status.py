@@ -9,7 +9,7 @@ from orchestrator.explain.files import Working, working_attempts
 from orchestrator.explain.status import MAX_SHOWN, StudyStatus, status_of
 from orchestrator.store.holding import Sighting
 from orchestrator.store.outcomes import quarantine, read_attempts, read_outcomes
-from support.launches.command_line import sweep
+from support.launches.command_line import sweep_here as sweep
 from support.stores.builders import write_attempt
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind
