@@ -69,9 +69,7 @@ class Chaos:
         victim = self._dice.choice([*VICTIMS, "mlflow"])
         if victim == "mlflow":
             self.server.kill()
-        else:
-            self._kill(victim)
-        self.hits[victim] += 1
+        self.hits[victim] += victim == "mlflow" or self._kill(victim)
         self._look(launch)
         return True
 
@@ -93,11 +91,13 @@ class Chaos:
             self._launch = self.scene.start(*self.options)
         return self._launch
 
-    def _kill(self, victim: str) -> None:
+    def _kill(self, victim: str) -> bool:
+        """Whether there was one: it may not have started yet, or have ended."""
         candidates = self.scene.processes(named=VICTIMS[victim])
-        for process in self._dice.sample(candidates, min(1, len(candidates))):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        with suppress(psutil.NoSuchProcess, IndexError):
+            self._dice.choice(candidates).kill()
+            return True
+        return False
 
     def _look(self, launch: Launch) -> None:
         """Nothing that was committed is gone or was done once more; whoever ended by himself said why."""

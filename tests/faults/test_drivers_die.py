@@ -1,5 +1,6 @@
 """Drivers that are killed or told to stop, at any moment; and the Ray node under them."""
 
+import os
 import random
 import signal
 import time
@@ -11,7 +12,7 @@ from ray.cluster_utils import Cluster
 
 from support.launches.fault_table import FaultTable
 from support.launches.scenes import Launch, Scene, wait_until
-from support.launches.undisturbed import Baseline, assert_as_undisturbed, checksums
+from support.launches.undisturbed import Baseline, assert_as_undisturbed, checksums, runs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 SEED, N_KILLS = 20261124, 10
@@ -107,8 +108,13 @@ def stop(scene: Scene, *signals: int) -> tuple[Launch, float]:
 
 @pytest.mark.parametrize(
     ("signals", "drains"),
-    [((signal.SIGINT,), True), ((signal.SIGINT, signal.SIGINT), False), ((signal.SIGTERM,), False)],
-    ids=["SIGINT", "SIGINT twice", "SIGTERM"],
+    [
+        ((signal.SIGINT,), True),
+        ((signal.SIGINT, signal.SIGINT), False),
+        ((signal.SIGTERM,), False),
+        ((signal.SIGHUP,), False),
+    ],
+    ids=["SIGINT", "SIGINT twice", "SIGTERM", "SIGHUP"],
 )
 def test_a_launch_that_is_told_to_stop_ends_in_order_and_says_so(
     scene: Scene, baseline: Baseline, fault_table: FaultTable, signals: tuple[int, ...], *, drains: bool
@@ -128,6 +134,24 @@ def test_a_launch_that_is_told_to_stop_ends_in_order_and_says_so(
     what = "running trials end" if drains else f"{n_abandoned} running trials abandoned"
     name = " and ".join(signal.Signals(number).name for number in signals)
     fault_table.add(f"driver told {name}", f"{what}, exit 4; seconds until the launch ended", recovery_s=seconds)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_of_a_launch_ends_it_in_order(
+    scene: Scene, baseline: Baseline, fault_table: FaultTable, number: signal.Signals
+) -> None:
+    launch = scene.start()
+    launch.until(lambda: scene.n_committed() and scene.resume_points(), what="a trial ended and another trains")
+    began = time.monotonic()
+    os.killpg(launch.process.pid, number)
+    ended = launch.end(seconds=120)
+    seconds = time.monotonic() - began
+    assert ended.code == 4, ended.output
+    assert "Traceback" not in ended.output and "is gone" not in ended.output
+    assert "RUNNING" not in {status for _, status in runs(scene.layout.tracking_database)}
+    assert_completed_by_the_next(scene, baseline)
+    happened = "exit 4, no lost head, no run left as running in MLflow; seconds until the launch ended"
+    fault_table.add(f"{number.name} to all processes of a launch", happened, recovery_s=seconds)
 
 
 def test_a_lost_ray_node_ends_the_launch_with_a_clear_error(
