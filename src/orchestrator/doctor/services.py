@@ -75,7 +75,7 @@ def check_ray(start: Callable[[], str]) -> Check:
 def start_ray() -> str:
     """Start a Ray, and end it, in a process that it may take with it; why it did not work."""
     try:
-        command = [sys.executable, "-c", START_RAY]
+        command = [sys.executable, "-P", "-c", START_RAY]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return f"a local Ray did not start within {START_TIMEOUT_S:g} s"

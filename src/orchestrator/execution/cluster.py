@@ -74,7 +74,7 @@ def cluster(
         logging.getLogger(name).setLevel(logging.CRITICAL)  # we tell what failed ourselves, without data
     with (
         ray_folder() if address is None else contextlib.nullcontext() as folder,
-        tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True) as empty,
+        tempfile.TemporaryDirectory(dir=folder.path.parent if folder else None, ignore_cleanup_errors=True) as empty,
     ):
         keep_log = partial(_keep_log, folder, is_stopped)
         try:

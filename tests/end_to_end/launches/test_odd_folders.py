@@ -92,8 +92,13 @@ def test_every_command_answers(place: Path, tmp_path: Path) -> None:
     assert out.is_file()
     assert f"trial {trial_id}" in answer("score", "micro.yaml", "--trial", trial_id, cwd=place)
     assert "facts supported" in answer("audit", "run", "micro.yaml", cwd=place)
-    sheet = from_here("audit", "sheet", "micro.yaml", "--out", tmp_path / "sheets", cwd=place)
-    assert "participants have a rationale" in sheet.stderr  # too few for sheets, as the store says
+    sheets = tmp_path / "sheets"
+    assert "150 rationales" in answer("audit", "sheet", "micro.yaml", "--out", sheets, cwd=place)
+    (key,) = place.glob("store/micro/audit-keys/*.csv")
+    unfilled = from_here("audit", "agree", *sorted(sheets.glob("*.csv")), "--key", key, cwd=place)
+    assert (unfilled.returncode, "Traceback" in unfilled.stderr) == (2, False)
+    answer("export", "micro.yaml", trial_id, "--to", tmp_path / "adapter", cwd=place)
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()
 
 
 def test_the_ui_opens_the_database_of_the_store(place: Path) -> None:
@@ -119,3 +124,9 @@ def test_the_ui_opens_the_database_of_the_store(place: Path) -> None:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
+
+
+def test_a_purge_finds_all_of_it_and_nothing_else(place: Path) -> None:
+    assert "none is left" in answer("purge", "micro.yaml", "--yes", "--reason", "asked [/for]", cwd=place)
+    assert not list(place.glob("store/micro/trials/*/*/predictions.parquet"))
+    assert (place / "table.csv").is_file()

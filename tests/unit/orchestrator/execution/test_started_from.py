@@ -1,5 +1,6 @@
 """Where Ray and workers are started: what lies in somebody's working directory is never taken for our packages."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -46,3 +47,15 @@ def test_a_package_that_stands_before_ours_is_named(here: Path) -> None:
     assert sweep("--version", cwd=here).returncode == 0  # a folder without `__init__.py` gives way
     (here / "workers" / "__init__.py").touch()
     assert f"error: {here}/workers is found for our own package" in refused(sweep("--version", cwd=here))
+
+
+def test_every_python_that_we_start_passes_over_its_working_directory() -> None:
+    commands = [
+        [ast.unparse(word) for word in node.elts]
+        for path in (REPOSITORY / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.List)
+    ]
+    started = [words for words in commands if words[:1] == ["sys.executable"]]
+    assert len(started) >= 4
+    assert {words[1] for words in started} == {"'-P'"}
