@@ -17,13 +17,12 @@ from orchestrator.design.grid import Design
 from orchestrator.store.outcomes import verified_bytes
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Outcome, Scoring
+from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Scoring
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
 
-PREDICTIONS = "predictions.parquet"
 COLUMNS = ("example_id", "participant_id", "split", "label", "sampling_weight", "validity")
 NUMBERS = ("label", "sampling_weight")
 # Every trial has these; the other scorings are there where the study asks for them.

@@ -149,21 +149,30 @@ def _launch(
     as_json: bool,
 ) -> None:
     """One launch of a study, which follow-up commands name so; ends with its exit code."""
+    from orchestrator.design.grid import expand
     from orchestrator.design.reviewed import PlanHash
+    from orchestrator.execution.on_ray.executor import RayTune
+    from orchestrator.launch.launch import Launch
     from orchestrator.launch.run import run_study
+    from orchestrator.tracking.tracking import Tracking
 
     started = time.monotonic()
     console = console_of(stderr=as_json)
     console.file = lasting(console.file)
-    summary = run_study(
+    launch = Launch(
         study,
+        expand(study),
         layout,
-        console=console,
+        RayTune(how["address"], tell=console.print),
+        Tracking(layout, tracking_uri=how["tracking_uri"]),
+        console,
         selection=selection,
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
+        shares_with_group=how["shares_with_group"],
+        skips_unfit=how["skips_unfit"],
         tell_error=partial(fail, as_json=as_json),
-        **how,
     )
+    summary = run_study(launch)
     if as_json:
         print_json({**asdict(summary), "exit_code": summary.exit_code})
     else:

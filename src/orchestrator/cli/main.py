@@ -144,17 +144,18 @@ def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     """Write the report of what the store holds now; with --json print the findings instead."""
     from orchestrator.design.grid import expand
     from orchestrator.launch.reporting import find_out, write_study_report
+    from orchestrator.store.outcomes import read_store
 
     loaded, layout = open_study(study, store)
     if not layout.trials.is_dir():
         raise InputError(
             Problem(str(layout.root), "holds no trial yet", f"run `sweep run {named(study, store)}` first")
         )
-    design = expand(loaded)
+    design, held = expand(loaded), read_store(layout)
     if as_json:
-        print_json(find_out(loaded, design, layout).model_dump(mode="json"))
+        print_json(find_out(loaded, design, layout, held).model_dump(mode="json"))
     else:
-        console_of().print(f"report   {shown(write_study_report(loaded, design, layout))}")
+        console_of().print(f"report   {shown(write_study_report(loaded, design, layout, held))}")
 
 
 @app.command()
@@ -179,9 +180,11 @@ def sync(
 ) -> None:
     """Make MLflow equal to the store: rebuild a lost one, mend one that missed something."""
     from orchestrator.launch.run import sync_tracking
+    from orchestrator.tracking.tracking import Tracking
 
     loaded, layout = open_study(study, store)
-    done = sync_tracking(loaded, layout, tracking_uri=tracking_uri, tell=console_of(stderr=True).print)
+    tracking = Tracking(layout, tracking_uri=tracking_uri)
+    done = sync_tracking(loaded, layout, tracking, tell=console_of(stderr=True).print)
     if (failures := done.failures).count:
         raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
     if as_json:

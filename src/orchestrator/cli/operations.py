@@ -33,12 +33,13 @@ def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     from orchestrator.explain.files import working_attempts
     from orchestrator.explain.status import status_of
     from orchestrator.launch.console import plan_counts
+    from orchestrator.launch.record import past_launches
     from orchestrator.launch.run import plan_study
     from orchestrator.store.holding import lock_holder
 
     loaded, layout = open_study(study, store)
     _, planned = plan_study(loaded, layout)
-    found = status_of(planned, working_attempts(layout), lock_holder(layout))
+    found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout))
     if as_json:
         print_json(found.model_dump(mode="json"))
         return

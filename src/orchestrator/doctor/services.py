@@ -25,7 +25,7 @@ LOCK_WAIT_S = 1.0
 START_TIMEOUT_S = 120.0
 START_RAY = """
 import sys
-from orchestrator.execution.cluster import cluster
+from orchestrator.execution.on_ray.cluster import cluster
 from workers.contract.errors import ClusterError
 try:
     with cluster(None):

@@ -17,6 +17,7 @@ from typing import IO
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
 from orchestrator.launch.forecast import DiskForecast, spelled_bytes
+from orchestrator.launch.record import past_launches
 from orchestrator.saying.addressing import typed
 from orchestrator.store.collecting import find_leftovers
 from orchestrator.store.folder import MIN_FREE_BYTES
@@ -169,10 +170,11 @@ def check_driver(layout: StoreLayout, seen: Sighting | None) -> Check:
     if seen is not None:
         remedy = f"wait for it, or `sweep stop {typed(layout.root)}`"
         return warn("driver", str(seen), remedy)
-    newest = newest_hold(layout)
+    newest, launches = newest_hold(layout), past_launches(layout)
+    last = f"; {launches[-1].told(is_running=False)}" if launches else ""
     if newest is not None and not newest.is_released:
-        return ok("driver", "none; the last one was cut off, and the next takes over at once")
-    return ok("driver", "none")
+        last += "; the last driver was cut off, and the next takes over at once"
+    return ok("driver", f"none{last}")
 
 
 def check_clock(layout: StoreLayout, *, now: float) -> Check:

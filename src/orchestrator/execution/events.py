@@ -1,6 +1,5 @@
 """What a launch tells about its trials, and how it is told to end; plain values, no Ray."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -46,6 +45,3 @@ class Ended:
 
 
 Event = Started | Progressed | Requeued | Ended
-Listener = Callable[[Event], None]
-# Told how an attempt ended; whether its trial goes back to the queue.
-Judge = Callable[[Ending], bool]

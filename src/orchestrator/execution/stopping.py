@@ -1,6 +1,7 @@
 """How urgently a launch was asked to stop: by Ctrl-C, by SIGTERM, by a terminal that closes, or by `sweep stop`."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,8 @@ from workers.contract.layout import StoreLayout
 def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[], StopLevel]]:
     """The level as it is asked: Ctrl-C once to drain, twice to abandon; SIGTERM and SIGHUP abandon.
 
-    A SIGHUP that is ignored stays so: `nohup` means it.
+    A SIGHUP that is ignored stays so: `nohup` means it. Outside of the main thread, which alone hears signals, only
+    `sweep stop` is heard.
     """
     asked = [StopLevel.GO_ON]
 
@@ -36,7 +38,8 @@ def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[]
     heard = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         heard.append(signal.SIGHUP)
-    before = {number: signal.signal(number, on_signal) for number in heard}
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, on_signal) for number in heard if is_main}
     try:
         yield level
     finally:

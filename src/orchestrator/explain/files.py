@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from orchestrator.launch.record import PastLaunch, past_launches
 from orchestrator.store.collecting import LEASE_NAME
 from orchestrator.store.verification import check_outcome
 from workers.contract.errors import StoreError
@@ -64,6 +65,7 @@ class TrialFiles(Record):
     resume_steps: Steps after which a training can be gone on with.
     missing_inputs: Kinds of inputs that are not prepared yet.
     order: What a worker is given for it, where that is written already.
+    launches: Those that handed it out, each with what it decided about it.
     """
 
     working: tuple[Working, ...] = ()
@@ -73,6 +75,7 @@ class TrialFiles(Record):
     missing_inputs: tuple[str, ...] = ()
     order: str | None = None
     log: Log | None = None
+    launches: tuple[PastLaunch, ...] = ()
 
 
 def read_trial_files(
@@ -87,6 +90,7 @@ def read_trial_files(
         missing_inputs=_missing_inputs(layout, trial) if trial else (),
         order=_order(layout, trial_id),
         log=_newest_log(layout.logs(trial_id)),
+        launches=tuple(launch for each in past_launches(layout) if (launch := each.about(trial_id)).entries),
     )
 
 

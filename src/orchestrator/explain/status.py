@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orchestrator.design.naming import name_of
 from orchestrator.design.plan import TO_DO, Plan
 from orchestrator.explain.files import Working
+from orchestrator.launch.record import PastLaunch
 from orchestrator.store.holding import Sighting
 from workers.contract.outcome import FailureKind, Record, TrialState
 
@@ -32,6 +33,7 @@ class StudyStatus(Record):
     failed: Missing trials by the class of their last failed attempt.
     n_untrusted: Missing trials whose outcome was damaged.
     n_cut_off: Attempts of this machine whose process is gone; their trials are missing.
+    last_launch: What the last launch's record says, in a sentence; empty where none left one.
     """
 
     study: str
@@ -41,13 +43,15 @@ class StudyStatus(Record):
     running: tuple[RunningTrial, ...]
     n_cut_off: int
     driver: Sighting | None
+    last_launch: str = ""
 
     @property
     def lines(self) -> tuple[str, ...]:
         """What a person reads below the counts."""
         orphaned = "; what still runs ends by itself, or its machine is gone" if self.running else ""
         driver = str(self.driver) if self.driver else f"no driver runs{orphaned}"
-        return (*self._failures(), *self._running(), driver)
+        last = [f"last     {self.last_launch}"] if self.last_launch else []
+        return (*self._failures(), *self._running(), *last, driver)
 
     def _failures(self) -> list[str]:
         parts = [f"{n} {kind.replace('_', ' ')}" for kind, n in self.failed.items()]
@@ -66,7 +70,9 @@ class StudyStatus(Record):
         return [*lines, f"         and {n_more} more"] if n_more > 0 else lines
 
 
-def status_of(plan: Plan, working: Sequence[Working], driver: Sighting | None) -> StudyStatus:
+def status_of(
+    plan: Plan, working: Sequence[Working], driver: Sighting | None, launches: Sequence[PastLaunch] = ()
+) -> StudyStatus:
     """Put together what the store says."""
     trials = {planned.trial.trial_id: planned for planned in plan.trials + plan.controls}
     missing = [planned for planned in trials.values() if planned.state is TrialState.RETRY]
@@ -91,4 +97,5 @@ def status_of(plan: Plan, working: Sequence[Working], driver: Sighting | None) -
         ),
         n_cut_off=sum(each.is_gone for each in works),
         driver=driver,
+        last_launch=launches[-1].told(is_running=driver is not None) if launches else "",
     )

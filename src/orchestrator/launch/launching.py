@@ -1,4 +1,4 @@
-"""The trials of one launch on Ray: their orders, who hears what becomes of each attempt, what follows a failure."""
+"""The trials of one launch: their orders, who hears what becomes of each attempt, what follows a failure."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -8,18 +8,17 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from rich.console import Console
-
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
+from orchestrator.execution.executor import Pool, Unfit
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.board import Board, longest_first
 from orchestrator.launch.console import Watch, watch
+from orchestrator.launch.launch import Launch
+from orchestrator.launch.record import LaunchRecord, SlotsFound
 from orchestrator.store.orders import write_order
-from orchestrator.store.outcomes import attempts_at, read_attempts
-from orchestrator.study.study import Study
-from orchestrator.tracking.tracking import Tracking
-from workers.contract.errors import ClusterError, ClusterLostError, InputError, Problem, StoreError, SweepError
-from workers.contract.inputs import is_prepared
+from orchestrator.store.outcomes import attempts_at
+from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError, SweepError
+from workers.contract.inputs import Stage, is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
 from workers.contract.system.attempts import record_attempt
@@ -27,12 +26,12 @@ from workers.contract.trial import AxisValue, Trial
 
 
 @dataclass(frozen=True)
-class Launch:
-    """What became of the trials handed to Ray.
+class Ran:
+    """What became of the trials that were handed out.
 
     failed: Ids of trials that were given up.
     ended_because: Why no more were started, where that was not asked for.
-    lost: The cluster was lost under them.
+    lost: The workers were lost under them.
     """
 
     failed: frozenset[str] = frozenset()
@@ -54,77 +53,89 @@ class Queue:
 
 
 def launch_trials(
-    study: Study,
-    layout: StoreLayout,
+    launch: Launch,
     queue: Queue,
-    tracking: Tracking,
+    recovery: Recovery,
+    record: LaunchRecord,
     *,
-    address: str | None,
     stop_level: Callable[[], StopLevel],
-    console: Console,
     last_words: Callable[[SweepError], object],
-    skips_unfit: bool = False,
-) -> Launch:
-    """Hand trials to Ray until they end or the launch is stopped.
+) -> Ran:
+    """Hand trials to the executor until they end or the launch is stopped.
 
     Args:
-        skips_unfit: Give up the trials that don't fit their base or whose base can't be used, and run the others.
-        last_words: What is said and done where Ray goes and takes the main thread with it.
+        last_words: What is said and done where the workers go and take the main thread with them.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
-        ClusterError: No cluster, none with room for a trial, or the preparation broke.
+        ClusterError: No workers, none with room for a trial, or the preparation broke.
     """
-    from orchestrator.execution.cluster import cluster, find_slots, lifeline
-    from orchestrator.execution.driver import prepare_on_cluster, refusal, run_trials
+    layout, console, tracking = launch.layout, launch.console, launch.tracking
+    orders = _write_orders(launch, queue, recovery)
+    screen: Watch | None = None
+    try:
+        with launch.executor.open(launch.study.resources, stop_level=stop_level, last_words=last_words) as pool:
+            record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
+            if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
+                console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
+            unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit)
+            if unfit is None:
+                return Ran()
+            if len(unfit) == len(queue.trials):
+                raise refusal(unfit)
+            tracking.open_study(launch.study.study, question=launch.study.question)
+            for trial in queue.by_id.values():
+                tracking.schedule(trial)
+            board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
+            console.print(f"running {len(queue.trials)} trials on {pool.slots.n_slots} {pool.slots.device} slots")
+            with watch(console, board) as screen:
+                referee = Referee(launch, queue, recovery, screen=screen, record=record, asked=stop_level)
+                for trial_id, problems in unfit.items():
+                    referee.hear(Ended(give_up_unfit(trial_id, problems, layout)))
+                pool.run([trial_id for trial_id in queue.by_id if trial_id not in unfit], layout, referee)
+    except ClusterLostError as error:
+        if screen is None:
+            raise
+        return Ran(board.failed, recovery.ended_because, error)
+    return Ran(board.failed, recovery.ended_because)
 
-    recovery = Recovery(read_attempts(layout))
-    orders = _write_orders(study, layout, queue, recovery)
-    with cluster(address, is_stopped=lambda: stop_level() is StopLevel.NOW, last_words=last_words) as keep_log:
-        slots = find_slots(study.resources)
-        if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
-            console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-        line = lifeline(slots, address=address, tell=console.print)
-        try:
-            unfit = prepare_on_cluster(orders, line, stop_level=stop_level, skips_unfit=skips_unfit)
-        except ClusterError:
-            if stop_level() is not StopLevel.NOW:
-                raise
-            unfit = None  # Ray was stopped with us
-        if unfit is None:
-            return Launch()
-        if len(unfit) == len(queue.trials):
+
+def prepare(pool: Pool, groups: Sequence[Sequence[Path]], *, skips_unfit: bool) -> Unfit | None:
+    """Make what the trials need, once; why trials can't run with it, by trial id; null where the launch was stopped.
+
+    Texts and tokens of all come first, which tell what does not fit; then the bases of what does.
+
+    Args:
+        groups: Orders by base model, each named by its trial's id.
+        skips_unfit: Go on without the trials that don't fit.
+
+    Raises:
+        InputError: The inputs can't be made, or a trial does not fit them.
+        ClusterError: The preparation broke, or the workers were lost.
+    """
+    unfit: dict[str, tuple[Problem, ...]] = {}
+    for stage in Stage:
+        fitting = [[order for order in orders if order.stem not in unfit] for orders in groups]
+        found = pool.make([orders for orders in fitting if orders], stage)
+        if found is None:
+            return None
+        unfit |= found
+        if unfit and not skips_unfit:
             raise refusal(unfit)
-        tracking.open_study(study.study, question=study.question)
-        for trial in queue.by_id.values():
-            tracking.schedule(trial)
-        board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=slots.n_slots)
-        console.print(f"running {len(queue.trials)} trials on {slots.n_slots} {'GPU' if slots.gpus else 'CPU'} slots")
-        lost = None
-        with watch(console, board) as screen:
-            referee = Referee(study, layout, queue, recovery=recovery, tracking=tracking, screen=screen)
-            for trial_id, problems in unfit.items():
-                referee.hear(Ended(give_up_unfit(trial_id, problems, layout)))
-            try:
-                run_trials(
-                    [trial_id for trial_id in queue.by_id if trial_id not in unfit],
-                    layout,
-                    slots,
-                    line,
-                    listener=referee.hear,
-                    judge=referee.judge,
-                    stop_level=lambda: max(stop_level(), recovery.stop_level),
-                )
-            except ClusterLostError as error:
-                lost = keep_log(error)
-        return Launch(board.failed, recovery.ended_because, lost)
+    return unfit
 
 
-def _write_orders(study: Study, layout: StoreLayout, queue: Queue, recovery: Recovery) -> list[list[Path]]:
+def refusal(unfit: Unfit) -> InputError:
+    """Why trials can't be run, every problem once."""
+    return InputError(*{str(problem): problem for problems in unfit.values() for problem in problems}.values())
+
+
+def _write_orders(launch: Launch, queue: Queue, recovery: Recovery) -> list[list[Path]]:
     """An order a trial; those of one base together, which is prepared once."""
     orders: dict[AxisValue | None, list[Path]] = {}
     for trial_id, trial in queue.by_id.items():
-        order = write_order(trial, study, layout, n_micro_batches=recovery.n_micro_batches(trial_id))
+        n_parts = recovery.n_micro_batches(trial_id)
+        order = write_order(trial, launch.study, launch.layout, n_micro_batches=n_parts)
         orders.setdefault(trial.coordinates.get("base"), []).append(order)
     return list(orders.values())
 
@@ -148,31 +159,36 @@ def give_up_unfit(trial_id: str, problems: Sequence[Problem], layout: StoreLayou
 
 
 class Referee:
-    """Tells screen and MLflow what becomes of the trials, and judges which failed ones are tried again."""
+    """Tells screen, record and MLflow what becomes of the trials, and judges which failed ones are tried again."""
 
     def __init__(
         self,
-        study: Study,
-        layout: StoreLayout,
+        launch: Launch,
         queue: Queue,
-        *,
         recovery: Recovery,
-        tracking: Tracking,
+        *,
         screen: Watch,
+        record: LaunchRecord,
+        asked: Callable[[], StopLevel],
     ) -> None:
-        self._study = study
-        self._layout = layout
+        self._launch = launch
         self._queue = queue
         self._recovery = recovery
-        self._tracking = tracking
         self._screen = screen
+        self._record = record
+        self._asked = asked
+
+    def stop_level(self) -> StopLevel:
+        """What was asked, or what follows from the failures so far."""
+        return max(self._asked(), self._recovery.stop_level)
 
     def hear(self, event: Event) -> None:
         """Pass on that a trial began, moved on or ended."""
         self._screen.see(event)
+        self._record.hear(event)
         match event:
             case Started(trial_id):
-                self._tracking.start(trial_id)
+                self._launch.tracking.start(trial_id)
             case Ended(ending) | Requeued(ending):
                 self._project(ending)
 
@@ -186,14 +202,16 @@ class Referee:
         before = self._recovery.n_micro_batches(trial_id)
         decision = self._recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
         if (n_micro_batches := self._recovery.n_micro_batches(trial_id)) != before:
-            write_order(self._queue.by_id[trial_id], self._study, self._layout, n_micro_batches=n_micro_batches)
+            trial = self._queue.by_id[trial_id]
+            write_order(trial, self._launch.study, self._launch.layout, n_micro_batches=n_micro_batches)
         self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
         return decision.is_tried_again
 
     def _project(self, ending: Ending) -> None:
         """Tell MLflow what the store holds now; what can't be read is not told: reconciling makes up for it."""
+        layout, tracking = self._launch.layout, self._launch.tracking
         with suppress(StoreError):
             if ending.state != "failed":
-                self._tracking.commit(Outcome.load(self._layout.outcome(ending.trial_id)))
-            elif attempts := attempts_at(self._layout, ending.trial_id):
-                self._tracking.fail(attempts[-1])
+                tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
+            elif attempts := attempts_at(layout, ending.trial_id):
+                tracking.fail(attempts[-1])

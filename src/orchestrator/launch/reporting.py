@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
-from orchestrator.store.outcomes import read_attempts, read_outcomes
+from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.study.study import Study
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
 
 
-def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
+def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> "Findings":
     """Analyse what the store holds.
 
     Raises:
@@ -23,11 +23,11 @@ def find_out(study: Study, design: Design, layout: StoreLayout) -> "Findings":
     from orchestrator.analysis.findings import analyse
     from orchestrator.analysis.results import load_results
 
-    outcomes, attempts = read_outcomes(layout).committed, read_attempts(layout)
-    return analyse(study, design, load_results(layout, design, outcomes=outcomes, attempts=attempts))
+    results = load_results(layout, design, outcomes=held.outcomes.committed, attempts=held.attempts)
+    return analyse(study, design, results)
 
 
-def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Path:
+def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> Path:
     """Write the HTML page of what the store holds, and return its path."""
     from orchestrator.audit.note import audit_note
     from orchestrator.report.page import write_report
@@ -38,7 +38,7 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout) -> Pat
         for trial in design.everything
         if trial.spec.base is not None and (figures := _figures(trial, InputKind.PROOF, layout))
     }
-    findings, note = find_out(study, design, layout), audit_note(design, layout)
+    findings, note = find_out(study, design, layout, held), audit_note(design, layout)
     return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
 
 

@@ -6,34 +6,30 @@ Sequences the other rooms and decides nothing itself; the store says what is don
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-
-from rich.console import Console
+from dataclasses import dataclass, field
 
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import Plan, PlannedTrial, make_plan
 from orchestrator.design.reviewed import PlanHash
-from orchestrator.design.selection import Selection, check_names, choose, left_out_line
+from orchestrator.design.selection import check_names, choose, left_out_line
 from orchestrator.execution.events import StopLevel
-from orchestrator.execution.local_ray import session_folder
+from orchestrator.execution.recovery import Recovery
 from orchestrator.execution.stopping import stop_requests
-from orchestrator.execution.watching import say_error
 from orchestrator.launch.console import plan_counts
 from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
 from orchestrator.launch.forecast import forecast_disk
-from orchestrator.launch.launching import Launch, Queue, launch_trials
-from orchestrator.launch.reporting import write_study_report
+from orchestrator.launch.launch import Launch
+from orchestrator.launch.launching import Queue, Ran, launch_trials
+from orchestrator.launch.record import LaunchRecord, recorded
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset import aggregate
 from orchestrator.store.derived import derived_damages
 from orchestrator.store.folder import ensure_writable
 from orchestrator.store.holding import Hold, hold_lock
-from orchestrator.store.outcomes import Outcomes, quarantine, read_attempts, read_outcomes, read_seals
+from orchestrator.store.outcomes import Outcomes, Seals, Snapshot, quarantine, read_attempts, read_seals, read_store
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.background import Failures
-from orchestrator.tracking.place import refuse_no_database
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.errors import ClusterLostError, SweepError
 from workers.contract.layout import StoreLayout
@@ -41,7 +37,6 @@ from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
 from workers.contract.system.sources import sha256_of
 
-EVERYTHING = Selection()
 EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 3, 4
 
 
@@ -82,27 +77,8 @@ def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
     return design, make_plan(design, read_seals(layout), read_attempts(layout), study=study.study)
 
 
-def run_study(
-    study: Study,
-    layout: StoreLayout,
-    *,
-    address: str | None,
-    tracking_uri: str | None,
-    console: Console,
-    selection: Selection = EVERYTHING,
-    reviewed: PlanHash | None = None,
-    shares_with_group: bool = False,
-    skips_unfit: bool = False,
-    tell_error: Callable[[SweepError], object] = say_error,
-) -> RunSummary:
+def run_study(launch: Launch) -> RunSummary:
     """Run what the study lacks, then aggregate, reconcile tracking and write the report.
-
-    Args:
-        selection: Which of the missing trials; the others stay missing.
-        reviewed: The plan that somebody agreed to.
-        shares_with_group: Open the store to its group.
-        skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
-        tell_error: Hears an error that can't be raised, for Ray holds the main thread.
 
     Raises:
         InputError: Data or weights are missing or wrong, a trial can't fit them, the selection names what the design
@@ -111,164 +87,177 @@ def run_study(
         LockedError: Another driver holds it, or took it over meanwhile.
         ClusterError: No cluster, or none with room for a trial.
     """
-    if address is None:
-        session_folder()
-    _refuse_bad_input(study, selection, skips_unfit=skips_unfit)
-    tell = console.print
-    refuse_no_database(layout, tracking_uri=tracking_uri)
-    ensure_writable(layout, shares_with_group=shares_with_group, tell=tell)
-    with hold_lock(layout, tell=tell) as hold, stop_requests(layout, console) as asked:
+    layout, tell = launch.layout, launch.console.print
+    check_names(launch.selection, launch.design)
+    check_sources(launch.study, bases=not launch.skips_unfit)
+    ensure_writable(layout, shares_with_group=launch.shares_with_group, tell=tell)
+    with (
+        hold_lock(layout, machine=launch.machine, tell=tell) as hold,
+        stop_requests(layout, launch.console) as asked,
+    ):
         hold.check()  # it may have slept since it took the store
         layout.stop_request.unlink(missing_ok=True)  # before the plan, which takes its time: it may be asked to stop
-        design, plan = _settled_plan(study, layout, reviewed, console)
+        held, plan = _settled_plan(launch)
         tell(plan_counts(plan, layout))
-        todo = choose(plan, selection)
+        todo = choose(plan, launch.selection)
         if left_out := left_out_line(plan, todo):
             tell(left_out)
-        if not todo and _is_settled(study, layout):
-            return _summary(study, design, plan, layout, Launch())
-        _begin(study, design, layout, tell)
-        tracking = Tracking(layout, tracking_uri=tracking_uri)
-        launch, settling = Launch(), threading.Lock()
-
-        def settle() -> None:
-            with settling:
-                hold.check()
-                _settle(study, design, layout, tracking, console)
-
-        if todo:
-            _refuse_full_disk(study, plan, layout, todo, tracks_here=tracking_uri is None)
-            queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
-            stop_level = partial(_stop_level, hold, asked)
-            launch = launch_trials(
-                study, layout, queue, tracking,
-                address=address, stop_level=stop_level, console=console, skips_unfit=skips_unfit,
-                last_words=partial(_say_last_words, settle, tell_error),
-            )  # fmt: skip
-        settle()
-        if launch.lost is not None and asked() is not StopLevel.NOW:
-            raise launch.lost
-        return _summary(study, design, plan, layout, launch, n_missed=tracking.failures.count)
+        if collected := collect(layout, launch.design, held.outcomes):
+            tell(str(collected))
+        if not todo and _is_settled(launch, held):
+            return _summary(launch, plan, plan, Ran())
+        n_kept = plan.counts["keep"]
+        with recorded(layout, hold.number, hold.holder, n_todo=len(todo), n_kept=n_kept) as record:
+            ran, after = _drive(_Driving(launch, hold, asked, record), held, plan, todo)
+        return _summary(launch, plan, after, ran)
 
 
-def _say_last_words(settle: Callable[[], None], tell_error: Callable[[SweepError], object], error: SweepError) -> None:
-    """Where Ray is gone and the main thread waits for it: do what that would do next, and tell what happened."""
-    if isinstance(error, ClusterLostError):
-        with suppress(Exception):
-            settle()
-    tell_error(error)
+@dataclass(frozen=True)
+class _Driving:
+    """A launch that holds its store."""
+
+    launch: Launch
+    hold: Hold
+    asked: Callable[[], StopLevel]
+    record: LaunchRecord
+    settling: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop_level(self) -> StopLevel:
+        """What was asked, and at once where another driver has taken the store."""
+        return self.record.heard(StopLevel.NOW if self.hold.is_deposed else self.asked())
+
+    def settle(self, ran: Ran) -> Plan:
+        """Derive what follows from the store, and write down why the launch ended; the plan of what is left."""
+        with self.settling:
+            self.hold.check()
+            after = _settle(self.launch, ran)
+            self.record.end(_why_ended(after, ran))
+            return after
+
+    def say_last_words(self, error: SweepError) -> None:
+        """Where the main thread waits for workers that are gone: do what that would do next, and tell what happened."""
+        self.record.end(str(error))
+        if isinstance(error, ClusterLostError):
+            with suppress(Exception):
+                self.settle(Ran(lost=error))
+        self.launch.tell_error(error)
 
 
-def _refuse_bad_input(study: Study, selection: Selection, *, skips_unfit: bool) -> None:
-    """See all that can be seen before the store is touched; raises InputError."""
-    if selection.only:
-        check_names(selection, expand(study))
-    check_sources(study, bases=not skips_unfit)
+def _drive(driving: _Driving, held: Snapshot[Seals], plan: Plan, todo: Sequence[PlannedTrial]) -> tuple[Ran, Plan]:
+    """Seal the study, run the trials, and derive what follows; the plan of what is left."""
+    launch, ran = driving.launch, Ran()
+    launch.layout.settled.unlink(missing_ok=True)
+    replace_file(launch.layout.study, sealed_text(launch.study), is_durable=True)
+    if todo:
+        _refuse_full_disk(launch, plan, todo)
+        queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
+        ran = launch_trials(
+            launch, queue, Recovery(held.attempts), driving.record,
+            stop_level=driving.stop_level, last_words=driving.say_last_words,
+        )  # fmt: skip
+    after = driving.settle(ran)
+    if ran.lost is not None and driving.asked() is not StopLevel.NOW:
+        raise ran.lost
+    return ran, after
 
 
-def _begin(study: Study, design: Design, layout: StoreLayout, tell: Callable[[str], object]) -> None:
-    """Clear away what earlier launches left, and seal the study."""
-    collected = collect(layout, design, read_seals(layout))
-    if collected:
-        tell(str(collected))
-    layout.settled.unlink(missing_ok=True)
-    replace_file(layout.study, sealed_text(study), is_durable=True)
+def _n_failed(after: Plan, ran: Ran) -> int:
+    """The outcome of a worker that was taken for lost may have come in after all."""
+    return len(ran.failed & {planned.trial.trial_id for planned in after.todo})
 
 
-def _refuse_full_disk(
-    study: Study, plan: Plan, layout: StoreLayout, todo: Sequence[PlannedTrial], *, tracks_here: bool
-) -> None:
+def _why_ended(after: Plan, ran: Ran) -> str:
+    if ran.lost is not None or ran.ended_because:
+        return ran.ended_because or str(ran.lost)
+    n_failed = _n_failed(after, ran)
+    left = f"{n_failed} trials failed, {len(after.todo) - n_failed} were not run"
+    return left if after.todo else "every trial has an outcome"
+
+
+def _refuse_full_disk(launch: Launch, plan: Plan, todo: Sequence[PlannedTrial]) -> None:
     """See that what these trials need is free; raises StoreError."""
-    facts = read_disk_facts(study, plan, layout, chosen=todo, tracks_here=tracks_here)
+    layout = launch.layout
+    facts = read_disk_facts(launch.study, plan, layout, chosen=todo, tracks_here=launch.tracking.is_in_store)
     forecast_disk(facts).refuse_too_little(free_bytes=free_bytes(layout), place=str(layout.root))
 
 
-def _stop_level(hold: Hold, asked: Callable[[], StopLevel]) -> StopLevel:
-    """What was asked, but at once where another driver has taken the store."""
-    return StopLevel.NOW if hold.is_deposed else asked()
-
-
-def _settled_plan(
-    study: Study, layout: StoreLayout, reviewed: PlanHash | None, console: Console
-) -> tuple[Design, Plan]:
+def _settled_plan(launch: Launch) -> tuple[Snapshot[Seals], Plan]:
     """The plan of a store in which nothing damaged is left, and which is the reviewed one; for the lock's holder."""
+    layout = launch.layout
     while True:
-        design, plan = plan_study(study, layout)
-        if reviewed is not None:
-            reviewed.refuse_another(PlanHash.of(study, plan))
-        n_moved = quarantine(layout, read_outcomes(layout))
+        held = Snapshot(read_seals(layout), read_attempts(layout))
+        plan = make_plan(launch.design, held.outcomes, held.attempts, study=launch.study.study)
+        if launch.reviewed is not None:
+            launch.reviewed.refuse_another(PlanHash.of(launch.study, plan))
+        n_moved = quarantine(layout, held.outcomes)
         if not n_moved:
-            return design, plan
-        console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
+            return held, plan
+        launch.console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
 
 
-def _is_settled(study: Study, layout: StoreLayout) -> bool:
+def _is_settled(launch: Launch, held: Snapshot[Seals]) -> bool:
     """Whether report, dataset and tracking were derived from this very study and these very outcomes, and are whole."""
     try:
-        settled = layout.settled.read_text() == _fingerprint(study, read_outcomes(layout), layout)
-        return settled and not derived_damages(layout)
+        settled = launch.layout.settled.read_text() == _fingerprint(launch, held)
+        return settled and not derived_damages(launch.layout)
     except OSError:
         return False
 
 
-def _fingerprint(study: Study, outcomes: Outcomes, layout: StoreLayout) -> str:
+def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> str:
     """Raises OSError where a derived file is missing; one that has changed shows by its checksum."""
-    checksums = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
+    layout = launch.layout
+    checksums = {trial_id: outcome.checksum for trial_id, outcome in held.outcomes.committed.items()}
     derived = [layout.study, layout.report, layout.dataset_seal, *sorted(layout.dataset.rglob("*.parquet"))]
     digests = {str(path.relative_to(layout.root)): sha256_of(path) for path in derived}
-    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
+    return digest_of({"study": launch.study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
 
 
-def _settle(study: Study, design: Design, layout: StoreLayout, tracking: Tracking, console: Console) -> None:
-    """Derive from the store everything that follows from it: MLflow, the dataset, the report."""
-    outcomes, attempts = read_outcomes(layout), read_attempts(layout)
+def _settle(launch: Launch, ran: Ran) -> Plan:
+    """Derive from the store everything that follows from it: MLflow, the dataset, the report; what is left to do."""
+    study, design, layout, tracking = launch.study, launch.design, launch.layout, launch.tracking
+    held = read_store(layout)
+    outcomes = held.outcomes
     collect(layout, design, outcomes)
     tracking.open_study(study.study, question=study.question)
-    tracking.reconcile(design, outcomes, attempts)
+    tracking.reconcile(design, outcomes, held.attempts)
     if tracking.n_mended:
-        console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
-    tracking.close(complete=all(trial_id in outcomes.committed for trial_id in design.by_id))
+        launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
+    after = make_plan(design, outcomes, held.attempts, study=study.study)
+    tracking.close(complete=not after.todo, why=_why_ended(after, ran))
     for trial_id, reason in aggregate(layout, design, outcomes=outcomes).left_out.items():
-        console.print(f"left out of the dataset: {trial_id}: {reason}")
-    write_study_report(study, design, layout)
+        launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
+    launch.write_report(study, design, layout, held)
     if not tracking.failures.count:
-        replace_file(layout.settled, _fingerprint(study, outcomes, layout))
+        replace_file(layout.settled, _fingerprint(launch, held))
+    return after
 
 
-def sync_tracking(
-    study: Study, layout: StoreLayout, *, tracking_uri: str | None, tell: Callable[[str], object]
-) -> Synced:
+def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, *, tell: Callable[[str], object]) -> Synced:
     """Make MLflow equal to the store.
 
     Raises:
-        InputError: What should be MLflow's database is none, or could not be opened where the store lies.
         LockedError: A driver works on the store and writes to MLflow itself.
     """
-    refuse_no_database(layout, tracking_uri=tracking_uri)
     with hold_lock(layout, tell=tell):
-        tracking = Tracking(layout, tracking_uri=tracking_uri)
-        design, plan = plan_study(study, layout)
+        design, held = expand(study), read_store(layout)
+        plan = make_plan(design, held.outcomes, held.attempts, study=study.study)
         tracking.open_study(study.study, question=study.question)
-        writes = tracking.reconcile(design, read_outcomes(layout), read_attempts(layout))
+        writes = tracking.reconcile(design, held.outcomes, held.attempts)
         tracking.close(complete=not plan.todo)
         return Synced(writes, tracking.n_mended, tracking.failures)
 
 
-def _summary(
-    study: Study, design: Design, before: Plan, layout: StoreLayout, launch: Launch, *, n_missed: int = 0
-) -> RunSummary:
-    _, after = plan_study(study, layout)
-    n_done = after.counts["keep"]
-    # The outcome of a worker that was taken for lost may have come in after all.
-    n_failed = len(launch.failed & {planned.trial.trial_id for planned in after.todo})
+def _summary(launch: Launch, before: Plan, after: Plan, ran: Ran) -> RunSummary:
+    n_failed = _n_failed(after, ran)
     return RunSummary(
-        study=study.study,
-        n_trials=len(design.everything),
+        study=launch.study.study,
+        n_trials=len(launch.design.everything),
         n_kept=before.counts["keep"],
-        n_done=n_done,
+        n_done=after.counts["keep"],
         n_failed=n_failed,
         n_missing=len(after.todo) - n_failed,
-        tracking_failures=n_missed,
-        report=str(layout.report),
-        ended_because=launch.ended_because,
+        tracking_failures=launch.tracking.failures.count,
+        report=str(launch.layout.report),
+        ended_because=ran.ended_because,
     )

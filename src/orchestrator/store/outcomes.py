@@ -8,11 +8,11 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,14 +20,13 @@ from orchestrator.design.bulk import without_collector
 from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
 from workers.contract.files import ID, read_regular
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Outcome
+from workers.contract.outcome import PREDICTIONS, Attempt, Outcome
 from workers.contract.system.durable import sync_folder
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Trial
 
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
-PREDICTIONS = "predictions.parquet"
-Kept = TypeVar("Kept")
+Each = TypeVar("Each")
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Seal:
     state: str
     attempt: str
     checksum: str
+    predictions: str | None
     path: Path
 
     @property
@@ -64,6 +64,17 @@ class Seals:
 
     committed: Mapping[str, Seal]
     broken: Mapping[str, str] = field(default_factory=dict)
+
+
+Kept = TypeVar("Kept", Outcomes, Seals)
+
+
+@dataclass(frozen=True)
+class Snapshot(Generic[Kept]):
+    """What a store holds at one moment, read once: outcomes, whole or their seals, and attempts that failed."""
+
+    outcomes: Kept
+    attempts: Mapping[str, Sequence[Attempt]]
 
 
 def read_outcomes(layout: StoreLayout) -> Outcomes:
@@ -85,11 +96,19 @@ def read_seals(layout: StoreLayout) -> Seals:
     """
 
     def seal(outcome: Outcome) -> Seal:
-        return Seal(
-            outcome.trial_id, outcome.state, outcome.attempt, outcome.checksum, layout.outcome(outcome.trial_id)
-        )
+        place = layout.outcome(outcome.trial_id)
+        return Seal(outcome.trial_id, outcome.state, outcome.attempt, outcome.checksum, outcome.predictions, place)
 
     return Seals(*_read_each(layout, seal))
+
+
+def read_store(layout: StoreLayout) -> Snapshot[Outcomes]:
+    """Read whole outcomes, and attempts.
+
+    Raises:
+        StoreError: As `read_outcomes`.
+    """
+    return Snapshot(read_outcomes(layout), read_attempts(layout))
 
 
 def committed_ids(layout: StoreLayout) -> list[str]:
@@ -98,9 +117,9 @@ def committed_ids(layout: StoreLayout) -> list[str]:
 
 
 @without_collector()
-def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Kept]) -> tuple[dict[str, Kept], dict[str, str]]:
+def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Each]) -> tuple[dict[str, Each], dict[str, str]]:
     """What is kept of each verified outcome by trial id, and why others can't be trusted or were quarantined."""
-    committed: dict[str, Kept] = {}
+    committed: dict[str, Each] = {}
     broken: dict[str, str] = {}
     for trial_id in _trial_ids(layout.trials):
         try:
@@ -178,7 +197,7 @@ def unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
     return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")
 
 
-def damaged(layout: StoreLayout, outcomes: Outcomes) -> dict[str, str]:
+def damaged(layout: StoreLayout, outcomes: Outcomes | Seals) -> dict[str, str]:
     """Committed trials whose predictions are gone or not the ones that were committed, and which of the two.
 
     Costs one SHA-256 a scored trial: right before a launch, too much for a plan. Other files are not looked at.
@@ -190,7 +209,7 @@ def damaged(layout: StoreLayout, outcomes: Outcomes) -> dict[str, str]:
     for trial_id, outcome in outcomes.committed.items():
         path = layout.trial(trial_id) / outcome.attempt / PREDICTIONS
         try:
-            if outcome.state == "scored" and sha256_of(path) != outcome.files.get(PREDICTIONS):
+            if outcome.state == "scored" and sha256_of(path) != outcome.predictions:
                 problems[trial_id] = f"{PREDICTIONS} has another checksum than its outcome says"
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             problems[trial_id] = f"{PREDICTIONS} is gone"
@@ -199,7 +218,7 @@ def damaged(layout: StoreLayout, outcomes: Outcomes) -> dict[str, str]:
     return problems
 
 
-def quarantine(layout: StoreLayout, outcomes: Outcomes) -> int:
+def quarantine(layout: StoreLayout, outcomes: Outcomes | Seals) -> int:
     """Move every broken or damaged outcome to `quarantine/`, so that its trial is run again; nothing is lost.
 
     For the holder of the driver's lock, with outcomes read under it, and to be read again. Returns how many were moved.

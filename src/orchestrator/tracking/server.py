@@ -35,6 +35,8 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+# On the parent run: why the last launch ended.
+ENDED_BECAUSE = "sweep.ended_because"
 # Oldest first, so that a run that is added meanwhile moves none to another page.
 RUNS_PER_PAGE, OLDEST_FIRST = 1000, ["attributes.start_time ASC"]
 
@@ -234,9 +236,11 @@ class Server:
             self._move(run, facts)
         return len(abandoned)
 
-    def close_study(self, status: str) -> int:
-        """End the parent run."""
+    def close_study(self, status: str, why: str) -> int:
+        """End the parent run, and say on it why the launch ended."""
         self._known_runs()
+        if why:
+            self._client.set_tag(self._parent_id, ENDED_BECAUSE, why)
         self._client.set_terminated(self._parent_id, status=status)
         return 1
 

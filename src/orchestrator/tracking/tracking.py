@@ -11,6 +11,7 @@ from orchestrator.design.grid import Design
 from orchestrator.store.outcomes import Outcomes
 from orchestrator.tracking import projection
 from orchestrator.tracking.background import Background, Failures
+from orchestrator.tracking.place import refuse_no_database
 from orchestrator.tracking.server import Connect, Server
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
@@ -24,6 +25,9 @@ class Tracking:
         layout: The store; without a URI, MLflow is a SQLite file in it.
         tracking_uri: Any MLflow tracking URI.
         connect: Makes the client of a URI, MLflow's own unless another is given.
+
+    Raises:
+        InputError: What should be MLflow's database is none, or could not be opened where the store lies.
     """
 
     def __init__(
@@ -33,6 +37,8 @@ class Tracking:
         tracking_uri: str | None = None,
         connect: Connect | None = None,
     ) -> None:
+        refuse_no_database(layout, tracking_uri=tracking_uri)
+        self.is_in_store = tracking_uri is None
         self._server = Server(layout, tracking_uri, connect)
         self._queue = Background("tracking")
         self._trials: dict[str, Trial] = {}
@@ -97,7 +103,11 @@ class Tracking:
             self._queue.submit(self._server.read_back).result()
         return n_written
 
-    def close(self, *, complete: bool) -> None:
-        """Write what is queued, end the parent run as FINISHED or else FAILED, and stop the thread."""
-        self._queue.submit(self._server.close_study, "FINISHED" if complete else "FAILED")
+    def close(self, *, complete: bool, why: str = "") -> None:
+        """Write what is queued, end the parent run as FINISHED or else FAILED, and stop the thread.
+
+        Args:
+            why: Why a launch ended; kept as a tag.
+        """
+        self._queue.submit(self._server.close_study, "FINISHED" if complete else "FAILED", why)
         self._queue.close()

@@ -12,7 +12,7 @@ import torch
 from workers.attempt.methods import carry_out
 from workers.contract.errors import StoreError, SweepError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, FailureKind, Outcome, Progress
+from workers.contract.outcome import PREDICTIONS, Attempt, FailureKind, Outcome, Progress
 from workers.contract.system.leases import take_lease
 from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import WorkOrder
@@ -65,7 +65,7 @@ def carried_out(work: Work, order: WorkOrder) -> Generator[Progress, None, Outco
         predictions, detail = None, str(diverged)
     scores = {} if predictions is None else score_predictions(predictions, work.prevalence)
     if predictions is not None:
-        predictions.to_parquet(work.folder / "predictions.parquet", index=False)
+        predictions.to_parquet(work.folder / PREDICTIONS, index=False)
     return Outcome(
         trial_id=order.trial.trial_id,
         training_id=work.spec.training_id,

@@ -19,7 +19,7 @@ class StoreLayout:
     @property
     def entered(self) -> tuple[Path, ...]:
         """What is a folder that holds our files and folders alone, if it is there."""
-        records = (self.leases, self.orders, self.all_attempts, self.all_logs, self.all_superseded)
+        records = (self.leases, self.launches, self.orders, self.all_attempts, self.all_logs, self.all_superseded)
         data = (self.inputs, self.teacher_cache, self.trials, self.all_checkpoints, self.dataset, self.audit_keys)
         return (*records, *data, self.purges, self.exports)
 
@@ -57,6 +57,11 @@ class StoreLayout:
     def leases(self) -> Path:
         """Who drives, and who works on what."""
         return self.root / "leases"
+
+    @property
+    def launches(self) -> Path:
+        """What each launch decided."""
+        return self.root / "launches"
 
     @property
     def inputs(self) -> Path:
@@ -222,6 +227,10 @@ class StoreLayout:
     def heartbeat(self, number: int) -> Path:
         """A counter that the n-th driver raises while it holds the store."""
         return self.leases / f"driver-{number}.beat"
+
+    def launch(self, number: int) -> Path:
+        """What the n-th driver's launch decided, a line each; no participant's text."""
+        return self.launches / f"{number}.jsonl"
 
     def checkpoints(self, training_id: str) -> Path:
         """Resume points of one training; gone after the commit."""

@@ -19,6 +19,9 @@ from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.files import NO_NAME, FileName, Name, read_regular
 from workers.contract.trial import Trial
 
+# Of a scored trial's files, the one that its scores follow from.
+PREDICTIONS = "predictions.parquet"
+
 
 class TrialState(StrEnum):
     """Where a trial of the design stands, read from the store alone."""
@@ -191,6 +194,11 @@ class Outcome(Record):
     provenance: Provenance
     files: dict[FileName, str]
     checksum: str = ""
+
+    @property
+    def predictions(self) -> str | None:
+        """SHA-256 of the trial's predictions; null where it has none."""
+        return self.files.get(PREDICTIONS)
 
     def sealed(self) -> Self:
         """The same outcome with its checksum filled in."""

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contract.layout import StoreLayout
+from workers.contract.outcome import PREDICTIONS
 from workers.requests.searching import Needles, fold
 from workers.store.published import LABELS, TEXTS
 from workers.work.predictions import salted
@@ -59,7 +60,7 @@ def identify(layout: StoreLayout) -> Identity:
     if layout.salt.is_file():
         salt = layout.salt.read_bytes()
         identity.pseudonyms = {salted(name, salt) for name in subjects | examples}
-    for table in _tables(layout.trials, "predictions.parquet", identity):
+    for table in _tables(layout.trials, PREDICTIONS, identity):
         identity.pseudonyms |= {fold(name) for column in PSEUDONYMS for name in table[column]}
     for texts in _texts(layout, identity):
         identity.spans |= spans_of(texts)

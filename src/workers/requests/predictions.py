@@ -20,13 +20,12 @@ from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.metrics import shift_prior
-from workers.contract.outcome import Outcome
+from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.system.sources import sha256_of
 from workers.store.private_files import refuse_shared_place
 from workers.store.published import LABELS, verified_folder
 from workers.work.predictions import salted
 
-PREDICTIONS = "predictions.parquet"
 # The likelier label. No threshold is tuned here: the probability stands beside it for whoever needs another.
 THRESHOLD = 0.5
 
@@ -71,7 +70,7 @@ def _check_place(out: Path, data_class: DataClass) -> None:
 
 def _held_out(layout: StoreLayout, outcome: Outcome) -> pd.DataFrame:
     path = layout.trial(outcome.trial_id) / outcome.attempt / PREDICTIONS
-    if not path.is_file() or sha256_of(path) != outcome.files.get(PREDICTIONS):
+    if not path.is_file() or sha256_of(path) != outcome.predictions:
         raise StoreError(f"{path}: missing, or not what the outcome names; run the trial again")
     predictions = pd.read_parquet(path)
     return predictions[predictions["split"] == "held_out"]

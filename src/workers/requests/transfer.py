@@ -12,7 +12,7 @@ from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome
+from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.recipes.cohorts import CohortRecipe
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
 from workers.contract.system.opening import open_store
@@ -123,7 +123,7 @@ def _score(outcome: Outcome, work: Work) -> Transfer:
     adapter = _verified_adapter(outcome, work.layout)
     with stored_adapter(base.model, adapter) as model:
         predictions = unheard(score_model(work, model.eval(), base, answer, adapter=adapter))
-    predictions.to_parquet(work.folder / "predictions.parquet", index=False)
+    predictions.to_parquet(work.folder / PREDICTIONS, index=False)
     sync_tree(work.folder)
     return Transfer(
         trial_id=outcome.trial_id,

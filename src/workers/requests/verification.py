@@ -18,13 +18,12 @@ from threadpoolctl import threadpool_limits
 from workers.contract.answers.verification import RETRAIN_TOLERANCE, Retrained, VerifyFindings, VerifyOrder
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending, Outcome
+from workers.contract.outcome import PREDICTIONS, Ending, Outcome
 from workers.contract.system.durable import temporary_prefix
 from workers.contract.system.opening import open_store
 from workers.contract.trial import WorkOrder
 from workers.work.predictions import COLUMN_OF, Prevalence, score_predictions
 
-PREDICTIONS = "predictions.parquet"
 # Same arithmetic on the same rows: only the order of sums may differ between versions of a library.
 SCORE_TOLERANCE = 1e-9
 
@@ -117,7 +116,7 @@ def _compared(outcome: Outcome, ending: Ending, layout: StoreLayout, second: Sto
     return Retrained(
         trial_id=outcome.trial_id,
         state="scored",
-        is_identical=again.files.get(PREDICTIONS) == outcome.files.get(PREDICTIONS),
+        is_identical=again.files.get(PREDICTIONS) == outcome.predictions,
         largest_difference={scoring: float(gap.max(initial=0)) for scoring, gap in gaps.items()},
         n_beyond=int(np.any([gap > RETRAIN_TOLERANCE for gap in gaps.values()], axis=0).sum()),
         n_examples=len(before),

@@ -6,11 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.design.plan import Plan
-from orchestrator.store.outcomes import PREDICTIONS, read_attempts, read_outcomes
+from orchestrator.store.outcomes import read_attempts, read_outcomes
 from support.schedules.worlds import Worker
 from support.studies.played_trials import FILES, trials
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome
+from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.system.sources import sha256_of
 
 

@@ -1,27 +1,36 @@
 """A store with drivers and workers that a test moves on one operation at a time: every one of them runs the real code.
 
-Played are only training, Ray and the machines: several hosts share the folder and a clock, each has kernel locks of its
-own. A worker may outlive its driver, and a driver may be told that a worker is lost which goes on.
+Played are only training, Ray, MLflow, the report and the machines: several hosts share the folder and a clock, each has
+kernel locks of its own. A worker may outlive its driver, and a driver may be told that a worker is lost which goes on.
 """
 
 import fcntl
+import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import IO
+from types import MethodType
+from typing import IO, cast
+
+from rich.console import Console
 
 from orchestrator.design.grid import Design
 from orchestrator.design.plan import Plan, make_plan
-from orchestrator.execution.recovery import Recovery
-from orchestrator.store.collecting import collect
+from orchestrator.execution.events import Event
+from orchestrator.launch.launch import Launch
+from orchestrator.launch.run import run_study
 from orchestrator.store.hold_records import newest_number
-from orchestrator.store.holding import Hold, hold_lock
+from orchestrator.store.holding import Hold
 from orchestrator.store.machine import HEARTBEAT_S, Machine
-from orchestrator.store.outcomes import quarantine, read_attempts, read_outcomes, read_seals
+from orchestrator.store.outcomes import read_attempts, read_seals
+from orchestrator.study.study import Study, load_study
+from support.launches.in_process import InProcess, Untracked
 from support.schedules.stepping import SLEEP, WRITING, Disk, Killed, Process
-from support.studies.orders import order_of
+from support.studies.micro_study import write_study
 from support.studies.played_trials import Play, trials
 from workers.attempt.runner import Runner
 from workers.contract.errors import SweepError
@@ -34,7 +43,6 @@ from workers.contract.trial import Trial, WorkOrder
 
 HOSTS = ("a", "b", "c")
 N_SLOTS = 2
-POLL_S = 1.0
 SINCE = "2026-01-05T09:00:00+00:00"
 
 
@@ -72,7 +80,7 @@ class Worker(Process):
 
 
 class Driver(Process):
-    """One launch, from the lock to the last clean-up, in the order of `run_study` and `run_trials`."""
+    """One launch, by `run_study`; its machine, its workers and MLflow are played."""
 
     def __init__(self, name: str, world: "World", host: str, pid: int) -> None:
         self.host = host
@@ -84,7 +92,9 @@ class Driver(Process):
         self.refusal: Exception | None = None
         self._world = world
         self._wakes_at = 0.0
-        self.out: dict[str, Worker] = {}
+        self._executor = InProcess(
+            lambda order: _Heard(self, world.start_worker(order)), n_slots=N_SLOTS, prepares=False, sleep=self._sleep
+        )
         super().__init__(name, world.disk, self._drive)
 
     @property
@@ -94,7 +104,8 @@ class Driver(Process):
     @property
     def is_waiting(self) -> bool:
         """Whether it has nothing to do but to ask its workers again."""
-        return self.at == SLEEP and bool(self.out) and all(self._is_at_work(worker) for worker in self.out.values())
+        out = self._executor.out.values()
+        return self.at == SLEEP and bool(out) and all(isinstance(each, _Heard) and each.is_at_work for each in out)
 
     def _drive(self) -> None:
         machine = Machine(
@@ -107,68 +118,21 @@ class Driver(Process):
             is_running=lambda pid: self._world.is_running(self.host, pid),
             keep_beating=self._keep_beating,
         )
+        layout = self._world.layout
+        launch = Launch(
+            study(),
+            self._world.design,
+            layout,
+            self._executor,
+            Untracked(layout),
+            Console(file=io.StringIO()),
+            machine=machine,
+            write_report=lambda _study, _design, layout, _held: replace_file(layout.report, "a page"),
+        )
         try:
-            with hold_lock(self._world.layout, machine=machine) as hold:
-                self.hold = hold
-                self._launch(hold)
+            run_study(launch)
         except (SweepError, OSError) as error:
             self.refusal = error
-
-    def _launch(self, hold: Hold) -> None:
-        layout, design = self._world.layout, self._world.design
-        while True:
-            plan = self._world.plan(design)
-            if not quarantine(layout, read_outcomes(layout)):
-                break
-        collect(layout, design, read_seals(layout))
-        recovery = Recovery(read_attempts(layout))
-        self._run_trials([planned.trial for planned in plan.todo], hold, recovery)
-        hold.check()
-        collect(layout, design, read_outcomes(layout))
-
-    def _run_trials(self, todo: list[Trial], hold: Hold, recovery: Recovery) -> None:
-        layout = self._world.layout
-        layout.orders.mkdir(exist_ok=True)
-        for trial in todo:
-            order = order_of(trial.spec, layout.root).model_copy(update={"trial": trial})
-            replace_file(layout.order(trial.trial_id), order.model_dump_json())
-        waiting = [trial.trial_id for trial in todo]
-        while waiting or self.out:
-            if hold.is_deposed:
-                for worker in self.out.values():
-                    worker.is_abandoned = True
-                return
-            if recovery.ended_because and not self.out:
-                return
-            while waiting and len(self.out) < N_SLOTS and not recovery.ended_because:
-                trial_id = waiting.pop(0)
-                self.out[trial_id] = self._world.start_worker(layout.order(trial_id))
-            self._sleep(POLL_S)
-            for trial_id, worker in list(self.out.items()):
-                if (ending := self._hear(worker)) is None:
-                    continue
-                del self.out[trial_id]
-                if ending.failure is None:
-                    recovery.succeeded()
-                elif recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail).is_tried_again:
-                    waiting.insert(0, trial_id)
-
-    def _hear(self, worker: Worker) -> Ending | None:
-        """How an attempt ended; of a worker that vanished the driver writes the record."""
-        if worker.ending is not None or self._is_at_work(worker):
-            return worker.ending
-        kind, lost = FailureKind.LOST_WORKER, "the worker process or its node vanished"
-        record = {"error": "WorkerLost", "where": "on its worker", "detail": lost, "host": self.host}
-        times = {"started_at": SINCE, "ended_at": SINCE}
-        with suppress(OSError):
-            record_attempt(
-                Attempt(trial_id=worker.trial_id, number=0, kind=kind, **record, **times), self._world.layout
-            )
-        return Ending(trial_id=worker.trial_id, state="failed", failure=kind, detail=lost)
-
-    @staticmethod
-    def _is_at_work(worker: Worker) -> bool:
-        return worker.is_alive and not worker.is_cut_off
 
     def _sleep(self, seconds: float) -> None:
         self._wakes_at = self._world.now + seconds
@@ -182,11 +146,46 @@ class Driver(Process):
 
     @contextmanager
     def _keep_beating(self, beat: Callable[[], None]) -> Iterator[None]:
-        self.beat = beat
+        self.hold, self.beat = cast(Hold, cast(MethodType, beat).__self__), beat
         try:
             yield
         finally:
             self.beat = None
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A worker as its driver hears of it."""
+
+    driver: Driver
+    worker: Worker
+
+    @property
+    def is_at_work(self) -> bool:
+        return self.worker.is_alive and not self.worker.is_cut_off
+
+    def look(self, hear: Callable[[Event], None]) -> Ending | None:
+        """How an attempt ended; of a worker that vanished the driver writes the record."""
+        if self.worker.ending is not None or self.is_at_work:
+            return self.worker.ending
+        kind, lost = FailureKind.LOST_WORKER, "the worker process or its node vanished"
+        record = {"error": "WorkerLost", "where": "on its worker", "detail": lost, "host": self.driver.host}
+        times = {"started_at": SINCE, "ended_at": SINCE}
+        attempt = Attempt(trial_id=self.worker.trial_id, number=0, kind=kind, **record, **times)
+        with suppress(OSError):
+            record_attempt(attempt, StoreLayout(self.worker.order.parents[1]))
+        return Ending(trial_id=self.worker.trial_id, state="failed", failure=kind, detail=lost)
+
+    def abandon(self) -> None:
+        """It notices when it goes on."""
+        self.worker.is_abandoned = True
+
+
+@cache
+def study() -> Study:
+    """A real one, whose design the world plays."""
+    with tempfile.TemporaryDirectory() as folder:
+        return load_study(write_study(Path(folder)))
 
 
 @dataclass

@@ -6,11 +6,10 @@ from functools import cache
 
 import torch
 
-from orchestrator.store.outcomes import PREDICTIONS
 from support.studies.orders import EVALUATION, micro_spec, micro_training
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Progress, Provenance
+from workers.contract.outcome import PREDICTIONS, Outcome, Progress, Provenance
 from workers.contract.trial import EvaluationRecipe, Trial, WorkOrder
 from workers.store.checkpoints import Checkpoint, Checkpoints, Origin
 from workers.store.published import publish

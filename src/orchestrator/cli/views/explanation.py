@@ -29,6 +29,9 @@ def show_explanation(console: "Console", found: "Explanation", *, by_hand: str) 
         say(f"changed  {change.field}: {change.stored} in the store, {change.designed} in the design")
     for attempt in found.attempts:
         _show_attempt(console, attempt)
+    for launch in found.files.launches:
+        for entry in launch.entries:
+            say(f"launch   {launch.number}, {entry.at}: {entry}", "dim")
     if found.committed:
         _show_committed(console, found.committed)
     for loser in found.files.superseded:

@@ -43,7 +43,7 @@ def test_plan_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["orchestrator.cli.main", "orchestrator.launch.run", "orchestrator.execution.driver"]
+    "module", ["orchestrator.cli.main", "orchestrator.launch.run", "orchestrator.execution.on_ray.tuning"]
 )
 def test_the_driver_side_never_loads_torch(module: str) -> None:
     heavy = "torch transformers peft deepspeed"

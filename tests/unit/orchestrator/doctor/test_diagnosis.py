@@ -27,7 +27,7 @@ from orchestrator.doctor.store import (
     check_leftovers,
     check_outcomes,
 )
-from orchestrator.execution.local_ray import SessionFolder
+from orchestrator.execution.on_ray.local_ray import SessionFolder
 from orchestrator.launch.forecast import DiskForecast
 from orchestrator.store.hold_records import Holder, take_hold
 from orchestrator.store.holding import hold_lock, lock_holder

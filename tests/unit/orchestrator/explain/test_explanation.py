@@ -12,7 +12,7 @@ from orchestrator.explain.files import LOG_LINES, read_trial_files
 from orchestrator.explain.lookup import Known, find_trial
 from orchestrator.store.holding import hold_lock
 from orchestrator.store.orders import write_order
-from orchestrator.store.outcomes import PREDICTIONS, quarantine, read_attempts, read_outcomes
+from orchestrator.store.outcomes import quarantine, read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
 from support.launches.command_line import refused
 from support.launches.command_line import sweep_here as sweep
@@ -20,7 +20,7 @@ from support.stores.builders import ATTEMPT, write_attempt
 from support.studies.micro_study import write_study
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import FailureKind, Outcome, TrialState
+from workers.contract.outcome import PREDICTIONS, FailureKind, Outcome, TrialState
 from workers.contract.system.leases import Lease, take_lease
 from workers.contract.trial import Trial, WorkOrder
 

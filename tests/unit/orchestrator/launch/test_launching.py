@@ -1,16 +1,23 @@
 """Who hears what becomes of an attempt, and what the order of a trial that is tried again says."""
 
+import io
 from pathlib import Path
 from typing import cast
 
 import pytest
+from rich.console import Console
 
-from orchestrator.execution.events import Ended, Event, Requeued, Started
+from orchestrator.design.grid import expand
+from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
 from orchestrator.execution.recovery import Recovery
+from orchestrator.launch.console import Watch
+from orchestrator.launch.launch import Launch
 from orchestrator.launch.launching import Queue, Referee, give_up_unfit
+from orchestrator.launch.record import LaunchRecord
 from orchestrator.store.orders import write_order
 from orchestrator.study.study import Study, load_study
 from orchestrator.tracking.tracking import Tracking
+from support.launches.in_process import InProcess
 from support.studies.micro_study import write_study
 from workers.contract.errors import Problem
 from workers.contract.layout import StoreLayout
@@ -46,19 +53,19 @@ class Case:
     """A referee over a real study and store, with a screen and an MLflow that remember."""
 
     def __init__(self, study: Study, layout: StoreLayout) -> None:
-        from orchestrator.design.grid import expand
-
         self.layout, self.screen, self.told = layout, Screen(), Told()
-        self.queue = Queue(expand(study).trials, n_kept=0)
+        design = expand(study)
+        self.queue = Queue(design.trials, n_kept=0)
         for trial in self.queue.trials:
             write_order(trial, study, layout)
+        tracking = cast(Tracking, self.told)
         self.referee = Referee(
-            study,
-            layout,
+            Launch(study, design, layout, InProcess(), tracking, Console(file=io.StringIO())),
             self.queue,
-            recovery=Recovery({}),
-            tracking=cast(Tracking, self.told),
-            screen=self.screen,  # type: ignore[arg-type]
+            Recovery({}),
+            screen=cast(Watch, self.screen),
+            record=LaunchRecord(layout, 1),
+            asked=lambda: StopLevel.GO_ON,
         )
 
     def fails(self, trial_id: str, kind: FailureKind) -> bool:

@@ -9,11 +9,15 @@ import pytest
 from rich.console import Console
 
 from orchestrator.audit.automatic import StudyAudit, write_audit
+from orchestrator.launch.launch import Launch
 from orchestrator.launch.reporting import write_study_report
 from orchestrator.launch.run import run_study
 from orchestrator.store.derived import derived_damages, is_sound_page
+from orchestrator.store.outcomes import read_store
 from orchestrator.store.verification import check_derived
 from orchestrator.study.study import load_sealed, sealed_text
+from orchestrator.tracking.tracking import Tracking
+from support.launches.in_process import InProcess
 from support.stores.full import DESIGN, STUDY, full_store, rewrite
 from support.stores.tracked import with_database
 from workers.contract.errors import InputError
@@ -24,7 +28,9 @@ CHANGED = "is not what was written"
 
 def run(layout: StoreLayout) -> None:
     """A launch of a study that lacks no trial."""
-    assert run_study(STUDY, layout, address=None, tracking_uri=None, console=Console(file=io.StringIO())).exit_code == 0
+    console = Console(file=io.StringIO())
+    launch = Launch(STUDY, DESIGN, layout, InProcess(n_slots=1), Tracking(layout), console)
+    assert run_study(launch).exit_code == 0
 
 
 def flip(path: Path) -> None:
@@ -72,7 +78,7 @@ def test_what_is_older_than_checksums_is_taken_as_it_is_and_gets_them(settled: S
     layout.report.write_text("<html></html>")
     assert derived_damages(layout) == {}
     assert load_sealed(layout.study) == STUDY
-    write_study_report(STUDY, DESIGN, layout)
+    write_study_report(STUDY, DESIGN, layout, read_store(layout))
     assert layout.report.read_text().splitlines()[-1].startswith("<!-- sha256")
     flip(layout.report)
     assert not is_sound_page(layout.report.read_bytes())

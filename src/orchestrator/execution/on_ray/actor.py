@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from orchestrator.execution.lost_workers import Node
+from orchestrator.execution.on_ray.lost_workers import Node
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.outcome import Ending, Progress

@@ -1,12 +1,12 @@
-"""Prepare, and run a queue of trials on warm actors, one a slot; with `actor.py` and `cluster.py` the only Ray.
+"""A queue of trials on warm actors, one a slot, by Ray Tune.
 
-Ray Tune executes and does not remember: its folder is scratch, and what a launch achieved is read from the store.
+Tune executes and does not remember: its folder is scratch, and what a launch achieved is read from the store.
 """
 
 import os
 import pickle
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,21 +21,12 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from orchestrator.execution.actor import (
-    ENDING,
-    NODE,
-    PROGRESS,
-    Prepared,
-    SpentWorkerError,
-    TrialActor,
-    prepare_inputs,
-)
-from orchestrator.execution.cluster import Lifeline, Slots
-from orchestrator.execution.events import Judge, Listener, Progressed, Started, StopLevel
-from orchestrator.execution.lost_workers import Began, Node, record_for_worker
-from orchestrator.saying.addressing import typed
-from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
-from workers.contract.inputs import Stage
+from orchestrator.execution.events import Progressed, Started, StopLevel
+from orchestrator.execution.executor import Overseer, Slots
+from orchestrator.execution.on_ray.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor
+from orchestrator.execution.on_ray.cluster import Lifeline
+from orchestrator.execution.on_ray.lost_workers import Began, Node, record_for_worker
+from workers.contract.errors import NO_ROOM, ClusterLostError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 from workers.contract.system.removal import try_to_remove
@@ -44,94 +35,20 @@ FINISHED = str(Searcher.FINISHED)
 NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
 
 
-Unfit = Mapping[str, tuple[Problem, ...]]
-
-
-def prepare_on_cluster(
-    groups: Sequence[Sequence[Path]], lifeline: Lifeline, *, stop_level: Callable[[], StopLevel], skips_unfit: bool
-) -> Unfit | None:
-    """Make what the trials need, once; why trials can't run with it, by trial id; null where the launch was stopped.
-
-    Texts and tokens of all come first, which tell what does not fit; then the bases of what does.
-
-    Args:
-        groups: Orders by base model, each named by its trial's id.
-        skips_unfit: Go on without the trials that don't fit.
-
-    Raises:
-        InputError: The inputs can't be made, or a trial does not fit them.
-        ClusterError: The preparation broke, or the cluster was lost.
-    """
-    unfit: dict[str, tuple[Problem, ...]] = {}
-    for stage in Stage:
-        fitting = [[order for order in orders if order.stem not in unfit] for orders in groups]
-        found = _make_on_cluster([orders for orders in fitting if orders], stage, lifeline, stop_level=stop_level)
-        if found is None:
-            return None
-        unfit |= found
-        if unfit and not skips_unfit:
-            raise refusal(unfit)
-    return unfit
-
-
-def refusal(unfit: Unfit) -> InputError:
-    """Why trials can't be run, every problem once."""
-    return InputError(*{str(problem): problem for problems in unfit.values() for problem in problems}.values())
-
-
-def _make_on_cluster(
-    groups: Sequence[Sequence[Path]], stage: Stage, lifeline: Lifeline, *, stop_level: Callable[[], StopLevel]
-) -> Unfit | None:
-    """One stage; the first group goes first, for the inputs that all share, and the others follow side by side."""
-    unfit: dict[str, tuple[Problem, ...]] = {}
-    for wave in (groups[:1], groups[1:]):
-        tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]
-        try:
-            while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
-                if lifeline.check():
-                    raise ClusterLostError(NO_NODE)
-                if stop_level() > StopLevel.GO_ON:
-                    for task in tasks:
-                        ray.cancel(task, force=True)
-                    return None
-            made: list[Prepared] = ray.get(tasks)
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-                where = cause.filename or str(wave[0][0].parents[1])
-                raise OSError(cause.errno, os.strerror(cause.errno), where) from None
-            raise ClusterError(
-                f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
-                f"`{typed('python', '-P', '-m', 'workers', 'prepare', wave[0][0])}` shows why"
-            ) from None
-        if broken := {str(problem): problem for each in made for problem in each.broken}:
-            raise InputError(*broken.values())
-        for each in made:
-            unfit |= each.unfit
-    return unfit
-
-
 def run_trials(
     trial_ids: Sequence[str],
     layout: StoreLayout,
     slots: Slots,
     lifeline: Lifeline,
-    *,
-    listener: Listener,
-    judge: Judge,
-    stop_level: Callable[[], StopLevel],
+    overseer: Overseer,
 ) -> None:
-    """Run the trials in the given order; every attempt's end is told to the judge and stands in the store.
+    """Run the trials as a pool does.
 
     Tune retries nothing: what the judge sends back is handed out again, on whatever slot is free.
-
-    Raises:
-        ClusterLostError: The cluster was lost on the way; what had ended is kept.
-        OSError: The disk is full.
     """
     configs = [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids]
-    queue = _Queue(configs, stop_level)
-    reporter, stopper = _Reporter(layout, queue, listener, judge), _Stopper(stop_level, lifeline)
+    queue = _Queue(configs, overseer.stop_level)
+    reporter, stopper = _Reporter(queue, overseer), _Stopper(overseer.stop_level, lifeline)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
@@ -251,18 +168,16 @@ class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
     """Translates Tune's callbacks into events and verdicts."""
 
-    def __init__(self, layout: StoreLayout, queue: _Queue, listener: Listener, judge: Judge) -> None:
-        self._layout = layout
+    def __init__(self, queue: _Queue, overseer: Overseer) -> None:
         self._queue = queue
-        self._listener = listener
-        self._judge = judge
+        self._overseer = overseer
         self._began: dict[str, Began] = {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """A slot took the trial."""
         name = trial.config["trial_id"]
         self._began[name] = Began()
-        self._listener(Started(name))
+        self._overseer.hear(Started(name))
 
     def on_trial_result(
         self,
@@ -278,7 +193,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
             self._end(Ending.model_validate(ending))
         elif progress := result.get(PROGRESS):
             self._began[name].node = Node(**result[NODE])
-            self._listener(Progressed(name, Progress.model_validate(progress)))
+            self._overseer.hear(Progressed(name, Progress.model_validate(progress)))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
         """The worker vanished, could not take the trial, or is of no more use after it."""
@@ -290,4 +205,4 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         self._end(record_for_worker(trial.config["order"], error=error, began=began))
 
     def _end(self, ending: Ending) -> None:
-        self._queue.take_back(ending.trial_id, again=self._judge(ending))
+        self._queue.take_back(ending.trial_id, again=self._overseer.judge(ending))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.execution.local_ray import LONGEST_FOLDER, SOCKET, own_token, session_folder, unfit
+from orchestrator.execution.on_ray.local_ray import LONGEST_FOLDER, SOCKET, own_token, session_folder, unfit
 from workers.contract.errors import ClusterError
 
 LONG = Path("/tmp") / ("x" * 110)

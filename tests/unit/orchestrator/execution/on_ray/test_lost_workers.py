@@ -8,8 +8,8 @@ import pytest
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 
-from orchestrator.execution.driver import error_of
-from orchestrator.execution.lost_workers import Began, Node, n_killed_for_memory, record_for_worker
+from orchestrator.execution.on_ray.lost_workers import Began, Node, n_killed_for_memory, record_for_worker
+from orchestrator.execution.on_ray.tuning import error_of
 from support.studies.orders import micro_spec, order_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.execution.local_ray import PREFIX, session_folder
+from orchestrator.execution.on_ray.local_ray import PREFIX, session_folder
 from workers.contract.system.removal import try_to_remove
 
 LOCK = "sweep-launch.lock"

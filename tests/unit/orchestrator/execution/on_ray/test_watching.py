@@ -5,12 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.execution.watching import HEAD_IS_GONE_AFTER, STOPPED, watch
+from orchestrator.execution.on_ray.watching import HEAD_IS_GONE_AFTER, STOPPED, watch
 
 DEAD_HEAD = """
 import time
-from orchestrator.execution import watching
-from orchestrator.execution.watching import ended_with_its_head, say_error
+from orchestrator.execution.on_ray import watching
+from orchestrator.execution.on_ray.watching import ended_with_its_head, say_error
 
 watching.LOOK_EVERY_S = 0.05
 watching.watch.__kwdefaults__["every_s"] = 0.05
@@ -19,7 +19,7 @@ with ended_with_its_head("127.0.0.1:9", is_stopped=lambda: IS_STOPPED, last_word
 """
 DEAD_DAEMON = """
 import subprocess, sys, time
-from orchestrator.execution.watching import ended_with_its_daemons, say_error
+from orchestrator.execution.on_ray.watching import ended_with_its_daemons, say_error
 from workers.contract.errors import ClusterError
 
 with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
@@ -32,7 +32,7 @@ with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute",
 
 MUTE_END = """
 import os
-from orchestrator.execution.watching import ended_with_its_daemons, say_error
+from orchestrator.execution.on_ray.watching import ended_with_its_daemons, say_error
 from workers.contract.errors import ClusterError
 
 with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):

@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +18,10 @@ os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
-from orchestrator.execution.local_ray import own_token
-from orchestrator.execution.ray_folder import RayFolder, ray_folder
-from orchestrator.execution.watching import (
+from orchestrator.execution.executor import Slots
+from orchestrator.execution.on_ray.local_ray import own_token
+from orchestrator.execution.on_ray.ray_folder import RayFolder, ray_folder
+from orchestrator.execution.on_ray.watching import (
     CONNECT_TIMEOUT_S,
     LOOK_EVERY_S,
     LastWords,
@@ -37,35 +37,20 @@ QUIET: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERR
 WAIT_FOR_NODE_S = 300.0
 
 
-@dataclass(frozen=True)
-class Slots:
-    """How many trials run at once, and what each holds."""
-
-    n_slots: int
-    cpus: float
-    gpus: float
-
-    @property
-    def n_threads(self) -> int:
-        """Threads of one worker."""
-        return max(1, int(self.cpus))
-
-
 @contextlib.contextmanager
 def cluster(
     address: str | None,
     *,
     is_stopped: Callable[[], bool] = lambda: False,
     last_words: LastWords = say_error,
-) -> Iterator[Callable[[ClusterLostError], ClusterLostError]]:
+) -> Iterator[None]:
     """A connection to a running cluster, or to a local one that lives as long as the block, and its files with it.
+
+    Where a local one was lost, its log is kept, and the error says where.
 
     Args:
         is_stopped: Whether the launch was told to end: what Ray does then is no news.
         last_words: Said, and the process ended, where Ray is gone under a main thread that waits for it.
-
-    Yields:
-        For a local one that was lost: keeps its log, and says where.
 
     Raises:
         ClusterError: No cluster answers at the address, or none can be started here.
@@ -89,7 +74,7 @@ def cluster(
         try:
             head = str(ray.get_runtime_context().gcs_address)
             with ended_with_its_head(head, is_stopped=is_stopped, last_words=lambda lost: last_words(keep_log(lost))):
-                yield keep_log
+                yield
         except ClusterLostError as error:
             raise keep_log(error) from None
         finally:

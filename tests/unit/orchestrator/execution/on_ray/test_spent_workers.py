@@ -9,8 +9,8 @@ import ray
 import torch
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from orchestrator.execution.actor import SpentWorkerError, TrialActor
-from orchestrator.execution.driver import ending_in, error_of
+from orchestrator.execution.on_ray.actor import SpentWorkerError, TrialActor
+from orchestrator.execution.on_ray.tuning import ending_in, error_of
 from support.launches.running import attempts_of
 from support.studies.orders import micro_spec, order_of
 from workers.attempt.runner import Run, Runner

@@ -1,0 +1,99 @@
+"""What a launch asks of whatever runs its trials. Ray Tune does it (`on_ray`); plain values, no Ray."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.execution.events import Event, StopLevel
+from orchestrator.study.study import Resources
+from workers.contract.errors import Problem, SweepError
+from workers.contract.inputs import Stage
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Ending
+
+# Why trials can't be run, by their ids.
+Unfit = Mapping[str, tuple[Problem, ...]]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and what each holds."""
+
+    n_slots: int
+    cpus: float
+    gpus: float
+
+    @property
+    def device(self) -> str:
+        """What trials run on."""
+        return "GPU" if self.gpus else "CPU"
+
+    @property
+    def n_threads(self) -> int:
+        """Threads of one worker."""
+        return max(1, int(self.cpus))
+
+
+class Overseer(Protocol):
+    """Who is told what becomes of trials while they run, and says how it goes on."""
+
+    def hear(self, event: Event) -> None:
+        """Take note that a trial began or moved on."""
+
+    def judge(self, ending: Ending) -> bool:
+        """Take note that an attempt ended; whether its trial is handed out again."""
+
+    def stop_level(self) -> StopLevel:
+        """How urgently the launch is to end now."""
+
+
+class Pool(Protocol):
+    """Workers that wait for what a launch gives them."""
+
+    @property
+    def slots(self) -> Slots:
+        """What there is of them."""
+
+    def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
+        """Make one stage of the inputs that trials need; why trials can't run with it; null where that was stopped.
+
+        Args:
+            groups: Orders by base model, each named by its trial's id; the first makes what all share.
+
+        Raises:
+            InputError: The inputs can't be made.
+            ClusterError: The workers broke, or were lost.
+        """
+
+    def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
+        """Run trials in the given order; every attempt's end is judged, and stands in the store.
+
+        What the judge sends back goes first. After DRAIN nothing starts; at NOW what runs is abandoned.
+
+        Raises:
+            ClusterLostError: The workers were lost on the way; what had ended is kept.
+            OSError: The disk is full.
+        """
+
+
+class Executor(Protocol):
+    """Where trials run."""
+
+    def open(
+        self,
+        resources: Resources,
+        *,
+        stop_level: Callable[[], StopLevel],
+        last_words: Callable[[SweepError], object],
+    ) -> AbstractContextManager[Pool]:
+        """Have workers for as long as the block runs.
+
+        Args:
+            stop_level: How urgently the launch was asked to end.
+            last_words: Said, and this process ended, where the workers are gone under a main thread that waits.
+
+        Raises:
+            ClusterError: There are none, or none with room for a trial.
+        """

@@ -1,0 +1,101 @@
+"""Trials by Ray Tune, on a cluster that runs already, or on a Ray of our own that lives as long as the launch."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from orchestrator.execution.events import StopLevel
+from orchestrator.execution.executor import Overseer, Slots, Unfit
+from orchestrator.execution.on_ray.actor import Prepared, prepare_inputs
+from orchestrator.execution.on_ray.cluster import Lifeline, cluster, find_slots, lifeline
+from orchestrator.execution.on_ray.local_ray import session_folder
+from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
+from orchestrator.execution.on_ray.watching import LastWords
+from orchestrator.saying.addressing import typed
+from orchestrator.study.study import Resources
+from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
+from workers.contract.inputs import Stage
+from workers.contract.layout import StoreLayout
+
+
+class RayTune:
+    """The executor of every launch.
+
+    Args:
+        address: Of a cluster; null for a Ray of our own.
+        tell: Hears that the cluster is waited for.
+
+    Raises:
+        ClusterError: No folder of this machine will do for a Ray of our own.
+    """
+
+    def __init__(self, address: str | None, *, tell: Callable[[str], object]) -> None:
+        if address is None:
+            session_folder()
+        self._address = address
+        self._tell = tell
+
+    @contextmanager
+    def open(
+        self, resources: Resources, *, stop_level: Callable[[], StopLevel], last_words: LastWords
+    ) -> Iterator["RayPool"]:
+        """See `Executor`."""
+        with cluster(self._address, is_stopped=lambda: stop_level() is StopLevel.NOW, last_words=last_words):
+            slots = find_slots(resources)
+            yield RayPool(slots, lifeline(slots, address=self._address, tell=self._tell), stop_level)
+
+
+class RayPool:
+    """The connected cluster's slots."""
+
+    def __init__(self, slots: Slots, line: Lifeline, stop_level: Callable[[], StopLevel]) -> None:
+        self.slots = slots
+        self._lifeline = line
+        self._stop_level = stop_level
+
+    def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
+        """See `Pool`; the first group goes first, for the inputs that all share, and the others side by side."""
+        unfit: dict[str, tuple[Problem, ...]] = {}
+        for wave in (groups[:1], groups[1:]):
+            try:
+                made = self._make_together(wave, stage)
+            except ClusterError:
+                if self._stop_level() is not StopLevel.NOW:
+                    raise
+                return None  # Ray was stopped with us
+            if made is None:
+                return None
+            if broken := {str(problem): problem for each in made for problem in each.broken}:
+                raise InputError(*broken.values())
+            for each in made:
+                unfit |= each.unfit
+        return unfit
+
+    def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
+        """See `Pool`."""
+        run_trials(trial_ids, layout, self.slots, self._lifeline, overseer)
+
+    def _make_together(self, wave: Sequence[Sequence[Path]], stage: Stage) -> list[Prepared] | None:
+        tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]
+        try:
+            while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
+                if self._lifeline.check():
+                    raise ClusterLostError(NO_NODE)
+                if self._stop_level() > StopLevel.GO_ON:
+                    for task in tasks:
+                        ray.cancel(task, force=True)
+                    return None
+            made: list[Prepared] = ray.get(tasks)
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                where = cause.filename or str(wave[0][0].parents[1])
+                raise OSError(cause.errno, os.strerror(cause.errno), where) from None
+            raise ClusterError(
+                f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
+                f"`{typed('python', '-P', '-m', 'workers', 'prepare', wave[0][0])}` shows why"
+            ) from None
+        return made

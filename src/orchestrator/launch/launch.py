@@ -1,0 +1,54 @@
+"""One launch: what of which study is to run, and with what that is carried out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from orchestrator.design.grid import Design
+from orchestrator.design.reviewed import PlanHash
+from orchestrator.design.selection import Selection
+from orchestrator.execution.executor import Executor
+from orchestrator.launch.reporting import write_study_report
+from orchestrator.store.machine import Machine
+from orchestrator.store.outcomes import Outcomes, Snapshot
+from orchestrator.study.study import Study
+from orchestrator.tracking.tracking import Tracking
+from workers.contract.errors import SweepError
+from workers.contract.layout import StoreLayout
+
+EVERYTHING = Selection()
+
+
+def say_nothing(_error: SweepError) -> None:
+    """Where nobody hears."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Everything that a launch goes by; it is read once, and nothing in it changes.
+
+    Args:
+        design: All trials of the study.
+        selection: Which of the missing ones are to run; the others stay missing.
+        reviewed: The plan that somebody agreed to.
+        shares_with_group: Open the store to its group.
+        skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
+        machine: Where the driver runs.
+        tell_error: Hears an error that can't be raised, where the executor holds the main thread.
+        write_report: Makes the page of what the store holds.
+    """
+
+    study: Study
+    design: Design
+    layout: StoreLayout
+    executor: Executor
+    tracking: Tracking
+    console: Console
+    selection: Selection = EVERYTHING
+    reviewed: PlanHash | None = None
+    shares_with_group: bool = False
+    skips_unfit: bool = False
+    machine: Machine = field(default_factory=Machine)
+    tell_error: Callable[[SweepError], object] = say_nothing
+    write_report: Callable[[Study, Design, StoreLayout, Snapshot[Outcomes]], object] = write_study_report

@@ -1,0 +1,208 @@
+"""What a launch decided, line by line in `launches/<n>.jsonl`: why one that nobody watched ended stands there.
+
+Facts of the driver's own; nothing that a worker read, and no participant's text. Reading passes over what was torn.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
+from orchestrator.store.hold_records import Holder
+from orchestrator.store.machine import now
+from workers.contract.errors import SweepError
+from workers.contract.files import read_regular
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import FailureKind, Record
+
+NAME = re.compile(r"(\d+)\.jsonl")
+CUT_OFF = "its process was killed, or its machine went"
+
+
+class LaunchEntry(Record, extra="ignore"):
+    """One line; `at` is UTC, ISO 8601."""
+
+    at: str = Field(default_factory=now)
+
+
+class LaunchBegan(LaunchEntry):
+    """A driver took the store for so many trials, of which others were done before."""
+
+    what: Literal["began"] = "began"
+    host: str
+    pid: int
+    n_todo: int
+    n_kept: int
+
+
+class SlotsFound(LaunchEntry):
+    """Where its trials run."""
+
+    what: Literal["slots"] = "slots"
+    n_slots: int
+    device: str
+
+
+class TrialTaken(LaunchEntry):
+    """A worker took a trial."""
+
+    what: Literal["taken"] = "taken"
+    trial_id: str
+
+    def __str__(self) -> str:
+        return "a worker took it"
+
+
+class TrialRequeued(LaunchEntry):
+    """An attempt failed, and what followed."""
+
+    what: Literal["requeued"] = "requeued"
+    trial_id: str
+    failure: FailureKind | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"back to the queue: {self.why}"
+
+
+class TrialEnded(LaunchEntry):
+    """A trial was scored, diverged, or was given up."""
+
+    what: Literal["ended"] = "ended"
+    trial_id: str
+    state: str
+    failure: FailureKind | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.state if self.failure is None else f"given up: {self.failure.replace('_', ' ')}: {self.detail}"
+
+
+class StopHeard(LaunchEntry):
+    """Somebody asked the launch to end, or another driver took its store."""
+
+    what: Literal["stop"] = "stop"
+    level: Literal["DRAIN", "NOW"]
+
+
+class LaunchEnded(LaunchEntry):
+    """The launch ended in order, or by an error that it told."""
+
+    what: Literal["over"] = "over"
+    why: str
+
+
+Entry = LaunchBegan | SlotsFound | TrialTaken | TrialRequeued | TrialEnded | StopHeard | LaunchEnded
+_ENTRIES: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="what")])
+
+
+class LaunchRecord:
+    """The record of a launch that goes on; what can't be written is not: a launch never ends for it."""
+
+    def __init__(self, layout: StoreLayout, number: int) -> None:
+        self.number = number
+        self._path = layout.launch(number)
+        self._level = StopLevel.GO_ON
+        self._is_over = False
+
+    def write(self, entry: Entry) -> None:
+        """Append a line."""
+        with suppress(OSError):
+            self._path.parent.mkdir(exist_ok=True)
+            with self._path.open("a") as file:
+                file.write(entry.model_dump_json() + "\n")
+
+    def end(self, why: str) -> None:
+        """Write down why the launch ended, unless that was done."""
+        if not self._is_over:
+            self._is_over = True
+            self.write(LaunchEnded(why=why))
+
+    def hear(self, event: Event) -> None:
+        """Write down what of an event was decided."""
+        match event:
+            case Started(trial_id):
+                self.write(TrialTaken(trial_id=trial_id))
+            case Requeued(ending, why):
+                self.write(TrialRequeued(trial_id=ending.trial_id, failure=ending.failure, why=why))
+            case Ended(ending):
+                ended = TrialEnded(trial_id=ending.trial_id, state=ending.state, failure=ending.failure)
+                self.write(ended if ending.failure is None else ended.model_copy(update={"detail": ending.detail}))
+
+    def heard(self, level: StopLevel) -> StopLevel:
+        """Write down a stop once it is asked for; the level."""
+        if level > self._level:
+            self._level = level
+            self.write(StopHeard.model_validate({"level": level.name}))
+        return level
+
+
+@contextmanager
+def recorded(layout: StoreLayout, number: int, me: Holder, *, n_todo: int, n_kept: int) -> Iterator[LaunchRecord]:
+    """The record of a launch; an error that ends it is its last line, unless one was written before."""
+    record = LaunchRecord(layout, number)
+    record.write(LaunchBegan(host=me.host, pid=me.pid, n_todo=n_todo, n_kept=n_kept))
+    try:
+        yield record
+    except SweepError as error:
+        record.end(str(error))
+        raise
+    except Exception as error:
+        record.end(f"a fault: {type(error).__name__}")
+        raise
+
+
+class PastLaunch(Record):
+    """One launch as its record tells it, first line to last."""
+
+    number: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def began(self) -> LaunchBegan | None:
+        """Null where that line was torn."""
+        return next((entry for entry in self.entries if isinstance(entry, LaunchBegan)), None)
+
+    @property
+    def over(self) -> LaunchEnded | None:
+        """Its end; null while it runs, and where it was cut off."""
+        return next((entry for entry in reversed(self.entries) if isinstance(entry, LaunchEnded)), None)
+
+    def about(self, trial_id: str) -> "PastLaunch":
+        """What of it was decided about one trial."""
+        return PastLaunch(number=self.number, entries=tuple(each for each in self.entries if _is_of(each, trial_id)))
+
+    def told(self, *, is_running: bool) -> str:
+        """In a sentence."""
+        began, over = self.began, self.over
+        who = f"launch {self.number}" + (f" on {began.host} (pid {began.pid}) since {began.at}" if began else "")
+        if over is not None:
+            return f"{who}, ended {over.at}: {over.why}"
+        return f"{who} goes on" if is_running else f"{who}, cut off after {self.entries[-1].at}: {CUT_OFF}"
+
+
+def _is_of(entry: Entry, trial_id: str) -> bool:
+    return getattr(entry, "trial_id", None) == trial_id
+
+
+def past_launches(layout: StoreLayout) -> list[PastLaunch]:
+    """Every launch that left a record, first to last."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        for path in layout.launches.iterdir():
+            if (name := NAME.fullmatch(path.name)) and (entries := tuple(_entries_of(layout, int(name[1])))):
+                found.append(PastLaunch(number=int(name[1]), entries=entries))
+    return sorted(found, key=lambda launch: launch.number)
+
+
+def _entries_of(layout: StoreLayout, number: int) -> Iterator[Entry]:
+    try:
+        lines = read_regular(layout.launch(number)).splitlines()
+    except OSError:
+        return
+    for line in lines:
+        with suppress(ValidationError):
+            yield _ENTRIES.validate_json(line)

@@ -1,0 +1,143 @@
+"""An executor in the process of a test: the real runner, or workers that the test plays, one look at each in turn."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.execution.events import Event, Progressed, Started, StopLevel
+from orchestrator.execution.executor import Overseer, Slots, Unfit
+from orchestrator.study.study import Resources
+from orchestrator.tracking.background import Background
+from orchestrator.tracking.tracking import Tracking
+from workers.attempt.runner import Runner
+from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.inputs import Stage
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Ending
+from workers.contract.trial import WorkOrder
+from workers.preparing.prepare import make
+
+POLL_S = 1.0
+
+
+class Worker(Protocol):
+    """One attempt at one trial."""
+
+    def look(self, hear: Callable[[Event], None]) -> Ending | None:
+        """Tell what it does; how it ended, once it has."""
+
+    def abandon(self) -> None:
+        """End it without an outcome."""
+
+
+class Inline:
+    """An attempt by a runner in this process."""
+
+    def __init__(self, order: Path, runner: Runner) -> None:
+        self._trial_id = order.stem
+        self._running = runner.run(WorkOrder.model_validate_json(order.read_bytes()))
+
+    def look(self, hear: Callable[[Event], None]) -> Ending | None:
+        """Let it go on a little."""
+        try:
+            hear(Progressed(self._trial_id, next(self._running)))
+        except StopIteration as stop:
+            ending: Ending = stop.value
+            return ending
+        return None
+
+    def abandon(self) -> None:
+        """As an actor's clean-up does."""
+        self._running.close()
+
+
+class InProcess:
+    """An executor, and its own pool.
+
+    Args:
+        begin: Starts a worker on an order; with the real runner unless another is given.
+        prepares: Whether inputs are made, by the real workshop.
+        sleep: Between two looks.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[Path], Worker] | None = None,
+        *,
+        n_slots: int = 2,
+        prepares: bool = True,
+        sleep: Callable[[float], object] = lambda _: None,
+    ) -> None:
+        runner = Runner() if begin is None else None
+        self.slots = Slots(n_slots, cpus=1.0, gpus=0.0)
+        self.out: dict[str, Worker] = {}
+        self._begin = begin or (lambda order: Inline(order, runner or Runner()))
+        self._prepares = prepares
+        self._sleep = sleep
+        self._stop_level: Callable[[], StopLevel] = lambda: StopLevel.GO_ON
+
+    @contextmanager
+    def open(
+        self,
+        resources: Resources,
+        *,
+        stop_level: Callable[[], StopLevel],
+        last_words: Callable[[SweepError], object],
+    ) -> Iterator["InProcess"]:
+        """Nothing can be lost here."""
+        self._stop_level = stop_level
+        yield self
+
+    def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
+        """One group after the other."""
+        unfit: dict[str, tuple[Problem, ...]] = {}
+        for orders in groups if self._prepares else ():
+            if self._stop_level() > StopLevel.GO_ON:
+                return None
+            try:
+                unfit |= make((WorkOrder.model_validate_json(order.read_bytes()) for order in orders), stage)
+            except SweepError as error:
+                raise InputError(Problem("prepare", str(error), "mend this and run again")) from None
+        return unfit
+
+    def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
+        """As many at a time as there are slots."""
+        waiting, self.out = deque(trial_ids), {}
+        while True:
+            while waiting and len(self.out) < self.slots.n_slots and overseer.stop_level() is StopLevel.GO_ON:
+                trial_id = waiting.popleft()
+                self.out[trial_id] = self._begin(layout.order(trial_id))
+                overseer.hear(Started(trial_id))
+            if overseer.stop_level() is StopLevel.NOW:
+                for worker in self.out.values():
+                    worker.abandon()
+                return
+            if not self.out:
+                return
+            self._sleep(POLL_S)
+            for trial_id, worker in list(self.out.items()):
+                if (ending := worker.look(overseer.hear)) is not None:
+                    del self.out[trial_id]
+                    if overseer.judge(ending):
+                        waiting.appendleft(trial_id)
+
+
+class Untracked(Tracking):
+    """A tracking whose MLflow takes everything and keeps nothing."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        super().__init__(layout)
+        self._queue = _Dropped("untracked")
+
+
+class _Dropped(Background):
+    def submit(self, call: Callable[..., int], *arguments: object) -> Future[int]:
+        done: Future[int] = Future()
+        done.set_result(0)
+        return done
+
+    def try_again(self) -> None:
+        """Nothing failed."""
