@@ -30,7 +30,10 @@ def audit_note(design: Design, layout: StoreLayout) -> AuditNote | None:
         audit = StudyAudit.model_validate_json(layout.audit.read_bytes()) if layout.audit.is_file() else None
         found = Agreement.model_validate_json(layout.agreement.read_bytes()) if layout.agreement.is_file() else None
     except ValidationError as error:
-        raise StoreError(f"{layout.root}: audit.json or agreement.json is damaged ({error.title}); delete it") from None
+        raise StoreError(
+            f"{layout.root}: audit.json or agreement.json is damaged ({error.title}); "
+            "delete it, and say `sweep audit` again"
+        ) from None
     experts = _experts(found) if found else AWAITING
     return AuditNote(
         statement=f"{experts} {AUTOMATIC if audit else NOT_RUN}",
