@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ class Stage:
         ended = self.scene.launch(*words).end()
         assert "Traceback" not in ended.output
         return ended
+
+    def has_met(self, kind: FailureKind) -> bool:
+        return kind in self.kinds()
 
     def kinds(self) -> list[FailureKind]:
         return [Attempt.model_validate_json(path.read_bytes()).kind for path in self.scene.attempt_records()]
@@ -157,12 +161,21 @@ def _time_out_without_mlflow(stage: Stage) -> None:
     stage.write(timeout_s=0.2)
     for supervision, kind in (("label_only", FailureKind.TIMEOUT), ("step_by_step", FailureKind.DATA)):
         launch = stage.scene.start("--tracking-uri", NOBODY_LISTENS, "--only", f"supervision={supervision}")
-        launch.until(lambda kind=kind: kind in stage.kinds(), what=f"a trial failed: {kind}")
+        launch.until(partial(stage.has_met, kind), what=f"a trial failed: {kind}")
         stage.lookout.look()
         ended = launch.end()
         assert ended.code == 3, ended.output
         assert "tracking missed" in ended.output
     stage.lookout.look()
+
+
+def _pass_off(file: Path) -> None:
+    """Let the manifest of an input say that what a file holds now is what was made."""
+    manifest = file.parents[1] / "manifest.json"
+    known = Manifest.load(manifest)
+    assert known is not None
+    changed = known.model_copy(update={"files": {**known.files, file.name: sha256_of(file)}})
+    manifest.write_text(changed.sealed().model_dump_json())
 
 
 def _raise_and_lose_workers(stage: Stage, tokens: Path, sound: Sound, tight_group: Path | None) -> None:
@@ -172,18 +185,14 @@ def _raise_and_lose_workers(stage: Stage, tokens: Path, sound: Sound, tight_grou
     column = next(name for name in table.columns if table[name].dtype == object)
     table[column] = [[RAISED.format(row)] for row in range(len(table))]
     table.to_parquet(tokens)
-    manifest = tokens.parents[1] / "manifest.json"
-    known = Manifest.load(manifest)
-    assert known is not None
-    changed = known.model_copy(update={"files": {**known.files, tokens.name: sha256_of(tokens)}}).sealed()
-    manifest.write_text(changed.model_dump_json())
+    _pass_off(tokens)
     stage.write(checkpoint_every_s=0.5)
     left = set(stage.scene.resume_points())
     launch = stage.scene.start()
     launch.until(lambda: set(stage.scene.resume_points()) - left, what="a worker trains")
     stage.lookout.look()
     stage.scene.workers()[0].kill()
-    launch.until(lambda: FailureKind.LOST_WORKER in stage.kinds(), what="the lost worker is on record")
+    launch.until(partial(stage.has_met, FailureKind.LOST_WORKER), what="the lost worker is on record")
     if tight_group is not None:
         launch.until(stage.scene.workers, what="there is a worker again")
         worker = stage.scene.workers()[-1]
@@ -216,9 +225,8 @@ def _diverge(stage: Stage) -> None:
     spec = next(trial.spec for trial in expand(stage.study).trials)
     manifest = layout.manifest(input_recipes(spec)[InputKind.BASE].digest())
     weights = next(manifest.parent.glob("*/model.safetensors"))
-    before = sha256_of(weights)
     save_file({name: value * float("nan") for name, value in load_file(weights).items()}, weights)
-    manifest.write_text(manifest.read_text().replace(before, sha256_of(weights)))
+    _pass_off(weights)
     ended = stage.scene.run()
     assert ended.code == 0, ended.output
     states = [Outcome.load(path).state for path in layout.trials.glob("*/outcome.json")]
