@@ -7,9 +7,8 @@ import pytest
 from hypothesis import strategies as st
 
 from fuzz.conftest import Fuzz
-from orchestrator.design.few_shot import n_places
-from orchestrator.design.fine_tuned import n_points
 from orchestrator.design.grid import MAX_TRIALS, expand
+from orchestrator.design.places import n_places
 from orchestrator.study.cohort import load_study_cohort
 from orchestrator.study.source import read_source
 from orchestrator.study.study import load_study
@@ -66,7 +65,7 @@ def path(folder: Path) -> Path:
 
 def look(path: Path) -> None:
     study = load_study(path)
-    if n_points(study) + n_places(study) < MOST_MADE or n_points(study) > MAX_TRIALS:
+    if not MOST_MADE <= n_places(study) <= MAX_TRIALS:
         expand(study)
 
 

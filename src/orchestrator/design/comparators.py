@@ -1,9 +1,8 @@
 """The controls of a study as trials: what fine-tuning has to beat, and what must come out if nothing is wrong."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
-from orchestrator.design.fine_tuned import Point, fine_tune
+from orchestrator.design.places import Place, fine_tune, places_of
 from orchestrator.study.study import Control, Study
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import COMPUTE_VERSION, AxisValue, Method, Trial, TrialSpec
@@ -29,30 +28,30 @@ def _zero_shot(study: Study) -> Iterator[Trial]:
 
 def _permuted_labels(study: Study) -> Iterator[Trial]:
     """Labels shuffled before training: must end at a ROC-AUC of 0.5."""
-    for point in _label_only_points(study):
-        yield _control(Control.PERMUTED_LABELS, fine_tune(study, point, labels="permuted"), **point.coordinates)
+    for place in _label_only_places(study):
+        yield _control(Control.PERMUTED_LABELS, fine_tune(study, place, labels="permuted"), **place)
 
 
 def _planted_signal(study: Study) -> Iterator[Trial]:
     """A marker in the prompt that agrees with the label nearly always: must be found."""
     prompt = study.prompt.model_copy(update={"planted_signal": PLANTED_SIGNAL})
-    for point in _label_only_points(study):
-        yield _control(Control.PLANTED_SIGNAL, fine_tune(study, point, prompt=prompt), **point.coordinates)
+    for place in _label_only_places(study):
+        yield _control(Control.PLANTED_SIGNAL, fine_tune(study, place, prompt=prompt), **place)
 
 
 def _head(study: Study) -> Iterator[Trial]:
     """LoRA under a classification head, no generation: the strongest neural control."""
-    for point in _label_only_points(study):
-        coordinates = {axis: value for axis, value in point.coordinates.items() if axis != "supervision"}
-        yield _control(Control.HEAD, fine_tune(study, point, method=Method.HEAD), **coordinates)
+    for place in _label_only_places(study):
+        bare = {axis: value for axis, value in place.items() if axis != "supervision"}
+        yield _control(Control.HEAD, fine_tune(study, bare, method=Method.HEAD), **bare)
 
 
-def _label_only_points(study: Study) -> Iterator[Point]:
-    """The largest label-only place of each base, at the first rate and seed."""
+def _label_only_places(study: Study) -> Iterator[Place]:
+    """The largest label-only place of each base, at the first value on all other axes of the first block."""
     for block in study.blocks[:1]:
+        fixed = {"supervision": (Supervision.LABEL_ONLY,), "train_size": (max(block.train_size),)}
         for base in block.base:
-            point = Point(Supervision.LABEL_ONLY, base, max(block.train_size), block.learning_rate[0], block.seed[0])
-            yield replace(point, budget=block.budget[0]) if block.budget else point
+            yield next(places_of([block.model_copy(update={**fixed, "base": (base,)})], study))
 
 
 def _prevalence(study: Study) -> Iterator[Trial]:

@@ -6,8 +6,7 @@ from functools import cached_property
 
 from orchestrator.design.bulk import without_collector
 from orchestrator.design.comparators import control_trials
-from orchestrator.design.few_shot import few_shot_trials, n_places
-from orchestrator.design.fine_tuned import fine_tune, grid_points, n_points
+from orchestrator.design.places import Place, fine_tune, n_places, places_of, show_examples
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
 from workers.contract.trial import Trial
@@ -42,15 +41,19 @@ def expand(study: Study) -> Design:
         InputError: The axes cross to more than `MAX_TRIALS`, or two places in the design have the same content, such
             as two names for one base.
     """
-    n_trials = n_points(study) + n_places(study)
+    n_trials = n_places(study)
     if n_trials > MAX_TRIALS:
         what = f"cross to {n_trials:,} trials, and a study has at most {MAX_TRIALS:,}"
         raise InputError(Problem("axes", what, "take values out, or spread them over several studies"))
-    fine_tuned = (Trial(spec=fine_tune(study, point), coordinates=point.coordinates) for point in grid_points(study))
-    trials = _once([*fine_tuned, *few_shot_trials(study)])
+    trials = _once(_trial(study, place) for place in places_of(study.all_blocks, study))
     controls = tuple(control_trials(study))
     _refuse_twins(trials + controls)
     return Design(trials=trials, controls=controls)
+
+
+def _trial(study: Study, place: Place) -> Trial:
+    make = show_examples if "shows" in place else fine_tune
+    return Trial(spec=make(study, place), coordinates=dict(place))
 
 
 def _once(trials: Iterable[Trial]) -> tuple[Trial, ...]:

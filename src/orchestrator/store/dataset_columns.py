@@ -11,7 +11,7 @@ A column that a trial does not have, because nobody asked for it or because the 
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
-from orchestrator.study.axis_fields import FIELDS
+from orchestrator.study.axes import AXES
 from workers.contract.outcome import Cost, Metrics, Outcome, Record, Saturation, Scoring, SplitScores
 from workers.contract.trial import Trial
 
@@ -22,10 +22,8 @@ Table = Literal["trials", "predictions", "history", "diagnostics"]
 TABLES: tuple[Table, ...] = get_args(Table)
 SPLITS = ("tuning", "held_out")
 PROVENANCE = ("commit", "device", "started_at", "ended_at")
-# Coordinates that the trial's own columns or the folder of its file tell already.
-TOLD = {"supervision", "train_size", "learning_rate", "seed"}
-WHOLE_AXES = ("shots", "order_seed")
-AXES = tuple(axis for axis in FIELDS if axis not in TOLD)
+# The folder of its file tells a trial's supervision.
+AXIS_COLUMNS = {name: axis.kind for name, axis in AXES.items() if name != "supervision"}
 # Parts of SplitScores that hold one record a scoring.
 BY_SCORING = {"metrics", "saturation"}
 # Columns that an attempt's file may lack.
@@ -52,14 +50,12 @@ def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
         "method": spec.method.value,
         "labels": spec.labels,
         "control": trial.coordinates.get("control"),
-        "train_size": spec.train_size,
-        "learning_rate": spec.training.learning_rate if spec.training else None,
-        "seed": spec.training.seed if spec.training else None,
         "rationale_form": spec.supervision.value if spec.supervision else None,
         "planted_signal": spec.prompt.planted_signal if spec.prompt else None,
         "train_prevalence": outcome.train_prevalence,
         "natural_prevalence": outcome.natural_prevalence,
-        **{axis: trial.coordinates.get(axis) for axis in AXES},
+        **{axis: trial.coordinates.get(axis) for axis in AXIS_COLUMNS},
+        "train_size": spec.train_size,  # a number, or null where the coordinate says the whole split
         **outcome.cost.model_dump(),
         **outcome.provenance.model_dump(include=set(PROVENANCE)),
     }
@@ -106,8 +102,8 @@ def _trial_columns() -> dict[str, "pa.DataType"]:
         }
 
     names = ("trial_id", "training_id", "cell_id", "role", "state", "method", "labels", "control", "rationale_form")
-    columns = dict.fromkeys(names, text) | {"train_size": whole, "learning_rate": real, "seed": whole}
-    columns |= {axis: whole if axis in WHOLE_AXES else text for axis in AXES}
+    columns = dict.fromkeys(names, text)
+    columns |= {axis: {int: whole, float: real, str: text}[kind] for axis, kind in AXIS_COLUMNS.items()}
     columns |= dict.fromkeys(("planted_signal", "train_prevalence", "natural_prevalence"), real)
     for split in SPLITS:
         columns |= numbers(SplitScores, f"{split}_")

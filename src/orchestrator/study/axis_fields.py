@@ -1,81 +1,75 @@
-"""Which fields of a recipe each axis of a design sets: trials that agree in all others may be paired.
+"""Fields of a recipe by dotted names: set to what a place in a design means, or left out of what two trials must share.
 
 Proof by content, not by name: two trials match on an axis when their recipes hash alike without that axis's fields.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, TypeVar
 
+from orchestrator.study.axes import AXES
 from workers.contract.recipes.recipe import Recipe, digest_of
 from workers.contract.trial import TrialSpec
 
-AxisName = Literal[
-    "supervision",
-    "base",
-    "train_size",
-    "learning_rate",
-    "seed",
-    "objective",
-    "ordering",
-    "rationale",
-    "label_access",
-    "budget",
-    "shows",
-    "shots",
-    "inference",
-    "order_seed",
-    "selection",
-]
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
-# Fields of a TrialSpec, those of a part of it with a dotted name.
-FIELDS: Mapping[str, tuple[str, ...]] = {
-    "supervision": ("supervision", "teacher", "target"),
-    "base": ("base",),
-    "train_size": ("train_size",),
-    "learning_rate": ("training.learning_rate",),
-    "seed": ("training.seed",),
-    "objective": ("training.objective",),
-    "ordering": ("target.ordering",),
-    "rationale": ("target.rationale", "target.keep_tokens"),
-    "label_access": ("teacher.label_access",),
-    "budget": ("training.budget",),
-    # A rationale that is shown has a form and a teacher; a label that is shown has neither.
-    "shows": ("demonstrations.shows", "supervision", "teacher"),
-    "shots": ("demonstrations.shots",),
-    "inference": ("demonstrations.inference",),
-    "order_seed": ("demonstrations.order_seed",),
-    "selection": ("demonstrations.selection",),
-}
+
+def with_fields(recipe: AnyRecipe, fields: Mapping[str, object]) -> AnyRecipe:
+    """A recipe with other values in some fields; a part is replaced before fields of it are."""
+    update: dict[str, Any] = {name: value for name, value in fields.items() if "." not in name}
+    parts: dict[str, dict[str, object]] = {}
+    for path, value in fields.items():
+        name, dot, inner = path.partition(".")
+        if dot:
+            parts.setdefault(name, {})[inner] = value
+    for name, inside in parts.items():
+        update[name] = with_fields(update.get(name, getattr(recipe, name)), inside)
+    return recipe.model_copy(update=update)
 
 
 def digest_without(spec: TrialSpec, axes: Iterable[str]) -> str:
     """Hash of all that a trial is but for what the axes set; for the supervision alone, the trial's `cell_id`."""
-    paths = {path for axis in axes for path in FIELDS[axis]}
-    nested = sorted(path.split(".") for path in paths if "." in path and path.split(".")[0] not in paths)
-    for section, field in nested:
-        spec = _reset(spec, section, field)
-    content = {key: value for key, value in spec.content().items() if key not in paths}
-    for section, field in nested:
-        part = content.get(section)
-        if isinstance(part, dict):
-            content[section] = {key: value for key, value in part.items() if key != field}
+    named = {path for axis in axes for path in AXES[axis].sets}
+    paths = {path for path in named if not any(_is_below(path, other) for other in named)}
+    parts = {path: _part(spec, path) for path in paths}
+    # At its default, a field is not hashed, nor is a part that differs in it alone.
+    defaults = {
+        path: field.get_default(call_default_factory=True)
+        for path, part in parts.items()
+        if part is not None and not (field := type(part).model_fields[path.rpartition(".")[2]]).is_required()
+    }
+    content = with_fields(spec, defaults).content()
+    for path in paths:
+        _drop(content, path)
     return digest_of(content)
 
 
 def swallowed_by(axis: str) -> tuple[str, ...]:
     """Axes that set nothing but a part of what `axis` sets, as `ordering` does of the target of a supervision."""
-    whole = set(FIELDS[axis])
+    whole = AXES[axis].sets
     return tuple(
         name
-        for name, paths in FIELDS.items()
-        if name != axis and all(path in whole or path.split(".")[0] in whole for path in paths)
+        for name, other in AXES.items()
+        if name != axis and all(any(path == one or _is_below(path, one) for one in whole) for path in other.sets)
     )
 
 
-def _reset(spec: TrialSpec, section: str, field: str) -> TrialSpec:
-    """The spec with an optional field of one part at its default, as content leaves it out."""
-    part = getattr(spec, section)
-    if not isinstance(part, Recipe) or type(part).model_fields[field].is_required():
-        return spec
-    default = type(part).model_fields[field].get_default(call_default_factory=True)
-    return spec.model_copy(update={section: part.model_copy(update={field: default})})
+def _is_below(path: str, other: str) -> bool:
+    return path.startswith(f"{other}.")
+
+
+def _part(recipe: Recipe, path: str) -> Recipe | None:
+    """The recipe that holds the last name of a path; null where the spec has no such part."""
+    name, dot, inner = path.partition(".")
+    if not dot:
+        return recipe
+    part = getattr(recipe, name)
+    return _part(part, inner) if isinstance(part, Recipe) else None
+
+
+def _drop(content: dict[str, object], path: str) -> None:
+    name, dot, inner = path.partition(".")
+    part = content.get(name)
+    if not dot:
+        content.pop(name, None)
+    elif isinstance(part, dict):
+        _drop(part, inner)

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.study.axis_fields import FIELDS, swallowed_by
-from orchestrator.study.axis_values import USUAL
+from orchestrator.study.axes import AXES, Axes
+from orchestrator.study.axis_fields import swallowed_by
 from orchestrator.study.bases import StudyBase, as_meant, recipe_of
 from orchestrator.study.problems import closest
 from orchestrator.study.source import Location, StudySource
@@ -21,7 +21,6 @@ from workers.contract.recipes.bases import CHAT, BaseRecipe
 # Names of bases and contrasts become columns, coordinates and headings.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 BASE: TypeAdapter[StudyBase] = TypeAdapter(StudyBase)
-OF_FEW_SHOT = ("shows", "shots", "inference", "order_seed", "selection")
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,13 @@ def _repeated_values(draft: Draft) -> Iterator[Problem]:
 
 
 def _varied_training(draft: Draft) -> Iterator[Problem]:
-    for axis in ("learning_rate", "seed"):
-        if axis in draft.names("training"):
-            yield draft.source.problem(("training", axis), what="is an axis", remedy=f"move it to axes.{axis}")
+    """Settings that would have no effect, for an axis gives them a value in every trial."""
+    blocks = [draft.source.value(block) for block in _blocks(draft)]
+    for name, axis in AXES.items():
+        section, _, field = axis.sets[0].partition(".")
+        is_varied = axis.usual is None or any(name in block for block in blocks)
+        if section == "training" and field in draft.names("training") and is_varied:
+            yield draft.source.problem(("training", field), what="is an axis", remedy=f"move it to axes.{name}")
 
 
 def _blocks(draft: Draft) -> list[Location]:
@@ -208,7 +211,7 @@ def _contrast_problems(draft: Draft) -> Iterator[Problem]:
     for name in draft.names("contrasts"):
         at: Location = ("contrasts", name)
         axis: str = draft.sound(*at, "axis") or "supervision"
-        if axis not in FIELDS:
+        if axis not in AXES:
             continue  # its own problem, found before
         treatment: list[object] = draft.sound(*at, "treatment") or []
         reference: object = draft.sound(*at, "reference")
@@ -230,7 +233,7 @@ def _where_problems(draft: Draft, at: Location, axis: str) -> Iterator[Problem]:
         if other == axis:
             yield draft.source.problem(place, what="is the contrast's own axis", remedy="remove it")
         elif not _levels(draft, other):
-            known = [known for known in FIELDS if known != axis and _levels(draft, known)]
+            known = [known for known in AXES if known != axis and _levels(draft, known)]
             remedy = closest(other, known, otherwise=f"name one of {', '.join(known)}")
             yield draft.source.problem(place, what="is not an axis of the study", remedy=remedy)
         else:
@@ -246,7 +249,7 @@ def _unknown_levels(draft: Draft, axis: str, named: Mapping[Location, object]) -
     levels = _levels(draft, axis)
     if not levels and any(draft.source.value((*block, axis)) is not None for block in _blocks(draft)):
         return  # its own problem, found before
-    section = "few_shot" if axis in OF_FEW_SHOT else "axes"
+    section = "axes" if axis in Axes.axes() else "few_shot"
     for place, value in named.items():
         if value not in levels:
             remedy = "add it there" + (f", or name one of {', '.join(map(str, levels))}" if levels else "")
@@ -257,9 +260,11 @@ def _levels(draft: Draft, axis: str) -> list[object]:
     """All values of an axis over the blocks, and what a block has that does not vary it; empty for no axis."""
     lists = [draft.sound(*block, axis) for block in _blocks(draft)]
     levels = [value for values in lists if isinstance(values, list) for value in values]
-    teacher = draft.sound("teacher", "label_access") or "blind"
-    usual = {**USUAL, "label_access": teacher}.get(axis)
-    return list(dict.fromkeys([*levels, usual] if levels and usual else levels))
+    if not levels or axis not in AXES or AXES[axis].usual is None:
+        return list(dict.fromkeys(levels))
+    at = AXES[axis].usual_at
+    usual = draft.sound(*at.split(".")) if at else None
+    return list(dict.fromkeys([*levels, AXES[axis].usual if usual is None else usual]))
 
 
 def _interaction_problems(draft: Draft) -> Iterator[Problem]:

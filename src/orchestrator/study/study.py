@@ -9,12 +9,12 @@ import json
 from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
-from orchestrator.study.axis_fields import AxisName
-from orchestrator.study.axis_values import BudgetValue, LevelValue, ObjectiveValue, RationaleValue
+from orchestrator.study.axes import Axes, AxisName, FewShotAxes
 from orchestrator.study.bases import StudyBase, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.problems import MAX_PROBLEMS, find_problems, refusal
@@ -25,8 +25,8 @@ from workers.contract.files import read_regular, true_path
 from workers.contract.outcome import checksum_of
 from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.recipe import Frozen
-from workers.contract.recipes.teaching import PromptRecipe, Supervision, TeacherRecipe, TemplateTeacherRecipe
-from workers.contract.trial import EndpointPlace, EvaluationRecipe, TrainingRecipe
+from workers.contract.recipes.teaching import PromptRecipe, TeacherRecipe, TemplateTeacherRecipe
+from workers.contract.trial import AxisValue, EndpointPlace, EvaluationRecipe, TrainingRecipe
 
 # Stand in for what the axes vary while the rest of `training` is judged.
 NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
@@ -51,38 +51,15 @@ class Control(StrEnum):
     BOOSTING = "boosting"
 
 
-class Axes(Section):
-    """The factors of a block of fine-tuning trials; every combination of their values is a trial.
-
-    What follows `seed` acts on rationales alone, but for the budget: a label-only trial stands once for all its values.
-    """
-
-    supervision: tuple[Supervision, ...] = Field(min_length=1)
-    base: tuple[str, ...] = Field(min_length=1)
-    train_size: tuple[Annotated[int, Field(ge=2, multiple_of=2, description="even: half of them cases")], ...] = Field(
-        min_length=1
-    )
-    learning_rate: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(min_length=1)
-    seed: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1)
-    objective: tuple[ObjectiveValue, ...] = ()
-    ordering: tuple[Literal["rationale_first", "label_first"], ...] = ()
-    rationale: tuple[RationaleValue, ...] = ()
-    label_access: tuple[Literal["blind", "conditioned", "filtered"], ...] = ()
-    budget: tuple[BudgetValue, ...] = ()
+def _as_one_problem(value: object, judge: ValidatorFunctionWrapHandler) -> object:
+    """One problem for a value that is neither text nor a number, not one for each kind it could have been."""
+    try:
+        return judge(value)
+    except ValidationError:
+        raise PydanticCustomError("level", "is not a value of an axis") from None
 
 
-class FewShotAxes(Section):
-    """The factors of few-shot trials on untrained bases; without demonstrations there are no shots and no orders."""
-
-    base: tuple[str, ...] = Field(min_length=1)
-    shots: tuple[Annotated[int, Field(ge=2, le=64, multiple_of=2, description="even: half of them cases")], ...] = (
-        Field(min_length=1)
-    )
-    shows: tuple[Literal["none", "label", "rationale"], ...] = Field(min_length=1)
-    inference: tuple[Literal["direct", "reason"], ...] = Field(min_length=1)
-    order_seed: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(min_length=1)
-    selection: tuple[Literal["fixed", "nearest"], ...] = ("fixed",)
-    supervision: Supervision = Field(default=Supervision.FREE_FORM, description="the form of the rationales shown")
+LevelValue = Annotated[AxisValue, WrapValidator(_as_one_problem), Field(description="a value of the axis")]
 
 
 class Contrast(Section):
@@ -153,10 +130,14 @@ class Study(StudyFile):
         return ((self.axes,) if self.axes else ()) + self.more_axes
 
     @property
+    def all_blocks(self) -> tuple[Axes | FewShotAxes, ...]:
+        """Those of fine-tuning trials, then those of few-shot ones."""
+        return self.blocks + ((self.few_shot,) if self.few_shot else ())
+
+    @property
     def base_names(self) -> tuple[str, ...]:
         """Every base on an axis, in the order of their first naming."""
-        blocks = (*self.blocks, *((self.few_shot,) if self.few_shot else ()))
-        return tuple(dict.fromkeys(name for block in blocks for name in block.base))
+        return tuple(dict.fromkeys(name for block in self.all_blocks for name in block.base))
 
     @cached_property
     def base_recipes(self) -> dict[str, BaseRecipe]:

@@ -16,10 +16,11 @@ from orchestrator.analysis.tables.scores import invalid_of, mean_of_known, score
 from orchestrator.analysis.tables.validity import InvalidShares
 from orchestrator.analysis.traces import Probe
 from orchestrator.design.grid import Design
+from orchestrator.study.axes import AXES
 from workers.contract.outcome import Cost, Record
 from workers.contract.trial import AxisValue, Method, Trial
 
-AVERAGED_OVER = frozenset({"base", "train_size", "learning_rate", "seed", "order_seed"})
+AVERAGED_OVER = frozenset(name for name, axis in AXES.items() if axis.is_averaged)
 
 
 class ArmScore(ByScoring):

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.analysis.cells import match_cells
 from orchestrator.design.grid import Design, expand
-from orchestrator.study.axis_fields import FIELDS, digest_without
+from orchestrator.study.axis_fields import digest_without
 from orchestrator.study.study import Contrast, load_study
 from support.places import SWEEPS
 from workers.contract.errors import StoreError
@@ -33,15 +33,6 @@ def fewshot() -> Design:
 
 def specs(design: Design, ids: Mapping[AxisValue, str]) -> list[TrialSpec]:
     return [design.by_id[trial_id].spec for trial_id in ids.values()]
-
-
-def test_axes_of_the_table_are_fields_of_a_spec(mechanism: Design, fewshot: Design) -> None:
-    contents = [trial.spec.model_dump() for trial in (*mechanism.trials, *fewshot.trials)]
-    for paths in FIELDS.values():
-        for section, _, field in (path.partition(".") for path in paths):
-            assert any(section in content for content in contents)
-            parts = [content[section] for content in contents if isinstance(content[section], dict)]
-            assert not field or any(field in part for part in parts)
 
 
 def test_without_the_supervision_a_trial_hashes_as_its_cell(mechanism: Design, fewshot: Design) -> None:

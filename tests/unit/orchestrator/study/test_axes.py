@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.design.grid import Design, expand
-from orchestrator.study.axis_values import budget_of, objective_of, target_of
+from orchestrator.study.axes import AXES, Fields
 from orchestrator.study.study import load_study
 from support.places import SWEEPS
 from workers.contract.errors import InputError
-from workers.contract.recipes.teaching import Supervision, TargetRecipe
+from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import BudgetRecipe, Method, ObjectiveRecipe, Trial
 
 
@@ -29,24 +29,19 @@ def at(design: Design, **place: str | float) -> list[Trial]:
 
 
 @pytest.mark.parametrize(
-    ("written", "recipe"),
+    ("axis", "written", "fields"),
     [
-        ("token_mean", ObjectiveRecipe()),
-        ("span_balanced@0.9", ObjectiveRecipe(kind="span_balanced", weight=0.9)),
-        ("two_view_mix", ObjectiveRecipe(kind="two_view_mix")),
+        ("objective", "token_mean", {"training.objective": ObjectiveRecipe()}),
+        ("objective", "span_balanced@0.9", {"training.objective": ObjectiveRecipe(kind="span_balanced", weight=0.9)}),
+        ("objective", "two_view_mix", {"training.objective": ObjectiveRecipe(kind="two_view_mix")}),
+        ("rationale", "real", {"target.rationale": "real"}),
+        ("rationale", "truncated@8", {"target.rationale": "truncated", "target.keep_tokens": 8}),
+        ("budget", "steps", {"training.budget": BudgetRecipe()}),
+        ("budget", "label_tokens@4800", {"training.budget": BudgetRecipe(match="label_tokens", amount=4800)}),
     ],
 )
-def test_an_objective_is_written_with_its_weight(written: str, recipe: ObjectiveRecipe) -> None:
-    assert objective_of(written) == recipe
-
-
-def test_targets_and_budgets_are_written_with_their_numbers() -> None:
-    assert target_of("rationale_first", "real") == TargetRecipe()
-    assert target_of("label_first", "truncated@8") == TargetRecipe(
-        ordering="label_first", rationale="truncated", keep_tokens=8
-    )
-    assert budget_of("steps") == BudgetRecipe()
-    assert budget_of("label_tokens@4800") == BudgetRecipe(match="label_tokens", amount=4800)
+def test_a_value_is_written_with_its_number(axis: str, written: str, fields: Fields) -> None:
+    assert AXES[axis].fields_of(written, load_study(SWEEPS / "mechanism.yaml")) == fields
 
 
 def test_the_usual_value_of_an_axis_changes_no_id(mechanism: Design) -> None:
@@ -128,6 +123,7 @@ def test_a_second_name_of_the_same_base_is_refused(tmp_path: Path) -> None:
         ("truncated@8", "truncated@", "truncated@ has the wrong form"),
         ("template: history", "template: exam_summary", "can't write the records of a synthetic_adrd cohort"),
         ("\ntraining:", "\ntrainin:", "trainin: is not a known key"),
+        ("  steps: 100", "  steps: 100\n  budget: {}", "training.budget: is an axis; move it to axes.budget"),
     ],
 )
 def test_a_wrong_axis_value_is_named(tmp_path: Path, before: str, after: str, message: str) -> None:
