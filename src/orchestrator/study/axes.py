@@ -13,7 +13,7 @@ from pydantic import Field
 
 from workers.contract.recipes.recipe import Frozen
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import AxisValue, BudgetRecipe, ObjectiveRecipe
+from workers.contract.trial import AxisValue, BudgetRecipe, LoraRecipe, ObjectiveRecipe
 
 if TYPE_CHECKING:
     from orchestrator.study.study import Study
@@ -130,6 +130,13 @@ def _written(value: str, _: "Study") -> Fields:
     return _numbered(value, "target.rationale", "target.keep_tokens")
 
 
+def _ranked(value: int, study: "Study") -> Fields:
+    """Alpha keeps its proportion to the rank: that of `training.lora`, 2 where a study is silent."""
+    usual = study.training.lora if study.training else LoraRecipe()
+    lora = LoraRecipe(rank=value, alpha=usual.alpha * (value / usual.rank))
+    return {"training.lora.rank": lora.rank, "training.lora.alpha": lora.alpha}
+
+
 _BASE = Axis(sets=("base",), means=lambda name, study: {"base": study.base_recipe(name)}, is_averaged=True)
 _LABEL_ONLY, _NOTHING_SHOWN = ("supervision", "label_only"), ("shows", "none")
 
@@ -168,6 +175,16 @@ class Axes(Block):
         Axis(sets=("teacher.label_access",), usual="blind", usual_at="teacher.label_access", absent_at=_LABEL_ONLY),
     ] = ()
     budget: Annotated[tuple[BudgetValue, ...], Axis(sets=("training.budget",), means=_held_equal, usual="steps")] = ()
+    lora_rank: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=256)], ...],
+        Axis(
+            sets=("training.lora.rank", "training.lora.alpha"),
+            means=_ranked,
+            usual=LoraRecipe().rank,
+            usual_at="training.lora.rank",
+            spelled="rank {}",
+        ),
+    ] = ()
 
 
 class FewShotAxes(Block):

@@ -11,7 +11,7 @@ from orchestrator.study.study import load_study
 from support.places import SWEEPS
 from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import BudgetRecipe, Method, ObjectiveRecipe, Trial
+from workers.contract.trial import BudgetRecipe, LoraRecipe, Method, ObjectiveRecipe, Trial
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,37 @@ def test_an_axis_of_access_changes_the_teacher_alone(mechanism: Design) -> None:
     assert filtered.spec.teacher is not None
     assert filtered.spec.teacher.label_access == "filtered"
     assert filtered.spec.model_copy(update={"teacher": blind.spec.teacher}) == blind.spec
+
+
+def write_ranks(folder: Path, *, ranks: str, lora: str) -> Path:
+    """The study of mechanisms with an axis of ranks in its first block alone."""
+    text = (SWEEPS / "mechanism.yaml").read_text().replace("  objective:", f"  lora_rank: {ranks}\n  objective:", 1)
+    path = folder / "ranks.yaml"
+    path.write_text(text.replace("  lora: {rank: 8, alpha: 32}\n", lora))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lora", "alphas"),
+    [("", {4: 8.0, 8: 16.0, 16: 32.0}), ("  lora: {rank: 8, alpha: 32}\n", {4: 16.0, 8: 32.0, 16: 64.0})],
+)
+def test_alpha_keeps_its_proportion_to_the_rank(tmp_path: Path, lora: str, alphas: dict[int, float]) -> None:
+    design = expand(load_study(write_ranks(tmp_path, ranks="[4, 8, 16]", lora=lora)))
+    for trial in design.trials:
+        training = trial.spec.training
+        assert training is not None
+        assert training.lora == LoraRecipe(rank=int(trial.coordinates["lora_rank"]), alpha=alphas[training.lora.rank])
+
+
+def test_a_block_that_does_not_vary_the_rank_has_that_of_the_study(tmp_path: Path) -> None:
+    path = write_ranks(tmp_path, ranks="[4]", lora="  lora: {rank: 2, alpha: 32}\n")
+    assert {trial.coordinates["lora_rank"] for trial in at(expand(load_study(path)), ordering="label_first")} == {2}
+
+
+def test_a_rank_whose_alpha_no_recipe_may_hold_is_refused(tmp_path: Path) -> None:
+    path = write_ranks(tmp_path, ranks="[4, 256]", lora="  lora: {rank: 8, alpha: 64}\n")
+    with pytest.raises(InputError, match=r"axes.lora_rank: 256 would make alpha 2048.0: .* equal to 1024; take it out"):
+        expand(load_study(path))
 
 
 def test_without_demonstrations_there_is_one_trial_an_inference(fewshot: Design) -> None:

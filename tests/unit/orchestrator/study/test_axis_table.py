@@ -31,6 +31,7 @@ VALUES: dict[str, tuple[AxisValue, AxisValue]] = {
     "rationale": ("real", "truncated@8"),
     "label_access": ("blind", "conditioned"),
     "budget": ("steps", "label_tokens@480"),
+    "lora_rank": (8, 4),
     "shows": ("label", "rationale"),
     "inference": ("direct", "reason"),
     "shots": (2, 4),
