@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
 from orchestrator.disclosure import Share
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.outcome import Scoring
@@ -65,9 +66,9 @@ def duration(seconds: float | None) -> str:
 
 
 def level(value: object) -> str:
-    """One value of an axis or a setting."""
+    """One value of an axis or a setting; a train size that is null is that of the whole train split."""
     if value is None:
-        return "all"
+        return WHOLE_TRAIN_SPLIT
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

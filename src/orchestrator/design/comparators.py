@@ -7,8 +7,8 @@ from orchestrator.study.study import Control, Study
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import COMPUTE_VERSION, AxisValue, Method, Trial, TrialSpec
 
-# The value of the coordinate `train_size` where a comparator learns from everybody.
-WHOLE_TRAIN_SPLIT = "all"
+# The value of the coordinate `train_size` where a comparator learns from everybody in the train split.
+WHOLE_TRAIN_SPLIT = "whole"
 # Share of prompts whose planted marker agrees with the label: a model that learns must find it.
 PLANTED_SIGNAL = 0.95
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.learning import size_order
-from orchestrator.analysis.tables.scores import BaselineScore, SupervisionScore
+from orchestrator.analysis.tables.scores import ALL_SIZES, BaselineScore, SupervisionScore
 from orchestrator.analysis.wording import level
 from workers.contract.trial import AxisValue
 
@@ -58,9 +58,9 @@ def auc_figure(findings: Findings) -> str | None:
 
 
 def _panels(scores: Sequence[SupervisionScore]) -> list[AxisValue]:
-    """Train sizes, or "all" where the study has one only."""
+    """Train sizes, or all in one where the study has one only."""
     sizes = list(dict.fromkeys(score.train_size for score in scores))
-    return [size for size in sizes if size != "all"] or sizes
+    return [size for size in sizes if size != ALL_SIZES] or sizes
 
 
 def _draw_panel(axes: Axes, size: AxisValue, findings: Findings, *, alone: bool) -> None:

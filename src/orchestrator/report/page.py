@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from orchestrator.analysis import wording
 from orchestrator.analysis.findings import Findings
+from orchestrator.analysis.tables.scores import ALL_SIZES
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design
 from orchestrator.report import tables
@@ -78,6 +79,7 @@ def render_report(
             proofs=proofs,
             ways=wording.ROWS_TOGETHER,
             longest_table=tables.LONGEST_TABLE,
+            all_sizes=ALL_SIZES,
             further=tables.further_scorings(findings),
             scoring_words=wording.SCORING,
             protocols=tables.protocols_of(findings),

@@ -11,7 +11,7 @@ from orchestrator.analysis.bootstrap import ByScoring
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore
-from orchestrator.analysis.tables.scores import PlaceScore
+from orchestrator.analysis.tables.scores import ALL_SIZES, PlaceScore
 from orchestrator.analysis.wording import level
 from workers.contract.outcome import Scoring
 from workers.contract.trial import AxisValue, Method
@@ -20,7 +20,7 @@ from workers.contract.trial import AxisValue, Method
 LONGEST_TABLE = 60
 FURTHER = (Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL)
 PROTOCOLS = (Scoring.DIRECT, Scoring.FORCED, Scoring.REASONED)
-ALL_BASES, ALL_SIZES = "all bases", "all sizes"
+ALL_BASES = "all bases"
 
 
 class Placed(Protocol):
@@ -110,7 +110,7 @@ def group_grid(contrast: ContrastFindings) -> Pivot:
 
 def pivot_places(places: Iterable[PlaceScore], *, at_each_size: bool) -> Pivot | None:
     """Scores by base, or by base and train size (rows), and supervision (columns); null where there are none."""
-    chosen = [place for place in places if (place.train_size != "all") == at_each_size]
+    chosen = [place for place in places if (place.train_size != ALL_SIZES) == at_each_size]
     if not chosen:
         return None
     columns = tuple(dict.fromkeys(place.supervision for place in chosen))

@@ -202,10 +202,7 @@ def params_of(trial: Trial) -> dict[str, str]:
     """The configuration, flat; coordinates go by the study's names, so a base is a name and never a file."""
     spec = trial.spec
     params: dict[str, object] = {**trial.coordinates, "method": spec.method.value, "labels": spec.labels}
-    params |= {
-        "train_size": spec.train_size or "all",
-        "controls_per_case": spec.evaluation.controls_per_case or "all",
-    }
+    params["controls_per_case"] = spec.evaluation.controls_per_case or "all"
     params |= {name: getattr(spec.evaluation, name) for name in EVALUATION}
     if spec.supervision:
         params["supervision"] = spec.supervision.value

@@ -8,15 +8,19 @@ from orchestrator.analysis.bootstrap import Aucs, ByScoring
 from orchestrator.analysis.learning import mean_weights, size_order
 from orchestrator.analysis.results import ALWAYS_SCORED, Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
+from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Share
 from workers.contract.outcome import Record, Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import AxisValue, Method, Trial
 
+# The train size of a mean over trials of every train size; of the whole train split, it is another word.
+ALL_SIZES = "all sizes"
+
 
 class SupervisionScore(ByScoring):
-    """Mean AUC of the scored trials of one supervision; `train_size` is "all" over all sizes."""
+    """Mean AUC of the scored trials of one supervision at one train size, or over all."""
 
     supervision: Supervision
     train_size: AxisValue
@@ -29,7 +33,7 @@ class SupervisionScore(ByScoring):
 
 
 class PlaceScore(ByScoring):
-    """Mean AUC of the scored trials of one supervision at one base; `train_size` is "all" over all sizes."""
+    """Mean AUC of the scored trials of one supervision at one base and train size, or over all sizes."""
 
     supervision: Supervision
     base: str
@@ -219,12 +223,11 @@ def invalid_of(trials: Iterable[Trial], results: Results, *, min_cell: int) -> I
 
 
 def _by_size(trials: Sequence[Trial], *, sizes_of: Iterable[Trial]) -> list[tuple[AxisValue, list[Trial]]]:
-    """All trials under "all", then by train size where `sizes_of` have several, smallest first."""
+    """All trials, then by train size where `sizes_of` have several, smallest first."""
     sizes = sorted({trial.spec.train_size for trial in sizes_of}, key=size_order)
-    groups: list[tuple[AxisValue, list[Trial]]] = [("all", list(trials))]
+    groups: list[tuple[AxisValue, list[Trial]]] = [(ALL_SIZES, list(trials))]
     for size in sizes if len(sizes) > 1 else ():
-        label = "whole split" if size is None else size
-        groups.append((label, [trial for trial in trials if trial.spec.train_size == size]))
+        groups.append((size or WHOLE_TRAIN_SPLIT, [trial for trial in trials if trial.spec.train_size == size]))
     return groups
 
 

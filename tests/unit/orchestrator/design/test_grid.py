@@ -92,9 +92,9 @@ def test_controls_name_themselves_and_the_axes_that_apply(design: Design) -> Non
             "seed": 11,
         },
         {"control": "age_sex", "train_size": 640},
-        {"control": "age_sex", "train_size": "all"},
+        {"control": "age_sex", "train_size": "whole"},
         {"control": "logistic", "train_size": 640},
-        {"control": "logistic", "train_size": "all"},
+        {"control": "logistic", "train_size": "whole"},
     ]
     assert {trial.role for trial in design.controls} == {"control"}
 

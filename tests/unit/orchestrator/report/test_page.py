@@ -252,3 +252,9 @@ def test_the_page_says_how_each_base_proved_its_rows(study: Study, design: Desig
     assert "any rows, read by a plain pass, at most 3e-07 off the probability of a row alone" in page
     assert "1 of the written texts differ" in page
     assert "Proved before" not in render_report(study, design, findings)
+
+
+def test_the_whole_train_split_and_all_train_sizes_have_a_word_each(findings: Findings, page: str) -> None:
+    assert {score.train_size for score in findings.supervisions} == {"all sizes", 128, 640}
+    assert '<th scope="row">age_sex</th><td class="keep">–</td><td class="n">whole</td>' in page
+    assert '<tr class="total"><th scope="row">label_only</th>' in page

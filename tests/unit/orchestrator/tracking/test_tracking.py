@@ -89,6 +89,12 @@ def test_demonstrations_are_named_and_told() -> None:
     assert (params["shows"], params["shots"], params["inference"]) == ("rationale", "2", "direct")
 
 
+def test_only_who_learns_has_a_train_size_and_the_whole_split_is_one() -> None:
+    controls = expand(load_study(SWEEPS / "quickstart.yaml")).controls
+    told = {(str(trial.coordinates["control"]), params_of(trial).get("train_size")) for trial in controls}
+    assert {("zero_shot", None), ("permuted_labels", "640"), ("age_sex", "640"), ("age_sex", "whole")} <= told
+
+
 def test_steps_from_before_there_were_label_shares_are_still_told() -> None:
     old = pa.table({"step": [1], "loss": [0.5], "learning_rate": [1e-3], "grad_norm": [1.0], "wall_s": [0.1]})
     sink = pa.BufferOutputStream()
