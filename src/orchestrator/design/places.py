@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from orchestrator.study.axes import AXES, Block
+from orchestrator.study.axes import AXES, AxisBlock
 from orchestrator.study.axis_fields import with_fields
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
@@ -18,7 +18,7 @@ Place = Mapping[str, AxisValue]
 NO_DEMONSTRATIONS = DemonstrationRecipe(shots=0, shows="none", inference="direct", order_seed=0)
 
 
-def places_of(blocks: Sequence[Block], study: Study) -> Iterator[Place]:
+def places_of(blocks: Sequence[AxisBlock], study: Study) -> Iterator[Place]:
     """Block by block; what is compared varies fastest, so that a cell stays together.
 
     An axis that any block varies has a value in all, its usual one, but at places where another axis leaves it none.
@@ -35,6 +35,14 @@ def n_places(study: Study) -> int:
     return sum(prod(map(len, levels.values())) for levels in _levels(study.all_blocks, study))
 
 
+def spec_of(study: Study, method: Method, **parts: Any) -> TrialSpec:  # noqa: ANN401  fields of the spec
+    """What the trials of a study share, and parts that they don't; an untrained base has a precision of its own."""
+    shared = {"cohort": study.cohort.recipe, "evaluation": study.evaluation, **parts}
+    if method in (Method.ZERO_SHOT, Method.FEW_SHOT) and study.training:
+        shared["precision"] = study.training.precision
+    return TrialSpec(method=method, compute_version=COMPUTE_VERSION, **shared)
+
+
 def fine_tune(
     study: Study,
     place: Place,
@@ -44,29 +52,13 @@ def fine_tune(
     method: Method = Method.LORA,
 ) -> TrialSpec:
     """The spec of one adapter."""
-    spec = TrialSpec(
-        cohort=study.cohort.recipe,
-        evaluation=study.evaluation,
-        compute_version=COMPUTE_VERSION,
-        method=method,
-        labels=labels,
-        prompt=prompt or study.prompt,
-        training=study.training,
-    )
+    spec = spec_of(study, method, labels=labels, prompt=prompt or study.prompt, training=study.training)
     return _at(place, spec, study)
 
 
 def show_examples(study: Study, place: Place) -> TrialSpec:
     """The spec of an untrained base that reads worked examples before the question, or none."""
-    spec = TrialSpec(
-        cohort=study.cohort.recipe,
-        evaluation=study.evaluation,
-        compute_version=COMPUTE_VERSION,
-        method=Method.FEW_SHOT,
-        prompt=study.prompt,
-        demonstrations=NO_DEMONSTRATIONS,
-        precision=study.training.precision if study.training else "float32",
-    )
+    spec = spec_of(study, Method.FEW_SHOT, prompt=study.prompt, demonstrations=NO_DEMONSTRATIONS)
     return _at(place, spec, study)
 
 
@@ -87,7 +79,7 @@ def _at(place: Place, spec: TrialSpec, study: Study) -> TrialSpec:
     return with_fields(spec, fields)
 
 
-def _levels(blocks: Sequence[Block], study: Study) -> list[dict[str, Sequence[AxisValue]]]:
+def _levels(blocks: Sequence[AxisBlock], study: Study) -> list[dict[str, Sequence[AxisValue]]]:
     written = [block.model_dump(mode="json", include=set(block.axes())) for block in blocks]
     varied = {name for values in written for name in values if values[name]}
     return [

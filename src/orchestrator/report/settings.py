@@ -15,7 +15,7 @@ SECTIONS = ("prompt", "teacher", "target", "demonstrations", "base", "training",
 
 
 @dataclass(frozen=True)
-class Axis:
+class AxisLevels:
     """One factor of the design and its levels."""
 
     name: str
@@ -43,7 +43,7 @@ class NamedRecipe:
 class DesignView:
     """What the section on the design shows."""
 
-    axes: tuple[Axis, ...]
+    axes: tuple[AxisLevels, ...]
     cohort: NamedRecipe
     bases: tuple[NamedRecipe, ...]
     fixed: tuple[Setting, ...]
@@ -64,18 +64,18 @@ def view_design(design: Design) -> DesignView:
     )
 
 
-def varied(coordinates: Mapping[str, AxisValue], axes: Sequence[Axis]) -> dict[str, AxisValue]:
+def varied(coordinates: Mapping[str, AxisValue], axes: Sequence[AxisLevels]) -> dict[str, AxisValue]:
     """Coordinates on the axes that have several levels; the supervision is named elsewhere."""
     names = {axis.name for axis in axes if len(axis.levels) > 1} - {"supervision"}
     return {name: value for name, value in coordinates.items() if name in names}
 
 
-def _axes(trials: Iterable[Trial]) -> tuple[Axis, ...]:
+def _axes(trials: Iterable[Trial]) -> tuple[AxisLevels, ...]:
     levels: dict[str, dict[str, None]] = {}
     for trial in trials:
         for axis, value in trial.coordinates.items():
             levels.setdefault(axis, {})[level(value)] = None
-    return tuple(Axis(name=name, levels=tuple(values)) for name, values in levels.items())
+    return tuple(AxisLevels(name=name, levels=tuple(values)) for name, values in levels.items())
 
 
 def _bases(trials: Iterable[Trial]) -> tuple[NamedRecipe, ...]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field
 
-from workers.contract.recipes.recipe import Frozen
+from workers.contract.recipes.recipe import Frozen, Recipe
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import AxisValue, BudgetRecipe, LoraRecipe, ObjectiveRecipe
 
@@ -52,7 +52,7 @@ class Axis:
 
     sets: Fields of a `TrialSpec` that it determines, those of a part by dotted names; trials that agree in all others
         may be paired on it.
-    means: What a value writes to these fields; without it, itself to the only one.
+    means: What a value writes to its only field, which without it is itself; by their names what to several.
     usual: Its value in a block that does not vary it while another does; null where every block must.
     usual_at: Where a study may say another usual one.
     absent_at: Another axis, and the value of it at which this one has none, since nothing holds what it sets.
@@ -63,7 +63,7 @@ class Axis:
     """
 
     sets: tuple[str, ...]
-    means: "Callable[[Any, Study], Fields] | None" = None
+    means: "Callable[[Any, Study], object] | None" = None
     usual: AxisValue | None = None
     usual_at: str = ""
     absent_at: tuple[str, str] = ("", "")
@@ -75,16 +75,15 @@ class Axis:
 
     def usual_in(self, study: "Study") -> AxisValue:
         """The value in a block that does not vary it."""
-        usual: Any = attrgetter(self.usual_at)(study) if self.usual_at else self.usual
-        value: AxisValue = usual
-        return value
+        return cast("AxisValue", attrgetter(self.usual_at)(study) if self.usual_at else self.usual)
 
     def fields_of(self, value: AxisValue, study: "Study") -> Fields:
         """What a value writes into a spec."""
-        return self.means(value, study) if self.means else {self.sets[0]: value}
+        meant = self.means(value, study) if self.means else value
+        return cast("Fields", meant) if len(self.sets) > 1 else {self.sets[0]: meant}
 
 
-class Block(Frozen):
+class AxisBlock(Frozen):
     """Axes that are crossed with one another; of each its values, then what they do."""
 
     @classmethod
@@ -112,22 +111,15 @@ def _shown(value: str, study: "Study") -> Fields:
     return {**shows, "supervision": study.few_shot.supervision, "teacher": study.teacher}
 
 
-def _numbered(value: str, name: str, number: str) -> dict[str, object]:
-    """`truncated@16` as the two fields that it stands for; a number that is not written keeps its default."""
-    word, _, amount = value.partition("@")
-    return {name: word} | ({number: int(amount) if amount.isdigit() else float(amount)} if amount else {})
-
-
-def _minimised(value: str, _: "Study") -> Fields:
-    return {"training.objective": ObjectiveRecipe.model_validate(_numbered(value, "kind", "weight"))}
-
-
-def _held_equal(value: str, _: "Study") -> Fields:
-    return {"training.budget": BudgetRecipe.model_validate(_numbered(value, "match", "amount"))}
+def _numbered(recipe: type[Recipe]) -> "Callable[[str, Study], Recipe]":
+    """`span_balanced@0.9` as the two fields of a recipe; a number that is not written keeps its default."""
+    return lambda value, _: recipe.model_validate(dict(zip(recipe.model_fields, value.split("@"), strict=False)))
 
 
 def _written(value: str, _: "Study") -> Fields:
-    return _numbered(value, "target.rationale", "target.keep_tokens")
+    """`truncated@16` as the two fields of a target; how a target is ordered is another axis."""
+    word, _at, n_tokens = value.partition("@")
+    return {"target.rationale": word} | ({"target.keep_tokens": int(n_tokens)} if n_tokens else {})
 
 
 def _ranked(value: int, study: "Study") -> Fields:
@@ -137,11 +129,11 @@ def _ranked(value: int, study: "Study") -> Fields:
     return {"training.lora.rank": lora.rank, "training.lora.alpha": lora.alpha}
 
 
-_BASE = Axis(sets=("base",), means=lambda name, study: {"base": study.base_recipe(name)}, is_averaged=True)
+_BASE = Axis(sets=("base",), means=lambda name, study: study.base_recipes[name], is_averaged=True)
 _LABEL_ONLY, _NOTHING_SHOWN = ("supervision", "label_only"), ("shows", "none")
 
 
-class Axes(Block):
+class Axes(AxisBlock):
     """The factors of a block of fine-tuning trials; every combination of their values is a trial.
 
     A label-only trial stands once for all values of what acts on rationales alone.
@@ -160,7 +152,7 @@ class Axes(Block):
     seed: Annotated[tuple[Seed, ...], OneOrMore, Axis(sets=("training.seed",), spelled="seed {}", is_averaged=True)]
     objective: Annotated[
         tuple[ObjectiveValue, ...],
-        Axis(sets=("training.objective",), means=_minimised, usual="token_mean", absent_at=_LABEL_ONLY),
+        Axis(sets=("training.objective",), means=_numbered(ObjectiveRecipe), usual="token_mean", absent_at=_LABEL_ONLY),
     ] = ()
     ordering: Annotated[
         tuple[Literal["rationale_first", "label_first"], ...],
@@ -174,7 +166,10 @@ class Axes(Block):
         tuple[Literal["blind", "conditioned", "filtered"], ...],
         Axis(sets=("teacher.label_access",), usual="blind", usual_at="teacher.label_access", absent_at=_LABEL_ONLY),
     ] = ()
-    budget: Annotated[tuple[BudgetValue, ...], Axis(sets=("training.budget",), means=_held_equal, usual="steps")] = ()
+    budget: Annotated[
+        tuple[BudgetValue, ...],
+        Axis(sets=("training.budget",), means=_numbered(BudgetRecipe), usual="steps"),
+    ] = ()
     lora_rank: Annotated[
         tuple[Annotated[int, Field(ge=1, le=256)], ...],
         Axis(
@@ -187,7 +182,7 @@ class Axes(Block):
     ] = ()
 
 
-class FewShotAxes(Block):
+class FewShotAxes(AxisBlock):
     """The factors of few-shot trials on untrained bases; without demonstrations there are no shots and no orders."""
 
     shows: Annotated[

@@ -260,11 +260,10 @@ def _levels(draft: Draft, axis: str) -> list[object]:
     """All values of an axis over the blocks, and what a block has that does not vary it; empty for no axis."""
     lists = [draft.sound(*block, axis) for block in _blocks(draft)]
     levels = [value for values in lists if isinstance(values, list) for value in values]
-    if not levels or axis not in AXES or AXES[axis].usual is None:
-        return list(dict.fromkeys(levels))
-    at = AXES[axis].usual_at
-    usual = draft.sound(*at.split(".")) if at else None
-    return list(dict.fromkeys([*levels, AXES[axis].usual if usual is None else usual]))
+    if levels and axis in AXES and AXES[axis].usual is not None:
+        said = draft.sound(*AXES[axis].usual_at.split("."))
+        levels.append(AXES[axis].usual if said is None else said)
+    return list(dict.fromkeys(levels))
 
 
 def _interaction_problems(draft: Draft) -> Iterator[Problem]:

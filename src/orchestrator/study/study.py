@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from orchestrator.study.axes import Axes, AxisName, FewShotAxes
+from orchestrator.study.axes import AXES, Axes, AxisName, FewShotAxes
 from orchestrator.study.bases import StudyBase, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.problems import MAX_PROBLEMS, find_problems, refusal
@@ -28,8 +28,8 @@ from workers.contract.recipes.recipe import Frozen
 from workers.contract.recipes.teaching import PromptRecipe, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import AxisValue, EndpointPlace, EvaluationRecipe, TrainingRecipe
 
-# Stand in for what the axes vary while the rest of `training` is judged.
-NOT_VARIED = {"learning_rate": 1.0, "seed": 0}
+# Stand in for what every block varies while the rest of `training` is judged.
+STAND_INS = {axis.name: 1 for axis in AXES.values() if axis.usual is None and axis.sets[0].startswith("training.")}
 # In bfloat16: enough to be fast, few enough for the smallest of today's GPUs.
 ROWS_PER_BATCH = 16
 
@@ -120,10 +120,6 @@ class Study(StudyFile):
 
     path: Path
 
-    def training_at(self, **changes: object) -> TrainingRecipe:
-        """The training recipe at one point of the axes: at least a learning rate and a seed."""
-        return TrainingRecipe.model_validate({**dict(self.training or ()), **changes})
-
     @property
     def blocks(self) -> tuple[Axes, ...]:
         """All blocks of fine-tuning trials."""
@@ -143,10 +139,6 @@ class Study(StudyFile):
     def base_recipes(self) -> dict[str, BaseRecipe]:
         """The recipe of every declared base; the trials of a design share them."""
         return {name: recipe_of(base) for name, base in self.bases.items()}
-
-    def base_recipe(self, name: str) -> BaseRecipe:
-        """The recipe of a declared base."""
-        return self.base_recipes[name]
 
 
 def load_study(path: Path) -> Study:
@@ -179,7 +171,8 @@ def load_study(path: Path) -> Study:
         may_be_sent = study.cohort.data_class.rules.may_be_sent
         placed["endpoint"] = study.endpoint.model_copy(update={"allow_remote": may_be_sent})
     if study.axes is not None:
-        placed["training"] = study.training_at(learning_rate=study.axes.learning_rate[0], seed=study.axes.seed[0])
+        firsts = {name: getattr(study.axes, name)[0] for name in STAND_INS}
+        placed["training"] = TrainingRecipe.model_validate({**dict(study.training or ()), **firsts})
     return study.model_copy(update=placed)
 
 
@@ -222,7 +215,7 @@ def load_sealed(path: Path) -> Study:
 
 def _with_stand_ins(source: StudySource) -> str:
     """The file as JSON, completed: training by values for what the axes vary, the teacher by its usual kind."""
-    assumed = {"training": (NOT_VARIED, {}), "teacher": ({}, {"kind": "template"})}
+    assumed = {"training": (STAND_INS, {}), "teacher": ({}, {"kind": "template"})}
     completed = {
         section: {**weak, **source.data[section], **strong}
         for section, (strong, weak) in assumed.items()
@@ -236,6 +229,6 @@ def _file_schema() -> dict[str, Any]:
     """JSON schema of a study file, in which `training` lacks what the axes vary."""
     schema = StudyFile.model_json_schema()
     training = schema["$defs"]["TrainingRecipe"]
-    training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in NOT_VARIED}
-    training["required"] = [key for key in training["required"] if key not in NOT_VARIED]
+    training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in STAND_INS}
+    training["required"] = [key for key in training["required"] if key not in STAND_INS]
     return schema

@@ -57,7 +57,7 @@ def test_what_the_file_says_stands(name: str, value: object, tmp_path: Path) -> 
 
 def test_what_is_silent_and_what_is_spelt_out_have_one_id(tmp_path: Path) -> None:
     silent, spelt = (study_with(base, tmp_path) for base in (KINDS["hub"], {**KINDS["hub"], **MEANT}))
-    assert silent.base_recipe("tiny-llama").digest() == spelt.base_recipe("tiny-llama").digest()
+    assert silent.base_recipes["tiny-llama"].digest() == spelt.base_recipes["tiny-llama"].digest()
 
 
 @pytest.mark.parametrize(
