@@ -1,5 +1,6 @@
 """Every kind of trial on an invented cohort, by a real worker: few-shot, objectives, targets, budgets, controls."""
 
+import json
 from collections.abc import Iterator
 
 import pandas as pd
@@ -32,6 +33,7 @@ axes:
   learning_rate: [3e-3]
   seed: [1]
   objective: [token_mean, span_balanced@0.9, two_view_mix, two_view_align@0.5, multi_task@0.5]
+  lora_rank: [4]
 more_axes:
   - {supervision: [free_form], base: [micro], train_size: [32], learning_rate: [3e-3], seed: [1],
      ordering: [label_first], rationale: [shuffled, filler, truncated@4]}
@@ -151,6 +153,19 @@ def test_the_dataset_holds_every_trial_and_every_probe(design: Design, layout: S
     assert (summary.n_trials, dict(summary.left_out)) == (len(design.everything), {})
     answer = query(layout, "select count(distinct trial_id) from diagnostics")
     assert answer.rows[0][0] >= len(list(trained(design, supervision="free_form")))
+
+
+def test_adapters_and_controls_have_the_rank_that_the_dataset_tells(design: Design, layout: StoreLayout) -> None:
+    aggregate(layout, design)
+    told = dict(query(layout, "select trial_id, lora_rank from trials where lora_rank is not null").rows)
+    kept = {
+        trial.trial_id: json.loads((folder / "adapter" / "adapter_config.json").read_text())["r"]
+        for trial in design.everything
+        if trial.spec.training
+        for folder in [layout.trial(trial.trial_id) / outcome_of(layout, trial).attempt]
+    }
+    assert told == kept
+    assert {told[trial.trial_id] for trial in design.controls if trial.trial_id in told} == {4} != set(told.values())
 
 
 def test_the_sign_reversal_is_the_difference_of_its_two_contrasts(findings: Findings) -> None:
