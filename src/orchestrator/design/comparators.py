@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from orchestrator.design.places import Place, fine_tune, places_of, spec_of
+from orchestrator.design.places import Place, fine_tune, places_of, spec_at
 from orchestrator.study.study import Control, Study
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Method, Trial, TrialSpec
@@ -26,29 +26,28 @@ def control_trials(study: Study) -> Iterator[Trial]:
 
 def _zero_shot(study: Study) -> Specs:
     """Each base as it came: what fine-tuning has to beat."""
-    bare = spec_of(study, Method.ZERO_SHOT, prompt=study.prompt)
-    for name in study.base_names:
-        yield bare.model_copy(update={"base": study.base_recipes[name]}), {"base": name}
+    for place in ({"base": name} for name in study.base_names):
+        yield spec_at(place, study, Method.ZERO_SHOT, prompt=study.prompt), place
 
 
 def _permuted_labels(study: Study) -> Specs:
     """Labels shuffled before training: must end at a ROC-AUC of 0.5."""
     for place in _label_only_places(study):
-        yield fine_tune(study, place, labels="permuted"), place
+        yield fine_tune(place, study, labels="permuted"), place
 
 
 def _planted_signal(study: Study) -> Specs:
     """A marker in the prompt that agrees with the label nearly always: must be found."""
     prompt = study.prompt.model_copy(update={"planted_signal": PLANTED_SIGNAL})
     for place in _label_only_places(study):
-        yield fine_tune(study, place, prompt=prompt), place
+        yield fine_tune(place, study, prompt=prompt), place
 
 
 def _head(study: Study) -> Specs:
     """LoRA under a classification head, no generation: the strongest neural control."""
     for place in _label_only_places(study):
         bare = {axis: value for axis, value in place.items() if axis != "supervision"}
-        yield fine_tune(study, bare, method=Method.HEAD), bare
+        yield fine_tune(bare, study, Method.HEAD), bare
 
 
 def _label_only_places(study: Study) -> Iterator[Place]:
@@ -73,7 +72,7 @@ def _classical(study: Study, method: Method) -> Specs:
 def _without_base(study: Study, method: Method, train_size: int | None) -> tuple[TrialSpec, Place]:
     """Only a language model reads prompts, and writes in batches."""
     evaluation = study.evaluation.model_copy(update={"rows_per_batch": None})
-    spec = spec_of(study, method, evaluation=evaluation, train_size=train_size)
+    spec = spec_at({}, study, method, evaluation=evaluation, train_size=train_size)
     return spec, {"train_size": train_size or WHOLE_TRAIN_SPLIT}
 
 

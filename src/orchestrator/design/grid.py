@@ -6,13 +6,15 @@ from functools import cached_property
 
 from orchestrator.design.bulk import without_collector
 from orchestrator.design.comparators import control_trials
-from orchestrator.design.places import Place, fine_tune, n_places, places_of, show_examples
+from orchestrator.design.places import Place, fine_tune, n_places, places_of, spec_at
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
-from workers.contract.trial import Trial
+from workers.contract.recipes.teaching import DemonstrationRecipe
+from workers.contract.trial import Method, Trial
 
 # 54,000 take 8 s and 0.3 GB; more than twice that is a slip of the pen.
 MAX_TRIALS = 100_000
+NO_DEMONSTRATIONS = DemonstrationRecipe(shots=0, shows="none", inference="direct", order_seed=0)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,12 @@ def expand(study: Study) -> Design:
 
 
 def _trial(study: Study, place: Place) -> Trial:
-    make = show_examples if "shows" in place else fine_tune
-    return Trial(spec=make(study, place), coordinates=dict(place))
+    spec = (
+        spec_at(place, study, Method.FEW_SHOT, prompt=study.prompt, demonstrations=NO_DEMONSTRATIONS)
+        if "shows" in place
+        else fine_tune(place, study)
+    )
+    return Trial(spec=spec, coordinates=dict(place))
 
 
 def _once(trials: Iterable[Trial]) -> tuple[Trial, ...]:

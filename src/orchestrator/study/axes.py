@@ -105,10 +105,8 @@ def _taught(value: str, study: "Study") -> Fields:
 
 def _shown(value: str, study: "Study") -> Fields:
     """A rationale that is shown has a form and a teacher; a label that is shown has neither."""
-    shows: Fields = {"demonstrations.shows": value}
-    if value != "rationale" or study.few_shot is None:
-        return shows
-    return {**shows, "supervision": study.few_shot.supervision, "teacher": study.teacher}
+    form = study.few_shot.supervision if study.few_shot and value == "rationale" else None
+    return {"demonstrations.shows": value, "supervision": form, "teacher": study.teacher if form else None}
 
 
 def _numbered(recipe: type[Recipe]) -> "Callable[[str, Study], Recipe]":
