@@ -81,8 +81,7 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
 
     from orchestrator.design.reviewed import PlanHash
     from orchestrator.launch.console import show_plan
-    from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
-    from orchestrator.launch.forecast import forecast_disk
+    from orchestrator.launch.forecast import forecast_disk, free_bytes
     from orchestrator.launch.run import plan_study
     from orchestrator.study.files import LARGEST_OF_A_PLAN, source_problems
     from orchestrator.study.revisions import unresolved
@@ -92,7 +91,7 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
     open_bases = unresolved(loaded.bases)
     problems = source_problems(loaded, largest=LARGEST_OF_A_PLAN)
     plan_hash = str(PlanHash.of(loaded, planned))
-    forecast, free = forecast_disk(read_disk_facts(loaded, planned, layout)), free_bytes(layout)
+    forecast, free = forecast_disk(planned, layout), free_bytes(layout)
     if as_json:
         disk = {**asdict(forecast), "free_bytes": free}
         facts = {"disk": disk, "unresolved_bases": open_bases, "problems": [asdict(each) for each in problems]}

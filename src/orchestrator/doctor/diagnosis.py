@@ -17,7 +17,6 @@ from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Check, Grade, fail, ok
-from orchestrator.launch.disk_facts import read_disk_facts
 from orchestrator.launch.forecast import forecast_disk
 from orchestrator.saying.addressing import database_path
 from orchestrator.store.holding import lock_holder
@@ -128,8 +127,8 @@ def _study(
     yield from _bases([order_of(trial, study, layout) for trial in firsts.values()], ask_bases)
     yield from _elsewhere(study, design, outcomes, layout)
     plan = make_plan(design, outcomes, _attempts(layout), study=study.study)
-    facts = read_disk_facts(study, plan, layout, tracks_here=tracking_uri is None)
-    yield from store.check_folder(layout, forecast=forecast_disk(facts))
+    forecast = forecast_disk(plan, layout, tracks_here=tracking_uri is None)
+    yield from store.check_folder(layout, forecast=forecast)
     if not layout.root.is_dir():
         return
     yield store.check_driver(layout, lock_holder(layout))

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from rich.filesize import decimal
+
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Check, fail, ok, warn
-from orchestrator.launch.forecast import DiskForecast, spelled_bytes
+from orchestrator.launch.forecast import DiskForecast
 from orchestrator.launch.record import past_launches
 from orchestrator.saying.addressing import typed
 from orchestrator.store.collecting import find_leftovers
@@ -117,11 +119,11 @@ def _try_locks(folder: Path, system: FileSystem) -> Check:
 
 def _check_disk(place: Path, free: int, forecast: DiskForecast | None) -> Check:
     is_needed = forecast is not None and forecast.need_bytes > 0
-    what = forecast.told(free_bytes=free) if forecast and is_needed else f"{spelled_bytes(free)} free"
+    what = forecast.told(free_bytes=free) if forecast and is_needed else f"{decimal(free)} free"
     remedy = "free space there, choose another `--store`, or run less at a time with --limit"
     if free < MIN_FREE_BYTES:
-        return fail("disk", f"{what}; a launch asks for {spelled_bytes(MIN_FREE_BYTES)} at least", remedy)
-    if forecast and free < forecast.high:
+        return fail("disk", f"{what}; a launch asks for {decimal(MIN_FREE_BYTES)} at least", remedy)
+    if forecast and free < forecast.most_bytes:
         return (fail if free < forecast.need_bytes else warn)("disk", f"{place}: {what}", remedy)
     return ok("disk", what)
 

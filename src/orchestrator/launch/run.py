@@ -16,8 +16,7 @@ from orchestrator.execution.events import StopLevel
 from orchestrator.execution.recovery import Recovery
 from orchestrator.execution.stopping import stop_requests
 from orchestrator.launch.console import plan_counts
-from orchestrator.launch.disk_facts import free_bytes, read_disk_facts
-from orchestrator.launch.forecast import forecast_disk
+from orchestrator.launch.forecast import forecast_disk, free_bytes
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.launching import Queue, Ran, launch_trials
 from orchestrator.launch.record import LaunchRecord, recorded
@@ -177,8 +176,8 @@ def _why_ended(after: Plan, ran: Ran) -> str:
 def _refuse_full_disk(launch: Launch, plan: Plan, todo: Sequence[PlannedTrial]) -> None:
     """See that what these trials need is free; raises StoreError."""
     layout = launch.layout
-    facts = read_disk_facts(launch.study, plan, layout, chosen=todo, tracks_here=launch.tracking.is_in_store)
-    forecast_disk(facts).refuse_too_little(free_bytes=free_bytes(layout), place=str(layout.root))
+    forecast = forecast_disk(plan, layout, chosen=todo, tracks_here=launch.tracking.is_in_store)
+    forecast.refuse_too_little(free_bytes=free_bytes(layout), place=str(layout.root))
 
 
 def _settled_plan(launch: Launch) -> tuple[Snapshot[Seals], Plan]:

@@ -210,7 +210,7 @@ class TestFolder:
     def test_a_disk_with_less_than_is_needed_fails_and_one_with_hardly_enough_warns(
         self, layout: StoreLayout, free: int, need: int | None, grade: Grade
     ) -> None:
-        forecast = DiskForecast(need, need // 2, 2 * need, "from shapes") if need else None
+        forecast = DiskForecast(need, 2 * need, n_measured=20) if need else None
         found = one(check_folder(layout, forecast=forecast, system=FileSystem(disk_free=lambda _: free)), "disk")
         assert found.grade is grade
 
