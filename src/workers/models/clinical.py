@@ -93,4 +93,4 @@ def _trained_tokenizer() -> PreTrainedTokenizerFast:
     """Trained once a process: a base is sketched before it is made."""
     each = (documents(corpus, seed=SEED + 1, are_whole=True) for corpus in (CLINICAL, REASONING))
     texts = itertools.chain.from_iterable(itertools.islice(texts, TOKENIZER_DOCUMENTS // 2) for texts in each)
-    return train_tokenizer(texts, vocabulary_size=VOCABULARY_SIZE)
+    return train_tokenizer(map(str, texts), vocabulary_size=VOCABULARY_SIZE)

@@ -24,6 +24,9 @@ class Document:
     prompt: str
     ending: str
 
+    def __str__(self) -> str:
+        return f"{self.prompt}\n{self.ending}"
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -34,8 +37,8 @@ class Schedule:
     documents_per_step: int = 32
 
 
-def train_tokenizer(documents: Iterable[Document], *, vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE, so that decoding is exact; large enough, every word of the documents becomes one token."""
+def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, so that decoding is exact; large enough, every word of the texts becomes one token."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -45,7 +48,7 @@ def train_tokenizer(documents: Iterable[Document], *, vocabulary_size: int) -> P
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    core.train_from_iterator((f"{document.prompt}\n{document.ending}" for document in documents), trainer)
+    core.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=END)
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
@@ -23,11 +22,11 @@ from workers.examples.exam_summary import render_prompt
 from workers.examples.facts import Case
 from workers.examples.targets import target_text
 from workers.examples.template.teacher import TemplateTeacher
+from workers.models.pretraining import END, train_tokenizer
 
 SEED = 2606
 VOCABULARY_SIZE = 768
 CONTEXT_TOKENS = 256
-END = "<|end|>"
 DOCUMENTS_PER_STEP = 48
 
 
@@ -122,22 +121,8 @@ def _invented_values(source: random.Random) -> dict[str, float]:
 
 @cache
 def _trained_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, so that decoding is exact; every word of the templates becomes one token.
-
-    Trained once a process: a base is sketched before it is made.
-    """
-    corpus = itertools.islice(generated_documents(SEED), 4_000)
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE,
-        special_tokens=[END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator(corpus, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, pad_token=END)
+    """Trained once a process: a base is sketched before it is made."""
+    return train_tokenizer(itertools.islice(generated_documents(SEED), 4_000), vocabulary_size=VOCABULARY_SIZE)
 
 
 def _pretrain(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, size: Size) -> None:
