@@ -144,14 +144,14 @@ class Cost(Record):
     were torn or of other content, `n_checkpoints_failed` could not be written, on a full disk say.
     """
 
-    wall_s: float
-    cpu_s: float
-    train_wall_s: float
-    score_wall_s: float
-    peak_memory_mib: float
-    n_examples_seen: int
-    n_input_tokens: int
-    n_target_tokens: int
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    train_wall_s: float = 0.0
+    score_wall_s: float = 0.0
+    peak_memory_mib: float = 0.0
+    n_examples_seen: int = 0
+    n_input_tokens: int = 0
+    n_target_tokens: int = 0
     n_steps: int = 0
     n_loss_tokens: int = 0
     n_label_tokens: int = 0

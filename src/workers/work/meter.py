@@ -6,62 +6,36 @@ import resource
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from pydantic import ConfigDict, PrivateAttr
 
 from workers.contract.outcome import Cost, Provenance
 
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "scikit-learn", "pandas", "pyarrow", "numpy")
 
 
-@dataclass
-class Meter:
-    """Adds up one attempt; `cost` closes it."""
+class Meter(Cost):
+    """The bill of one attempt while it grows; `cost` closes it."""
 
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    wall_started: float = field(default_factory=time.monotonic)
-    cpu_started: float = field(default_factory=time.process_time)
-    train_wall_s: float = 0.0
-    score_wall_s: float = 0.0
-    n_examples_seen: int = 0
-    n_input_tokens: int = 0
-    n_target_tokens: int = 0
-    n_steps: int = 0
-    n_loss_tokens: int = 0
-    n_label_tokens: int = 0
-    n_examples_dropped: int = 0
-    flops: float = 0.0
-    resumed_from_step: int = 0
-    n_checkpoints_skipped: int = 0
-    n_checkpoints_failed: int = 0
-    n_micro_batches: int = 1
+    model_config = ConfigDict(frozen=False)
+
+    _started: datetime = PrivateAttr(default_factory=lambda: datetime.now(UTC))
+    _wall_started: float = PrivateAttr(default_factory=time.monotonic)
+    _cpu_started: float = PrivateAttr(default_factory=time.process_time)
 
     def cost(self) -> Cost:
         """The bill so far; peak memory is that of the warm process since it started, libraries included."""
-        return Cost(
-            wall_s=time.monotonic() - self.wall_started,
-            cpu_s=time.process_time() - self.cpu_started,
-            train_wall_s=self.train_wall_s,
-            score_wall_s=self.score_wall_s,
-            peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            n_examples_seen=self.n_examples_seen,
-            n_input_tokens=self.n_input_tokens,
-            n_target_tokens=self.n_target_tokens,
-            n_steps=self.n_steps,
-            n_loss_tokens=self.n_loss_tokens,
-            n_label_tokens=self.n_label_tokens,
-            n_examples_dropped=self.n_examples_dropped,
-            flops=self.flops,
-            resumed_from_step=self.resumed_from_step,
-            n_checkpoints_skipped=self.n_checkpoints_skipped,
-            n_checkpoints_failed=self.n_checkpoints_failed,
-            n_micro_batches=self.n_micro_batches,
-        )
+        measured = {
+            "wall_s": time.monotonic() - self._wall_started,
+            "cpu_s": time.process_time() - self._cpu_started,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        return Cost.model_validate({**dict(self), **measured})
 
     def provenance(self, device: torch.device) -> Provenance:
         """Where this attempt ran, and with what."""
@@ -73,7 +47,7 @@ class Meter:
             n_threads=torch.get_num_threads(),
             host=socket.gethostname(),
             pid=os.getpid(),
-            started_at=self.started.isoformat(timespec="seconds"),
+            started_at=self._started.isoformat(timespec="seconds"),
             ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
