@@ -25,6 +25,7 @@ AUC_OF_PLANTED_SIGNAL = 0.80
 # cohort (0.078 with 64): tests/benchmarks/permutation_spread.py. The test set alone would give 0.03.
 SPREAD_OF_PERMUTATIONS = 0.066
 Z_95 = 1.96
+NO_LABEL_ONLY = "no label_only trial at the largest train size is scored"
 
 
 class Check(Record):
@@ -52,21 +53,43 @@ def learning_checks(design: Design, results: Results, by_scoring: Aucs | None) -
     """
     aucs = by_scoring[Scoring.STRICT] if by_scoring else None
     if design.trials and all(trial.spec.method is Method.FEW_SHOT for trial in design.trials):
-        return (_demonstrations_help(_scored_among(_most_label_shots(design), results), aucs),)
+        # Where nothing is trained, ranking better than chance takes the place of learning; this rule is ours.
+        shown = _check(
+            "Labelled demonstrations rank above chance",
+            f"mean AUC with the most labelled examples shown, lower bound above {CHANCE:.2f}",
+            _mean_auc(_scored_among(_most_label_shots(design), results), aucs)
+            or "no trial that shows labels is scored",
+            says="with the most labelled examples shown the mean AUC is {}",
+            above=CHANCE,
+        )
+        return (shown,)
     learnt = _scored_among(_label_only_at_largest_size(design), results)
     controls = _scored_among(design.controls, results)
-    planted = [trial for trial in design.controls if _is_planted(trial)]
-    untrained = {
-        trial.spec.base.digest(): trial.trial_id
-        for trial in controls
-        if trial.spec.method is Method.ZERO_SHOT and trial.spec.base and not _is_planted(trial)
-    }
-    return (
-        _learns(learnt, aucs),
-        _beats_zero_shot(learnt, untrained, by_scoring[Scoring.FORCED] if by_scoring else None),
-        _permuted_at_chance([trial for trial in controls if trial.spec.labels == "permuted"], aucs),
-        *([_finds_planted(_scored_among(planted, results), aucs)] if planted else []),
+    permuted = [trial for trial in controls if trial.spec.labels == "permuted"]
+    learns = _check(
+        "Label-only training learns the task",
+        f"mean AUC at the largest train size, lower bound above {AUC_OF_LEARNING:.2f}",
+        _mean_auc(learnt, aucs) or NO_LABEL_ONLY,
+        says="label_only at the largest train size has a mean AUC of {}",
+        above=AUC_OF_LEARNING,
     )
+    gains = _check(
+        "Label-only training beats the untrained base",
+        "difference in forced AUC to zero-shot of the same base, lower bound above 0",
+        _gain(learnt, controls, by_scoring[Scoring.FORCED] if by_scoring else None),
+        says="label_only at the largest train size differs from zero-shot by {} in forced AUC",
+        above=0.0,
+        spec="+.3f",
+    )
+    finds = _check(
+        "A planted signal is found",
+        f"AUC where the prompt holds a marker of the label, lower bound above {AUC_OF_PLANTED_SIGNAL:.2f}",
+        _mean_auc([trial for trial in controls if _is_planted(trial)], aucs) or "no planted-signal control is scored",
+        says="the planted signal was {found}: an AUC of {}",
+        above=AUC_OF_PLANTED_SIGNAL,
+    )
+    is_planted = any(map(_is_planted, design.controls))
+    return learns, gains, _permuted_at_chance(permuted, aucs), *([finds] if is_planted else [])
 
 
 def judge(checks: Sequence[Check]) -> Verdict:
@@ -114,93 +137,72 @@ def _most_label_shots(design: Design) -> list[Trial]:
     return [trial for trial in design.trials if shots.get(trial.trial_id) == most]
 
 
-def _learns(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
-    name = "Label-only training learns the task"
-    requirement = f"mean AUC at the largest train size, lower bound above {AUC_OF_LEARNING:.2f}"
-    if not trials or aucs is None:
-        return _not_run(name, requirement, "no label_only trial at the largest train size is scored")
-    estimate = _mean_auc(aucs, trials)
-    passed = _above(estimate.low, AUC_OF_LEARNING)
-    statement = f"label_only at the largest train size has a mean AUC of {_shown(estimate, '.3f')}"
-    return Check(name=name, requirement=requirement, passed=passed, estimate=estimate, statement=statement)
-
-
-def _beats_zero_shot(trials: Sequence[Trial], untrained: dict[str, str], aucs: AucTable | None) -> Check:
-    """Compare every trained model with its own base before training."""
-    name = "Label-only training beats the untrained base"
-    requirement = "difference in forced AUC to zero-shot of the same base, lower bound above 0"
-    pairs = [(trial.trial_id, untrained.get(trial.spec.base.digest())) for trial in trials if trial.spec.base]
+def _gain(learnt: Sequence[Trial], controls: Sequence[Trial], aucs: AucTable | None) -> Estimate | str:
+    """Every trained model against its own base before training."""
+    untrained = {
+        trial.spec.base.digest(): trial.trial_id
+        for trial in controls
+        if trial.spec.method is Method.ZERO_SHOT and trial.spec.base and not _is_planted(trial)
+    }
+    pairs = [(trial.trial_id, untrained.get(trial.spec.base.digest())) for trial in learnt if trial.spec.base]
     if not pairs or aucs is None:
-        return _not_run(name, requirement, "no label_only trial at the largest train size is scored")
+        return NO_LABEL_ONLY
     weights: dict[str, float] = {}
     for trained, base in pairs:
         if base is None:
-            return _not_run(name, requirement, "a base has no scored zero-shot control")
+            return "a base has no scored zero-shot control"
         weights[trained] = weights.get(trained, 0.0) + 1 / len(pairs)
         weights[base] = weights.get(base, 0.0) - 1 / len(pairs)
-    estimate = aucs.estimate(weights)
-    assert estimate is not None  # every trial has forced scores
-    statement = (
-        f"label_only at the largest train size differs from zero-shot by {_shown(estimate, '+.3f')} in forced AUC"
-    )
-    return Check(
-        name=name,
-        requirement=requirement,
-        passed=_above(estimate.low, 0.0),
-        estimate=estimate,
-        statement=statement,
-    )
+    return _estimate(aucs, weights)
 
 
 def _permuted_at_chance(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
-    name = "Permuted labels teach nothing"
-    requirement = f"AUC of the permuted-label control within what chance alone gives around {CHANCE}"
-    if not trials or aucs is None:
-        return _not_run(name, requirement, "no permuted-label control is scored")
-    estimate = _mean_auc(aucs, trials)
+    found = _mean_auc(trials, aucs)
     # Bases share a permutation: it follows from the train size and the seed alone.
     drawn = {(trial.spec.train_size, trial.spec.training and trial.spec.training.seed) for trial in trials}
-    allowed = _chance_gap(estimate, n_permutations=len(drawn))
-    holds = allowed is not None and abs(estimate.value - CHANCE) <= allowed
-    statement = (
-        f"the permuted-label control has an AUC of {_shown(estimate, '.3f')}; "
-        f"chance explains a gap of {allowed or 0.0:.3f} to {CHANCE}"
-    )
-    return Check(name=name, requirement=requirement, passed=holds, estimate=estimate, statement=statement)
-
-
-def _finds_planted(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
-    name = "A planted signal is found"
-    requirement = f"AUC where the prompt holds a marker of the label, lower bound above {AUC_OF_PLANTED_SIGNAL:.2f}"
-    if not trials or aucs is None:
-        return _not_run(name, requirement, "no planted-signal control is scored")
-    estimate = _mean_auc(aucs, trials)
-    found = _above(estimate.low, AUC_OF_PLANTED_SIGNAL)
-    statement = f"the planted signal was {'found' if found else 'not found'}: an AUC of {_shown(estimate, '.3f')}"
-    return Check(name=name, requirement=requirement, passed=found, estimate=estimate, statement=statement)
-
-
-def _demonstrations_help(trials: Sequence[Trial], aucs: AucTable | None) -> Check:
-    """Where nothing is trained, ranking better than chance takes the place of learning; this rule is ours."""
-    name = "Labelled demonstrations rank above chance"
-    requirement = f"mean AUC with the most labelled examples shown, lower bound above {CHANCE:.2f}"
-    if not trials or aucs is None:
-        return _not_run(name, requirement, "no trial that shows labels is scored")
-    estimate = _mean_auc(aucs, trials)
-    statement = f"with the most labelled examples shown the mean AUC is {_shown(estimate, '.3f')}"
-    return Check(
-        name=name,
-        requirement=requirement,
-        passed=_above(estimate.low, CHANCE),
-        estimate=estimate,
-        statement=statement,
+    allowed = _chance_gap(found, n_permutations=len(drawn)) if found else None
+    return _check(
+        "Permuted labels teach nothing",
+        f"AUC of the permuted-label control within what chance alone gives around {CHANCE}",
+        found or "no permuted-label control is scored",
+        says=f"the permuted-label control has an AUC of {{}}; chance explains a gap of {allowed or 0:.3f} to {CHANCE}",
+        passed=found is not None and allowed is not None and abs(found.value - CHANCE) <= allowed,
     )
 
 
-def _mean_auc(aucs: AucTable, trials: Sequence[Trial]) -> Estimate:
-    estimate = aucs.estimate(mean_weights(trials))
-    assert estimate is not None  # every scored trial has a strict score
+def _mean_auc(trials: Sequence[Trial], aucs: AucTable | None) -> Estimate | None:
+    """None where there is nobody to average over."""
+    return _estimate(aucs, mean_weights(trials)) if trials and aucs is not None else None
+
+
+def _estimate(aucs: AucTable, weights: dict[str, float]) -> Estimate:
+    estimate = aucs.estimate(weights)
+    assert estimate is not None  # every scored trial has both scores
     return estimate
+
+
+def _check(
+    name: str,
+    requirement: str,
+    found: Estimate | str,
+    *,
+    says: str,
+    above: float = math.inf,
+    passed: bool | None = None,
+    spec: str = ".3f",
+) -> Check:
+    """What an estimate says of one condition.
+
+    Args:
+        found: The estimate, or why there is none.
+        says: The statement, with a place for the estimate, and one for whether it passed.
+        above: Where its lower bound must be, unless `passed` says how it came out.
+    """
+    if isinstance(found, str):
+        return Check(name=name, requirement=requirement, passed=None, estimate=None, statement=f"not run: {found}")
+    passed = _above(found.low, above) if passed is None else passed
+    statement = says.format(_shown(found, spec), found="found" if passed else "not found")
+    return Check(name=name, requirement=requirement, passed=passed, estimate=found, statement=statement)
 
 
 def _chance_gap(estimate: Estimate, *, n_permutations: int) -> float | None:
@@ -219,10 +221,6 @@ def _objection(check: Check) -> str:
     if check.passed is None:
         return f"the check “{check.name}” was {check.statement}"
     return f"{check.statement}; required: {check.requirement}"
-
-
-def _not_run(name: str, requirement: str, why: str) -> Check:
-    return Check(name=name, requirement=requirement, passed=None, estimate=None, statement=f"not run: {why}")
 
 
 def _above(bound: float | None, threshold: float) -> bool:
