@@ -2,23 +2,27 @@
 
 import math
 import time
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, fields
 
 import numpy as np
 import pandas as pd
+import torch
 from peft import PeftModel
 
 from workers.contract.errors import InputError, Problem
+from workers.contract.outcome import Progress
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import TrainingRecipe
 from workers.examples.targets import controlled_rationales
 from workers.models.adapters import fresh_adapter, save_adapter
+from workers.models.engine import deepspeed_engine
 from workers.scoring.evaluating import score_model
 from workers.training.course import Course
 from workers.training.diagnostics import Diagnosis
 from workers.training.objectives import Example, Wording, label_views, rationale_views, refuse_meaningless
 from workers.training.probe import probe_of
-from workers.training.steps import StepRecord, budgeted, train
+from workers.training.steps import E_contra, Learn, StepRecord, budgeted, learn_targets, train
 from workers.work.bench import Predicting, Work
 from workers.work.meter import training_flops
 
@@ -32,8 +36,6 @@ def fine_tune(work: Work) -> Predicting:
         TrainingDiverged: The loss stopped being a number.
         InputError: The trial needs rationales and has none.
     """
-    from workers.models.engine import deepspeed_engine
-
     base, answer = work.base
     words = Wording.of(base.tokenizer, answer, work.spec.base)
     examples = training_examples(work, words)
@@ -48,45 +50,65 @@ def fine_tune(work: Work) -> Predicting:
             batch_size=math.ceil(recipe.batch_size / work.n_micro_batches),
             pad_token=words.answer.end,
         )
-        course = Course(work, recipe, diagnosis)
-        started = time.monotonic()
-        try:
-            with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-                steps = train(
-                    engine,
-                    examples,
-                    recipe,
-                    pad_token=words.answer.end,
-                    start=course.begin(engine),
-                    n_micro_batches=work.n_micro_batches,
-                )
-                yield from course.follow(steps, engine)
-        finally:
-            work.meter.train_wall_s = time.monotonic() - started
-            diagnosis.write(work.folder / "diagnostics.parquet")
-            write_history(work, course.history)
-            fill_ledger(work, model, recipe, course.history)
+        yield from follow_course(work, model, model, recipe, examples, learn_targets, diagnosis)
         save_adapter(model, work.folder / "adapter", base=work.base_recipe)
         return (yield from score_model(work, model.eval(), base, answer, adapter=work.folder / "adapter"))
 
 
-def write_history(work: Work, history: list[StepRecord]) -> None:
+def follow_course(
+    work: Work,
+    model: torch.nn.Module,
+    adapter: PeftModel,
+    recipe: TrainingRecipe,
+    examples: Sequence[E_contra],
+    learn: Learn[E_contra],
+    diagnosis: Diagnosis | None = None,
+) -> Generator[Progress, None, None]:
+    """Take all steps of a training, and leave its history and its ledger whatever ends it.
+
+    Args:
+        model: What is trained: the adapter's own model, or a head on it, past the output layer.
+    """
+    course = Course(work, recipe, diagnosis)
+    started = time.monotonic()
+    try:
+        with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
+            steps = train(
+                engine,
+                examples,
+                recipe,
+                learn,
+                pad_token=work.base[1].end,
+                start=course.begin(engine),
+                n_micro_batches=work.n_micro_batches,
+            )
+            yield from course.follow(steps, engine)
+    finally:
+        work.meter.train_wall_s = time.monotonic() - started
+        if diagnosis is not None:
+            diagnosis.write(work.folder / "diagnostics.parquet")
+        _write_history(work, course.history)
+        _fill_ledger(work, adapter, recipe, course.history, has_output_layer=model is adapter)
+
+
+def _write_history(work: Work, history: list[StepRecord]) -> None:
     """Write history.parquet, all columns even where no step was taken."""
     columns = [field.name for field in fields(StepRecord)]
     table = pd.DataFrame([asdict(record) for record in history], columns=columns)
     table.astype({"label_gradient_share": "float64"}).to_parquet(work.folder / "history.parquet", index=False)
 
 
-def fill_ledger(work: Work, model: PeftModel, recipe: TrainingRecipe, history: list[StepRecord]) -> None:
-    """Enter what the steps took into the attempt's bill."""
+def _fill_ledger(
+    work: Work, adapter: PeftModel, recipe: TrainingRecipe, history: list[StepRecord], *, has_output_layer: bool
+) -> None:
+    """Enter what the steps took into the attempt's bill; a head's own few operations are left out."""
     meter = work.meter
     meter.n_steps = len(history)
     meter.n_examples_seen = recipe.batch_size * len(history)
-    meter.n_input_tokens = sum(record.n_input_tokens for record in history)
-    meter.n_target_tokens = sum(record.n_target_tokens for record in history)
-    meter.n_loss_tokens = sum(record.n_loss_tokens for record in history)
-    meter.n_label_tokens = sum(record.n_label_tokens for record in history)
-    meter.flops = training_flops(model, n_input_tokens=meter.n_input_tokens, n_target_tokens=meter.n_target_tokens)
+    for name in ("n_input_tokens", "n_target_tokens", "n_loss_tokens", "n_label_tokens"):
+        setattr(meter, name, sum(getattr(record, name) for record in history))
+    n_written = meter.n_target_tokens if has_output_layer else 0
+    meter.flops = training_flops(adapter, n_input_tokens=meter.n_input_tokens, n_target_tokens=n_written)
 
 
 def training_examples(work: Work, words: Wording) -> list[Example]:

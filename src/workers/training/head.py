@@ -6,7 +6,7 @@ the last prompt token. P(yes) is the sigmoid, raw, and stands for the strict and
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +18,13 @@ from workers.contract.outcome import Progress, Validity
 from workers.contract.trial import TrainingRecipe
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.adapters import fresh_adapter, save_adapter
-from workers.models.engine import Engine, deepspeed_engine
+from workers.models.engine import Engine
 from workers.models.head import HeadedModel, save_head
 from workers.scoring.evaluating import FEWEST_TOKENS, tabulated
-from workers.training.course import Course
-from workers.training.fine_tuning import fill_ledger, taught_labels, write_history
+from workers.training.fine_tuning import follow_course, taught_labels
 from workers.training.objectives import Wording, label_views, parts_of
-from workers.training.steps import FIRST_STEP, Start, StepRecord, TrainingDiverged, budgeted, numbered_batches, rate_at
+from workers.training.steps import Learnt, budgeted
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
-from workers.work.meter import training_flops
 from workers.work.predictions import RawScores
 
 
@@ -52,26 +50,7 @@ def fine_tune_head(work: Work) -> Predicting:
     recipe = _budgeted(work, examples)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
         model = HeadedModel(adapted, seed=recipe.seed).train()
-        course = Course(work, recipe)
-        started = time.monotonic()
-        try:
-            with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
-                start = course.begin(engine)
-                steps = train_head(
-                    engine,
-                    examples,
-                    recipe,
-                    pad_token=answer.end,
-                    start=start,
-                    n_micro_batches=work.n_micro_batches,
-                )
-                yield from course.follow(steps, engine)
-        finally:
-            work.meter.train_wall_s = time.monotonic() - started
-            write_history(work, course.history)
-            fill_ledger(work, adapted, recipe, course.history)
-            # The output layer never runs; the head's own few operations are left out.
-            work.meter.flops = training_flops(adapted, n_input_tokens=work.meter.n_input_tokens, n_target_tokens=0)
+        yield from follow_course(work, model, adapted, recipe, examples, learn_labels)
         save_adapter(adapted, work.folder / "adapter", base=work.base_recipe)
         save_head(model, work.folder / "adapter")
         return (yield from _score(work, model.eval(), answer=answer))
@@ -86,61 +65,30 @@ def _budgeted(work: Work, examples: Sequence[LabelledPrompt]) -> TrainingRecipe:
     )
 
 
-def train_head(
-    engine: Engine,
-    examples: Sequence[LabelledPrompt],
-    recipe: TrainingRecipe,
-    *,
-    pad_token: int,
-    start: Start = FIRST_STEP,
-    n_micro_batches: int = 1,
-) -> Iterator[StepRecord]:
-    """Take the optimizer steps after `start`, yielding after each; an example counts as one target token, its label.
-
-    `n_micro_batches` is that of `training.train`.
-
-    Raises:
-        TrainingDiverged: Loss or gradient norm is not finite.
-    """
-    started = time.monotonic() - start.wall_s
-    for step, rows in numbered_batches(len(examples), recipe, start=start):
-        batch = [examples[row] for row in rows]
-        loss = _back_propagate(engine, parts_of(batch, n_micro_batches), pad_token=pad_token)
-        if not math.isfinite(loss):
-            raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
-        done = engine.step(learning_rate=rate_at(step, recipe))
-        if not math.isfinite(done.grad_norm):
-            raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
-        yield StepRecord(
-            step=step,
-            loss=loss,
-            learning_rate=done.learning_rate,
-            grad_norm=done.grad_norm,
-            n_target_tokens=len(batch),
-            n_input_tokens=sum(len(example.prompt) for example in batch),
-            wall_s=time.monotonic() - started,
-            label_loss_share=1.0,
-            n_label_tokens=len(batch),
-            n_loss_tokens=len(batch),
-            label_gradient_share=None,
-        )
-
-
-def _back_propagate(engine: Engine, parts: Sequence[Sequence[LabelledPrompt]], *, pad_token: int) -> float:
-    """The mean loss over all parts; where it is not finite the rest is left out."""
-    n_examples, total = sum(map(len, parts)), 0.0
+def learn_labels(
+    engine: Engine, batch: Sequence[LabelledPrompt], recipe: TrainingRecipe, *, step: int, pad_token: int, n_parts: int
+) -> Learnt:
+    """By the mean cross-entropy of the outcomes; an example counts as one target token, its label."""
+    parts, total = parts_of(batch, n_parts), 0.0
     for number, part in enumerate(parts, start=1):
         logits = engine.forward(**padded([example.prompt for example in part], pad_token, engine.device))
         outcomes = torch.tensor([float(example.has_event) for example in part], device=engine.device)
         if len(parts) == 1:
             loss = binary_cross_entropy_with_logits(logits, outcomes)
         else:
-            loss = binary_cross_entropy_with_logits(logits, outcomes, reduction="sum") / n_examples
+            loss = binary_cross_entropy_with_logits(logits, outcomes, reduction="sum") / len(batch)
         total += loss.item()
         if not math.isfinite(total):
             break
         engine.backward(loss, is_last=number == len(parts))
-    return total
+    return Learnt(
+        loss=total,
+        n_target_tokens=len(batch),
+        n_input_tokens=sum(len(example.prompt) for example in batch),
+        label_loss_share=1.0,
+        n_label_tokens=len(batch),
+        n_loss_tokens=len(batch),
+    )
 
 
 def _score(work: Work, model: HeadedModel, *, answer: AnswerTokens) -> Predicting:

@@ -9,14 +9,17 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 
 from workers.contract.errors import TrialError
-from workers.contract.trial import ObjectiveRecipe, TrainingRecipe
+from workers.contract.trial import TrainingRecipe
 from workers.models.engine import Engine
 from workers.training.diagnostics import gradient_share
-from workers.training.objectives import Batch, Example, View, collate, group_sizes, label_and_rest, parts_of, step_loss
+from workers.training.objectives import Example, collate, group_sizes, label_and_rest, parts_of, step_loss
+
+E_contra = TypeVar("E_contra", contravariant=True)
 
 
 class TrainingDiverged(TrialError):
@@ -56,10 +59,40 @@ class Start:
 FIRST_STEP = Start()
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """What one batch taught, before the optimizer moves: those columns of a `StepRecord`, as they are told there."""
+
+    loss: float
+    n_target_tokens: int
+    n_input_tokens: int
+    label_loss_share: float
+    n_label_tokens: int
+    n_loss_tokens: int
+    label_gradient_share: float | None = None
+
+
+class Learn(Protocol[E_contra]):
+    """How the gradients of a batch come about; where the loss is not finite, the rest of them is left out."""
+
+    def __call__(
+        self,
+        engine: Engine,
+        batch: Sequence[E_contra],
+        recipe: TrainingRecipe,
+        *,
+        step: int,
+        pad_token: int,
+        n_parts: int,
+    ) -> Learnt:
+        """Propagate back a batch, in `n_parts` parts."""
+
+
 def train(
     engine: Engine,
-    examples: Sequence[Example],
+    examples: Sequence[E_contra],
     recipe: TrainingRecipe,
+    learn: Learn[E_contra],
     *,
     pad_token: int,
     start: Start = FIRST_STEP,
@@ -75,91 +108,54 @@ def train(
         TrainingDiverged: Loss or gradient norm is not finite.
     """
     started = time.monotonic() - start.wall_s
-    every = recipe.diagnostics.gradient_share_every
     for step, rows in numbered_batches(len(examples), recipe, start=start):
-        views = [view for row in rows for view in examples[row]]
-        batch = Effective.of(views, n_micro_batches, recipe.objective, pad_token=pad_token, device=engine.device)
-        loss = _back_propagate(engine, batch)
-        if loss is None:
+        batch = [examples[row] for row in rows]
+        learnt = learn(engine, batch, recipe, step=step, pad_token=pad_token, n_parts=n_micro_batches)
+        if not math.isfinite(learnt.loss):
             raise TrainingDiverged(f"the loss was not finite at step {step} of {recipe.steps}")
-        is_measured = every > 0 and (step - 1) % every == 0
-        share = _label_gradient_share(engine, batch) if is_measured else None
         done = engine.step(learning_rate=rate_at(step, recipe))
         if not math.isfinite(done.grad_norm):
             raise TrainingDiverged(f"the gradient was not finite at step {step} of {recipe.steps}")
-        yield StepRecord(
-            step=step,
-            loss=loss.total,
-            learning_rate=done.learning_rate,
-            grad_norm=done.grad_norm,
-            n_target_tokens=sum(len(view.target) for view in views),
-            n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
-            wall_s=time.monotonic() - started,
-            label_loss_share=loss.of_labels / loss.of_targets if loss.of_targets > 0 else 0.0,
-            n_label_tokens=sum(view.n_label for view in views if view.label_at is not None),
-            n_loss_tokens=loss.n_loss_tokens,
-            label_gradient_share=share,
-        )
+        yield StepRecord(step=step, wall_s=time.monotonic() - started, **vars(learnt), **vars(done))
 
 
-@dataclass(frozen=True)
-class Effective:
-    """An effective batch in the parts that go through the model; `sizes` as in `objectives.groups_of`."""
+def learn_targets(
+    engine: Engine, batch: Sequence[Example], recipe: TrainingRecipe, *, step: int, pad_token: int, n_parts: int
+) -> Learnt:
+    """By the objective, on the target tokens of every view; part by part, so that activations are gone before the next.
 
-    parts: list[Batch]
-    objective: ObjectiveRecipe
-    sizes: list[int] | None
-
-    @classmethod
-    def of(
-        cls,
-        views: Sequence[View],
-        n_parts: int,
-        objective: ObjectiveRecipe,
-        *,
-        pad_token: int,
-        device: torch.device,
-    ) -> "Effective":
-        """Split views; a whole batch keeps the arithmetic of a whole batch."""
-        parts = [collate(part, pad_token=pad_token, device=device) for part in parts_of(views, n_parts)]
-        return cls(parts, objective, group_sizes(parts, objective) if len(parts) > 1 else None)
-
-
-@dataclass
-class _LossSums:
-    """Of one step: its loss, and the unweighted losses of its label tokens and of all target tokens, summed."""
-
-    total: float = 0.0
-    of_labels: float = 0.0
-    of_targets: float = 0.0
-    n_loss_tokens: int = 0
-
-
-def _back_propagate(engine: Engine, batch: Effective) -> _LossSums | None:
-    """Part by part, so that the activations of one are gone before the next; None where a loss is not finite."""
-    summed = _LossSums()
-    for number, part in enumerate(batch.parts, start=1):
+    The gradient share takes a forward and two backward passes of its own, so that the step stays as it is.
+    """
+    views, objective = [view for example in batch for view in example], recipe.objective
+    parts = [collate(part, pad_token=pad_token, device=engine.device) for part in parts_of(views, n_parts)]
+    sizes = group_sizes(parts, objective) if len(parts) > 1 else None  # a whole batch keeps its arithmetic
+    total = of_labels = of_targets = 0.0
+    n_loss_tokens, share = 0, None
+    for number, part in enumerate(parts, start=1):
         # Not by a name: the logits of a part would stay until the next part's are there.
-        loss = step_loss(engine.forward(**part.model_inputs).logits, part, batch.objective, sizes=batch.sizes)
-        sums = [loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()]
-        total, of_labels, of_targets = torch.stack(sums).tolist()
+        loss = step_loss(engine.forward(**part.model_inputs).logits, part, objective, sizes=sizes)
+        sums = torch.stack([loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()]).tolist()
+        total, of_labels, of_targets = total + sums[0], of_labels + sums[1], of_targets + sums[2]
+        n_loss_tokens = loss.n_loss_tokens
         if not math.isfinite(total):
-            return None
-        summed.total += total
-        summed.of_labels += of_labels
-        summed.of_targets += of_targets
-        summed.n_loss_tokens = loss.n_loss_tokens
-        engine.backward(loss.total, is_last=number == len(batch.parts))
-    return summed
-
-
-def _label_gradient_share(engine: Engine, batch: Effective) -> float | None:
-    """By a forward and two backward passes of their own, so that the step stays as it is."""
-    pairs = (
-        label_and_rest(engine.forward_aside(**part.model_inputs).logits, part, batch.objective, sizes=batch.sizes)
-        for part in batch.parts
+            break
+        engine.backward(loss.total, is_last=number == len(parts))
+    every = recipe.diagnostics.gradient_share_every
+    if every > 0 and (step - 1) % every == 0 and math.isfinite(total):
+        pairs = (
+            label_and_rest(engine.forward_aside(**part.model_inputs).logits, part, objective, sizes=sizes)
+            for part in parts
+        )
+        share = gradient_share(pairs, engine.trainable)
+    return Learnt(
+        loss=total,
+        n_target_tokens=sum(len(view.target) for view in views),
+        n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
+        label_loss_share=of_labels / of_targets if of_targets > 0 else 0.0,
+        n_label_tokens=sum(view.n_label for view in views if view.label_at is not None),
+        n_loss_tokens=n_loss_tokens,
+        label_gradient_share=share,
     )
-    return gradient_share(pairs, engine.trainable)
 
 
 def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRecipe:

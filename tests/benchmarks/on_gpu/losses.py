@@ -81,7 +81,7 @@ def _through_deepspeed(vocabulary: int, setting: Setting) -> Figure:
     if importlib.util.find_spec("deepspeed") is None:
         return Figure(name, of, "deepspeed is not installed")
     from workers.models.engine import deepspeed_engine
-    from workers.training.steps import batches, rate_at, train
+    from workers.training.steps import batches, learn_targets, rate_at, train
 
     began = time.perf_counter()
     examples = [(view,) for batch in ragged_batches(vocabulary) for view in batch]
@@ -94,7 +94,7 @@ def _through_deepspeed(vocabulary: int, setting: Setting) -> Figure:
         with fresh_adapter(base, RECIPE.lora, seed=RECIPE.seed) as model:
             model.train()
             with deepspeed_engine(model, RECIPE, device=setting.device) as engine:
-                losses = [record.loss for record in train(engine, examples, RECIPE, pad_token=0)]
+                losses = [record.loss for record in train(engine, examples, RECIPE, learn_targets, pad_token=0)]
             save_adapter(model, Path(folder), base=RANDOM)
             trained = _logits(model.eval(), setting.device)
         with stored_adapter(base, Path(folder)) as stored:

@@ -18,7 +18,7 @@ from workers.models.base import Base, load
 from workers.models.engine import HOOKS, deepspeed_engine
 from workers.store.published import folder_of
 from workers.training.objectives import View, collate
-from workers.training.steps import batches, rate_at, train
+from workers.training.steps import batches, learn_targets, rate_at, train
 
 CPU = torch.device("cpu")
 EXAMPLES = [(View(prompt=[5 + i, 30, 40 + i], target=[60 + i, 70, 80], label_at=1),) for i in range(16)]
@@ -36,7 +36,7 @@ def losses_with_deepspeed(base: Base, recipe: TrainingRecipe) -> list[float]:
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
         with deepspeed_engine(model, recipe, device=CPU) as engine:
-            return [record.loss for record in train(engine, EXAMPLES, recipe, pad_token=0)]
+            return [record.loss for record in train(engine, EXAMPLES, recipe, learn_targets, pad_token=0)]
 
 
 def losses_with_torch(base: Base, recipe: TrainingRecipe) -> list[float]:
@@ -111,7 +111,7 @@ def test_a_trial_that_raises_midway_leaves_nothing_either(base: Base) -> None:
         fresh_adapter(base.model, recipe.lora, seed=1) as model,
         deepspeed_engine(model, recipe, device=CPU) as engine,
     ):
-        next(train(engine, EXAMPLES, recipe, pad_token=0))
+        next(train(engine, EXAMPLES, recipe, learn_targets, pad_token=0))
         raise KeyboardInterrupt
     del model, engine
     assert live("DeepSpeedEngine") == before

@@ -18,7 +18,8 @@ from workers.models.adapters import fresh_adapter, stored_adapter
 from workers.models.base import Base
 from workers.models.engine import deepspeed_engine
 from workers.models.head import HEAD_WEIGHTS, HeadedModel, load_head
-from workers.training.head import LabelledPrompt, fine_tune_head, padded, train_head
+from workers.training.head import LabelledPrompt, fine_tune_head, learn_labels, padded
+from workers.training.steps import train
 from workers.work.bench import Bench, Work
 from workers.work.predictions import COLUMN_OF
 
@@ -79,7 +80,7 @@ def test_a_step_goes_down_the_gradient_of_the_binary_cross_entropy(base: Base) -
             logits = model(**padded([example.prompt for example in examples], 0, cpu))
         bias = model.head.bias.item()
         with deepspeed_engine(model, recipe, device=cpu) as engine:
-            (record,) = train_head(engine, examples, recipe, pad_token=0)
+            (record,) = train(engine, examples, recipe, learn_labels, pad_token=0)
         moved = model.head.bias.item() - bias
     outcomes = torch.tensor([float(example.has_event) for example in examples])
     likelihood = outcomes * torch.sigmoid(logits) + (1 - outcomes) * torch.sigmoid(-logits)
@@ -96,7 +97,7 @@ def test_it_learns_what_the_last_token_says(work: Work, base: Base) -> None:
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
         model = HeadedModel(adapted, seed=recipe.seed).train()
         with deepspeed_engine(model, recipe, device=torch.device("cpu")) as engine:
-            losses = [record.loss for record in train_head(engine, examples, recipe, pad_token=0)]
+            losses = [record.loss for record in train(engine, examples, recipe, learn_labels, pad_token=0)]
     assert losses[0] == pytest.approx(np.log(2), abs=0.05)
     assert losses[-1] < 0.1
 

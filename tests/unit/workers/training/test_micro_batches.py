@@ -28,9 +28,9 @@ from workers.models.base import Base, load
 from workers.models.engine import deepspeed_engine
 from workers.models.head import HeadedModel
 from workers.store.published import folder_of
-from workers.training.head import LabelledPrompt, train_head
+from workers.training.head import LabelledPrompt, learn_labels
 from workers.training.objectives import Example, parts_of, rationale_views
-from workers.training.steps import StepRecord, train
+from workers.training.steps import StepRecord, learn_targets, train
 
 # What rounding amounts to after six steps, as between two ways of packing adapters on one base.
 ADAPTER_TOLERANCE, LOSS_TOLERANCE = 8e-5, 3e-6
@@ -105,9 +105,11 @@ def trained(base: Base, recipe: TrainingRecipe, *, n_parts: int, method: Method 
         model = (HeadedModel(adapted, seed=recipe.seed) if is_headed else adapted).train()
         with counted_rows(model) as rows, deepspeed_engine(model, recipe, device=CPU) as engine:
             steps = (
-                train_head(engine, PROMPTS, recipe, pad_token=0, n_micro_batches=n_parts)
+                train(engine, PROMPTS, recipe, learn_labels, pad_token=0, n_micro_batches=n_parts)
                 if is_headed
-                else train(engine, examples_for(recipe.objective), recipe, pad_token=0, n_micro_batches=n_parts)
+                else train(
+                    engine, examples_for(recipe.objective), recipe, learn_targets, pad_token=0, n_micro_batches=n_parts
+                )
             )
             records = list(steps)
         tensors = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}

@@ -24,9 +24,9 @@ from workers.models.head import HeadedModel
 from workers.store.checkpoints import Cadence
 from workers.store.published import folder_of
 from workers.training.course import Course
-from workers.training.head import LabelledPrompt, train_head
+from workers.training.head import LabelledPrompt, learn_labels
 from workers.training.objectives import View
-from workers.training.steps import train
+from workers.training.steps import learn_targets, train
 from workers.work.bench import Bench, Work
 
 CPU = torch.device("cpu")
@@ -92,9 +92,9 @@ class Trainer:
             with deepspeed_engine(model, recipe, device=CPU) as engine:
                 start = course.begin(engine)
                 steps = (
-                    train_head(engine, PROMPTS, recipe, pad_token=0, start=start)
+                    train(engine, PROMPTS, recipe, learn_labels, pad_token=0, start=start)
                     if headed
-                    else train(engine, EXAMPLES, recipe, pad_token=0, start=start)
+                    else train(engine, EXAMPLES, recipe, learn_targets, pad_token=0, start=start)
                 )
                 for _ in course.follow(steps, engine):
                     pass

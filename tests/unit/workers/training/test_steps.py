@@ -12,7 +12,7 @@ from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import BudgetRecipe, DiagnosticsRecipe, ObjectiveRecipe
 from workers.models.engine import Step
 from workers.training.objectives import View, rationale_views
-from workers.training.steps import TrainingDiverged, batches, budgeted, rate_at, train
+from workers.training.steps import TrainingDiverged, batches, budgeted, learn_targets, rate_at, train
 
 VOCABULARY = 11
 EXAMPLES = [
@@ -65,7 +65,7 @@ class BrokenEngine:
 
 
 def test_a_loss_that_is_no_number_ends_the_trial_as_diverged_and_names_the_step() -> None:
-    running = train(BrokenEngine(breaks_at=3), EXAMPLES, micro_training(batch_size=2), pad_token=0)  # type: ignore[arg-type]
+    running = train(BrokenEngine(breaks_at=3), EXAMPLES, micro_training(batch_size=2), learn_targets, pad_token=0)  # type: ignore[arg-type]
     assert [next(running).step, next(running).step] == [1, 2]
     with pytest.raises(TrainingDiverged, match="step 3 of 6"):
         next(running)
@@ -95,7 +95,7 @@ class HandEngine:
 def test_a_step_counts_its_tokens_and_its_labels_share_of_the_loss() -> None:
     engine = HandEngine()
     losses = [losses_by_hand(engine.forward, view) for (view,) in EXAMPLES]
-    (record,) = train(engine, EXAMPLES, micro_training(steps=1, batch_size=2), pad_token=0)  # type: ignore[arg-type]
+    (record,) = train(engine, EXAMPLES, micro_training(steps=1, batch_size=2), learn_targets, pad_token=0)  # type: ignore[arg-type]
     label_sum = losses[0][0] + losses[1][1]
     assert record.label_loss_share == pytest.approx((label_sum / torch.cat(losses).sum()).item(), abs=1e-6)
     assert (record.n_label_tokens, record.n_loss_tokens, record.n_target_tokens) == (2, 5, 5)
@@ -106,8 +106,8 @@ def test_a_step_counts_its_tokens_and_its_labels_share_of_the_loss() -> None:
 def test_the_gradient_share_is_measured_every_so_often_and_changes_no_step() -> None:
     recipe = micro_training(steps=5, batch_size=2, learning_rate=0.5)
     measuring = recipe.model_copy(update={"diagnostics": DiagnosticsRecipe(gradient_share_every=2)})
-    plain = list(train(HandEngine(), EXAMPLES, recipe, pad_token=0))  # type: ignore[arg-type]
-    measured = list(train(HandEngine(), EXAMPLES, measuring, pad_token=0))  # type: ignore[arg-type]
+    plain = list(train(HandEngine(), EXAMPLES, recipe, learn_targets, pad_token=0))  # type: ignore[arg-type]
+    measured = list(train(HandEngine(), EXAMPLES, measuring, learn_targets, pad_token=0))  # type: ignore[arg-type]
     assert [record.label_gradient_share is not None for record in measured] == [True, False, True, False, True]
     assert all(0 < record.label_gradient_share < 1 for record in measured[::2] if record.label_gradient_share)
     assert [record.loss for record in measured] == [record.loss for record in plain]
