@@ -8,6 +8,7 @@ import typer
 from orchestrator.cli.options import (
     STORES,
     AsJson,
+    SomeTrial,
     StoreRoot,
     StudyFile,
     TrialId,
@@ -61,7 +62,7 @@ def stores_below(folder: Path) -> list[StoreLayout]:
 
 def export(
     study: StudyFile,
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")],
+    trial: SomeTrial,
     to: Annotated[
         Path,
         typer.Option("--to", metavar="FOLDER", parser=local_path, help="a new folder outside of any git work tree"),

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
-from orchestrator.saying.addressing import local_path, typed
+from orchestrator.saying.addressing import typed
 from orchestrator.saying.streams import lasting
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
@@ -30,13 +30,8 @@ from workers.contract.layout import StoreLayout
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from orchestrator.design.selection import Selection
     from orchestrator.launch.run import RunSummary
-    from orchestrator.study.study import Study
 
-StoreFolder = Annotated[
-    Path, typer.Argument(metavar="STORE", parser=local_path, help="the store folder of a study, as store/quickstart")
-]
 OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="only trials whose attempts failed")]
 Kind = Annotated[
     str | None, typer.Option("--class", metavar="KIND", help="only failed ones of this class, such as out_of_memory")
@@ -57,21 +52,14 @@ SkipUnfit = Annotated[
 ]
 
 
-class How(TypedDict):
-    """How a launch is carried out, whatever is left to run."""
-
-    address: str | None
-    tracking_uri: str | None
-    shares_with_group: bool
-    skips_unfit: bool
-
-
+RESUME = "resume"
 EXIT_CODES = (
     "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, 75 locked."
 )
 
 
-def run(
+def launch(
+    context: typer.Context,
     study: StudyFile,
     store: StoreRoot = STORES,
     address: Address = None,
@@ -86,36 +74,48 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
+    from orchestrator.design.grid import expand
+    from orchestrator.design.reviewed import PlanHash
     from orchestrator.design.selection import parse_selection
+    from orchestrator.execution.on_ray.executor import RayTune
+    from orchestrator.launch.launch import Launch
+    from orchestrator.launch.run import run_study
+    from orchestrator.tracking.tracking import Tracking
 
     selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
+    if context.info_name == RESUME:
+        _need_store(study, store)
     loaded, layout = open_study(study, store, look_up=True)
-    how = How(address=address, tracking_uri=tracking_uri, shares_with_group=shared_group, skips_unfit=skip_unfit)
-    _launch(named(study, store), loaded, layout, selection, reviewed, how, as_json=as_json)
+    started, console = time.monotonic(), console_of(stderr=as_json)
+    console.file = lasting(console.file)
+    one = Launch(
+        loaded,
+        expand(loaded),
+        layout,
+        RayTune(address, tell=console.print),
+        Tracking(layout, tracking_uri=tracking_uri),
+        console,
+        selection=selection,
+        reviewed=PlanHash.parse(reviewed) if reviewed else None,
+        shares_with_group=shared_group,
+        skips_unfit=skip_unfit,
+        tell_error=partial(fail, as_json=as_json),
+    )
+    summary = run_study(one)
+    if as_json:
+        print_json({**asdict(summary), "exit_code": summary.exit_code})
+    else:
+        follow_up = FollowUp(named(study, store), address, is_tracked_elsewhere=tracking_uri is not None)
+        _print_summary(console, summary, layout, follow_up, seconds=time.monotonic() - started)
+    raise typer.Exit(summary.exit_code)
 
 
-def resume(
-    store: StoreFolder,
-    address: Address = None,
-    tracking_uri: TrackingUri = None,
-    only_failed: OnlyFailed = False,
-    kind: Kind = None,
-    only: Only = None,
-    limit: Limit = None,
-    reviewed: Reviewed = None,
-    shared_group: SharedGroup = False,
-    skip_unfit: SkipUnfit = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run what a store lacks of the study sealed in it; the study file is not needed."""
-    from orchestrator.design.selection import parse_selection
-
-    selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
-    if not store.is_dir():
-        raise InputError(Problem(str(store), "is no store folder", "name one, or give the study file to `sweep run`"))
-    loaded, layout = open_study(store, store)
-    how = How(address=address, tracking_uri=tracking_uri, shares_with_group=shared_group, skips_unfit=skip_unfit)
-    _launch(named(store, store), loaded, layout, selection, reviewed, how, as_json=as_json)
+def _need_store(study: Path, stores: Path) -> None:
+    """Refuse what `sweep resume` has no use for; raises InputError."""
+    if not study.is_dir():
+        raise InputError(Problem(str(study), "is no store folder", "name one, or give the study file to `sweep run`"))
+    if stores != STORES:
+        raise InputError(Problem("--store", "says nothing beside a store folder", "leave it out"))
 
 
 @dataclass(frozen=True)
@@ -136,49 +136,6 @@ class FollowUp:
     def launched(self) -> str:
         """For another launch."""
         return f"{self.tracked} {typed('--address', self.address)}" if self.address else self.tracked
-
-
-def _launch(
-    study_named: str,
-    study: "Study",
-    layout: StoreLayout,
-    selection: "Selection",
-    reviewed: str | None,
-    how: How,
-    *,
-    as_json: bool,
-) -> None:
-    """One launch of a study, which follow-up commands name so; ends with its exit code."""
-    from orchestrator.design.grid import expand
-    from orchestrator.design.reviewed import PlanHash
-    from orchestrator.execution.on_ray.executor import RayTune
-    from orchestrator.launch.launch import Launch
-    from orchestrator.launch.run import run_study
-    from orchestrator.tracking.tracking import Tracking
-
-    started = time.monotonic()
-    console = console_of(stderr=as_json)
-    console.file = lasting(console.file)
-    launch = Launch(
-        study,
-        expand(study),
-        layout,
-        RayTune(how["address"], tell=console.print),
-        Tracking(layout, tracking_uri=how["tracking_uri"]),
-        console,
-        selection=selection,
-        reviewed=PlanHash.parse(reviewed) if reviewed else None,
-        shares_with_group=how["shares_with_group"],
-        skips_unfit=how["skips_unfit"],
-        tell_error=partial(fail, as_json=as_json),
-    )
-    summary = run_study(launch)
-    if as_json:
-        print_json({**asdict(summary), "exit_code": summary.exit_code})
-    else:
-        follow_up = FollowUp(study_named, how["address"], is_tracked_elsewhere=how["tracking_uri"] is not None)
-        _print_summary(console, summary, layout, follow_up, seconds=time.monotonic() - started)
-    raise typer.Exit(summary.exit_code)
 
 
 def _print_summary(

@@ -11,7 +11,7 @@ from orchestrator.cli.audit import audit_app
 from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
 from orchestrator.cli.failing import fail
-from orchestrator.cli.launch import EXIT_CODES, resume, run
+from orchestrator.cli.launch import EXIT_CODES, RESUME, launch
 from orchestrator.cli.operations import doctor, explain, status, verify
 from orchestrator.cli.options import (
     STORES,
@@ -108,8 +108,8 @@ def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -
         console_of().print(f"a launch would be refused here: {problem}")
 
 
-app.command(epilog=EXIT_CODES)(run)
-app.command(epilog=EXIT_CODES)(resume)
+app.command("run", epilog=EXIT_CODES)(launch)
+app.command(RESUME, epilog=EXIT_CODES, help="Run what a store folder lacks of the study sealed in it.")(launch)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from orchestrator.cli.options import (
     STORES,
     Address,
     AsJson,
+    SomeTrial,
     StoreRoot,
     StudyFile,
     TrackingUri,
@@ -83,7 +84,7 @@ def verify(
 
 def explain(
     study: StudyFile,
-    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")],
+    trial: SomeTrial,
     store: StoreRoot = STORES,
     order: Annotated[
         Path | None,

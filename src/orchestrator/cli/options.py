@@ -30,6 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="print facts as JSON")]
 TrialId = Annotated[
     str, typer.Option("--trial", metavar="ID", help="the id of a committed trial, or how it begins: 4 digits or more")
 ]
+SomeTrial = Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow; default: SQLite in the store")]
 Address = Annotated[str | None, typer.Option("--address", help="a running Ray cluster, host:port or auto")]
 STORES = Path("store")

@@ -141,3 +141,11 @@ def test_a_query_before_the_first_run_says_so(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     assert "no sealed study" in refused(sweep("status", tmp_path, cwd=tmp_path))
+
+
+def test_a_resume_takes_a_store_folder_and_nothing_beside_it(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    assert "is no store folder; name one, or give the study file" in sweep("resume", study, cwd=tmp_path).stderr
+    answer = sweep("resume", tmp_path, "--store", tmp_path / "elsewhere", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "--store: says nothing beside a store folder; leave it out" in answer.stderr
