@@ -173,7 +173,7 @@ def bootstrap_aucs(held_out: HeldOut, *, n_replicates: int = 2000, seed: int = 0
     Source:
         Cluster bootstrap: Field & Welsh, Bootstrapping clustered data, JRSS B 2007.
     """
-    ranked = {scoring: [_Ranking.of(row, held_out.label) for row in risks] for scoring, risks in held_out.risks.items()}
+    ranked = {scoring: [Ranking.of(row, held_out.label) for row in risks] for scoring, risks in held_out.risks.items()}
     shape = (n_replicates, len(held_out.trial_ids))
     replicates = {scoring: np.empty(shape) for scoring in ranked}
     start = 0
@@ -211,25 +211,8 @@ def resampled_weights(
         yield multiplicity[:, held_out.participant] * held_out.weight
 
 
-def weighted_auc(risks: FloatArray, labels: IntArray, weights: FloatArray) -> FloatArray:
-    """ROC-AUC of one set of risks under many weightings; ties count half.
-
-    Args:
-        risks: Predicted risk, shape (n_examples,).
-        labels: 0 or 1, shape (n_examples,).
-        weights: One weighting a row, shape (n_replicates, n_examples), ≥ 0.
-
-    Returns:
-        Shape (n_replicates,), in [0, 1]; NaN where a class has no weight, or a risk is NaN.
-
-    Source:
-        AUC = Σᵢ Σⱼ wᵢ wⱼ [1(sᵢ > sⱼ) + ½ 1(sᵢ = sⱼ)] / (Σᵢ wᵢ Σⱼ wⱼ) over events i and controls j.
-    """
-    return _Ranking.of(risks, labels).aucs(np.ascontiguousarray(weights.T))
-
-
 @dataclass(frozen=True, eq=False)
-class _Ranking:
+class Ranking:
     """How one trial ranks the examples: sorted once, then used in every replicate.
 
     `controls` are rows in order of risk; for each row of `events`, `below` controls have a smaller risk and `up_to` one
@@ -245,7 +228,7 @@ class _Ranking:
 
     @classmethod
     def of(cls, risks: FloatArray, labels: IntArray) -> Self:
-        """Rank the events of one trial among its controls."""
+        """Rank the events of one trial among its controls; risks and labels, 0 or 1, of shape (n_examples,)."""
         events, controls = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
         controls = controls[np.argsort(risks[controls], kind="stable")]
         below, up_to = (np.searchsorted(risks[controls], risks[events], side=side) for side in ("left", "right"))
@@ -259,7 +242,17 @@ class _Ranking:
         )
 
     def aucs(self, weights: FloatArray) -> FloatArray:
-        """AUC under each weighting, (n_replicates,); `weights` are transposed, (n_examples, n_replicates)."""
+        """ROC-AUC under many weightings; ties count half.
+
+        Args:
+            weights: One weighting a column, shape (n_examples, n_replicates), ≥ 0.
+
+        Returns:
+            Shape (n_replicates,), in [0, 1]; NaN where a class has no weight, or a risk is NaN.
+
+        Source:
+            AUC = Σᵢ Σⱼ wᵢ wⱼ [1(sᵢ > sⱼ) + ½ 1(sᵢ = sⱼ)] / (Σᵢ wᵢ Σⱼ wⱼ) over events i and controls j.
+        """
         aucs = np.full(weights.shape[1], np.nan)
         if not self.is_known:
             return aucs

@@ -4,7 +4,6 @@ Ids hash the recipe, never where or how it ran; `recipe.py` says how.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -25,7 +24,7 @@ from workers.contract.recipes.teaching import (
     TeacherRecipe,
 )
 
-# Raised by hand when the code would give other numbers for the same recipe; tests/golden guards it.
+# Raised by hand when the code would give other numbers for the same recipe; `test_golden.py` guards it.
 COMPUTE_VERSION = 1
 
 # The fields that a matched cell leaves open.
@@ -39,11 +38,10 @@ VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 Precision = Literal["float32", "bfloat16"]
 EngineName = Literal["transformers", "continuous", "vllm"]
 AxisValue = str | int | float
-Coordinates = Mapping[str, AxisValue]
 
 
 class LoraRecipe(Recipe):
-    """Low-rank adapters on all linear layers, without dropout: its random numbers would depend on the packing."""
+    """Low-rank adapters on all linear layers, without dropout: its random numbers would depend on the batch's parts."""
 
     rank: int = Field(default=8, ge=1, le=256)
     alpha: float = Field(default=16.0, gt=0, le=1024)

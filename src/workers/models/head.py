@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 HEAD_WEIGHTS = "head.safetensors"
 # As transformers starts its own sequence-classification heads (`initializer_range`).
@@ -41,8 +41,3 @@ def save_head(model: HeadedModel, folder: Path) -> None:
     """Write the head's weight and bias beside its adapter."""
     weights = {name: value.detach().contiguous().cpu() for name, value in model.head.state_dict().items()}
     save_file(weights, folder / HEAD_WEIGHTS)
-
-
-def load_head(model: HeadedModel, folder: Path) -> None:
-    """Take over a head that `save_head` wrote."""
-    model.head.load_state_dict(load_file(folder / HEAD_WEIGHTS))

@@ -1,6 +1,6 @@
 """The synthetic people behind the records: true factors, onset, death, what gets recorded, and who is eligible.
 
-Nothing here is observed by a model; `adrd_observation` turns it into events. All times are years from the index.
+Nothing here is observed by a model; `records.py` turns it into events. All times are years from the index.
 """
 
 import math

@@ -10,11 +10,11 @@ from sklearn.metrics import roc_auc_score
 from orchestrator.analysis.bootstrap import (
     AucTable,
     Estimate,
+    Ranking,
     align_held_out,
     bootstrap_aucs,
     combine,
     resampled_weights,
-    weighted_auc,
 )
 from orchestrator.analysis.results import Predictions
 from workers.contract.errors import StoreError
@@ -41,7 +41,7 @@ def test_auc_of_every_replicate_equals_sklearns(decimals: int) -> None:
     risks = np.round(generator.random(300) * 0.7 + 0.3 * labels * generator.random(300), decimals)
     weights = generator.integers(0, 4, (40, 300)) * generator.uniform(0.5, 9.0, 300)
     expected = [roc_auc_score(labels, risks, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(weighted_auc(risks, labels, weights), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(Ranking.of(risks, labels).aucs(weights.T), expected, rtol=0, atol=1e-12)
 
 
 def test_replicate_without_events_is_dropped_from_the_interval() -> None:

@@ -17,7 +17,7 @@ from workers.contract.trial import LoraRecipe, Method, TrainingRecipe, TrialSpec
 from workers.models.adapters import fresh_adapter, stored_adapter
 from workers.models.base import Base
 from workers.models.engine import deepspeed_engine
-from workers.models.head import HEAD_WEIGHTS, HeadedModel, load_head
+from workers.models.head import HEAD_WEIGHTS, HeadedModel
 from workers.training.head import LabelledPrompt, fine_tune_head, learn_labels, padded
 from workers.training.steps import train
 from workers.work.bench import Bench, Work
@@ -120,7 +120,7 @@ def test_a_trial_stores_adapter_and_head_and_both_together_give_its_scores(store
     prompts = work.prompt_tokens(work.scored_rows.rows[:20])
     with stored_adapter(base.model, folder / "adapter") as adapted:
         model = HeadedModel(adapted, seed=99).eval()
-        load_head(model, folder / "adapter")
+        model.head.load_state_dict(load_file(folder / "adapter" / HEAD_WEIGHTS))
         with torch.inference_mode():
             risks = torch.sigmoid(model(**padded(prompts, answer.end, torch.device("cpu"))))
     assert predictions[COLUMN_OF[Scoring.STRICT]][:20].to_numpy() == pytest.approx(risks.numpy(), abs=1e-5)

@@ -32,7 +32,7 @@ from workers.training.head import LabelledPrompt, learn_labels
 from workers.training.objectives import Example, parts_of, rationale_views
 from workers.training.steps import StepRecord, learn_targets, train
 
-# What rounding amounts to after six steps, as between two ways of packing adapters on one base.
+# What rounding amounts to after six steps.
 ADAPTER_TOLERANCE, LOSS_TOLERANCE = 8e-5, 3e-6
 STEPS, BATCH_SIZE = 6, 7
 OBJECTIVES = [
