@@ -4,18 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.execution.events import Ended, Event, Progressed, Requeued, Started
-from workers.contract.outcome import Ending, Progress
+from orchestrator.execution.events import Ended, Event, Requeued, Started
+from workers.contract.outcome import Ending
 from workers.contract.trial import Method, Trial
-
-
-@dataclass(frozen=True)
-class Running:
-    """A trial on a slot."""
-
-    trial: Trial
-    since: float
-    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -35,28 +26,26 @@ class Board:
         queue: Trials of this launch by id, in order.
         n_kept: Trials of the study that were done before.
         n_slots: Trials that run at once.
+        running: When those on a slot began, by id.
     """
 
     queue: Mapping[str, Trial]
     n_kept: int
     n_slots: int
     clock: Callable[[], float] = time.monotonic
-    running: dict[str, Running] = field(default_factory=dict)
+    running: dict[str, float] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
 
     def apply(self, event: Event) -> Finished | None:
         """Move on by one event; the trial that ended with it, if one did."""
         match event:
             case Started(trial_id):
-                self.running[trial_id] = Running(self.queue[trial_id], self.clock())
-            case Progressed(trial_id, progress) if trial_id in self.running:
-                before = self.running[trial_id]
-                self.running[trial_id] = Running(before.trial, before.since, progress)
+                self.running[trial_id] = self.clock()
             case Requeued(ending):
                 self.running.pop(ending.trial_id, None)
             case Ended(ending):
-                began = self.running.pop(ending.trial_id, None)
-                wall_s = self.clock() - began.since if began else 0.0
+                now = self.clock()
+                wall_s = now - self.running.pop(ending.trial_id, now)
                 self.finished.append(Finished(self.queue[ending.trial_id], ending, wall_s))
                 return self.finished[-1]
         return None
@@ -116,7 +105,8 @@ class Board:
         return left / self.n_slots
 
     def _spent(self, trial_id: str) -> float:
-        return self.clock() - self.running[trial_id].since if trial_id in self.running else 0.0
+        now = self.clock()
+        return now - self.running.get(trial_id, now)
 
 
 def kind_of(trial: Trial) -> str:

@@ -1,21 +1,21 @@
 """What the terminal shows: the plan, and a launch as it runs; live on a terminal, else one line a state change."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.analysis.wording import duration
 from orchestrator.design.naming import name_of
 from orchestrator.design.plan import Plan
-from orchestrator.execution.events import Event, Requeued, Started
-from orchestrator.launch.board import Board, Finished, Running
+from orchestrator.execution.events import Ended, Event, Progressed, Requeued, Started
+from orchestrator.launch.board import Board, Finished
 from orchestrator.saying.terminal import painted
 from orchestrator.store.purging import last_purge
 from workers.contract.inputs import is_prepared
@@ -30,7 +30,7 @@ STATE_STYLES = {
     TrialState.STALE: "magenta",
     TrialState.ORPHAN: "dim",
 }
-REFRESHES_PER_SECOND = 2
+REFRESHES_PER_SECOND, BAR_WIDTH = 2, 20
 
 
 def show_plan(console: Console, plan: Plan, layout: StoreLayout) -> None:
@@ -113,47 +113,60 @@ class Lines:
             self._console.print(ended_line(finished, self._board))
 
 
-class Screen:
+class Screen(Progress):
     """Running trials with their progress, counts, invalid rates and time left, redrawn in place."""
 
     def __init__(self, console: Console, board: Board, clock: Callable[[], float] = time.monotonic) -> None:
         self._board = board
-        self._clock = clock
-        self._live = Live(
-            console=console, get_renderable=self._draw, refresh_per_second=REFRESHES_PER_SECOND, transient=True
+        self._rows: dict[str, TaskID] = {}
+        super().__init__(
+            TextColumn("{task.description}", markup=False, table_column=Column()),  # a long name is wrapped, not cut
+            TextColumn("{task.fields[phase]}", style="cyan"),
+            BarColumn(BAR_WIDTH),
+            TextColumn("{task.fields[loss]}", style="dim"),
+            Spent(),
+            console=console,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            transient=True,
+            get_time=clock,
         )
 
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
-        self._live.console.print(summary_line(self._board))
+        self.stop()
+        self.console.print(summary_line(self._board))
 
     def see(self, event: Event) -> None:
         """Move on; what ended scrolls away above the screen."""
-        if finished := self._board.apply(event):
-            self._live.console.print(ended_line(finished, self._board))
+        finished = self._board.apply(event)
+        match event:
+            case Started(trial_id):
+                name = name_of(self._board.queue[trial_id])
+                self._rows[trial_id] = self.add_task(name, total=None, phase="starting", loss="")
+            case Progressed(trial_id, at) if trial_id in self._rows:
+                loss = "" if at.loss is None else f"loss {at.loss:.3f}"
+                self.update(self._rows[trial_id], total=at.total, completed=at.done, phase=at.phase, loss=loss)
+            case Requeued(ending) | Ended(ending) if ending.trial_id in self._rows:
+                self.remove_task(self._rows.pop(ending.trial_id))
+        if finished:
+            self.console.print(ended_line(finished, self._board))
         if isinstance(event, Requeued):
-            self._live.console.print(requeued_line(event, self._board))
+            self.console.print(requeued_line(event, self._board))
 
-    def _draw(self) -> Group:
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The rows, and the line of the whole launch below them."""
         board = self._board
-        table = Table(box=None, pad_edge=False)
-        for running in board.running.values():
-            table.add_row(*_running_row(running, self._clock() - running.since))
         total = Table.grid(padding=(0, 2))
-        total.add_row(ProgressBar(total=board.n_total, completed=board.n_done, width=20), Text(summary_line(board)))
-        return Group(table, total)
+        bar = ProgressBar(total=board.n_total, completed=board.n_done, width=BAR_WIDTH)
+        total.add_row(bar, Text(summary_line(board)))
+        yield from (self.make_tasks_table(self.tasks), total)
 
 
-def _running_row(running: Running, seconds: float) -> tuple[Text, Text, ProgressBar, Text]:
-    progress = running.progress
-    phase = Text(progress.phase if progress else "starting", "cyan")
-    bar = ProgressBar(total=progress.total if progress else 1, completed=progress.done if progress else 0, width=20)
-    loss = f"loss {progress.loss:.3f}" if progress and progress.loss is not None else ""
-    return Text(name_of(running.trial)), phase, bar, Text(f"{loss} {duration(seconds)}".strip(), "dim")
+class Spent(ProgressColumn):
+    """How long a trial has been on its slot."""
+
+    def render(self, task: Task) -> Text:
+        """As `12.3 s` or `2.1 min`."""
+        return Text(duration(task.elapsed or 0.0), "dim")
 
 
 def requeued_line(event: Requeued, board: Board) -> Text:

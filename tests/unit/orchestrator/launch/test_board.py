@@ -97,11 +97,6 @@ def test_time_left_takes_each_trial_for_what_its_kind_took_and_what_runs_for_wha
     assert board.seconds_left() == pytest.approx((40 - 15 + 10) / 2)
 
 
-def test_progress_of_a_trial_that_is_not_running_is_ignored(board: Board) -> None:
-    board.apply(Progressed(FIRST, Progress(phase="training", done=1, total=2)))
-    assert board.running == {}
-
-
 def test_rationales_start_first_and_classical_comparators_last() -> None:
     classical = Trial(spec=comparator_spec(Method.AGE_SEX), coordinates={"control": "age_sex"})
     untrained = Trial(spec=comparator_spec(Method.ZERO_SHOT), coordinates={"control": "zero_shot"})
@@ -131,3 +126,38 @@ def test_on_a_terminal_ended_trials_and_the_summary_stay_on_screen(board: Board)
     text = shown(board, terminal=True)
     assert "AUC 0.700 · invalid 25%" in text
     assert "1 failed" in text
+
+
+def drawn(screen: Screen) -> list[str]:
+    console = Terminal(file=io.StringIO(), width=200)
+    with console.capture() as captured:
+        console.print(screen.get_renderable())
+    return captured.get().splitlines()
+
+
+def test_the_screen_has_a_line_for_each_running_trial_and_one_for_the_launch(board: Board, clock: Clock) -> None:
+    screen = Screen(Terminal(file=io.StringIO(), width=200), board, clock)
+    screen.see(Progressed(FIRST, Progress(phase="training", done=1, total=2)))  # of nobody that runs
+    assert drawn(screen) == [drawn(screen)[-1]]
+    screen.see(Started(FIRST))
+    screen.see(Started(SECOND))
+    clock.now = 40.0
+    screen.see(Progressed(FIRST, Progress(phase="training", done=30, total=150, loss=0.6931)))
+    first, second, total = drawn(screen)
+    assert all(word in first for word in ("free_form", "training", "loss 0.693", "40.0 s"))
+    assert "label_only" in second and "starting" in second
+    assert "3/7 done · 2 running · 0 failed" in total
+    screen.see(scored(FIRST))
+    screen.see(Requeued(failed(SECOND).ending, "code, tried again"))
+    (total,) = drawn(screen)
+    assert "4/7 done · 0 running" in total
+
+
+def test_a_name_longer_than_the_screen_is_wrapped_and_not_cut(board: Board) -> None:
+    screen = Screen(Terminal(file=io.StringIO(), width=70), board)
+    screen.see(Started(FIRST))
+    console = Terminal(file=io.StringIO(), width=70)
+    with console.capture() as captured:
+        console.print(screen.get_renderable())
+    assert "…" not in captured.get()
+    assert "seed" in captured.get()
