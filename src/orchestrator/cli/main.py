@@ -113,6 +113,21 @@ app.command(RESUME, epilog=EXIT_CODES, help="Run what a store folder lacks of th
 
 
 @app.command()
+def schema(
+    page: Annotated[bool, typer.Option("--page", help="as a page in Markdown instead, a table a section")] = False,
+) -> None:
+    """Print the JSON schema of a study file: every field with its range, default and purpose."""
+    from orchestrator.study.study import study_schema
+
+    if page:
+        from orchestrator.cli.views.reference import reference_page
+
+        sys.stdout.write(reference_page(study_schema()))
+    else:
+        print_json(study_schema())
+
+
+@app.command()
 def stop(
     study: StudyFile,
     store: StoreRoot = STORES,

@@ -70,7 +70,7 @@ def _in_file(at: Location, schema: Schema, source: StudySource) -> Location:
     kept: Location = ()
     rule = schema
     for place, part in enumerate(at, start=1):
-        rule = _resolve(rule, schema)
+        rule = resolve(rule, schema)
         is_tag = part in _branches(rule) or not rule.keys() & HOLDS
         if part == ANYTHING or (not is_tag and (place == len(at) or source.value((*kept, part)) is not None)):
             kept = (*kept, part)
@@ -96,7 +96,7 @@ def _reword(details: ErrorDetails, at: Location, schema: Schema, source: StudySo
 def _fault(kind: str, rule: Schema) -> str:
     """What a value does wrong; the remedy then says what would be right."""
     if kind in OUT_OF_RANGE:
-        return f"is outside {_interval(rule)}"
+        return f"is outside {interval_of(rule)}"
     if kind in TOO_SHORT:
         return "is empty"
     if kind == "multiple_of":
@@ -118,8 +118,8 @@ def _rule_at(schema: Schema, at: Location) -> Schema:
     """The part of a JSON schema that rules a location; union tags in it choose the branch."""
     rule = schema
     for part in at:
-        rule = _below(_resolve(rule, schema), part)
-    return _resolve(rule, schema)
+        rule = _below(resolve(rule, schema), part)
+    return resolve(rule, schema)
 
 
 def _below(rule: Schema, part: str | int) -> Schema:
@@ -140,7 +140,7 @@ def _branches(rule: Schema) -> Mapping[str | int, str]:
     return branches
 
 
-def _resolve(rule: Schema, schema: Schema) -> Schema:
+def resolve(rule: Schema, schema: Schema) -> Schema:
     """Follow a reference; for a nullable value, the rule of what is not null."""
     if "$ref" in rule:
         named: Schema = schema["$defs"][rule["$ref"].rpartition("/")[2]]
@@ -148,7 +148,7 @@ def _resolve(rule: Schema, schema: Schema) -> Schema:
     if "anyOf" in rule:
         kinds = [kind for kind in rule["anyOf"] if kind.get("type") != "null"]
         if len(kinds) == 1:
-            return {**_resolve(kinds[0], schema), "description": rule.get("description", "")}
+            return {**resolve(kinds[0], schema), "description": rule.get("description", "")}
     return rule
 
 
@@ -159,17 +159,17 @@ def _describe(rule: Schema, schema: Schema) -> str:
         return f"one of {', '.join(options)}" if len(options) > 1 else options[0]
     match rule:
         case {"anyOf": kinds}:
-            return rule.get("description") or " or ".join(_describe(_resolve(kind, schema), schema) for kind in kinds)
+            return rule.get("description") or " or ".join(_describe(resolve(kind, schema), schema) for kind in kinds)
         case {"type": "boolean"}:
             return KINDS["boolean"] + purpose
         case {"type": "array", "prefixItems": firsts}:
-            each = ", ".join(_describe(_resolve(first, schema), schema) for first in firsts)
+            each = ", ".join(_describe(resolve(first, schema), schema) for first in firsts)
             return f"a list of {len(firsts)}: {each}{purpose}"
         case {"type": "array", "items": items}:
             size = "one or more" if rule.get("minItems") else "values"
-            return f"a list of {size}, each {_describe(_resolve(items, schema), schema)}"
+            return f"a list of {size}, each {_describe(resolve(items, schema), schema)}"
         case {"type": "integer" | "number" as kind}:
-            interval = _interval(rule)
+            interval = interval_of(rule)
             return KINDS[kind] + (f" in {interval}" if interval != UNBOUNDED else "") + purpose
         case {"type": "string"}:
             form = f"text like {rule['pattern']}" if "pattern" in rule else "text"
@@ -179,7 +179,7 @@ def _describe(rule: Schema, schema: Schema) -> str:
             return "a mapping" + (f" with {keys}" if keys else "")
 
 
-def _interval(rule: Schema) -> str:
+def interval_of(rule: Schema) -> str:
     """The range of a number in mathematical brackets, infinite where there is no bound."""
     low, high = "(−∞", "∞)"
     if "minimum" in rule or "exclusiveMinimum" in rule:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 from pydantic_core import PydanticCustomError
 
 from orchestrator.study.axes import AXES, Axes, AxisName, FewShotAxes
-from orchestrator.study.bases import StudyBase, as_meant, below, recipe_of
+from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.problems import MAX_PROBLEMS, find_problems, refusal
 from orchestrator.study.rules import Draft, cross_problems
@@ -23,13 +23,14 @@ from orchestrator.study.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular, true_path
 from workers.contract.outcome import checksum_of
-from workers.contract.recipes.bases import BaseRecipe
+from workers.contract.recipes.bases import BaseRecipe, GgufBase, HubBase
 from workers.contract.recipes.recipe import Frozen
 from workers.contract.recipes.teaching import PromptRecipe, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import AxisValue, EndpointPlace, EvaluationRecipe, TrainingRecipe
 
 # Stand in for what every block varies while the rest of `training` is judged.
 STAND_INS = {axis.name: 1 for axis in AXES.values() if axis.usual is None and axis.sets[0].startswith("training.")}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # In bfloat16: enough to be fast, few enough for the smallest of today's GPUs.
 ROWS_PER_BATCH = 16
 
@@ -86,7 +87,7 @@ class Resources(Section):
     """What one trial reserves on its node, and how it is kept there; no part of an id."""
 
     cpus_per_trial: float = Field(default=1, gt=0)
-    gpus_per_trial: float = Field(default=1, ge=0, description="where the cluster has any")
+    gpus_per_trial: float = Field(default=1, ge=0, description="where the cluster has any; 1 at most")
     timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
     checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
 
@@ -154,7 +155,7 @@ def load_study(path: Path) -> Study:
     try:
         written = StudyFile.model_validate_json(_with_stand_ins(source), strict=True)
     except ValidationError as error:
-        found = find_problems(error, _file_schema(), source)
+        found = find_problems(error, study_schema(), source)
     problems += found.values()
     if len(found) <= MAX_PROBLEMS:
         problems += cross_problems(Draft(source, frozenset(found)))
@@ -225,10 +226,13 @@ def _with_stand_ins(source: StudySource) -> str:
 
 
 @cache
-def _file_schema() -> dict[str, Any]:
-    """JSON schema of a study file, in which `training` lacks what the axes vary."""
+def study_schema() -> dict[str, Any]:
+    """JSON schema of a study file: `training` lacks what the axes vary, and a base says what silence means today."""
     schema = StudyFile.model_json_schema()
     training = schema["$defs"]["TrainingRecipe"]
     training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in STAND_INS}
     training["required"] = [key for key in training["required"] if key not in STAND_INS]
-    return schema
+    for kind in (GgufBase, HubBase, StudyFolder):
+        for key, meant in MEANT.items():
+            schema["$defs"][kind.__name__]["properties"][key]["default"] = meant
+    return {"$schema": DIALECT, **schema}
