@@ -224,7 +224,7 @@ def _settle(launch: Launch, ran: Ran) -> Plan:
         launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
     after = make_plan(design, outcomes, held.attempts, study=study.study)
     tracking.close(complete=not after.todo, why=_why_ended(after, ran))
-    for trial_id, reason in aggregate(layout, design, outcomes=outcomes).left_out.items():
+    for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
         launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
     launch.write_report(study, design, layout, held)
     if not tracking.failures.count:

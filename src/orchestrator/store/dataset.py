@@ -7,7 +7,7 @@ One file a supervision, and their checksums. Derived: it may be deleted at any t
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +33,6 @@ FILES: tuple[Table, ...] = ("predictions", "history", "diagnostics")
 
 
 @dataclass(frozen=True)
-class DatasetSummary:
-    """How many rows `dataset/` got, and which committed trials of the design were refused and why."""
-
-    n_trials: int
-    n_predictions: int
-    n_steps: int
-    left_out: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class QueryResult:
     """Rows of a query, in its order, and their column names."""
 
@@ -50,16 +40,19 @@ class QueryResult:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None = None) -> DatasetSummary:
+def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None = None) -> dict[str, str]:
     """Write `dataset/` anew from the verified outcomes of the design and swap it in whole.
 
-    A trial whose files are damaged is left out and named in the summary; the others go on. Coordinates are
-    the design's, since names in an old outcome may have changed.
+    A trial whose files are damaged is left out; the others go on. Coordinates are the design's, since names in an old
+    outcome may have changed.
 
     Args:
         layout: The store.
         design: Its trials, and no others, are written.
         outcomes: What `read_outcomes` gave, where the caller has it already.
+
+    Returns:
+        Why a committed trial of the design was left out, by its id.
 
     Raises:
         StoreError: The dataset can't be written.
@@ -75,10 +68,8 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
         fresh.mkdir(parents=True)
         try:
             left_out: dict[str, str] = {}
-            rows = {table: 0 for table in TABLES}
             for supervision, members in sorted(partitions.items()):
                 for table, content in _tables(layout, members, left_out).items():
-                    rows[table] += content.num_rows
                     _write(content, fresh / table / f"supervision={supervision}" / "part-0.parquet")
             seal = DatasetSeal(files=file_digests(fresh)).sealed()
             replace_file(fresh / layout.dataset_seal.name, seal.model_dump_json(indent=1))
@@ -87,7 +78,7 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
             try_to_remove(scratch, within=layout.root)
     except OSError as error:
         raise unusable(layout.dataset, error, "written") from None
-    return DatasetSummary(rows["trials"], rows["predictions"], rows["history"], left_out)
+    return left_out
 
 
 def _partition(trial: Trial) -> str:
