@@ -73,9 +73,8 @@ def read_columns(
 
 
 def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str]) -> pd.DataFrame:
-    with open_regular(path) as file:
-        with pq.ParquetFile(file) as table:
-            schema, n_rows = table.schema_arrow, table.metadata.num_rows
+    with open_regular(path) as file, pq.ParquetFile(file) as table:
+        schema, n_rows = table.schema_arrow, table.metadata.num_rows
         columns = _known(path, wanted, schema.names)
         problems = [
             Problem(f"{path}: column {name}", f"holds {schema.field(name).type}", "write text, numbers or times")
@@ -87,7 +86,8 @@ def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str]) -
             problems.append(Problem(str(path), what, "give the rows that are needed"))
         if problems:
             raise InputError(*problems)
-        rows: pd.DataFrame = pd.read_parquet(file, columns=columns)
+        # By the columns' own types: what pandas noted beside them of an index may be broken, or hide a column.
+        rows: pd.DataFrame = table.read(columns=columns).replace_schema_metadata().to_pandas()
     if missing:
         rows = rows.mask(rows.isin([*missing, *pd.to_numeric(pd.Series(missing), errors="coerce").dropna()]))
     return rows

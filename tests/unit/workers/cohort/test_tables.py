@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -72,6 +74,15 @@ class TestFramingham:
         again = read_table(shuffled, recipe(study_mapping()["mapping"]))
         pd.testing.assert_frame_equal(again.labels, mapped.labels)
         pd.testing.assert_frame_equal(again.events, mapped.events)
+
+    def test_parquet_is_read_by_its_columns_whatever_pandas_noted_beside_them(
+        self, mapped: Cohort, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "exams.parquet"
+        for noted in (b"{", b"{}", b'{"index_columns": ["RANDID"], "columns": []}'):
+            table = pa.Table.from_pandas(pd.read_csv(FRAMINGHAM)).replace_schema_metadata({b"pandas": noted})
+            pq.write_table(table, path)
+            pd.testing.assert_frame_equal(read_table(path, recipe(study_mapping()["mapping"])).labels, mapped.labels)
 
     def test_outcomes_change_no_event(self, mapped: Cohort, tmp_path: Path) -> None:
         blind = tmp_path / "blind.parquet"
