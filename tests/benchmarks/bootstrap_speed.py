@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from orchestrator.analysis.bootstrap import HeldOut, bootstrap_aucs
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring
 
 N_TRIALS, N_EXAMPLES, N_REPLICATES = 504, 1_000, 2_000
 SCORINGS = (Scoring.STRICT, Scoring.FORCED, Scoring.DIRECT)

@@ -9,10 +9,12 @@ import itertools
 import sys
 import time
 
+from workers.contract.trial import EvaluationRecipe
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import Base
 from workers.models.clinical import BASES, SEED, Pretrained, build
 from workers.models.corpus import documents
+from workers.scoring.openers import CachedOpener
 from workers.scoring.scorer import Scorer
 
 N_RECORDS = 200
@@ -25,7 +27,9 @@ def share_answered(recipe: str, pretrained: Pretrained) -> float:
     """Share of fresh records that the base answers, in [0, 1]."""
     pretrained.tokenizer.padding_side = "left"
     base = Base(pretrained.model, pretrained.tokenizer)
-    scorer = Scorer(base.model, base, answer_tokens(base.tokenizer), max_new_tokens=MAX_NEW_TOKENS.get(recipe, 48))
+    answer = answer_tokens(base.tokenizer)
+    evaluation = EvaluationRecipe(max_new_tokens=MAX_NEW_TOKENS.get(recipe, 48))
+    scorer = Scorer(CachedOpener(base.model, pad_token=answer.end), base, answer, evaluation=evaluation)
     written = itertools.islice(documents(BASES[recipe].corpus, seed=FRESH), N_RECORDS)
     prompts = [base.tokenizer(f"{document.prompt}\n")["input_ids"] for document in written]
     validity = [kind for scored in scorer.score(prompts, batch_size=32) for kind in scored.validity]

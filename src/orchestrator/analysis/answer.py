@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.learning import Verdict
+from workers.contract.recipes.scorings import Scoring
 
 SHARED_TEST_SET = (
     "All cells, seeds included, share one test set: the interval covers the choice of its participants, "
@@ -16,18 +17,18 @@ def phrase_answer(primary: ContrastFindings | None, verdict: Verdict) -> str:
     """Say what the primary contrast (the first declared) shows, or why nothing may be concluded from it."""
     if primary is None:
         return "No verdict: the study declares no contrast."
-    if primary.strict is None:
+    if (strict := primary[Scoring.STRICT]) is None:
         return "No verdict: no matched cell has scores for everything that the primary contrast compares."
     if not verdict.allowed:
         objections = " ".join(f"({i}) {reason}." for i, reason in enumerate(verdict.reasons, start=1))
         return (
             f"No verdict: without proof of learning a difference means nothing. {objections} "
-            f"Measured, and not interpreted: {_size(primary.strict)} over {_cells(primary)}."
+            f"Measured, and not interpreted: {_size(strict)} over {_cells(primary)}."
         )
     return " ".join(
         part
         for part in (
-            f"{_direction(primary)}: {_size(primary.strict)} over {_cells(primary)}, strict scoring.",
+            f"{_direction(primary)}: {_size(strict)} over {_cells(primary)}, strict scoring.",
             _beside(primary),
             SHARED_TEST_SET,
         )
@@ -53,7 +54,7 @@ def _direction(contrast: ContrastFindings) -> str:
     trained = "trained on" if contrast.axis == "supervision" else f"with {contrast.axis.replace('_', ' ')}"
     narrowed = listed([f"{axis} {listed([str(value) for value in values])}" for axis, values in contrast.where.items()])
     place = f" (where {narrowed})" if narrowed else ""
-    ranked = {-1: "worse than", 1: "better than"}.get(sign(_known(contrast.strict)))
+    ranked = {-1: "worse than", 1: "better than"}.get(sign(_known(contrast[Scoring.STRICT])))
     if ranked:
         return f"Models {trained} {treatment} ranked participants {ranked} those {trained} {reference}{place}"
     return f"No difference was shown between models {trained} {treatment} and {_again(trained)} {reference}{place}"
@@ -69,11 +70,11 @@ def _beside(contrast: ContrastFindings) -> str:
     parts = []
     has_failures = contrast.n_cells_sensitivity > contrast.n_complete
     for name, estimate in (
-        ("With a forced answer", contrast.forced),
+        ("With a forced answer", contrast[Scoring.FORCED]),
         ("With failed trials at an AUC of 0.5", contrast.sensitivity if has_failures else None),
     ):
         if estimate is not None:
-            changes = sign(estimate) != sign(_known(contrast.strict))
+            changes = sign(estimate) != sign(_known(contrast[Scoring.STRICT]))
             note = ", which changes the conclusion" if changes else ""
             parts.append(f"{name} the difference is {_interval(estimate)}{note}.")
     return " ".join(parts)

@@ -13,10 +13,12 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from orchestrator.analysis.results import FloatArray, IntArray, Predictions, TextArray
 from workers.contract.errors import StoreError
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import SCORINGS, Scoring
 
 # Replicates × examples held at once: 1e5 float64 are 0.8 MB, so that the half dozen such arrays stay in the cache.
 CHUNK_ELEMENTS = 100_000
@@ -32,18 +34,32 @@ class Estimate(Record):
 
 
 class ByScoring(Record):
-    """One estimate under each scoring; null where a trial behind it was not scored so."""
+    """One estimate under each scoring, by which it is asked for; null where a trial behind it was not scored so."""
 
-    strict: Estimate | None = None
-    forced: Estimate | None = None
-    direct: Estimate | None = None
-    reasoned: Estimate | None = None
-    marginal: Estimate | None = None
+    estimates: dict[Scoring, Estimate | None] = Field(default_factory=lambda: dict.fromkeys(SCORINGS))
+
+    def __getitem__(self, scoring: Scoring) -> Estimate | None:
+        return self.estimates[scoring]
 
     def of_aucs(self, aucs: "Aucs", weights: Mapping[str, float]) -> Self:
         """The same record with a linear combination of AUCs under every scoring; all null without weights."""
-        estimates = {scoring.value: table.estimate(weights) for scoring, table in aucs.items()} if weights else {}
-        return self.model_copy(update=estimates)
+        estimates = {scoring: table.estimate(weights) for scoring, table in aucs.items()} if weights else {}
+        return self.model_copy(update={"estimates": self.estimates | estimates})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, given: object) -> object:
+        """What was written by name, under `estimates` again."""
+        if not isinstance(given, dict) or given.keys().isdisjoint(SCORINGS):
+            return given
+        named = {name: given[name] for name in SCORINGS if name in given}
+        return {name: value for name, value in given.items() if name not in named} | {"estimates": named}
+
+    @model_serializer(mode="wrap")
+    def _by_name(self, plainly: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Estimates beside the other fields, each by the name of its scoring."""
+        fields: dict[str, dict[str, object]] = plainly(self)
+        return fields.pop("estimates") | fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +170,7 @@ def align_held_out(predictions: Mapping[str, Predictions]) -> HeldOut:
             )
     if len(np.unique(first.label)) < 2:
         raise StoreError("the held-out examples hold one class only; score more participants")
-    scorings = [scoring for scoring in Scoring if any(scoring in table.risks for table in tables.values())]
+    scorings = [scoring for scoring in SCORINGS if any(scoring in table.risks for table in tables.values())]
     missing = np.full(len(first.label), np.nan)
     return HeldOut(
         trial_ids=tuple(tables),

@@ -11,7 +11,8 @@ from orchestrator.analysis.bootstrap import Aucs, AucTable, ByScoring, Estimate
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.results import Results
 from orchestrator.study.study import Contrast, Interaction
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
 
 # A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
@@ -73,7 +74,7 @@ class ContrastFindings(ByScoring):
     @property
     def n_lower(self) -> int:
         """Complete cells in which the treatment's strict AUC is below the reference's."""
-        return sum(cell.strict is not None and cell.strict.value < 0 for cell in self.cells)
+        return sum((strict := cell[Scoring.STRICT]) is not None and strict.value < 0 for cell in self.cells)
 
 
 class InteractionFindings(ByScoring):

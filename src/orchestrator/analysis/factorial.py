@@ -15,7 +15,8 @@ from orchestrator.analysis.tables.scores import fine_tuned
 from orchestrator.design.grid import Design
 from orchestrator.study.axis_fields import swallowed_by
 from orchestrator.study.study import Contrast
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 
 # Rationale first is `reasoned` for who is made to write one; a model trained on rationales writes its own: `forced`.

@@ -36,7 +36,8 @@ from orchestrator.analysis.tables.scores import (
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count
 from orchestrator.study.study import Study
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import ALWAYS_SCORED
 from workers.contract.trial import Trial
 
 # Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
@@ -177,7 +178,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
 
 def _no_aucs() -> Aucs:
     empty = AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0)))
-    return {Scoring.STRICT: empty, Scoring.FORCED: empty}
+    return dict.fromkeys(ALWAYS_SCORED, empty)
 
 
 def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:

@@ -12,7 +12,8 @@ import numpy as np
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate
 from orchestrator.analysis.results import Results
 from orchestrator.design.grid import Design
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Method, Trial
 

@@ -17,7 +17,8 @@ from orchestrator.design.grid import Design
 from orchestrator.store.outcomes import verified_bytes
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Scoring
+from workers.contract.outcome import PREDICTIONS, Attempt, Outcome
+from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS, Scoring
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -25,8 +26,6 @@ TextArray = npt.NDArray[np.str_]
 
 COLUMNS = ("example_id", "participant_id", "split", "label", "sampling_weight", "validity")
 NUMBERS = ("label", "sampling_weight")
-# Every trial has these; the other scorings are there where the study asks for them.
-ALWAYS_SCORED = (Scoring.STRICT, Scoring.FORCED)
 Standing = Literal["scored", "diverged", "failed", "damaged", "missing"]
 
 
@@ -136,10 +135,10 @@ def remedy(trial_id: str) -> str:
 
 def _typed(table: pa.Table) -> Predictions:
     texts = {name: table[name].to_numpy().astype(np.str_) for name in COLUMNS if name not in NUMBERS}
-    scorings = [scoring for scoring in Scoring if scoring in ALWAYS_SCORED or f"p_{scoring}" in table.column_names]
+    scorings = [scoring for scoring in SCORINGS if scoring in ALWAYS_SCORED or scoring.column in table.column_names]
     return Predictions(
         **texts,
         label=table["label"].to_numpy().astype(np.int64),
         weight=table["sampling_weight"].to_numpy().astype(np.float64),
-        risks={scoring: table[f"p_{scoring}"].to_numpy().astype(np.float64) for scoring in scorings},
+        risks={scoring: table[scoring.column].to_numpy().astype(np.float64) for scoring in scorings},
     )

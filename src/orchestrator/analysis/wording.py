@@ -6,15 +6,9 @@ from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
 from orchestrator.disclosure import Share
 from workers.contract.answers.proof import RowsTogether
-from workers.contract.outcome import Scoring
 from workers.contract.trial import AxisValue
 
 NOTHING = "–"
-SCORING = {
-    Scoring.DIRECT: "Direct: no rationale, the answer is read right after the prompt.",
-    Scoring.REASONED: "Reasoned: the model must first write as many tokens as the study says, then answer.",
-    Scoring.MARGINAL: "Marginal: the mean over several sampled rationales.",
-}
 # Which rows of a base are scored together, because it proved that they get the same scores alone.
 ROWS_TOGETHER = {
     RowsTogether.CACHED: "any rows, on one cache",

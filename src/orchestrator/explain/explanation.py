@@ -14,7 +14,8 @@ from orchestrator.disclosure import coarse
 from orchestrator.execution.recovery import POLICIES
 from orchestrator.explain.files import TrialFiles
 from orchestrator.explain.lookup import Known
-from workers.contract.outcome import Attempt, Cost, Outcome, Provenance, Record, Scoring, TrialState
+from workers.contract.outcome import Attempt, Cost, Outcome, Provenance, Record, TrialState
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 
 # Of a digest, the digits that are shown; of a text, its length.

@@ -16,6 +16,7 @@ from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.learning import size_order
 from orchestrator.analysis.tables.scores import ALL_SIZES, BaselineScore, SupervisionScore
 from orchestrator.analysis.wording import level
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
 
 # Okabe & Ito's palette, told apart by readers with any colour vision; dashes differ as well.
@@ -39,7 +40,7 @@ class Line:
 
 def auc_figure(findings: Findings) -> str | None:
     """An SVG element with one panel a train size, or null where no trial of the grid is scored."""
-    if not any(score.strict for score in findings.supervisions):
+    if not any(score[Scoring.STRICT] for score in findings.supervisions):
         return None
     panels = _panels(findings.supervisions)
     n_rows = -(-len(panels) // PANELS_PER_ROW)
@@ -107,7 +108,7 @@ def _draw_cells(axes: Axes, size: AxisValue, names: list[str], findings: Finding
 
 def _draw_mean(axes: Axes, x: int, score: SupervisionScore) -> None:
     """The mean beside the cells, with its interval and its value in figures."""
-    estimate = score.strict
+    estimate = score[Scoring.STRICT]
     if estimate is None:
         return
     at = x + 0.14
@@ -138,11 +139,10 @@ def _lines(rows: Sequence[BaselineScore]) -> list[Line]:
     """Chance, and each classical comparator at its largest train size, lowest first."""
     lines = [Line(CHANCE, "chance", "#6b7480", (1, 2))]
     for kind, (name, colour, dashes) in COMPARATORS.items():
-        scored = [row for row in rows if row.kind == kind and row.strict is not None]
+        scored = [row for row in rows if row.kind == kind and row[Scoring.STRICT]]
         largest = max(scored, key=lambda row: size_order(row.train_size), default=None)
-        if largest is not None and largest.strict is not None:
-            auc = largest.strict.value
-            lines.append(Line(auc, f"{name} {auc:.3f}", colour, dashes))
+        if largest is not None and (strict := largest[Scoring.STRICT]):
+            lines.append(Line(strict.value, f"{name} {strict.value:.3f}", colour, dashes))
     return sorted(lines, key=lambda line: line.auc)
 
 

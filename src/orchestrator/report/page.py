@@ -22,6 +22,7 @@ from orchestrator.report.settings import varied, view_design
 from orchestrator.report.suppression import shown_counts
 from orchestrator.store.derived import sealed_page
 from orchestrator.study.study import Study
+from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS
 from workers.contract.system.durable import replace_file
 
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
@@ -64,7 +65,7 @@ def render_report(
     audit: AuditNote | None = None,
 ) -> str:
     """The page as text; the same arguments give the same page."""
-    figure = auc_figure(findings)
+    figure, further = auc_figure(findings), tables.shown_further(findings)
     return (
         _environment()
         .get_template("page.html")
@@ -80,8 +81,9 @@ def render_report(
             ways=wording.ROWS_TOGETHER,
             longest_table=tables.LONGEST_TABLE,
             all_sizes=ALL_SIZES,
-            further=tables.further_scorings(findings),
-            scoring_words=wording.SCORING,
+            scorings=(*ALWAYS_SCORED, *further),
+            further=further,
+            readings=SCORINGS,
             protocols=tables.protocols_of(findings),
             by_base=tables.pivot_places(findings.places, at_each_size=False),
             by_place=tables.pivot_places(findings.places, at_each_size=True),

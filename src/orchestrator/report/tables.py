@@ -13,12 +13,11 @@ from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore
 from orchestrator.analysis.tables.scores import ALL_SIZES, PlaceScore
 from orchestrator.analysis.wording import level
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring, further_scorings
 from workers.contract.trial import AxisValue, Method
 
 # A longer table is summed up on the page; the findings and the dataset hold all of it.
 LONGEST_TABLE = 60
-FURTHER = (Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL)
 PROTOCOLS = (Scoring.DIRECT, Scoring.FORCED, Scoring.REASONED)
 ALL_BASES = "all bases"
 
@@ -77,14 +76,15 @@ class CosineTable:
     rows: tuple[CosineRow, ...]
 
 
-def further_scorings(findings: Findings) -> tuple[Scoring, ...]:
-    """Scorings beside strict and forced under which any trial was scored."""
-    return tuple(scoring for scoring in FURTHER if any(scoring in trial.further_aucs for trial in findings.trials))
+def shown_further(findings: Findings) -> tuple[Scoring, ...]:
+    """Scorings beside those of every trial under which any was scored."""
+    found = {scoring for trial in findings.trials for scoring in trial.further_aucs}
+    return tuple(scoring for scoring in further_scorings() if scoring in found)
 
 
 def protocols_of(findings: Findings) -> tuple[Scoring, ...]:
     """Columns of the table of targets and protocols; none where only one protocol was tried."""
-    shown = tuple(scoring for scoring in PROTOCOLS if any(getattr(row, scoring.value) for row in findings.supervisions))
+    shown = tuple(scoring for scoring in PROTOCOLS if any(row[scoring] for row in findings.supervisions))
     return shown if len(shown) > 1 else ()
 
 

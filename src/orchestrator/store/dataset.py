@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.design.grid import Design
-from orchestrator.store.dataset_columns import OPTIONAL, TABLES, Table, table_schemas, trial_row
+from orchestrator.store.dataset_columns import TABLES, Table, may_lack, table_schemas, trial_row
 from orchestrator.store.derived import DatasetSeal, dataset_damages
 from orchestrator.store.outcomes import Outcomes, read_outcomes, unusable, verified_bytes
 from workers.contract.errors import InputError, Problem, StoreError
@@ -125,7 +125,7 @@ def _file_table(layout: StoreLayout, outcome: Outcome, table: Table, *, needed: 
         read = pq.read_table(pa.BufferReader(verified_bytes(layout, outcome, name)))
         columns = dict(zip(read.column_names, read.columns, strict=True))
         columns |= {"trial_id": pa.repeat(outcome.trial_id, read.num_rows)}
-        columns |= {name: pa.nulls(read.num_rows) for name in OPTIONAL if name in schema.names and name not in columns}
+        columns |= {name: pa.nulls(read.num_rows) for name in schema.names if name not in columns and may_lack(name)}
         return pa.table({name: columns[name] for name in schema.names}).cast(schema)
     except (pa.ArrowException, KeyError) as error:
         raise StoreError(f"{name} has other columns than expected ({type(error).__name__})") from None

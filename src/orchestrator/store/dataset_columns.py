@@ -12,7 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from orchestrator.study.axes import AXES
-from workers.contract.outcome import Cost, Metrics, Outcome, Record, Saturation, Scoring, SplitScores
+from workers.contract.outcome import Cost, Metrics, Outcome, Record, Saturation, SplitScores
+from workers.contract.recipes.scorings import SCORINGS, further_scorings
 from workers.contract.trial import Trial
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ PROVENANCE = ("commit", "device", "started_at", "ended_at")
 AXIS_COLUMNS = {name: axis.kind for name, axis in AXES.items() if name != "supervision"}
 # Parts of SplitScores that hold one record a scoring.
 BY_SCORING = {"metrics", "saturation"}
-# Columns that an attempt's file may lack.
 OPTIONAL = (
-    *(f"p_{scoring}" for scoring in (Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL)),
     "off_label_mass",
     "label_loss_share",
     "n_label_tokens",
@@ -36,6 +35,11 @@ OPTIONAL = (
     "label_gradient_share",
     "n_input_tokens",
 )
+
+
+def may_lack(column: str) -> bool:
+    """Whether an attempt's file is whole without this column, because nobody asked for it or it is older."""
+    return column in OPTIONAL or column in {scoring.column for scoring in further_scorings()}
 
 
 def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
@@ -73,7 +77,7 @@ def table_schemas() -> dict[Table, "pa.Schema"]:
 
     text, real, short = pa.string(), pa.float64(), pa.int32()
     predictions = dict.fromkeys(("trial_id", "example_id", "participant_id", "split", "validity"), text)
-    predictions |= {"label": pa.int8(), "sampling_weight": real, **{f"p_{scoring}": real for scoring in Scoring}}
+    predictions |= {"label": pa.int8(), "sampling_weight": real, **{scoring.column: real for scoring in SCORINGS}}
     history = {"trial_id": text, "step": short, "loss": real, "learning_rate": real, "grad_norm": real}
     history |= {"n_target_tokens": short, "n_loss_tokens": short, "n_label_tokens": short, "n_input_tokens": short}
     history |= {"label_loss_share": real, "label_gradient_share": real, "wall_s": real}
@@ -107,6 +111,6 @@ def _trial_columns() -> dict[str, "pa.DataType"]:
     columns |= dict.fromkeys(("planted_signal", "train_prevalence", "natural_prevalence"), real)
     for split in SPLITS:
         columns |= numbers(SplitScores, f"{split}_")
-        for scoring in Scoring:
+        for scoring in SCORINGS:
             columns |= numbers(Metrics, f"{split}_{scoring}_") | numbers(Saturation, f"{split}_{scoring}_")
     return columns | numbers(Cost) | dict.fromkeys(PROVENANCE, text)

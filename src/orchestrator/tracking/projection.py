@@ -14,6 +14,7 @@ from typing import Literal
 from orchestrator.design.naming import name_of
 from orchestrator.disclosure import coarse
 from workers.contract.outcome import Attempt, Outcome
+from workers.contract.recipes.scorings import SCORINGS, further_scorings
 from workers.contract.trial import Trial
 
 # Metric, value, Unix milliseconds, step.
@@ -28,12 +29,11 @@ HISTORY = "sweep.history"
 # The checksum of the outcome that the run tells of.
 OUTCOME = "sweep.outcome"
 STEP_METRICS = ("loss", "learning_rate", "grad_norm", "label_loss_share", "label_gradient_share")
-# Of a prompt, a teacher and an evaluation: names, numbers and switches only.
+# Of a teacher: names, numbers and switches only.
 TEACHER = (
     *("kind", "label_access", "grammar", "max_words"),
     *("fabricated_rate", "omission_rate", "vagueness_rate", "wrong_direction_rate"),
 )
-EVALUATION = ("max_new_tokens", "direct", "reasoned_tokens", "marginal_samples")
 SATURATION = ("mean_entropy", "mean_off_label_mass")
 LARGEST = sys.float_info.max
 PARTS_OF_TRAINING = ("lora", "objective", "budget", "diagnostics")
@@ -203,7 +203,8 @@ def params_of(trial: Trial) -> dict[str, str]:
     spec = trial.spec
     params: dict[str, object] = {**trial.coordinates, "method": spec.method.value, "labels": spec.labels}
     params["controls_per_case"] = spec.evaluation.controls_per_case or "all"
-    params |= {name: getattr(spec.evaluation, name) for name in EVALUATION}
+    evaluation = ("max_new_tokens", *(SCORINGS[scoring].asked_by for scoring in further_scorings()))
+    params |= {name: getattr(spec.evaluation, name) for name in evaluation}
     if spec.supervision:
         params["supervision"] = spec.supervision.value
     if spec.prompt:

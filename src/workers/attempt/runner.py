@@ -16,7 +16,8 @@ import torch
 from workers.attempt.attempting import attempt_folder, carried_out, failed_attempt, place_line
 from workers.attempt.deadline import ended_if_hung, within
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending, Outcome, Progress, Scoring
+from workers.contract.outcome import Ending, Outcome, Progress
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 from workers.preparing.prepare import prepare

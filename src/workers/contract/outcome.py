@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.files import NO_NAME, FileName, Name, read_regular
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
 # Of a scored trial's files, the one that its scores follow from.
@@ -43,16 +44,6 @@ class FailureKind(StrEnum):
     STORAGE = "storage"
     DISK_FULL = "disk_full"
     CODE = "code"
-
-
-class Scoring(StrEnum):
-    """How a probability is read from a model; `strict` is the primary score, the last three only where asked for."""
-
-    STRICT = "strict"
-    FORCED = "forced"
-    DIRECT = "direct"
-    REASONED = "reasoned"
-    MARGINAL = "marginal"
 
 
 class Validity(StrEnum):

@@ -15,6 +15,7 @@ from workers.contract.addresses import holds_credentials
 from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.cohorts import CohortRecipe
 from workers.contract.recipes.recipe import Recipe, digest_of
+from workers.contract.recipes.scorings import SCORINGS, Scoring, further_scorings
 from workers.contract.recipes.teaching import (
     DemonstrationRecipe,
     PromptRecipe,
@@ -103,6 +104,11 @@ class EvaluationRecipe(Recipe):
         default=None, ge=1, le=1024, description="rows written together, where rounding decides ties: in bfloat16"
     )
     engine: EngineName = Field(default="transformers", description="what writes; what is read stays one forward pass")
+
+    @property
+    def further(self) -> tuple[Scoring, ...]:
+        """The scorings that this asks for beside those of every trial."""
+        return tuple(scoring for scoring in further_scorings() if getattr(self, SCORINGS[scoring].asked_by))
 
 
 class Method(StrEnum):

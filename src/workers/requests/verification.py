@@ -19,10 +19,11 @@ from workers.contract.answers.verification import RETRAIN_TOLERANCE, Retrained, 
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Ending, Outcome
+from workers.contract.recipes.scorings import SCORINGS
 from workers.contract.system.durable import temporary_prefix
 from workers.contract.system.opening import open_store
 from workers.contract.trial import WorkOrder
-from workers.work.predictions import COLUMN_OF, Prevalence, score_predictions
+from workers.work.predictions import Prevalence, score_predictions
 
 # Same arithmetic on the same rows: only the order of sums may differ between versions of a library.
 SCORE_TOLERANCE = 1e-9
@@ -111,8 +112,8 @@ def _compared(outcome: Outcome, ending: Ending, layout: StoreLayout, second: Sto
     before, after = (_held_out(store, each) for store, each in ((layout, outcome), (second, again)))
     if not before.index.equals(after.index):
         return Retrained(trial_id=outcome.trial_id, state="scored", detail="other examples were scored")
-    columns = {scoring: column for scoring, column in COLUMN_OF.items() if column in before and column in after}
-    gaps = {scoring: (before[column] - after[column]).abs().to_numpy() for scoring, column in columns.items()}
+    both = [scoring for scoring in SCORINGS if scoring.column in before and scoring.column in after]
+    gaps = {scoring: (before[scoring.column] - after[scoring.column]).abs().to_numpy() for scoring in both}
     return Retrained(
         trial_id=outcome.trial_id,
         state="scored",

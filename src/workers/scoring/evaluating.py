@@ -17,7 +17,7 @@ from workers.scoring.classical.baselines import columns_of, fit_baseline, predic
 from workers.scoring.engines.chosen import engine_of
 from workers.scoring.engines.engine import Dictation, EngineOpener
 from workers.scoring.openers import Opener, opener_of
-from workers.scoring.scorer import AlsoRead, Scored, Scorer
+from workers.scoring.scorer import Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
 
@@ -61,7 +61,14 @@ def score_model(
     asked = questions or Questions.of(work, base)
     work.log.say(f"scoring {len(asked.prompts)} prompts")
     opener = _opener(work, model, answer, adapter=adapter, writes=asked.writes)
-    scorer = _scorer(work, opener, base, answer, writes=asked.writes)
+    scorer = Scorer(
+        opener,
+        base,
+        answer,
+        evaluation=work.spec.evaluation,
+        decoding=work.spec.base.decoding if work.spec.base else None,
+        writes=asked.writes,
+    )
     parts: list[Scored] = []
     n_done, reported = 0, started
     longest = len(asked.prefix) + max(len(prompt) for prompt in asked.prompts)
@@ -114,24 +121,6 @@ def _opener(work: Work, model: PreTrainedModel, answer: AnswerTokens, *, adapter
         return opener_of(model, pad_token=answer.end, together=together)
     dictation = Dictation.for_answers(engine, answer, max_new_tokens=work.spec.evaluation.max_new_tokens)
     return EngineOpener(model, pad_token=answer.end, together=together, dictation=dictation)
-
-
-def _scorer(work: Work, opener: Opener, base: Base, answer: AnswerTokens, *, writes: bool) -> Scorer:
-    recipe = work.spec.evaluation
-    return Scorer(
-        opener,
-        base,
-        answer,
-        max_new_tokens=recipe.max_new_tokens,
-        also=AlsoRead(
-            direct=recipe.direct,
-            reasoned_tokens=recipe.reasoned_tokens,
-            marginal_samples=recipe.marginal_samples,
-            marginal_temperature=recipe.marginal_temperature,
-        ),
-        decoding=work.spec.base.decoding if work.spec.base else None,
-        writes=writes,
-    )
 
 
 def score_classical(work: Work) -> pd.DataFrame:

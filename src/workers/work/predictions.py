@@ -12,12 +12,12 @@ import scipy.special
 
 from workers.contract.layout import StoreLayout
 from workers.contract.metrics import compute_metrics, shift_prior
-from workers.contract.outcome import Saturation, Scoring, SplitScores, Validity
+from workers.contract.outcome import Saturation, SplitScores, Validity
+from workers.contract.recipes.scorings import SCORINGS, Scoring
 from workers.contract.system.durable import link_exclusive
 
 FloatArray = npt.NDArray[np.float64]
 
-COLUMN_OF = {scoring: f"p_{scoring}" for scoring in Scoring}
 OFF_LABEL = "off_label_mass"
 # P(yes) beyond these no longer ranks: what is left of it is rounding.
 EXTREME = (0.01, 0.99)
@@ -47,11 +47,11 @@ class RawScores:
     def columns(self, *, invalid_score: float) -> dict[str, FloatArray | list[str]]:
         """Columns of predictions.parquet; a strict score that is NaN becomes `invalid_score` and stays in."""
         columns: dict[str, FloatArray | list[str]] = {
-            COLUMN_OF[Scoring.STRICT]: np.where(np.isnan(self.p_strict), invalid_score, self.p_strict),
-            COLUMN_OF[Scoring.FORCED]: self.p_forced,
+            Scoring.STRICT.column: np.where(np.isnan(self.p_strict), invalid_score, self.p_strict),
+            Scoring.FORCED.column: self.p_forced,
             "validity": [str(kind) for kind in self.validity],
         }
-        columns |= {COLUMN_OF[scoring]: values for scoring, values in self.also.items()}
+        columns |= {scoring.column: values for scoring, values in self.also.items()}
         return columns if self.off_label_mass is None else columns | {OFF_LABEL: self.off_label_mass}
 
 
@@ -91,9 +91,7 @@ def _split_scores(members: pd.DataFrame, prevalence: Prevalence) -> SplitScores:
     weights = members["sampling_weight"].to_numpy(dtype=np.float64)
     invalid = (members["validity"] != Validity.VALID).to_numpy(dtype=np.float64)
     risks = {
-        scoring: members[column].to_numpy(dtype=np.float64)
-        for scoring, column in COLUMN_OF.items()
-        if column in members
+        scoring: members[scoring.column].to_numpy(dtype=np.float64) for scoring in SCORINGS if scoring.column in members
     }
     off_label = {Scoring.FORCED: members[OFF_LABEL].to_numpy(dtype=np.float64)} if OFF_LABEL in members else {}
     return SplitScores(

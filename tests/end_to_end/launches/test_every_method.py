@@ -12,9 +12,11 @@ from orchestrator.design.grid import Design, expand
 from orchestrator.store.dataset import aggregate, query
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
+from support.stores.estimates import known
 from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Method, Trial, WorkOrder
 
 pytestmark = pytest.mark.end_to_end
@@ -174,8 +176,7 @@ def test_the_sign_reversal_is_the_difference_of_its_two_contrasts(findings: Find
         for name in ("shown_rationale_vs_label", "rationale_vs_label")
     )
     (reversal,) = findings.interactions
-    assert shown.strict and taught.strict and reversal.strict
-    assert reversal.strict.value == pytest.approx(shown.strict.value - taught.strict.value)
+    assert known(reversal).value == pytest.approx(known(shown).value - known(taught).value)
 
 
 def test_no_verdict_without_learning(findings: Findings) -> None:

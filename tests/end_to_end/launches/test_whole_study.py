@@ -26,7 +26,8 @@ from support.studies.micro_study import write_study
 from support.studies.orders import order_of
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, FailureKind, Outcome, Scoring
+from workers.contract.outcome import Attempt, FailureKind, Outcome
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.sources import sha256_of
 from workers.requests.searching import Needles, search
 from workers.store.published import folder_of

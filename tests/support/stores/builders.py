@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from orchestrator.design.grid import Design
 from orchestrator.study.study import Study
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Cost, FailureKind, Outcome, Provenance, Scoring, SplitScores, Validity
+from workers.contract.outcome import Attempt, Cost, FailureKind, Outcome, Provenance, SplitScores, Validity
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.durable import file_digests, link_exclusive
 from workers.contract.trial import Method, Trial

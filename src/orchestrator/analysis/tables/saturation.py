@@ -9,7 +9,8 @@ from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import fine_tuned, mean_of_known
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import coarse
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import SCORINGS, Scoring
 from workers.contract.recipes.teaching import Supervision
 
 
@@ -36,7 +37,7 @@ def saturation_rows(design: Design, results: Results) -> tuple[SaturationRow, ..
     for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision):
         ids = [trial.trial_id for trial in fine_tuned(trained, supervision) if results.is_scored(trial.trial_id)]
         splits = [results.outcomes[trial_id].scores["held_out"] for trial_id in ids]
-        for scoring in Scoring:
+        for scoring in SCORINGS:
             found = [split.saturation[scoring] for split in splits if scoring in split.saturation]
             tie_rate = mean_of_known(one.tie_rate for one in found)
             if found:

@@ -6,12 +6,13 @@ from statistics import fmean
 
 from orchestrator.analysis.bootstrap import Aucs, ByScoring
 from orchestrator.analysis.learning import mean_weights, size_order
-from orchestrator.analysis.results import ALWAYS_SCORED, Results, Standing
+from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Share
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import ALWAYS_SCORED, Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import AxisValue, Method, Trial
 

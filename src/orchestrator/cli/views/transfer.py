@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from orchestrator.analysis.wording import number
 from orchestrator.disclosure import Count
 from workers.contract.answers.transfer import Transfer
-from workers.contract.outcome import Metrics, Record, Scoring
+from workers.contract.outcome import Metrics, Record
+from workers.contract.recipes.scorings import Scoring
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +57,6 @@ def show_transfer(console: "Console", view: TransferView) -> None:
     for split in view.splits:
         for scoring, metrics in split.metrics.items():
             values = (metrics.roc_auc, metrics.pr_auc, metrics.brier, metrics.ece)
-            rows.append([split.split, split.n_participants, split.n_events, scoring.value, *map(number, values)])
+            rows.append([split.split, split.n_participants, split.n_events, scoring, *map(number, values)])
     console.print(f"trial {view.trial_id}")
     print_table(console, ("split", "participants", "events", "scoring", "ROC-AUC", "PR-AUC", "Brier", "ECE"), rows)

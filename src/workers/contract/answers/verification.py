@@ -5,8 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from workers.contract.answers.findings import Answer
-from workers.contract.outcome import Record, Scoring
+from workers.contract.outcome import Record
 from workers.contract.recipes.recipe import Recipe
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import WorkOrder
 
 # Of P(yes). Retrained on another number of threads it was measured to differ by 2e-6, on the same number by 0; as far

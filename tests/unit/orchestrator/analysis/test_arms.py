@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.learning import AUC_OF_PLANTED_SIGNAL, Verdict
@@ -22,8 +21,9 @@ from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Contrast, Study, load_study
 from support.places import SWEEPS
 from support.stores.builders import build_store, commit_trial, invent_people, predict, usual_signal
+from support.stores.estimates import known, with_estimate
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Method, Trial
@@ -79,72 +79,70 @@ def strict_of(findings: Findings, **place: object) -> list[float]:
 def test_sign_reversal_is_one_contrast_minus_the_other(found: Findings) -> None:
     (reversal,) = found.interactions
     shown, trained = contrast_of(found, reversal.of), contrast_of(found, reversal.minus)
-    for scoring in ("strict", "forced", "direct", "reasoned"):
-        gap, of, minus = (getattr(one, scoring) for one in (reversal, shown, trained))
+    for scoring in (Scoring.STRICT, Scoring.FORCED, Scoring.DIRECT, Scoring.REASONED):
+        gap, of, minus = (known(one, scoring) for one in (reversal, shown, trained))
         assert gap.value == pytest.approx(of.value - minus.value)
-    assert reversal.strict is not None and reversal.strict.low is not None and reversal.strict.low > 0
-    assert reversal.marginal is None
+    low = known(reversal).low
+    assert low is not None and low > 0
+    assert reversal[Scoring.MARGINAL] is None
 
 
 def test_interaction_without_one_side_has_no_estimate(fewshot: tuple[Study, Design]) -> None:
     study, design = fewshot
     empty = analyse(study, design, Results(outcomes={}, predictions={}, attempts={}))
-    assert [one.strict for one in empty.interactions] == [None]
-    assert (empty.arms[0].strict, empty.arms[0].n_scored) == (None, 0)
+    assert [one[Scoring.STRICT] for one in empty.interactions] == [None]
+    assert (empty.arms[0][Scoring.STRICT], empty.arms[0].n_scored) == (None, 0)
 
 
 def test_contrast_of_demonstrations_pairs_within_order_and_inference(found: Findings) -> None:
     contrast = contrast_of(found, "shown_rationale_vs_label")
     assert (contrast.n_complete, contrast.n_cells) == (8, 8)
     means = {shows: np.mean(strict_of(found, shows=shows)) for shows in ("rationale", "label")}
-    assert contrast.strict is not None
-    assert contrast.strict.value == pytest.approx(means["rationale"] - means["label"])
+    assert known(contrast).value == pytest.approx(means["rationale"] - means["label"])
 
 
 def test_groups_are_the_means_of_their_cells(found: Findings) -> None:
     contrast = contrast_of(found, "shown_rationale_vs_label")
     assert [group.coordinates for group in contrast.groups] == [{"base": "qwen-s"}, {"base": "qwen-s-reasoning"}]
     for group in contrast.groups:
-        cells = [
-            cell.strict.value
-            for cell in contrast.cells
-            if cell.strict and group.coordinates["base"] in cell.coordinates.values()
-        ]
-        assert group.strict is not None and group.n_cells == len(cells) == 4
-        assert group.strict.value == pytest.approx(np.mean(cells))
+        cells = [known(cell).value for cell in contrast.cells if group.coordinates["base"] in cell.coordinates.values()]
+        assert group.n_cells == len(cells) == 4
+        assert known(group).value == pytest.approx(np.mean(cells))
 
 
 def test_arms_of_demonstrations_are_means_over_bases_and_orders(found: Findings) -> None:
     arms = [arm for arm in found.arms if arm.method is Method.FEW_SHOT]
     assert [arm.n_planned for arm in arms] == [2, 4, 4, 2, 4, 4]
     for arm in arms:
-        assert arm.strict is not None and arm.direct is not None
-        assert arm.strict.value == pytest.approx(np.mean(strict_of(found, **arm.coordinates)))
+        assert arm[Scoring.DIRECT] is not None
+        assert known(arm).value == pytest.approx(np.mean(strict_of(found, **arm.coordinates)))
 
 
 def test_target_by_protocol_is_the_difference_of_differences(found: Findings) -> None:
     mean = {
-        (row.supervision, scoring): getattr(row, scoring).value
+        (row.supervision, scoring): known(row, scoring).value
         for row in found.supervisions
-        for scoring in ("direct", "forced", "reasoned")
+        for scoring in (Scoring.DIRECT, Scoring.FORCED, Scoring.REASONED)
     }
     label, rationale = Supervision.LABEL_ONLY, Supervision.FREE_FORM
-    answered_at_once = mean[label, "direct"] - mean[rationale, "direct"]
+    answered_at_once = mean[label, Scoring.DIRECT] - mean[rationale, Scoring.DIRECT]
     both, own = found.differences_in_differences
     assert both.estimate.value == pytest.approx(
-        answered_at_once - (mean[label, "reasoned"] - mean[rationale, "reasoned"])
+        answered_at_once - (mean[label, Scoring.REASONED] - mean[rationale, Scoring.REASONED])
     )
-    assert own.estimate.value == pytest.approx(answered_at_once - (mean[label, "reasoned"] - mean[rationale, "forced"]))
+    assert own.estimate.value == pytest.approx(
+        answered_at_once - (mean[label, Scoring.REASONED] - mean[rationale, Scoring.FORCED])
+    )
     assert both.n_cells == own.n_cells == 4
 
 
 def test_without_a_reasoned_score_there_is_no_difference_of_differences(mechanism_found: Findings) -> None:
     assert mechanism_found.differences_in_differences == ()
-    assert mechanism_found.supervisions[0].direct is None
+    assert mechanism_found.supervisions[0][Scoring.DIRECT] is None
 
 
 def test_saturation_is_told_by_supervision_and_scoring(found: Findings) -> None:
-    rows = {(row.supervision.value, row.scoring.value): row for row in found.saturation}
+    rows = {(row.supervision.value, str(row.scoring)): row for row in found.saturation}
     assert len(rows) == 8
     assert rows["free_form", "strict"].n_distinct < rows["free_form", "forced"].n_distinct
     assert all(round(row.share_extreme, 2) == row.share_extreme or row.share_extreme > 0 for row in found.saturation)
@@ -153,8 +151,8 @@ def test_saturation_is_told_by_supervision_and_scoring(found: Findings) -> None:
 def test_scores_by_base_are_means_of_its_trials(found: Findings) -> None:
     for place in found.places:
         strict = strict_of(found, supervision=place.supervision.value, base=place.base)
-        assert place.strict is not None and place.n_scored == len(strict) == 2
-        assert place.strict.value == pytest.approx(np.mean(strict))
+        assert place.n_scored == len(strict) == 2
+        assert known(place).value == pytest.approx(np.mean(strict))
 
 
 def test_contrast_narrowed_by_where_is_a_mean_over_its_cells_only(mechanism_found: Findings) -> None:
@@ -163,8 +161,7 @@ def test_contrast_narrowed_by_where_is_a_mean_over_its_cells_only(mechanism_foun
     rationale = strict_of(mechanism_found, supervision="free_form", budget="steps", **usual)
     label = strict_of(mechanism_found, supervision="label_only", budget="steps")
     assert len(rationale) == len(label) == contrast.n_complete == 3
-    assert contrast.strict is not None
-    assert contrast.strict.value == pytest.approx(np.mean(rationale) - np.mean(label))
+    assert known(contrast).value == pytest.approx(np.mean(rationale) - np.mean(label))
 
 
 def test_contrast_without_a_cell_is_warned_of(mechanism: tuple[Study, Design], store: StoreLayout) -> None:
@@ -178,9 +175,10 @@ def test_contrast_without_a_cell_is_warned_of(mechanism: tuple[Study, Design], s
 
 def test_answer_names_axis_and_where(mechanism_found: Findings) -> None:
     omega, narrowed = (contrast_of(mechanism_found, name) for name in ("omega_0.9_vs_token_mean", "rationale_vs_label"))
-    nothing = Estimate(value=0.0, low=-0.1, high=0.1)
     answers = [
-        phrase_answer(contrast.model_copy(update={"strict": nothing}), Verdict(allowed=True, reasons=()))
+        phrase_answer(
+            with_estimate(contrast, Scoring.STRICT, value=0.0, low=-0.1, high=0.1), Verdict(allowed=True, reasons=())
+        )
         for contrast in (omega, narrowed)
     ]
     assert "between models with objective span_balanced@0.9 and with objective token_mean: mean" in answers[0]

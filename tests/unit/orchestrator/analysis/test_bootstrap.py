@@ -18,7 +18,7 @@ from orchestrator.analysis.bootstrap import (
 )
 from orchestrator.analysis.results import Predictions
 from workers.contract.errors import StoreError
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring
 
 
 def few_predictions(risks: list[float], labels: list[int]) -> Predictions:

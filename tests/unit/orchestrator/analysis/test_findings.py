@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.cells import match_cells
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.learning import Verdict
@@ -21,9 +20,10 @@ from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Contrast, Study, load_study
 from support.places import SWEEPS
 from support.stores.builders import build_store, commit_trial, invent_people, predict, usual_signal
+from support.stores.estimates import known, with_estimate
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Method, Trial
@@ -165,10 +165,9 @@ def test_contrast_is_the_mean_of_its_cells_differences(findings: Findings) -> No
     for cell in contrast.cells:
         kinds = {row.kind: aucs[row.trial_id] for row in findings.trials if row.cell_id == cell.cell_id}
         differences.append((kinds["free_form"] + kinds["step_by_step"]) / 2 - kinds["label_only"])  # type: ignore[operator]
-    assert contrast.strict is not None
-    assert [cell.strict.value for cell in contrast.cells if cell.strict] == pytest.approx(differences)
+    assert [known(cell).value for cell in contrast.cells] == pytest.approx(differences)
     assert contrast.share_below is not None and contrast.share_below.value == contrast.n_lower / 4 == 1.0
-    assert contrast.strict.value == pytest.approx(np.mean(differences))
+    assert known(contrast).value == pytest.approx(np.mean(differences))
     assert contrast.n_complete == contrast.n_cells == 4
 
 
@@ -257,7 +256,7 @@ def test_empty_store_gives_findings_without_numbers(study: Study, design: Design
     found = analyse(study, design, Results(outcomes={}, predictions={}, attempts={}))
     assert found.held_out is None
     assert found.completeness[0].missing == 12
-    assert all(contrast.strict is None for contrast in found.contrasts)
+    assert all(contrast[Scoring.STRICT] is None for contrast in found.contrasts)
     assert found.answer.startswith("No verdict")
 
 
@@ -283,5 +282,5 @@ def test_same_inputs_give_the_same_findings(study: Study, design: Design, result
 
 
 def test_changed_conclusion_under_forced_scoring_is_said(findings: Findings) -> None:
-    contrast = findings.contrasts[0].model_copy(update={"forced": Estimate(value=0.0, low=-0.1, high=0.1)})
+    contrast = with_estimate(findings.contrasts[0], Scoring.FORCED, value=0.0, low=-0.1, high=0.1)
     assert "which changes the conclusion" in phrase_answer(contrast, findings.verdict)

@@ -18,7 +18,7 @@ from orchestrator.study.study import Contrast, Study, load_study
 from support.places import REPOSITORY, SWEEPS
 from support.stores.builders import build_store, cohort_counts, usual_signal
 from workers.contract.data_class import RULES, DataClass
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
 QUICKSTART = SWEEPS / "quickstart.yaml"

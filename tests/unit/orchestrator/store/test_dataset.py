@@ -18,7 +18,8 @@ from orchestrator.store.outcomes import unusable
 from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
 from workers.contract.errors import DiskFullError, InputError, StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,8 @@ from support.stores.tracked import (
 )
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import FailureKind, Scoring
+from workers.contract.outcome import FailureKind
+from workers.contract.recipes.scorings import Scoring
 
 
 @pytest.fixture

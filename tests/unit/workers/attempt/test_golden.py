@@ -11,7 +11,8 @@ import pytest
 from support.studies.orders import micro_spec, micro_training, order_of
 from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import COMPUTE_VERSION
 

@@ -7,7 +7,8 @@ import pytest
 
 from support.places import DATA
 from workers.contract.errors import OtherVersionError, StoreError
-from workers.contract.outcome import Attempt, Outcome, Provenance, Scoring
+from workers.contract.outcome import Attempt, Outcome, Provenance
+from workers.contract.recipes.scorings import Scoring
 
 # Written by the first version that anybody ran; never to be written anew.
 FIRST_VERSION = DATA / "outcome-v1.json"

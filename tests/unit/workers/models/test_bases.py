@@ -16,7 +16,7 @@ from workers.contract.errors import InputError
 from workers.contract.recipes.bases import BaseSettings, FolderBase, HubBase
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.contract.system.sources import digest_of_place
-from workers.contract.trial import LoraRecipe
+from workers.contract.trial import EvaluationRecipe, LoraRecipe
 from workers.examples.facts import Case
 from workers.examples.history import facts_of_items, knowledge_of, render_history
 from workers.examples.template.teacher import TemplateTeacher
@@ -76,13 +76,19 @@ def scores(scorer: Scorer, tokens: list[list[int]], *, batch_size: int) -> np.nd
     return table
 
 
+def asked(n_tokens: int) -> EvaluationRecipe:
+    return EvaluationRecipe(max_new_tokens=n_tokens)
+
+
 @pytest.mark.parametrize("family", Family)
 class TestArchitectures:
     def test_batches_of_unequal_prompts_score_as_one_by_one(
         self, family: Family, tokenizer: PreTrainedTokenizerFast, answer: AnswerTokens
     ) -> None:
         base, tokens = base_of(family, tokenizer), prompts(tokenizer)
-        scorer = Scorer(CachedOpener(base.model, pad_token=answer.end), base, answer, max_new_tokens=10)
+        scorer = Scorer(
+            CachedOpener(base.model, pad_token=answer.end), base, answer, evaluation=EvaluationRecipe(max_new_tokens=10)
+        )
         one_by_one, together = (scores(scorer, tokens, batch_size=size) for size in (1, N_PROMPTS))
         assert np.ptp(one_by_one[0]) > 0.01
         assert together == pytest.approx(one_by_one, abs=1e-5, nan_ok=True)
@@ -91,9 +97,9 @@ class TestArchitectures:
         self, family: Family, tokenizer: PreTrainedTokenizerFast, answer: AnswerTokens
     ) -> None:
         base, tokens = base_of(family, tokenizer), prompts(tokenizer)[:4]
-        (scored,) = Scorer(CachedOpener(base.model, pad_token=answer.end), base, answer, max_new_tokens=6).score(
-            tokens, batch_size=4
-        )
+        (scored,) = Scorer(
+            CachedOpener(base.model, pad_token=answer.end), base, answer, evaluation=EvaluationRecipe(max_new_tokens=6)
+        ).score(tokens, batch_size=4)
         for row, p_forced in zip(scored.rows, scored.p_forced, strict=True):
             said = list(tokens[row])
             for _ in range(6):

@@ -17,7 +17,8 @@ from workers.cohort.fetch import SHA256
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.durable import file_digests
 from workers.contract.trial import Method
 from workers.requests.transfer import apply_adapter

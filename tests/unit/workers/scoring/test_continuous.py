@@ -18,7 +18,7 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import BuiltinBase
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import EngineName, LoraRecipe
+from workers.contract.trial import EngineName, EvaluationRecipe, LoraRecipe
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.adapters import fresh_adapter
 from workers.models.base import Base, load
@@ -97,7 +97,7 @@ def scored(opener: Opener, base: Base, answer: AnswerTokens) -> Scored:
     ends = ("Cardiovascular disease within five years?\n", "Systolic pressure 142, high.\n")
     texts = [f"{who}, age {age}. {end}" for who in ("Man", "Woman") for age in (40, 70) for end in ends]
     prompts = [base.tokenizer(text)["input_ids"] for text in [*texts, "Short?"]]
-    scorer = Scorer(opener, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = Scorer(opener, base, answer, evaluation=EvaluationRecipe(max_new_tokens=MAX_NEW_TOKENS))
     (batch,) = scorer.score(prompts, batch_size=99, prefix=base.tokenizer("Record: ")["input_ids"])
     return batch
 

@@ -14,7 +14,8 @@ from workers.cohort.features import Features
 from workers.contract.errors import InputError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import DemonstrationRecipe, Supervision
 from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
 from workers.scoring.classical.baselines import FRAMINGHAM_VALUES

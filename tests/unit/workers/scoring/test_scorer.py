@@ -14,21 +14,23 @@ from support.studies.orders import micro_spec, micro_training
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Scoring, Validity
+from workers.contract.outcome import Validity
 from workers.contract.recipes.bases import Decoding
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import ObjectiveRecipe
+from workers.contract.trial import EvaluationRecipe, ObjectiveRecipe
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load
 from workers.scoring.cached import MIN_ROWS_TO_SHED
 from workers.scoring.evaluating import Questions, tokens_per_batch
 from workers.scoring.openers import opener_of
-from workers.scoring.scorer import AlsoRead, Scored, Scorer
+from workers.scoring.scorer import Scored, Scorer
 from workers.store.published import folder_of
 from workers.work.bench import Bench, Work
 
 MAX_NEW_TOKENS = 12
+PLAIN = EvaluationRecipe(max_new_tokens=MAX_NEW_TOKENS)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ class Actor(torch.nn.Module):
 def perform(base: Base, answer: AnswerTokens, *scripts: str) -> Scored:
     prompts = [[7, 8, 9] for _ in scripts]
     model = Actor(base, list(scripts), n_prompt=3)
-    scorer = scorer_of(model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = scorer_of(model, base, answer, evaluation=PLAIN)
     (scored,) = scorer.score(prompts, batch_size=len(prompts))
     return scored
 
@@ -140,7 +142,7 @@ def collected(scorer: Scorer, prompts: list[list[int]], *, batch_size: int) -> I
 
 def test_batches_of_unequal_prompts_score_as_one_by_one(base: Base, answer: AnswerTokens) -> None:
     prompts = real_prompts(base)
-    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = scorer_of(base.model, base, answer, evaluation=PLAIN)
     one_by_one, together = (list(collected(scorer, prompts, batch_size=size)) for size in (1, len(prompts)))
     assert not np.isnan(one_by_one[0]).any()
     for alone, batched in zip(one_by_one, together, strict=True):
@@ -150,7 +152,7 @@ def test_batches_of_unequal_prompts_score_as_one_by_one(base: Base, answer: Answ
 def test_forced_score_equals_a_fresh_forward_pass_over_what_was_written(base: Base, answer: AnswerTokens) -> None:
     """The kept cache, with its masked gaps, gives the logits of a pass without any cache."""
     prompts = real_prompts(base)
-    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS)
+    scorer = scorer_of(base.model, base, answer, evaluation=PLAIN)
     (scored,) = scorer.score(prompts, batch_size=len(prompts))
     unanswered = {Validity.NO_DELIMITER, Validity.TRUNCATED}
     assert unanswered & set(scored.validity)
@@ -169,7 +171,9 @@ def test_forced_score_equals_a_fresh_forward_pass_over_what_was_written(base: Ba
         assert p_forced == pytest.approx(torch.sigmoid(gap).item(), abs=1e-5)
 
 
-EVERYTHING = AlsoRead(direct=True, reasoned_tokens=5, marginal_samples=3, marginal_temperature=0.9)
+EVERYTHING = EvaluationRecipe(
+    max_new_tokens=MAX_NEW_TOKENS, direct=True, reasoned_tokens=5, marginal_samples=3, marginal_temperature=0.9
+)
 SAMPLED = Decoding(temperature=0.9, top_p=0.95, seed=3)
 COLUMNS = ("p_strict", "p_forced", "off_label_mass")
 
@@ -188,8 +192,7 @@ def everything(
         base.model,
         base,
         answer,
-        max_new_tokens=MAX_NEW_TOKENS,
-        also=EVERYTHING,
+        evaluation=EVERYTHING,
         together=together,
         decoding=decoding,
     )
@@ -221,7 +224,7 @@ def test_direct_is_read_right_after_the_prompt_and_changes_no_other_score(base: 
     prompts = real_prompts(base)
     plain = list(
         collected(
-            scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS),
+            scorer_of(base.model, base, answer, evaluation=PLAIN),
             prompts,
             batch_size=99,
         )
@@ -239,8 +242,7 @@ def test_off_label_mass_is_what_neither_label_gets_where_forced_is_read(base: Ba
         base.model,
         base,
         answer,
-        max_new_tokens=MAX_NEW_TOKENS,
-        also=AlsoRead(direct=True),
+        evaluation=PLAIN.model_copy(update={"direct": True}),
         writes=False,
     )
     prompts = real_prompts(base)
@@ -255,7 +257,7 @@ def test_off_label_mass_is_what_neither_label_gets_where_forced_is_read(base: Ba
 def test_a_scorer_that_writes_nothing_gives_the_direct_score_as_strict_and_forced(
     base: Base, answer: AnswerTokens
 ) -> None:
-    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, writes=False)
+    scorer = scorer_of(base.model, base, answer, evaluation=PLAIN, writes=False)
     (scored,) = scorer.score(real_prompts(base), batch_size=99)
     expected = everything(base, answer, batch_size=99, decoding=Decoding())["direct"][scored.rows]
     assert np.array_equal(scored.p_strict, expected)
@@ -310,8 +312,7 @@ def test_a_prefix_that_went_through_once_scores_as_one_before_every_prompt(
         base.model,
         base,
         answer,
-        max_new_tokens=MAX_NEW_TOKENS,
-        also=EVERYTHING,
+        evaluation=EVERYTHING,
         decoding=decoding,
     )
     (shared,) = scorer.score(prompts, batch_size=99, prefix=prefix)
@@ -345,7 +346,9 @@ def test_every_architecture_scores_a_batch_behind_a_shared_prefix_as_one_by_one(
     shape = Shape(hidden=16, layers=2, heads=2, key_value_heads=1)
     model = random_model(family, shape, vocabulary_size=len(base.tokenizer), end_token=answer.end).eval()
     prompts, prefix = real_prompts(base), [7, 8, 9]
-    scorer = scorer_of(model, base, answer, max_new_tokens=6, also=EVERYTHING, decoding=SAMPLED)
+    scorer = scorer_of(
+        model, base, answer, evaluation=EVERYTHING.model_copy(update={"max_new_tokens": 6}), decoding=SAMPLED
+    )
     (shared,) = scorer.score(prompts, batch_size=len(prompts), prefix=prefix)
     for scored in scorer.score([[*prefix, *prompt] for prompt in prompts], batch_size=1):
         place = shared.rows.tolist().index(scored.rows[0])
@@ -373,8 +376,8 @@ def test_a_sampled_score_follows_its_seed(base: Base, answer: AnswerTokens) -> N
 
 def test_marginal_at_nearly_no_temperature_is_the_greedy_forced_score(base: Base, answer: AnswerTokens) -> None:
     prompts = real_prompts(base)
-    cold = AlsoRead(marginal_samples=2, marginal_temperature=1e-6)
-    scorer = scorer_of(base.model, base, answer, max_new_tokens=MAX_NEW_TOKENS, also=cold)
+    cold = PLAIN.model_copy(update={"marginal_samples": 2, "marginal_temperature": 1e-6})
+    scorer = scorer_of(base.model, base, answer, evaluation=cold)
     (scored,) = scorer.score(prompts, batch_size=99)
     assert scored.also[Scoring.MARGINAL] == pytest.approx(scored.p_forced, abs=1e-6)
 
@@ -384,7 +387,7 @@ def test_rows_left_behind_by_a_shrinking_batch_score_as_one_by_one(base: Base, a
     prompts = [prompt for prompt in real_prompts(base) for _ in range(5)]
     assert len(prompts) > 4 * MIN_ROWS_TO_SHED
     hot = Decoding(temperature=1.5)
-    scorer = scorer_of(base.model, base, answer, max_new_tokens=40, decoding=hot)
+    scorer = scorer_of(base.model, base, answer, evaluation=EvaluationRecipe(max_new_tokens=40), decoding=hot)
     one_by_one, together = (list(collected(scorer, prompts, batch_size=size)) for size in (1, len(prompts)))
     for alone, batched in zip(one_by_one, together, strict=True):
         assert batched == pytest.approx(alone, abs=1e-5, nan_ok=True)

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from support.studies.orders import micro_spec, micro_training, order_of
 from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import LoraRecipe, Method, TrainingRecipe, TrialSpec
 from workers.models.adapters import fresh_adapter, stored_adapter
 from workers.models.base import Base
@@ -21,7 +22,6 @@ from workers.models.head import HEAD_WEIGHTS, HeadedModel
 from workers.training.head import LabelledPrompt, fine_tune_head, learn_labels, padded
 from workers.training.steps import train
 from workers.work.bench import Bench, Work
-from workers.work.predictions import COLUMN_OF
 
 
 def head_spec(training: TrainingRecipe | None = None) -> TrialSpec:
@@ -123,7 +123,7 @@ def test_a_trial_stores_adapter_and_head_and_both_together_give_its_scores(store
         model.head.load_state_dict(load_file(folder / "adapter" / HEAD_WEIGHTS))
         with torch.inference_mode():
             risks = torch.sigmoid(model(**padded(prompts, answer.end, torch.device("cpu"))))
-    assert predictions[COLUMN_OF[Scoring.STRICT]][:20].to_numpy() == pytest.approx(risks.numpy(), abs=1e-5)
+    assert predictions[Scoring.STRICT.column][:20].to_numpy() == pytest.approx(risks.numpy(), abs=1e-5)
 
 
 def test_the_same_recipe_gives_the_same_head_and_another_seed_another(work: Work, tmp_path: Path) -> None:

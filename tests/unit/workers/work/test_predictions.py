@@ -13,7 +13,8 @@ from support.places import FRAMINGHAM
 from support.studies.orders import comparator_spec, order_of
 from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome, Scoring, Validity
+from workers.contract.outcome import Outcome, Validity
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Method
 from workers.work.predictions import (
     Prevalence,
