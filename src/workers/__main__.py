@@ -138,12 +138,13 @@ def _answer(ask: Callable[[], Answer], kind: type[Answer]) -> int:
 
 
 def _check(path: Path) -> CohortFindings:
+    from workers.cohort.checks import check_cohort
     from workers.cohort.counts import counts_of
-    from workers.cohort.sources import check_source, read_cohort
+    from workers.cohort.sources import read_cohort
 
     request = read_request(path, CheckRequest)
     cohort = read_cohort(request.cohort, request.place)
-    found = check_source(cohort, request.cohort)
+    found = check_cohort(cohort)
     return CohortFindings(
         counts=counts_of(cohort),
         n_features=found.n_features,

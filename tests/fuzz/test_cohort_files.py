@@ -17,8 +17,9 @@ from support.fuzz.guard import CANARY
 from support.fuzz.mutations import ODD, SIZE, Draft, drafts, spoiled_bytes, spoiled_json
 from support.studies.meds_folders import TASK, recipe_of, write_crowd
 from support.studies.tables import LONG, WIDE, events, exams, recipe
+from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
-from workers.cohort.sources import check_source, read_cohort
+from workers.cohort.sources import read_cohort
 from workers.contract.recipes.cohorts import MedsCohort, TableCohort
 from workers.examples.history import items_by_row, render_history
 
@@ -92,7 +93,7 @@ OF_LONG: dict[str, list[Any]] = {
 def look(recipe: TableCohort | MedsCohort, place: Path) -> Cohort:
     """Read and check, and say every record in words."""
     cohort = read_cohort(recipe, place)
-    check_source(cohort, recipe)
+    check_cohort(cohort)
     if cohort.lexicon is not None:
         for items in items_by_row(cohort.records(), n_rows=len(cohort.labels)):
             render_history(items, cohort.lexicon, max_words=60)

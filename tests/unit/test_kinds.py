@@ -1,27 +1,39 @@
 """Each kind of thing has one table: a walk says what a member lacks, and one that is made up here works through."""
 
+import re
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, get_args
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
 
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import load_results
-from orchestrator.design.grid import Design
+from orchestrator.design.grid import Design, expand
 from orchestrator.report.page import render_report
 from orchestrator.store.dataset import aggregate
 from orchestrator.store.dataset_columns import table_schemas
 from orchestrator.store.outcomes import read_outcomes
-from orchestrator.study.study import Study
+from orchestrator.study.files import sources_of
+from orchestrator.study.study import Study, StudyFile, load_study
 from support.stores.builders import build_store, usual_signal
 from support.stores.estimates import known
+from support.studies.micro_study import write_study
 from support.studies.orders import comparator_spec, order_of
 from workers.attempt.runner import Runner
+from workers.cohort.adrd.generate import generate_adrd
+from workers.cohort.cohort import Cohort
+from workers.contract.data_class import DataClass
+from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
+from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortSource, Splitting, SyntheticCohort
 from workers.contract.recipes.scorings import SCORINGS, Reading, Scoring
-from workers.contract.trial import EvaluationRecipe, Method
+from workers.contract.trial import EvaluationRecipe, Method, Trial, TrialSpec, WorkOrder
 from workers.scoring.scorer import READERS
 from workers.work.bench import unheard
 
@@ -93,3 +105,77 @@ class TestScorings:
         assert Findings.model_validate_json(findings.model_dump_json()) == findings
         page = render_report(study, design, findings)
         assert "Guessed AUC" in page and "Guessed: by length." in page
+
+
+def what_sources_lack() -> Iterator[str]:
+    for name, kind in COHORT_SOURCES.items():
+        fields = kind.recipe.model_fields
+        if "source" not in fields or get_args(fields["source"].annotation) != (name,):
+            yield f"{name} lacks a recipe whose field `source` is that name"
+        if (kind.place is not None) != ("sha256" in fields):
+            yield f"{name} lacks either a place or a digest: what is read has both, what is generated neither"
+        if absent := set(kind.parts) - fields.keys():
+            yield f"{name} lacks fields for its parts {sorted(absent)}"
+        module, _, function = kind.loader.partition(":")
+        if find_spec(module) is None or not hasattr(import_module(module), function):
+            yield f"{name} lacks its loader {kind.loader}"
+
+
+class InventedCohort(Splitting):
+    source: Literal["invented"]
+    n_people: int = 700
+
+
+def invent(recipe: InventedCohort) -> Cohort:
+    return generate_adrd(SyntheticCohort(source="synthetic_adrd", n_participants=recipe.n_people))
+
+
+class TestCohortSources:
+    INVENTED = CohortSource(InventedCohort, f"{__name__}:invent", data_class=DataClass.SYNTHETIC)
+    HOLD_A_COHORT = (TrialSpec, Trial, WorkOrder, Outcome, StudyFile, Study)
+
+    def test_every_source_of_the_table_is_whole(self) -> None:
+        assert list(what_sources_lack()) == []
+
+    def test_what_a_new_source_lacks_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        bare = CohortSource(Splitting, "workers.cohort.invented:invent", place="file", parts=("labels",))
+        monkeypatch.setitem(COHORT_SOURCES, "invented", bare)
+        assert list(what_sources_lack()) == [
+            "invented lacks a recipe whose field `source` is that name",
+            "invented lacks either a place or a digest: what is read has both, what is generated neither",
+            "invented lacks fields for its parts ['labels']",
+            "invented lacks its loader workers.cohort.invented:invent",
+        ]
+
+    @pytest.fixture
+    def _invents(self) -> Iterator[None]:
+        """A source is there before what holds cohorts is defined; here that is defined once more."""
+        with patch.dict(COHORT_SOURCES, {"invented": self.INVENTED}):
+            for model in self.HOLD_A_COHORT:
+                model.model_rebuild(force=True)
+            yield
+        for model in self.HOLD_A_COHORT:
+            model.model_rebuild(force=True)
+
+    @pytest.mark.usefixtures("_invents")
+    def test_a_made_up_one_is_planned_prepared_and_scored(self, tmp_path: Path) -> None:
+        path = write_study(tmp_path)
+        text = re.sub(
+            "cohort: .*", "cohort: {source: invented, n_people: 800}\nprompt: {template: history}", path.read_text()
+        )
+        path.write_text(text)
+        study = load_study(path)
+        assert (study.cohort.data_class, study.cohort.min_cell, study.cohort.place) == (DataClass.SYNTHETIC, 0, None)
+        assert study.cohort.content() == {"source": "invented", "n_people": 800}
+        layout = StoreLayout(tmp_path / "store")
+        trial = expand(study).controls[0]
+        order = WorkOrder(trial=trial, store=str(layout.root), sources=sources_of(study))
+        ended = unheard(Runner(n_threads=1).run(WorkOrder.model_validate_json(order.model_dump_json())))
+        assert (ended.state, ended.detail) == ("scored", "")
+        assert Outcome.load(layout.outcome(trial.trial_id)).trial.spec.cohort == study.cohort.recipe
+
+    def test_what_was_made_up_is_gone_again(self, tmp_path: Path) -> None:
+        path = write_study(tmp_path)
+        path.write_text(path.read_text().replace("source: framingham", "source: invented"))
+        with pytest.raises(InputError, match="invented is not framingham or meds or synthetic_adrd or table"):
+            load_study(path)

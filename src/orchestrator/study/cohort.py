@@ -5,16 +5,14 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from orchestrator.study.problems import find_problems, refusal
 from orchestrator.study.source import read_source
 from workers.contract.data_class import DataClass
 from workers.contract.files import true_path
-from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort, MedsCohort, SyntheticCohort, TableCohort
-from workers.contract.recipes.recipe import Recipe
-
-RECIPE: TypeAdapter[CohortRecipe] = TypeAdapter(CohortRecipe)
+from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortRecipe, CohortSource, Splitting
+from workers.contract.recipes.recipe import OneOf
 
 
 def _usually(usual: DataClass) -> Any:  # noqa: ANN401  a field, which is no value of its type
@@ -22,7 +20,7 @@ def _usually(usual: DataClass) -> Any:  # noqa: ANN401  a field, which is no val
     return Field(default=usual, exclude_if=lambda given: given == usual)
 
 
-class Located(Recipe):
+class Located(Splitting):
     """What a study says of a cohort beside its recipe."""
 
     data_class: DataClass = _usually(DataClass.CONTROLLED)
@@ -35,13 +33,13 @@ class Located(Recipe):
     @cached_property
     def recipe(self) -> CohortRecipe:
         """The part that determines numbers, and so the ids."""
-        return RECIPE.validate_python(self.model_dump(exclude={"file", "folder", "data_class", "min_cell"}))
+        recipe = self.kind.recipe
+        return recipe.model_validate(self.model_dump(include=set(recipe.model_fields)))
 
     @property
     def place(self) -> Path | None:
         """The file or folder that the recipe's digest names; null for a generated cohort."""
-        place: Path | None = getattr(self, "file", None) or getattr(self, "folder", None)
-        return place
+        return getattr(self, self.kind.place) if self.kind.place else None
 
     def content(self) -> dict[str, object]:
         """What is hashed: the recipe's content."""
@@ -53,32 +51,18 @@ class Located(Recipe):
         return self.model_copy(update=places)
 
 
-class StudyFramingham(Located, FraminghamCohort):
-    """The Framingham teaching data in a file; their people lived."""
-
-    data_class: Literal[DataClass.PUBLIC, DataClass.CONTROLLED] = _usually(DataClass.PUBLIC)
-    file: Path = Field(description="the cohort's table, relative to the study file")
-
-
-class StudySynthetic(Located, SyntheticCohort):
-    """Invented people: nothing to find, nothing to hide."""
-
-    data_class: DataClass = _usually(DataClass.SYNTHETIC)
+@cache
+def _in_a_study(kind: CohortSource) -> type[Located]:
+    """How a study says a cohort of this kind: its recipe, where it lies, and what may be shown of it."""
+    allowed = Literal[DataClass.PUBLIC, DataClass.CONTROLLED] if kind.are_of_people else DataClass
+    said: dict[str, Any] = {"data_class": (allowed, _usually(kind.data_class))}
+    if kind.place is not None:
+        said[kind.place] = (Path, Field(description=f"{kind.holds}, relative to the study file"))
+    bases: Any = (Located, kind.recipe)
+    return create_model(f"Study{kind.recipe.__name__}", __base__=bases, __doc__=kind.recipe.__doc__, **said)
 
 
-class StudyMeds(Located, MedsCohort):
-    """A MEDS folder."""
-
-    folder: Path = Field(description="the MEDS folder, relative to the study file")
-
-
-class StudyTable(Located, TableCohort):
-    """Somebody's table."""
-
-    file: Path = Field(description="the cohort's table, relative to the study file")
-
-
-StudyCohort = Annotated[StudyFramingham | StudySynthetic | StudyMeds | StudyTable, Field(discriminator="source")]
+StudyCohort = Annotated[Located, OneOf(lambda: map(_in_a_study, COHORT_SOURCES.values()), tag="source")]
 
 
 class CohortFile(BaseModel):

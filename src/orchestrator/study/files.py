@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.study.bases import StudyBase, StudyFolder
-from orchestrator.study.cohort import StudyCohort, StudyMeds
+from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.revisions import resolve_revisions, unresolved
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
@@ -77,12 +77,12 @@ def _cohort_problem(cohort: StudyCohort, look: DigestProblem) -> Problem | None:
     place = cohort.place
     if place is None:
         return None
-    where = "cohort.folder" if hasattr(cohort, "folder") else "cohort.file"
-    get = "run `make data`" if cohort.source == "framingham" else "mend the path"
+    get = f"run `{cohort.kind.fetched_by}`" if cohort.kind.fetched_by else "mend the path"
     if not place.exists():
-        return Problem(where, f"{place} does not exist", get)
-    if isinstance(cohort, StudyMeds) and not (place / cohort.labels).exists():
-        return Problem("cohort.labels", f"{place / cohort.labels} does not exist", "name the task's labels")
+        return Problem(f"cohort.{cohort.kind.place}", f"{place} does not exist", get)
+    for part in cohort.kind.parts:
+        if not (there := place / getattr(cohort, part)).exists():
+            return Problem(f"cohort.{part}", f"{there} does not exist", f"name the task's {part}")
     remedy = f"{get}, or, if the change is meant, put the new digest into the study: all ids change"
     return look("cohort.sha256", place, expected=cohort.source_digest or "", remedy=remedy)
 

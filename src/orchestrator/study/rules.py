@@ -17,6 +17,7 @@ from orchestrator.study.problems import closest
 from orchestrator.study.source import Location, StudySource
 from workers.contract.errors import Problem
 from workers.contract.recipes.bases import CHAT, BaseRecipe
+from workers.contract.recipes.cohorts import COHORT_SOURCES
 
 # Names of bases and contrasts become columns, coordinates and headings.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -133,12 +134,12 @@ def _unfit_template(draft: Draft) -> Iterator[Problem]:
     template = draft.sound("prompt", "template") or "exam_summary"
     if source is None:
         return
+    fitting = COHORT_SOURCES[source].template
     asks = (draft.sound("cohort", "outcome") or "cvd", draft.sound("cohort", "horizon_days") or 1826)
-    if source == "framingham" and template == "exam_summary" and asks != ("cvd", 1826):
+    if fitting == template == "exam_summary" and asks != ("cvd", 1826):
         what = "asks for cardiovascular disease within five years, which this cohort's labels do not answer"
         remedy = "read the file as a `table` with a mapping, which states its own question"
         yield draft.source.problem(("prompt", "template"), what=what, remedy=remedy)
-    fitting = "exam_summary" if source == "framingham" else "history"
     if template != fitting:
         what = f"{template} can't write the records of a {source} cohort"
         yield draft.source.problem(("prompt", "template"), what=what, remedy=f"write `template: {fitting}`")

@@ -42,12 +42,8 @@ class CohortCheck:
     n_features: int
 
 
-def check_cohort(cohort: Cohort, *, forbidden: Collection[str] = ()) -> CohortCheck:
-    """Look for leaks in a cohort's labels, records and features.
-
-    Args:
-        forbidden: Codes or columns that tell the outcome and must never be an input.
-    """
+def check_cohort(cohort: Cohort) -> CohortCheck:
+    """Look for leaks in a cohort's labels, records and features."""
     records = None if cohort.lexicon is None else cohort.records()
     features = cohort.features(records)
     is_train = (cohort.labels["split"] == "train").to_numpy()
@@ -55,7 +51,7 @@ def check_cohort(cohort: Cohort, *, forbidden: Collection[str] = ()) -> CohortCh
     telling = telling_features(features[is_train], outcomes[is_train])
     problems = [
         *label_problems(cohort.labels),
-        *_forbidden_problems({*cohort.events["code"].unique(), *features.codes}, forbidden),
+        *_forbidden_problems({*cohort.events["code"].unique(), *features.codes}, cohort.forbidden),
         *([] if records is None else _late_problems(records)),
         *(_telling_problem(code, auc) for code, auc in telling.items() if code != AGE),
     ]

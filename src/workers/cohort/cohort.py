@@ -38,6 +38,7 @@ class Cohort:
     labels: one row an index date: subject_id, prediction_time, boolean_value (bool), split.
     lexicon: its codes in words; null where the prompt template brings its own (`exam_summary`).
     warnings: what its source leaves unsaid; they refuse nothing and hold no small count.
+    forbidden: codes or columns that tell the outcome and must never be an input.
     """
 
     events: pd.DataFrame
@@ -45,6 +46,7 @@ class Cohort:
     flow: Flow
     lexicon: Lexicon | None = None
     warnings: tuple[str, ...] = ()
+    forbidden: frozenset[str] = frozenset()
 
     def values_at_index(self) -> pd.DataFrame:
         """Values of the index day: one row a label (same order), one column a code, NaN where missing."""

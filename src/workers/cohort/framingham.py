@@ -63,8 +63,8 @@ def load_framingham(path: Path, recipe: FraminghamCohort) -> Cohort:
             "split": [split_of(str(subject), salt=recipe.split_salt) for subject in kept["RANDID"]],
         }
     )
-    order = labels.sort_values(["subject_id", "prediction_time"]).index
-    return Cohort(events=_events(exams), labels=labels.loc[order].reset_index(drop=True), flow=flow)
+    labels = labels.sort_values(["subject_id", "prediction_time"]).reset_index(drop=True)
+    return Cohort(events=_events(exams), labels=labels, flow=flow, forbidden=frozenset(FORBIDDEN_COLUMNS))
 
 
 def _check(exams: pd.DataFrame, path: Path) -> None:

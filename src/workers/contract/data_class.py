@@ -35,11 +35,6 @@ class DataClass(StrEnum):
         return RULES[self]
 
 
-def usual_class(source: str) -> DataClass:
-    """The class of a cohort of which nobody says more than where it is from."""
-    return {"synthetic_adrd": DataClass.SYNTHETIC, "framingham": DataClass.PUBLIC}.get(source, DataClass.CONTROLLED)
-
-
 # Protocol, section 8. An unknown data set is hidden as the strictest of the known ones are.
 RULES = {
     DataClass.SYNTHETIC: Rules(

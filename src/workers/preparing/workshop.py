@@ -60,7 +60,8 @@ class Workshop:
         expected = self.spec.cohort.source_digest
         if expected is None:
             return None
-        remedy = "run `make data`" if self.spec.cohort.source == "framingham" else "give the data that the study names"
+        fetch = self.spec.cohort.kind.fetched_by
+        remedy = f"run `{fetch}`" if fetch else "give the data that the study names"
         if expected not in self.order.sources:
             raise InputError(Problem("cohort", f"no path is given for {expected[:12]}…", remedy))
         path = Path(self.order.sources[expected])

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contract.answers.findings import WrittenPredictions
-from workers.contract.data_class import DataClass, usual_class
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
@@ -47,7 +47,7 @@ def write_predictions(
     outcome = Outcome.load(layout.outcome(trial_id))
     if outcome.state != "scored":
         raise InputError(Problem("--trial", f"{trial_id} {outcome.state} and has no predictions", "name a scored one"))
-    data_class = data_class or usual_class(outcome.trial.spec.cohort.source)
+    data_class = data_class or outcome.trial.spec.cohort.kind.data_class
     _check_place(out, data_class)
     predictions = _held_out(layout, outcome)
     if not layout.salt.is_file():

@@ -4,6 +4,7 @@ The table is a CSV or Parquet file; what each column means is `workers.contract.
 that tell the outcome are never inputs; a mapping that lists one is refused before the table is opened.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -36,7 +37,21 @@ def read_table(place: Path, recipe: TableCohort) -> Cohort:
     subjects = labelled.rows["subject_id"]
     splits = {subject: split_of(subject, salt=recipe.split_salt) for subject in subjects.unique()}
     labels = labelled.rows.assign(split=subjects.map(splits).astype("str"))
-    return Cohort(events=_events(history, labels), labels=labels, flow=labelled.flow, lexicon=lexicon_of(mapping))
+    events = _events(history, labels)
+    return Cohort(
+        events=events,
+        labels=labels,
+        flow=labelled.flow,
+        lexicon=lexicon_of(mapping),
+        forbidden=_forbidden(mapping, events["code"].unique()),
+    )
+
+
+def _forbidden(mapping: WideMapping | LongMapping, codes: Iterable[str]) -> frozenset[str]:
+    """Columns by their names, codes by how they begin."""
+    if isinstance(mapping, WideMapping):
+        return frozenset(mapping.never_inputs)
+    return frozenset(code for code in map(str, codes) if code.startswith(mapping.never_inputs))
 
 
 def lexicon_of(mapping: WideMapping | LongMapping) -> Lexicon:

@@ -1,14 +1,17 @@
-"""Where participants come from: one recipe a kind of source, told apart by `source`.
+"""Where participants come from: one table, with a recipe a kind of source, told apart by `source`.
 
 A recipe names content (digests, generator parameters), never a place; where a file lies is the study's business.
 """
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from workers.contract.data_class import DataClass
 from workers.contract.recipes.mapping import TableMapping
-from workers.contract.recipes.recipe import Recipe, Sha256
+from workers.contract.recipes.recipe import OneOf, Recipe, Sha256
+from workers.contract.recipes.teaching import TemplateName
 
 DEFAULT_SALT = "rationale-sweep"
 
@@ -16,8 +19,15 @@ DEFAULT_SALT = "rationale-sweep"
 class Splitting(Recipe):
     """What every cohort has."""
 
+    if TYPE_CHECKING:  # each has its own literal, by which pydantic tells them apart
+        source: str
     split_salt: str = Field(default=DEFAULT_SALT, min_length=1, description="used where the data bring no splits")
     version: int = 1
+
+    @property
+    def kind(self) -> "CohortSource":
+        """What is known of its kind of source."""
+        return COHORT_SOURCES[self.source]
 
     @property
     def source_digest(self) -> str | None:
@@ -63,4 +73,48 @@ class TableCohort(Splitting):
     mapping: TableMapping
 
 
-CohortRecipe = Annotated[FraminghamCohort | SyntheticCohort | MedsCohort | TableCohort, Field(discriminator="source")]
+@dataclass(frozen=True)
+class CohortSource:
+    """A kind of source.
+
+    recipe: What is hashed of a cohort.
+    loader: Makes the cohort from the place, where there is one, and the recipe: `module:function`, as no driver loads.
+    data_class: Whose records they are, where a study is silent about it.
+    place: The field of a study that says where the data lie; null where they are generated.
+    holds: What lies there, in words.
+    parts: Fields that name what must lie at that place.
+    are_of_people: Its participants lived, whatever a study says.
+    fetched_by: The command that fetches the data.
+    template: Which prompts can say its records.
+    """
+
+    recipe: type[Splitting]
+    loader: str
+    data_class: DataClass = DataClass.CONTROLLED
+    place: Literal["file", "folder"] | None = None
+    holds: str = "the cohort's table"
+    parts: tuple[str, ...] = ()
+    are_of_people: bool = False
+    fetched_by: str = ""
+    template: TemplateName = "history"
+
+
+COHORT_SOURCES = {
+    "framingham": CohortSource(
+        FraminghamCohort,
+        "workers.cohort.framingham:load_framingham",
+        data_class=DataClass.PUBLIC,
+        place="file",
+        are_of_people=True,
+        fetched_by="make data",
+        template="exam_summary",
+    ),
+    "synthetic_adrd": CohortSource(
+        SyntheticCohort, "workers.cohort.adrd.generate:generate_adrd", data_class=DataClass.SYNTHETIC
+    ),
+    "meds": CohortSource(
+        MedsCohort, "workers.cohort.meds.read:read_meds", place="folder", holds="the MEDS folder", parts=("labels",)
+    ),
+    "table": CohortSource(TableCohort, "workers.cohort.tables.read:read_table", place="file"),
+}
+CohortRecipe = Annotated[Splitting, OneOf(lambda: (kind.recipe for kind in COHORT_SOURCES.values()), tag="source")]

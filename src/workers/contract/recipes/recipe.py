@@ -7,11 +7,13 @@ released, is never changed.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 
 def _in_the_calendar(text: str) -> str:
@@ -53,6 +55,21 @@ class Recipe(Frozen):
     def content(self) -> dict[str, object]:
         """What is hashed: every field that is not at its default, as JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a field that holds one of a table's models, told apart by their field `tag`.
+
+    The table is asked when a model with such a field is defined; to a type checker they are what they have in common.
+    """
+
+    models: Callable[[], Iterable[type[BaseModel]]]
+    tag: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """That of a union with a discriminator."""
+        return handler.generate_schema(Annotated[Union[*self.models()], Field(discriminator=self.tag)])
 
 
 def digest_of(content: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field
 from workers.contract.recipes.recipe import Recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
+TemplateName = Literal["exam_summary", "history"]
 
 
 class Supervision(StrEnum):
@@ -21,7 +22,7 @@ class Supervision(StrEnum):
 class PromptRecipe(Recipe):
     """How a participant's record becomes text; the same for every supervision."""
 
-    template: Literal["exam_summary", "history"] = "exam_summary"
+    template: TemplateName = "exam_summary"
     max_words: int | None = Field(default=None, ge=20, le=4000, description="of `history`; the least telling items go")
     planted_signal: Share = Field(default=0.0, description="share of prompts whose marker agrees with the label")
     version: int = 1

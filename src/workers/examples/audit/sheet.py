@@ -22,7 +22,6 @@ from workers.contract.answers.audit import (
     SheetOrder,
     WrittenSheets,
 )
-from workers.contract.data_class import usual_class
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
@@ -68,7 +67,7 @@ def write_sheets(order: SheetOrder) -> WrittenSheets:
         StoreError: The rationales are not prepared, or damaged.
     """
     layout, out = open_store(Path(order.store)), Path(order.out)
-    refuse_shared_place(out, option="--out", data_class=order.data_class or usual_class(order.specs[0].cohort.source))
+    refuse_shared_place(out, option="--out", data_class=order.data_class or order.specs[0].cohort.kind.data_class)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(Problem("--out", f"{out} is not empty", "name a new folder; nothing is overwritten"))
     pool = [written for spec in order.specs for written in read_written(spec, layout)]

@@ -20,14 +20,14 @@ from sklearn.preprocessing import StandardScaler
 
 from workers.cohort.features import Features
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.cohorts import CohortRecipe, FraminghamCohort
+from workers.contract.recipes.cohorts import CohortRecipe
 from workers.contract.trial import Method
 from workers.scoring.classical.standardised import SparseLogistic
 
 FloatArray = npt.NDArray[np.float64]
 
 AGE_AND_SEX = ("AGE", "SEX")
-FRAMINGHAM_VALUES = (
+EXAM_VALUES = (
     "AGE", "SEX", "TOTCHOL", "SYSBP", "DIABP", "CURSMOKE", "CIGPDAY", "BMI",
     "DIABETES", "BPMEDS", "HEARTRTE", "GLUCOSE",
 )  # fmt: skip
@@ -56,8 +56,8 @@ def columns_of(method: Method, cohort: CohortRecipe, fitted: Features) -> tuple[
         if not known:
             raise InputError(Problem("controls", "age_sex needs AGE or SEX, the cohort has neither", "leave it out"))
         return known
-    if isinstance(cohort, FraminghamCohort):
-        return FRAMINGHAM_VALUES
+    if cohort.kind.template == "exam_summary":
+        return EXAM_VALUES
     can_split = fitted.n_recorded >= MIN_SAMPLES_LEAF
     is_seen = can_split if method is Method.BOOSTING and can_split.any() else fitted.is_bare | (fitted.n_recorded > 0)
     return tuple(compress(fitted.codes, is_seen))

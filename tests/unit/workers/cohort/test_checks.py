@@ -18,7 +18,7 @@ from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.features import Features
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, load_framingham
 from workers.cohort.lexicon import Concept, Lexicon
-from workers.cohort.sources import check_source, load_cohort
+from workers.cohort.sources import load_cohort
 from workers.contract.errors import InputError
 
 INDEX = pd.Timestamp("2010-01-01")
@@ -199,7 +199,7 @@ def test_events_after_the_index_are_refused() -> None:
 
 class TestForbiddenColumns:
     def test_a_forbidden_input_is_refused_by_name(self) -> None:
-        problems = check_cohort(cohort_of(), forbidden={"DRUG", "DEATH"}).problems
+        problems = check_cohort(replace(cohort_of(), forbidden=frozenset({"DRUG", "DEATH"}))).problems
         assert [problem.what for problem in problems] == ["forbidden columns ['DRUG'] are among them"]
 
     @pytest.mark.parametrize("column", ["HYPERTEN", "DEATH", "ANGINA"])
@@ -208,10 +208,10 @@ class TestForbiddenColumns:
         exams = cohort.events.drop_duplicates(["subject_id", "time"])
         leaking = replace(cohort, events=pd.concat([cohort.events, exams.assign(code=column, numeric_value=1.0)]))
         assert column in FORBIDDEN_COLUMNS
-        assert [column in problem.what for problem in check_source(leaking, COHORT).problems] == [True]
+        assert [column in problem.what for problem in check_cohort(leaking).problems] == [True]
 
     def test_framingham_as_we_read_it_leaks_nothing(self) -> None:
-        found = check_source(load_framingham(FRAMINGHAM, COHORT), COHORT)
+        found = check_cohort(load_framingham(FRAMINGHAM, COHORT))
         assert found.problems == ()
         assert found.n_features == 14
 

@@ -18,7 +18,7 @@ from workers.contract.outcome import Outcome
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import DemonstrationRecipe, Supervision
 from workers.contract.trial import EvaluationRecipe, Method, TrialSpec
-from workers.scoring.classical.baselines import FRAMINGHAM_VALUES
+from workers.scoring.classical.baselines import EXAM_VALUES
 from workers.scoring.demonstrations import fixed_rows, nearest_rows
 from workers.scoring.evaluating import Questions
 from workers.scoring.few_shot import few_shot_questions, few_shot_tokens
@@ -74,7 +74,7 @@ def labels(layout: StoreLayout, bench: Bench) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def features(layout: StoreLayout, bench: Bench) -> Features:
-    return work_of(recipe_of(), layout, bench).features.only(FRAMINGHAM_VALUES)
+    return work_of(recipe_of(), layout, bench).features.only(EXAM_VALUES)
 
 
 class TestWhoIsShown:
