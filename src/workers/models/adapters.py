@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.bases import BaseRecipe, FolderBase, GgufBase, HubBase
+from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.trial import LoraRecipe
 
 CARD = "README.md"
@@ -97,13 +98,16 @@ def save_adapter(model: PeftModel, folder: Path, *, base: BaseRecipe) -> None:
 
 def how_to_find(base: BaseRecipe) -> str:
     """The hub's id of a base, or what it is and by what it can be known; the same on every machine."""
-    if isinstance(base, HubBase):
-        return base.id
-    if isinstance(base, FolderBase):
-        return f"a folder whose files have the SHA-256 {base.sha256}"
-    if isinstance(base, GgufBase):
-        return f"{base.file} of the package {base.package}, SHA-256 {base.sha256}"
-    return f"{base.recipe}, version {base.version} of the bases built into Rationale Sweep"
+    match base:
+        case HubBase(id=name):
+            return name
+        case FolderBase(sha256=digest):
+            return f"a folder whose files have the SHA-256 {digest}"
+        case GgufBase(package=package, file=name, sha256=digest):
+            return f"{name} of the package {package}, SHA-256 {digest}"
+        case BuiltinBase(recipe=name, version=number):
+            return f"{name}, version {number} of the bases built into Rationale Sweep"
+    assert_never(base)
 
 
 def adapter_card(base: BaseRecipe, config: LoraConfig, *, layers: set[str]) -> str:

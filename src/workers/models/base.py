@@ -4,9 +4,11 @@ Never runs remote code and never reads a pickle.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Self, assert_never
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -48,12 +50,12 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
     Raises:
         InputError: The base's files are absent, others, or not safe to read.
     """
-    place = _place(base, sources)
-    model, tokenizer = _read(base, place, sources)
+    found = _found(base, sources)
+    model, tokenizer = found.read()
     config = copy.deepcopy(model.config)
     if getattr(config, "tie_word_embeddings", False) and not is_tied_as_configured(model):
         config.tie_word_embeddings = model.config.tie_word_embeddings = False
-    _write_head(config, tokenizer, folder, place=place)
+    _write_head(config, tokenizer, folder, place=found.place)
     weights = stored_weights(model)
     if broken := [name for name, value in weights.items() if not torch.isfinite(value).all()]:
         what = f"{', '.join(broken[:3])} ({len(broken)} in all) hold values that are no numbers"
@@ -67,18 +69,9 @@ def sketch(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -> Non
     Raises:
         InputError: The base's files are absent, others, or not safe to read.
     """
-    place = _place(base, sources)
-    if place is not None:
-        config, tokenizer = snapshots.sketch_snapshot(place)
-    elif isinstance(base, GgufBase):
-        from workers.models.reading.gguf_file import sketch_gguf
-
-        config, tokenizer = sketch_gguf(_gguf_place(base, sources))
-    elif isinstance(base, BuiltinBase):
-        config, tokenizer = (clinical if base.recipe in clinical.BASES else tiny).sketch(base.recipe)
-    else:
-        raise TypeError(f"{base.kind} is not read so")
-    _write_head(config, tokenizer, folder, place=place)
+    found = _found(base, sources)
+    config, tokenizer = found.sketch()
+    _write_head(config, tokenizer, folder, place=found.place)
 
 
 def _write_head(
@@ -98,28 +91,41 @@ def _write_head(
         (folder / GENERATION_CONFIG).write_bytes((place / GENERATION_CONFIG).read_bytes())
 
 
-def _place(base: BaseRecipe, sources: Mapping[str, str]) -> Path | None:
-    """The folder of a model that somebody else saved; None of any other base."""
-    if isinstance(base, FolderBase):
-        return snapshots.folder_place(base, sources=sources)
-    return snapshots.hub_place(base, sources=sources) if isinstance(base, HubBase) else None
+@dataclass(frozen=True)
+class _Found:
+    """A base on this node, to be read whole or as a sketch; `place` is the folder that its makers saved, if any."""
+
+    read: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+    sketch: Callable[[], tuple[PreTrainedConfig, PreTrainedTokenizerBase]]
+    place: Path | None = None
+
+    @classmethod
+    def saved(cls, place: Path) -> Self:
+        """In a folder as `save_pretrained` writes it."""
+        return cls(partial(snapshots.read_snapshot, place), partial(snapshots.sketch_snapshot, place), place)
 
 
-def _read(
-    base: BaseRecipe, place: Path | None, sources: Mapping[str, str]
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    if place is not None:
-        return snapshots.read_snapshot(place)
-    if isinstance(base, GgufBase):
-        from workers.models.reading.gguf_file import read_gguf  # a machine without the package reads the others
+def _found(base: BaseRecipe, sources: Mapping[str, str]) -> _Found:
+    match base:
+        case FolderBase():
+            return _Found.saved(snapshots.folder_place(base, sources=sources))
+        case HubBase():
+            return _Found.saved(snapshots.hub_place(base, sources=sources))
+        case GgufBase():
+            from workers.models.reading import gguf_file  # a machine without the package reads the others
 
-        return read_gguf(_gguf_place(base, sources))
-    if not isinstance(base, BuiltinBase):
-        raise TypeError(f"{base.kind} is not read so")
-    if base.recipe in clinical.BASES:
-        built = clinical.build(base.recipe)
-        return built.model, built.tokenizer
-    return tiny.build(base.recipe)
+            path = _gguf_place(base, sources)
+            return _Found(partial(gguf_file.read_gguf, path), partial(gguf_file.sketch_gguf, path))
+        case BuiltinBase(recipe=name) if name in clinical.BASES:
+            return _Found(partial(_pretrained, name), partial(clinical.sketch, name))
+        case BuiltinBase(recipe=name):
+            return _Found(partial(tiny.build, name), partial(tiny.sketch, name))
+    assert_never(base)
+
+
+def _pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    built = clinical.build(name)
+    return built.model, built.tokenizer
 
 
 def load(folder: Path, *, precision: str, device: torch.device) -> Base:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from workers.contract.answers.sketches import SketchedBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.bases import BaseSettings, FolderBase, GgufBase, HubBase
+from workers.contract.recipes.bases import BaseSettings, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.trial import Method, TrialSpec, WorkOrder
 from workers.preparing.sketches import Sketches
 
@@ -136,15 +137,16 @@ def _on_its_base(order: WorkOrder) -> str:
 
 def _stated_in(order: WorkOrder) -> str:
     """The file that says how much a base holds; nothing of a built-in one, which no file can change."""
-    match order.trial.spec.base:
+    match base := order.trial.spec.base:
         case FolderBase(sha256=digest):
             return f" by {Path(order.sources.get(digest, '')) / 'config.json'}"
         case GgufBase(file=name):
             return f" by {name}"
         case HubBase(id=name):
             return f" by the config.json of {name}"
-        case _:
+        case BuiltinBase() | None:
             return ""
+    assert_never(base)
 
 
 def _or_fewer_words(spec: TrialSpec) -> str:
