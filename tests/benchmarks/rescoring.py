@@ -17,7 +17,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.trial import Method
 from workers.models.adapters import stored_adapter
-from workers.scoring.evaluating import score_model
+from workers.scoring.evaluating import score_model, tabulated
 from workers.work.bench import Bench, Work, unheard
 
 
@@ -51,7 +51,8 @@ def main(store: Path, n_trials: int) -> None:
                 work = Again(spec=outcome.trial.spec, layout=layout, folder=Path(scratch), bench=bench, way=way)
                 base, answer = work.base
                 with stored_adapter(base.model, folder / "adapter") as model:
-                    rows = unheard(score_model(work, model.eval(), base, answer, adapter=folder / "adapter"))
+                    read = unheard(score_model(work, model.eval(), base, answer, adapter=folder / "adapter"))
+                rows = tabulated(work, read, invalid_score=outcome.train_prevalence)
             same = (rows["validity"] == stored["validity"]).to_numpy()
             apart = np.abs(rows["p_forced"] - stored["p_forced"])[same].max()
             sys.stdout.write(

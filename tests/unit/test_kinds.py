@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal, get_args
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import load_results
+from orchestrator.design.comparators import CONTROLS
 from orchestrator.design.grid import Design, expand
 from orchestrator.report.page import render_report
 from orchestrator.store.dataset import aggregate
@@ -20,14 +22,16 @@ from orchestrator.store.dataset_columns import table_schemas
 from orchestrator.store.outcomes import read_outcomes
 from orchestrator.study.bases import StudyBase
 from orchestrator.study.files import sources_of
-from orchestrator.study.study import Study, StudyFile, load_study
+from orchestrator.study.study import Control, Study, StudyFile, load_study
 from support.stores.builders import build_store, usual_signal
 from support.stores.estimates import known
 from support.studies.micro_study import write_study
-from support.studies.orders import comparator_spec, order_of
+from support.studies.orders import COHORT, comparator_spec, order_of
+from workers.attempt.methods import CARRIED_OUT_BY
 from workers.attempt.runner import Runner
 from workers.cohort.adrd.generate import generate_adrd
 from workers.cohort.cohort import Cohort
+from workers.cohort.features import Features
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
@@ -35,7 +39,9 @@ from workers.contract.outcome import Outcome
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortSource, Splitting, SyntheticCohort
 from workers.contract.recipes.scorings import SCORINGS, Reading, Scoring
-from workers.contract.trial import EvaluationRecipe, Method, Trial, TrialSpec, WorkOrder
+from workers.contract.trial import METHODS, EvaluationRecipe, Method, Trial, TrialSpec, WorkOrder
+from workers.scoring.classical.baselines import columns_of, fit_baseline
+from workers.scoring.evaluating import score_classical
 from workers.scoring.scorer import READERS
 from workers.work.bench import unheard
 
@@ -202,3 +208,41 @@ def test_every_kind_of_base_can_stand_in_a_study_and_what_lacks_is_said() -> Non
     assert list(what_base_kinds_lack(fewer)) == [
         "hub lacks a member of orchestrator.study.bases.StudyBase that is its recipe"
     ]
+
+
+def what_methods_lack(carried_out_by: Mapping[Method, object]) -> Iterator[str]:
+    makes_grids = {Method.LORA, Method.FEW_SHOT}
+    table = Features.of_table(pd.DataFrame({"AGE": [40.0, 50.0, 60.0, 70.0]}))
+    for method in Method:
+        if method not in METHODS:
+            yield f"{method} lacks a row in workers.contract.trial.METHODS"
+            continue
+        if method not in carried_out_by:
+            yield f"{method} lacks a function in workers.attempt.methods.CARRIED_OUT_BY"
+        if method not in makes_grids and Control(method.value) not in CONTROLS:
+            yield f"{method} lacks a control by which a study asks for it"
+        if carried_out_by.get(method) is score_classical:
+            fit_baseline(method, table, np.array([0, 0, 1, 1]))
+
+
+class TestMethods:
+    def test_every_method_is_whole(self) -> None:
+        assert list(what_methods_lack(CARRIED_OUT_BY)) == []
+
+    def test_what_a_new_method_lacks_is_said(self) -> None:
+        fewer = {method: doing for method, doing in METHODS.items() if method is not Method.HEAD}
+        with patch.dict(METHODS, fewer, clear=True):
+            said = list(what_methods_lack({method: None for method in Method if method is not Method.LOGISTIC}))
+        assert said == [
+            "head lacks a row in workers.contract.trial.METHODS",
+            "logistic lacks a function in workers.attempt.methods.CARRIED_OUT_BY",
+        ]
+
+    def test_no_comparator_is_taken_for_whatever_is_left(self) -> None:
+        table = Features.of_table(pd.DataFrame({"AGE": [40.0, 50.0]}))
+        for fit in (
+            lambda: fit_baseline(Method.HEAD, table, np.array([0, 1])),
+            lambda: columns_of(Method.HEAD, COHORT, table),
+        ):
+            with pytest.raises(ValueError, match="head is no classical comparator"):
+                fit()

@@ -121,4 +121,4 @@ def longest_first(trial: Trial) -> int:
         return 3
     if trial.spec.teacher is not None or trial.spec.method is Method.FEW_SHOT:
         return 0
-    return 1 if trial.spec.method is Method.ZERO_SHOT else 2
+    return 2 if trial.spec.method.does.trains else 1

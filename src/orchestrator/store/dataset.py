@@ -82,11 +82,15 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
 
 
 def _partition(trial: Trial) -> str:
-    if trial.spec.method is Method.LORA and trial.spec.supervision is not None:
-        return trial.spec.supervision.value
-    if trial.spec.method is Method.FEW_SHOT:
-        return "few_shot"
-    return "comparator"
+    match trial.spec.method:
+        case Method.LORA if trial.spec.supervision is not None:
+            return trial.spec.supervision.value
+        case Method.FEW_SHOT:
+            return "few_shot"
+        case Method.LORA | Method.HEAD | Method.ZERO_SHOT:
+            return "comparator"
+        case Method.PREVALENCE | Method.AGE_SEX | Method.LOGISTIC | Method.BOOSTING:
+            return "comparator"
 
 
 def _tables(

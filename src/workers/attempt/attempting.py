@@ -12,15 +12,17 @@ import torch
 from workers.attempt.methods import carry_out
 from workers.contract.errors import StoreError, SweepError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Attempt, FailureKind, Outcome, Progress
+from workers.contract.outcome import PREDICTIONS, Attempt, FailureKind, Outcome, Progress, SplitScores
 from workers.contract.system.leases import take_lease
 from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import WorkOrder
+from workers.scoring.evaluating import tabulated
 from workers.training.steps import TrainingDiverged
 from workers.work.bench import Work
 from workers.work.faults import classify, full_place, place_of
 from workers.work.memory import memory_now
 from workers.work.predictions import score_predictions
+from workers.work.training_set import TrainingSet
 
 
 @contextmanager
@@ -58,24 +60,27 @@ def _is_committed(layout: StoreLayout, trial_id: str, name: str) -> bool:
 
 def carried_out(work: Work, order: WorkOrder) -> Generator[Progress, None, Outcome]:
     """Everything but the commit: train, score, write the attempt's files."""
-    detail = ""
+    taught = TrainingSet.of(work)
+    work.meter.n_examples_dropped = taught.n_dropped
     try:
-        predictions = yield from carry_out(work)
+        read = yield from carry_out(work, taught)
     except TrainingDiverged as diverged:
-        predictions, detail = None, str(diverged)
-    scores = {} if predictions is None else score_predictions(predictions, work.prevalence)
-    if predictions is not None:
+        state, detail, scores = "diverged", str(diverged), dict[str, SplitScores]()
+    else:
+        state, detail = "scored", ""
+        predictions = tabulated(work, read, invalid_score=taught.prevalence.train)
+        scores = score_predictions(predictions, taught.prevalence)
         predictions.to_parquet(work.folder / PREDICTIONS, index=False)
     return Outcome(
         trial_id=order.trial.trial_id,
         training_id=work.spec.training_id,
         cell_id=order.trial.cell_id,
-        state="scored" if predictions is not None else "diverged",
+        state=state,
         trial=order.trial,
         attempt=work.folder.name,
         detail=detail,
-        train_prevalence=work.prevalence.train,
-        natural_prevalence=work.prevalence.natural,
+        train_prevalence=taught.prevalence.train,
+        natural_prevalence=taught.prevalence.natural,
         scores=scores,
         cost=work.meter.cost(),
         provenance=work.meter.provenance(work.bench.device),

@@ -123,6 +123,32 @@ class Method(StrEnum):
     LOGISTIC = "logistic"
     BOOSTING = "boosting"
 
+    @property
+    def does(self) -> "Doing":
+        """What there is to it."""
+        return METHODS[self]
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What a method does: fit something on rows of train, train an adapter, let a base write before it is read."""
+
+    fits: bool = False
+    trains: bool = False
+    writes: bool = False
+
+
+METHODS = {
+    Method.LORA: Doing(fits=True, trains=True, writes=True),
+    Method.FEW_SHOT: Doing(writes=True),
+    Method.HEAD: Doing(fits=True, trains=True),
+    Method.ZERO_SHOT: Doing(writes=True),
+    Method.PREVALENCE: Doing(fits=True),
+    Method.AGE_SEX: Doing(fits=True),
+    Method.LOGISTIC: Doing(fits=True),
+    Method.BOOSTING: Doing(fits=True),
+}
+
 
 @dataclass(frozen=True)
 class Ids:

@@ -21,6 +21,7 @@ from workers.contract.recipes.teaching import Supervision
 from workers.training.fine_tuning import taught_labels, training_examples
 from workers.training.objectives import Example, Wording
 from workers.work.bench import IntArray, Work
+from workers.work.training_set import TrainingSet
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -83,25 +84,27 @@ def measure_membership(work: Work, model: PeftModel, order: ExportOrder) -> Memb
 
 def members_of(work: Work) -> Watched:
     """What the adapter was trained on, exactly as it was."""
+    return _watched(work, TrainingSet.of(work).rows)
+
+
+def _watched(work: Work, rows: IntArray) -> Watched:
     base, answer = work.base
-    examples = training_examples(work, Wording.of(base.tokenizer, answer, work.spec.base))
-    owners = work.labels["subject_id"].iloc[work.train_rows].astype(str).tolist()
-    return Watched(examples, owners, np.array(taught_labels(work))).some(n=N_EACH)
+    examples = training_examples(work, Wording.of(base.tokenizer, answer, work.spec.base), rows)
+    owners = work.labels["subject_id"].iloc[rows].astype(str).tolist()
+    return Watched(examples, owners, np.array(taught_labels(work, rows))).some(n=N_EACH)
 
 
 def others_of(work: Work) -> Watched:
     """The same of participants of whom nothing was trained on, with recorded labels, as far as there are texts."""
     subjects = work.labels["subject_id"].astype(str)
-    known = set(subjects.iloc[work.train_rows])
+    known = set(subjects.iloc[TrainingSet.of(work).rows])
     rows: IntArray = np.flatnonzero(~subjects.isin(known).to_numpy())
     if work.spec.supervision is not Supervision.LABEL_ONLY:
         rows = rows[[len(rationale) > 0 for rationale in work.rationale_tokens(rows)]]
     rows = np.sort(np.random.default_rng(1).permutation(rows)[: 4 * N_EACH])
     if not len(rows):
         return Watched([], [], np.zeros(0, dtype=bool))
-    beside = replace(work, spec=work.spec.model_copy(update={"labels": "recorded"}))
-    beside.train_rows = rows
-    return members_of(beside)
+    return _watched(replace(work, spec=work.spec.model_copy(update={"labels": "recorded"})), rows)
 
 
 def look(model: PeftModel, examples: Sequence[Example]) -> Seen:

@@ -23,7 +23,7 @@ from workers.preparing.fits import misfits
 from workers.preparing.sketches import Sketches
 from workers.preparing.workshop import Workshop
 from workers.scoring.engines.chosen import check_engine
-from workers.scoring.evaluating import score_model
+from workers.scoring.evaluating import score_model, tabulated
 from workers.store.published import publish
 from workers.work.bench import Bench, Work, unheard
 from workers.work.predictions import Prevalence, score_predictions
@@ -118,11 +118,12 @@ def _score(outcome: Outcome, work: Work) -> Transfer:
         what = "has no train split, so nobody tells its natural prevalence"
         raise InputError(Problem("cohort", what, "give it splits, or leave them to the hash"))
     natural = float(work.outcomes[is_train].mean())
-    work.prevalence = Prevalence(train=outcome.train_prevalence, natural=natural)
+    prevalence = Prevalence(train=outcome.train_prevalence, natural=natural)
     check_engine(work)
     adapter = _verified_adapter(outcome, work.layout)
     with stored_adapter(base.model, adapter) as model:
-        predictions = unheard(score_model(work, model.eval(), base, answer, adapter=adapter))
+        read = unheard(score_model(work, model.eval(), base, answer, adapter=adapter))
+    predictions = tabulated(work, read, invalid_score=prevalence.train)
     predictions.to_parquet(work.folder / PREDICTIONS, index=False)
     sync_tree(work.folder)
     return Transfer(
@@ -130,7 +131,7 @@ def _score(outcome: Outcome, work: Work) -> Transfer:
         cohort_digest=work.spec.cohort.digest(),
         train_prevalence=outcome.train_prevalence,
         natural_prevalence=natural,
-        scores=dict(score_predictions(predictions, work.prevalence)),
+        scores=dict(score_predictions(predictions, prevalence)),
         folder=work.folder.name,
         files=file_digests(work.folder),
     )

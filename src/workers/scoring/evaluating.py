@@ -20,6 +20,7 @@ from workers.scoring.openers import Opener, opener_of
 from workers.scoring.scorer import Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
+from workers.work.training_set import TrainingSet
 
 # Prompt tokens that are scored together: the more rows, the cheaper each token that is written, but their cache grows.
 # 180 MiB of it are 4,096 prompt tokens of a 135M base (30 layers, 3 key-value heads of 64, float32).
@@ -84,7 +85,7 @@ def score_model(
             work.log.progress(progress)
             yield progress
     work.meter.score_wall_s = time.monotonic() - started
-    return tabulated(work, _in_row_order(parts))
+    return _in_row_order(parts)
 
 
 def tokens_per_batch(model: PreTrainedModel) -> int:
@@ -123,25 +124,32 @@ def _opener(work: Work, model: PreTrainedModel, answer: AnswerTokens, *, adapter
     return EngineOpener(model, pad_token=answer.end, together=together, dictation=dictation)
 
 
-def score_classical(work: Work) -> pd.DataFrame:
-    """Fit a classical comparator on the training rows and predict the scored ones."""
+def score_untrained(work: Work, taught: TrainingSet) -> Predicting:
+    """Ask a base as it came."""
+    base, answer = work.base
+    return (yield from score_model(work, base.model, base, answer))
+
+
+def score_classical(work: Work, taught: TrainingSet) -> Predicting:
+    """Fit a classical comparator on the training rows and predict the scored ones; over before there is progress."""
+    yield from ()
     spec = work.spec
-    fitted = work.features[work.train_rows]
+    fitted = work.features[taught.rows]
     columns = columns_of(spec.method, spec.cohort, fitted)
-    model = fit_baseline(spec.method, fitted.only(columns), work.outcomes[work.train_rows])
+    model = fit_baseline(spec.method, fitted.only(columns), work.outcomes[taught.rows])
     rows = work.scored_rows.rows
     risks = predict_risk(model, work.features[rows].only(columns))
-    work.meter.n_examples_seen = len(work.train_rows)
-    return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows)))
+    work.meter.n_examples_seen = len(taught.rows)
+    return RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(rows))
 
 
-def tabulated(work: Work, read: RawScores) -> pd.DataFrame:
-    """The rows of predictions.parquet of a trial."""
+def tabulated(work: Work, read: RawScores, *, invalid_score: float) -> pd.DataFrame:
+    """The rows of predictions.parquet of a trial; an output that is no answer has `invalid_score`."""
     return prediction_table(
         work.labels,
         rows=work.scored_rows.rows,
         weights=work.scored_rows.weights,
         read=read,
-        invalid_score=work.prevalence.train,
+        invalid_score=invalid_score,
         salt=store_salt(work.layout),
     )

@@ -30,11 +30,12 @@ from workers.scoring.demonstrations import demonstration, fixed_rows, nearest_ro
 from workers.scoring.evaluating import Questions, score_model
 from workers.store.published import LABELS, TOKENS, folder_of
 from workers.work.bench import Predicting, Work
+from workers.work.training_set import TrainingSet
 
 IntArray = npt.NDArray[np.int64]
 
 
-def score_few_shot(work: Work) -> Predicting:
+def score_few_shot(work: Work, taught: TrainingSet) -> Predicting:
     """Score the base of a trial behind its demonstrations.
 
     Raises:

@@ -12,10 +12,6 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
 from workers.contract.system.removal import try_to_remove
-from workers.contract.trial import Method
-
-# Those that leave an adapter and the history of its training.
-TRAINED = (Method.LORA, Method.HEAD)
 
 
 def commit_outcome(outcome: Outcome, layout: StoreLayout, folder: Path) -> bool:
@@ -59,10 +55,10 @@ def _body_of(outcome: Outcome) -> bytes:
 
 def files_of(outcome: Outcome) -> set[str]:
     """The files without which an outcome of this kind is hollow."""
-    method, is_scored = outcome.trial.spec.method, outcome.state == "scored"
+    trains, is_scored = outcome.trial.spec.method.does.trains, outcome.state == "scored"
     files = {"predictions.parquet"} if is_scored else set()
-    if method in TRAINED:
+    if trains:
         files.add("history.parquet")
-    if method in TRAINED and is_scored:
+    if trains and is_scored:
         files |= {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
     return files

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from peft import PeftModel
 
-from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Progress
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import TrainingRecipe
@@ -23,24 +22,24 @@ from workers.training.diagnostics import Diagnosis
 from workers.training.objectives import Example, Wording, label_views, rationale_views, refuse_meaningless
 from workers.training.probe import probe_of
 from workers.training.steps import E_contra, Learn, StepRecord, budgeted, learn_targets, train
-from workers.work.bench import Predicting, Work
+from workers.work.bench import IntArray, Predicting, Work
 from workers.work.meter import training_flops
+from workers.work.training_set import TrainingSet
 
 PERMUTATION_SEED = 1
 
 
-def fine_tune(work: Work) -> Predicting:
+def fine_tune(work: Work, taught: TrainingSet) -> Predicting:
     """Train an adapter, store it, and score it.
 
     Raises:
         TrainingDiverged: The loss stopped being a number.
-        InputError: The trial needs rationales and has none.
     """
     base, answer = work.base
     words = Wording.of(base.tokenizer, answer, work.spec.base)
-    examples = training_examples(work, words)
+    examples = training_examples(work, words, taught.rows)
     recipe = budgeted(work.training, examples)
-    probe = probe_of(work, words)
+    probe = probe_of(work, words, taught.rows)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
         diagnosis = Diagnosis(
@@ -111,13 +110,10 @@ def _fill_ledger(
     meter.flops = training_flops(adapter, n_input_tokens=meter.n_input_tokens, n_target_tokens=n_written)
 
 
-def training_examples(work: Work, words: Wording) -> list[Example]:
-    """The training examples in row order; permuted labels keep their number, not their owners.
-
-    Where a trial needs rationales, examples that the teacher wrote none for are dropped from `work.train_rows`.
+def training_examples(work: Work, words: Wording, rows: IntArray) -> list[Example]:
+    """These rows as training examples; permuted labels keep their number, not their owners.
 
     Raises:
-        InputError: The teacher wrote none at all.
         ValueError: The objective needs rationales, and the supervision has none.
     """
     spec = work.spec
@@ -125,13 +121,12 @@ def training_examples(work: Work, words: Wording) -> list[Example]:
     if spec.supervision is Supervision.LABEL_ONLY:
         return [
             label_views(prompt, has_event=has_event, words=words)
-            for prompt, has_event in zip(work.prompt_tokens(work.train_rows), taught_labels(work), strict=True)
+            for prompt, has_event in zip(work.prompt_tokens(rows), taught_labels(work, rows), strict=True)
         ]
-    _drop_unexplained(work)
     rationales = controlled_rationales(
-        work.rationale_tokens(work.train_rows),
+        work.rationale_tokens(rows),
         spec.target,
-        owners=work.labels["subject_id"].iloc[work.train_rows].tolist(),
+        owners=work.labels["subject_id"].iloc[rows].tolist(),
         seed=work.training.seed,
         filler=words.filler,
     )
@@ -145,25 +140,14 @@ def training_examples(work: Work, words: Wording) -> list[Example]:
             words=words,
         )
         for prompt, rationale, has_event in zip(
-            work.prompt_tokens(work.train_rows), rationales, taught_labels(work), strict=True
+            work.prompt_tokens(rows), rationales, taught_labels(work, rows), strict=True
         )
     ]
 
 
-def _drop_unexplained(work: Work) -> None:
-    """Keep the rows that have a rationale: a filtered teacher leaves out those that it got wrong."""
-    rows = work.train_rows
-    is_written = np.array([len(rationale) > 0 for rationale in work.rationale_tokens(rows)], dtype=bool)
-    if not is_written.any():
-        what = f"it wrote no rationale for any of the {len(rows)} training examples"
-        raise InputError(Problem("teacher", what, "choose another teacher or a larger train size"))
-    work.meter.n_examples_dropped = int((~is_written).sum())
-    work.train_rows = rows[is_written]
-
-
-def taught_labels(work: Work) -> list[bool]:
+def taught_labels(work: Work, rows: IntArray) -> list[bool]:
     """Labels of the training rows; permuted ones keep their number, not their owners."""
-    outcomes = work.outcomes[work.train_rows]
+    outcomes = work.outcomes[rows]
     if work.spec.labels == "permuted":
         outcomes = np.random.default_rng([PERMUTATION_SEED, work.training.seed]).permutation(outcomes)
     return [bool(outcome) for outcome in outcomes]

@@ -20,12 +20,13 @@ from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.engine import Engine
 from workers.models.head import HeadedModel, save_head
-from workers.scoring.evaluating import FEWEST_TOKENS, tabulated
+from workers.scoring.evaluating import FEWEST_TOKENS
 from workers.training.fine_tuning import follow_course, taught_labels
 from workers.training.objectives import Wording, label_views, parts_of
 from workers.training.steps import Learnt, budgeted
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores
+from workers.work.training_set import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LabelledPrompt:
     has_event: bool
 
 
-def fine_tune_head(work: Work) -> Predicting:
+def fine_tune_head(work: Work, taught: TrainingSet) -> Predicting:
     """Train adapter and head, store them, and score everybody.
 
     Raises:
@@ -45,7 +46,7 @@ def fine_tune_head(work: Work) -> Predicting:
     base, answer = work.base
     examples = [
         LabelledPrompt([*answer.bos, *prompt], has_event)
-        for prompt, has_event in zip(work.prompt_tokens(work.train_rows), taught_labels(work), strict=True)
+        for prompt, has_event in zip(work.prompt_tokens(taught.rows), taught_labels(work, taught.rows), strict=True)
     ]
     recipe = _budgeted(work, examples)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
@@ -108,7 +109,7 @@ def _score(work: Work, model: HeadedModel, *, answer: AnswerTokens) -> Predictin
             work.log.progress(progress)
             yield progress
     work.meter.score_wall_s = time.monotonic() - started
-    return tabulated(work, RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(prompts)))
+    return RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(prompts))
 
 
 @torch.inference_mode()

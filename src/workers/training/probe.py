@@ -13,18 +13,21 @@ from workers.training.objectives import View, Wording
 from workers.work.bench import IntArray, Work
 
 
-def probe_of(work: Work, words: Wording) -> dict[str, list[ProbeExample]]:
+def probe_of(work: Work, words: Wording, train_rows: IntArray) -> dict[str, list[ProbeExample]]:
     """Up to `diagnostics.n_probe` label-balanced examples of each split, first in hash order; no split without any.
 
-    Call after examples without a rationale were dropped from `work.train_rows`.
+    Args:
+        train_rows: Those that the trial is trained on.
     """
     n_probe = work.training.diagnostics.n_probe
-    rows = {split: _probe_rows(work, split, n_probe=n_probe) for split in ("train", "tuning")} if n_probe else {}
+    if not n_probe:
+        return {}
+    among = {"train": train_rows, "tuning": np.flatnonzero((work.labels["split"] == "tuning").to_numpy())}
+    rows = {split: _probe_rows(work, members, n_probe=n_probe) for split, members in among.items()}
     return {split: _probe_examples(work, members, words) for split, members in rows.items() if len(members)}
 
 
-def _probe_rows(work: Work, split: str, *, n_probe: int) -> IntArray:
-    rows = work.train_rows if split == "train" else np.flatnonzero((work.labels["split"] == split).to_numpy())
+def _probe_rows(work: Work, rows: IntArray, *, n_probe: int) -> IntArray:
     if work.spec.supervision is not Supervision.LABEL_ONLY:
         rows = rows[[len(rationale) > 0 for rationale in work.rationale_tokens(rows)]]
     # The hash order is that of the training rows, so it is asked for in their name.

@@ -13,25 +13,25 @@ import pandas as pd
 import torch
 
 from workers.cohort.features import Features
-from workers.cohort.splits import ScoredRows, balanced_train_rows, rows_to_score
+from workers.cohort.splits import ScoredRows, rows_to_score
 from workers.contract.answers.proof import BaseProof, RowsTogether
 from workers.contract.inputs import InputKind, InputRecipe, input_recipes, precision_of
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
-from workers.contract.trial import Method, TrainingRecipe, TrialSpec
+from workers.contract.trial import TrainingRecipe, TrialSpec
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
 from workers.store.checkpoints import Cadence
 from workers.store.published import LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
 from workers.work.meter import Meter
-from workers.work.predictions import Prevalence
+from workers.work.predictions import RawScores
 from workers.work.trial_log import TrialLog
 
 Result = TypeVar("Result")
 Kept = TypeVar("Kept")
-Predicting = Generator[Progress, None, pd.DataFrame]
+Predicting = Generator[Progress, None, RawScores]
 IntArray = npt.NDArray[np.int64]
 
 PROGRESS_EVERY_S = 1.0
@@ -158,23 +158,6 @@ class Work:
     def outcomes(self) -> IntArray:
         """The recorded outcome of every example, shape (n_examples,), 0 or 1."""
         return self.labels["boolean_value"].to_numpy().astype(np.int64)
-
-    @cached_property
-    def train_rows(self) -> IntArray:
-        """Rows that the method is fitted on."""
-        if self.spec.train_size is None:
-            return np.flatnonzero((self.labels["split"] == "train").to_numpy())
-        return balanced_train_rows(self.labels, size=self.spec.train_size, salt=self.spec.cohort.split_salt)
-
-    @cached_property
-    def prevalence(self) -> Prevalence:
-        """Share of events among the fitted rows, and in the whole train split."""
-        natural = float(self.outcomes[(self.labels["split"] == "train").to_numpy()].mean())
-        if self.spec.demonstrations is not None and self.spec.demonstrations.shots:
-            return Prevalence(train=0.5, natural=natural)  # as many cases as controls were shown
-        if self.spec.method in {Method.ZERO_SHOT, Method.FEW_SHOT}:  # nothing is fitted
-            return Prevalence(train=natural, natural=natural)
-        return Prevalence(train=float(self.outcomes[self.train_rows].mean()), natural=natural)
 
     @property
     def training(self) -> TrainingRecipe:

@@ -49,18 +49,24 @@ def columns_of(method: Method, cohort: CohortRecipe, fitted: Features) -> tuple[
     Raises:
         InputError: The cohort knows neither age nor sex.
     """
-    if method is Method.PREVALENCE:
-        return ()
-    if method is Method.AGE_SEX:
-        known = tuple(code for code in AGE_AND_SEX if code in fitted.codes)
-        if not known:
-            raise InputError(Problem("controls", "age_sex needs AGE or SEX, the cohort has neither", "leave it out"))
-        return known
-    if cohort.kind.template == "exam_summary":
-        return EXAM_VALUES
     can_split = fitted.n_recorded >= MIN_SAMPLES_LEAF
-    is_seen = can_split if method is Method.BOOSTING and can_split.any() else fitted.is_bare | (fitted.n_recorded > 0)
-    return tuple(compress(fitted.codes, is_seen))
+    match method:
+        case Method.PREVALENCE:
+            return ()
+        case Method.AGE_SEX:
+            known = tuple(code for code in AGE_AND_SEX if code in fitted.codes)
+            if not known:
+                what = "age_sex needs AGE or SEX, the cohort has neither"
+                raise InputError(Problem("controls", what, "leave it out"))
+            return known
+        case Method.LOGISTIC | Method.BOOSTING if cohort.kind.template == "exam_summary":
+            return EXAM_VALUES
+        case Method.BOOSTING if can_split.any():
+            return tuple(compress(fitted.codes, can_split))
+        case Method.LOGISTIC | Method.BOOSTING:
+            return tuple(compress(fitted.codes, fitted.is_bare | (fitted.n_recorded > 0)))
+        case _:
+            raise ValueError(f"{method} is no classical comparator")
 
 
 def fit_baseline(method: Method, fitted: Features, outcomes: npt.NDArray[np.int64]) -> Fitted:
@@ -81,14 +87,16 @@ def fit_baseline(method: Method, fitted: Features, outcomes: npt.NDArray[np.int6
                 early_stopping=False,
                 random_state=0,
             ).fit(fitted.table().to_numpy(), outcomes)
-        case _ if is_too_large(fitted):
+        case Method.AGE_SEX | Method.LOGISTIC if is_too_large(fitted):
             return SparseLogistic.fit(fitted, outcomes, inverse_penalty=INVERSE_PENALTY, max_iterations=MAX_ITERATIONS)
-        case _:
+        case Method.AGE_SEX | Method.LOGISTIC:
             return make_pipeline(
                 SimpleImputer(strategy="median", add_indicator=True),
                 StandardScaler(),
                 LogisticRegression(C=INVERSE_PENALTY, max_iter=MAX_ITERATIONS),
             ).fit(fitted.table().to_numpy(), outcomes)
+        case _:
+            raise ValueError(f"{method} is no classical comparator")
 
 
 def predict_risk(model: Fitted, features: Features) -> FloatArray:

@@ -22,6 +22,7 @@ from workers.requests.export import RECORD, export_adapter, refuse_telling
 from workers.requests.membership import N_EACH, Resampled, Watched, measure_membership, members_of, others_of
 from workers.requests.transfer import committed_adapter
 from workers.work.bench import Bench, Work
+from workers.work.training_set import TrainingSet
 
 # A hundred times through the same 32 texts, against five times through 256.
 BY_HEART = micro_spec(Supervision.FREE_FORM, training=micro_training(steps=400, learning_rate=1e-2))
@@ -82,7 +83,7 @@ def test_an_adapter_that_learnt_by_heart_is_told_and_a_usual_one_is_not(store: P
 def test_nobody_of_the_others_was_trained_on_and_all_members_were(store: Path) -> None:
     work = work_on(USUAL, store)
     members, others = members_of(work), others_of(work)
-    trained = set(work.labels["subject_id"].iloc[work.train_rows])
+    trained = set(work.labels["subject_id"].iloc[TrainingSet.of(work).rows])
     assert set(members.owners) <= trained and not set(others.owners) & trained
     assert len(members.examples) == len(others.examples) == N_EACH
     assert all(len(view.target) > 10 for example in others.examples for view in example)

@@ -27,11 +27,13 @@ from workers.scoring.choosing import barring, greedy
 from workers.scoring.engines.chosen import try_continuous
 from workers.scoring.engines.continuous import Continuous
 from workers.scoring.engines.engine import Dictated, Dictation, EngineOpener
+from workers.scoring.evaluating import tabulated
 from workers.scoring.listening import Counting
 from workers.scoring.openers import Opener, PlainOpener
 from workers.scoring.scorer import Scored, Scorer
 from workers.store.published import folder_of
 from workers.work.bench import Bench, Work, unheard
+from workers.work.training_set import TrainingSet
 
 MAX_NEW_TOKENS = 24
 VOCABULARY = 128
@@ -199,7 +201,8 @@ def test_a_trial_by_an_engine_predicts_what_it_predicts_without(tmp_path: Path) 
         folder = tmp_path / engine
         folder.mkdir()
         work = Work(spec=spec, layout=StoreLayout(tmp_path / "store"), folder=folder, bench=Bench())
-        return unheard(carry_out(work))
+        taught = TrainingSet.of(work)
+        return tabulated(work, unheard(carry_out(work, taught)), invalid_score=taught.prevalence.train)
 
     plain, engine = predictions("transformers"), predictions("continuous")
     assert plain.drop(columns="validity").select_dtypes("number").to_numpy() == pytest.approx(

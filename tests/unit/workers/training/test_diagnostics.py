@@ -1,5 +1,6 @@
 """Mechanism: losses and gradients against hand-made ones, and a trial that is the same with and without them."""
 
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from torch.nn.utils import parameters_to_vector
 from support.studies.orders import micro_spec, micro_training, order_of
 from support.studies.toys import BREAK, DELIMITER, END, NO, YES, ToyModel, losses_by_hand
 from workers.attempt.runner import Runner
+from workers.cohort.splits import balanced_train_rows
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
@@ -22,6 +24,7 @@ from workers.training.objectives import View, Wording
 from workers.training.probe import probe_of
 from workers.work.bench import Bench, Work
 from workers.work.meter import training_flops
+from workers.work.training_set import TrainingSet, explained
 
 
 def probe_example(prompt: list[int], rationale: list[int], label: int) -> ProbeExample:
@@ -190,21 +193,28 @@ def work_on(spec: TrialSpec, store: Path, folder: Path) -> tuple[Work, Wording]:
 def test_examples_that_a_filtered_teacher_left_out_are_dropped_and_counted(store: Path, tmp_path: Path) -> None:
     spec = micro_spec(Supervision.FREE_FORM, teacher=TemplateTeacherRecipe(label_access="filtered"), train_size=64)
     work, words = work_on(spec, store, tmp_path)
-    rows = work.train_rows
+    rows = balanced_train_rows(work.labels, size=64, salt=spec.cohort.split_salt)
     is_written = [len(rationale) > 0 for rationale in work.rationale_tokens(rows)]
-    examples = training_examples(work, words)
-    assert work.meter.n_examples_dropped == is_written.count(False) > 0
-    assert len(examples) == is_written.count(True)
-    assert work.train_rows.tolist() == rows[is_written].tolist()
-    assert work.prevalence.train == pytest.approx(work.outcomes[rows[is_written]].mean())
+    taught = TrainingSet.of(work)
+    assert taught.n_dropped == is_written.count(False) > 0
+    assert len(training_examples(work, words, taught.rows)) == is_written.count(True)
+    assert taught.rows.tolist() == rows[is_written].tolist()
+    assert taught.prevalence.train == pytest.approx(work.outcomes[rows[is_written]].mean())
+
+
+def test_nobody_can_change_a_training_set(store: Path, tmp_path: Path) -> None:
+    taught = TrainingSet.of(work_on(micro_spec(), store, tmp_path)[0])
+    with pytest.raises(ValueError, match="read-only"):
+        taught.rows[0] = 1
+    with pytest.raises(FrozenInstanceError):
+        taught.n_dropped = 1  # type: ignore[misc]
 
 
 def test_a_teacher_that_wrote_nothing_is_bad_input(store: Path, tmp_path: Path) -> None:
-    work, words = work_on(micro_spec(Supervision.FREE_FORM), store, tmp_path)
+    work, _ = work_on(micro_spec(Supervision.FREE_FORM), store, tmp_path)
     is_scored = (work.labels["split"] == "held_out").to_numpy()
-    work.train_rows = is_scored.nonzero()[0][:10]
     with pytest.raises(InputError, match="no rationale for any of the 10 training examples"):
-        training_examples(work, words)
+        explained(work, is_scored.nonzero()[0][:10])
 
 
 def test_the_probe_is_balanced_and_the_same_for_every_objective(store: Path, tmp_path: Path) -> None:
@@ -213,8 +223,7 @@ def test_the_probe_is_balanced_and_the_same_for_every_objective(store: Path, tmp
     for objective in (ObjectiveRecipe(), ObjectiveRecipe(kind="span_balanced", weight=0.9)):
         training = micro_training(diagnostics=diagnostics, objective=objective)
         work, words = work_on(micro_spec(Supervision.FREE_FORM, training=training), store, tmp_path)
-        training_examples(work, words)
-        probes.append(probe_of(work, words))
+        probes.append(probe_of(work, words, TrainingSet.of(work).rows))
     assert probes[0] == probes[1]
     labels = [example.direct.target[0] for example in probes[0]["train"]]
     assert sorted(labels.count(label) for label in set(labels)) == [4, 4]
@@ -223,12 +232,12 @@ def test_the_probe_is_balanced_and_the_same_for_every_objective(store: Path, tmp
 
 def test_no_probe_is_taken_unless_it_is_asked_for(store: Path, tmp_path: Path) -> None:
     work, words = work_on(micro_spec(Supervision.FREE_FORM), store, tmp_path)
-    assert probe_of(work, words) == {}
+    assert probe_of(work, words, TrainingSet.of(work).rows) == {}
 
 
 def test_labels_alone_are_probed_on_train_and_tuning(store: Path, tmp_path: Path) -> None:
     training = micro_training(diagnostics=DiagnosticsRecipe(n_probe=6))
     work, words = work_on(micro_spec(training=training), store, tmp_path)
-    probe = probe_of(work, words)
+    probe = probe_of(work, words, TrainingSet.of(work).rows)
     assert {split: len(examples) for split, examples in probe.items()} == {"train": 6, "tuning": 6}
     assert all(example.reasoned is None for examples in probe.values() for example in examples)

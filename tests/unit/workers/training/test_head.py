@@ -22,6 +22,7 @@ from workers.models.head import HEAD_WEIGHTS, HeadedModel
 from workers.training.head import LabelledPrompt, fine_tune_head, learn_labels, padded
 from workers.training.steps import train
 from workers.work.bench import Bench, Work
+from workers.work.training_set import TrainingSet
 
 
 def head_spec(training: TrainingRecipe | None = None) -> TrialSpec:
@@ -130,7 +131,7 @@ def test_the_same_recipe_gives_the_same_head_and_another_seed_another(work: Work
     heads = []
     for number, seed in enumerate((11, 11, 23)):
         again = work_on(work.layout.root, head_spec(micro_training(seed=seed)), tmp_path / str(number))
-        for _ in fine_tune_head(again):
+        for _ in fine_tune_head(again, TrainingSet.of(again)):
             pass
         heads.append(load_file(tmp_path / str(number) / "adapter" / HEAD_WEIGHTS)["weight"])
     assert torch.equal(heads[0], heads[1])
@@ -141,7 +142,7 @@ def test_the_base_is_bare_and_unchanged_afterwards(work: Work, tmp_path: Path) -
     own = work_on(work.layout.root, head_spec(), tmp_path / "attempt")
     base, _ = own.base
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
-    for _ in fine_tune_head(own):
+    for _ in fine_tune_head(own, TrainingSet.of(own)):
         pass
     after = base.model.state_dict()
     assert after.keys() == before.keys()
