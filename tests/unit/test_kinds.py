@@ -26,7 +26,7 @@ from orchestrator.study.study import Control, Study, StudyFile, load_study
 from support.stores.builders import build_store, usual_signal
 from support.stores.estimates import known
 from support.studies.micro_study import write_study
-from support.studies.orders import COHORT, comparator_spec, order_of
+from support.studies.orders import COHORT, comparator_spec, micro_spec, order_of
 from workers.attempt.methods import CARRIED_OUT_BY
 from workers.attempt.runner import Runner
 from workers.cohort.adrd.generate import generate_adrd
@@ -34,11 +34,20 @@ from workers.cohort.cohort import Cohort
 from workers.cohort.features import Features
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
+from workers.contract.inputs import (
+    BaseFigures,
+    CohortFigures,
+    Figures,
+    PromptTokenFigures,
+    ProofFigures,
+    RationaleTokenFigures,
+)
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortSource, Splitting, SyntheticCohort
 from workers.contract.recipes.scorings import SCORINGS, Reading, Scoring
+from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import METHODS, EvaluationRecipe, Method, Trial, TrialSpec, WorkOrder
 from workers.scoring.classical.baselines import columns_of, fit_baseline
 from workers.scoring.evaluating import score_classical
@@ -246,3 +255,29 @@ class TestMethods:
         ):
             with pytest.raises(ValueError, match="head is no classical comparator"):
                 fit()
+
+
+class TestFigures:
+    @pytest.mark.parametrize(
+        ("kind", "stored"),
+        [
+            (CohortFigures, {"largest_balanced_size": 386, "excluded: lost before the horizon": 3}),
+            (BaseFigures, {"context_tokens": 512, "longest_answer_tokens": 4}),
+            (ProofFigures, {"together": "padded", "largest": 3e-7, "flipped": 0}),
+            (PromptTokenFigures, {"longest prompt": 91, "longest_answer_tokens": 4}),
+            (PromptTokenFigures, {"longest prompt": 91}),
+            (RationaleTokenFigures, {"longest free_form": 40, "longest step_by_step": 52}),
+        ],
+    )
+    def test_figures_are_read_from_a_manifest_and_written_as_it_holds_them(
+        self, kind: type[Figures], stored: dict[str, int | float | str]
+    ) -> None:
+        found = kind.model_validate(stored)
+        assert found.counts() == {name: value for name, value in stored.items() if not name.startswith("excluded")}
+
+    def test_the_inputs_of_a_trial_hold_the_figures_of_their_kinds(self, prepared_store: Path) -> None:
+        layout, spec = StoreLayout(prepared_store), micro_spec(Supervision.FREE_FORM)
+        for kind in Figures.__subclasses__():
+            assert kind.of(spec, layout) is not None
+        rationales = RationaleTokenFigures.of(spec, layout)
+        assert rationales is not None and rationales.longest.keys() == {Supervision.FREE_FORM, Supervision.STEP_BY_STEP}

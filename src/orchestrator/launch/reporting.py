@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 from orchestrator.design.grid import Design
 from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.study.study import Study
-from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
+from workers.contract.inputs import InputKind, Manifest, ProofFigures, input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.trial import Trial
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -32,17 +31,12 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout, held: 
     from orchestrator.audit.note import audit_note
     from orchestrator.report.page import write_report
 
-    counts = _figures(design.everything[0], InputKind.COHORT, layout)
+    cohort = Manifest.load(layout.manifest(input_recipes(design.everything[0].spec)[InputKind.COHORT].digest()))
     proofs = {
         str(trial.coordinates.get("base")): figures
         for trial in design.everything
-        if trial.spec.base is not None and (figures := _figures(trial, InputKind.PROOF, layout))
+        if (figures := ProofFigures.of(trial.spec, layout)) is not None
     }
+    counts = cohort.counts if cohort else {}
     findings, note = find_out(study, design, layout, held), audit_note(design, layout)
     return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
-
-
-def _figures(trial: Trial, kind: InputKind, layout: StoreLayout) -> Counts:
-    """What the manifest of one of a trial's inputs says; nothing before it is prepared."""
-    manifest = Manifest.load(layout.manifest(input_recipes(trial.spec)[kind].digest()))
-    return manifest.counts if manifest else {}

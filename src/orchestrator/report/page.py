@@ -22,11 +22,12 @@ from orchestrator.report.settings import varied, view_design
 from orchestrator.report.suppression import shown_counts
 from orchestrator.store.derived import sealed_page
 from orchestrator.study.study import Study
+from workers.contract.inputs import ProofFigures
 from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS
 from workers.contract.system.durable import replace_file
 
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
-NO_PROOFS: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+NO_PROOFS: Mapping[str, ProofFigures] = MappingProxyType({})
 
 
 def write_report(
@@ -36,7 +37,7 @@ def write_report(
     *,
     path: Path,
     cohort_counts: Mapping[str, object] = NO_COUNTS,
-    proofs: Mapping[str, Mapping[str, object]] = NO_PROOFS,
+    proofs: Mapping[str, ProofFigures] = NO_PROOFS,
     audit: AuditNote | None = None,
 ) -> Path:
     """Write the page to `path`, all of it or nothing, and return the path.
@@ -44,7 +45,7 @@ def write_report(
     Args:
         cohort_counts: `counts` of the cohort's manifest, the flow of participants; small ones are hidden, and what
             they would follow from.
-        proofs: `counts` of the proof of each base that has one, by its name.
+        proofs: Of each base that has one, by its name.
         audit: What became of the rationale audit, where the study has one.
 
     Raises:
@@ -61,7 +62,7 @@ def render_report(
     findings: Findings,
     *,
     cohort_counts: Mapping[str, object] = NO_COUNTS,
-    proofs: Mapping[str, Mapping[str, object]] = NO_PROOFS,
+    proofs: Mapping[str, ProofFigures] = NO_PROOFS,
     audit: AuditNote | None = None,
 ) -> str:
     """The page as text; the same arguments give the same page."""

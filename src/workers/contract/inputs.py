@@ -5,12 +5,12 @@ cohort ──┬── prompts ──────┬── prompt_tokens
                     base ──┴── proof
 """
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from workers.contract.errors import StoreError
 from workers.contract.files import FileName, Name, read_regular
@@ -18,6 +18,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.recipe import digest_of
+from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Precision, TrialSpec
 
 # Settings of a base that change the tokens of every text, and those that change what stands around a record.
@@ -104,6 +105,77 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
                 contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
             contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **spelled}
     return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
+
+
+class Figures(Record):
+    """What of an input is decided by; its manifest holds these under the same names, and others beside them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    kind: ClassVar[InputKind]
+
+    @classmethod
+    def of(cls, spec: TrialSpec, layout: StoreLayout) -> Self | None:
+        """Those of a trial's input; null where it needs none, or it is not prepared.
+
+        Raises:
+            StoreError: The manifest can't be read.
+        """
+        recipe = input_recipes(spec).get(cls.kind)
+        manifest = None if recipe is None else Manifest.load(layout.manifest(recipe.digest()))
+        return None if manifest is None else cls.model_validate(manifest.counts)
+
+    def counts(self) -> Counts:
+        """As a manifest holds them."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class CohortFigures(Figures):
+    """Training examples of the largest label-balanced subset."""
+
+    kind = InputKind.COHORT
+    largest_balanced_size: int
+
+
+class BaseFigures(Figures):
+    """Tokens that a base holds, and those of its longest answer line as it was first asked."""
+
+    kind = InputKind.BASE
+    context_tokens: int
+    longest_answer_tokens: int
+
+
+class ProofFigures(Figures):
+    """How a base proved that rows may go through it together, and what the company of others changed."""
+
+    kind = InputKind.PROOF
+    together: str
+    largest: float
+    flipped: int
+
+
+class PromptTokenFigures(Figures):
+    """Tokens of the longest prompt, and of the longest answer line after it; older inputs do not hold that."""
+
+    kind = InputKind.PROMPT_TOKENS
+    longest_prompt: int = Field(alias="longest prompt")
+    longest_answer_tokens: int | None = None
+
+
+class RationaleTokenFigures(Figures):
+    """Tokens of the longest rationale of each supervision."""
+
+    kind = InputKind.RATIONALE_TOKENS
+    longest: dict[Supervision, int]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, counts: Mapping[str, object]) -> Mapping[str, object]:
+        found = {each: counts[f"longest {each}"] for each in Supervision if f"longest {each}" in counts}
+        return {"longest": found, **counts}
+
+    def counts(self) -> Counts:
+        """As a manifest holds them: a name a supervision."""
+        return {f"longest {supervision}": n for supervision, n in self.longest.items()}
 
 
 def precision_of(spec: TrialSpec) -> Precision:

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from workers.contract.answers.sketches import SketchedBase
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import Counts, InputKind, Manifest, input_recipes
+from workers.contract.inputs import BaseFigures, CohortFigures, PromptTokenFigures, RationaleTokenFigures
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import BaseSettings, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.trial import Method, TrialSpec, WorkOrder
@@ -19,14 +19,10 @@ LONGEST_PREFIX = 12
 def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
     """Why a trial can't run with the prepared inputs; empty where it can, or what would tell is not prepared yet."""
     spec, layout = order.trial.spec, StoreLayout(Path(order.store))
-    counts = {
-        kind: manifest.counts
-        for kind, recipe in input_recipes(spec).items()
-        if (manifest := Manifest.load(layout.manifest(recipe.digest()))) is not None
-    }
+    cohort, prompts = CohortFigures.of(spec, layout), PromptTokenFigures.of(spec, layout)
     problems = []
-    largest = int(counts[InputKind.COHORT]["largest_balanced_size"])
-    if spec.train_size is not None and spec.train_size > largest:
+    if cohort is not None and (spec.train_size or 0) > cohort.largest_balanced_size:
+        largest = cohort.largest_balanced_size
         problems.append(
             Problem(
                 "axes.train_size",
@@ -34,14 +30,22 @@ def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
                 f"use at most {largest}",
             )
         )
-    if InputKind.PROMPT_TOKENS in counts:
+    if prompts is not None:
         try:
-            base = sketches.of(order, layout)
-            longest = _longest_prompt(spec, layout, counts, base=base)
-            problems += _token_misfits(order, counts, longest_prompt=longest, context=_context(counts, base))
+            problems += _token_misfits(order, _lengths(spec, layout, prompts, base=sketches.of(order, layout)))
         except InputError as error:
             problems += error.problems
     return problems
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """In tokens: what a base holds, its longest answer line, prompt and rationale; null where there is none yet."""
+
+    context: int
+    answer: int
+    prompt: int = 0
+    rationale: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,43 +71,53 @@ def outlook(order: WorkOrder, sketches: Sketches) -> Outlook:
     answer = answer_tokens(tokenizer, settings, folder=folder)
     wrapping_of(settings, tokenizer)  # refuses a template that can't be used
     base = SketchedBase(context_tokens=context_tokens(folder), longest_answer_tokens=answer.longest)
-    counts: dict[InputKind, Counts] = {InputKind.PROMPT_TOKENS: {"longest_answer_tokens": answer.longest}}
-    return Outlook(base, tuple(_token_misfits(order, counts, longest_prompt=0, context=base.context_tokens)))
+    return Outlook(base, tuple(_token_misfits(order, Lengths(context=base.context_tokens, answer=answer.longest))))
 
 
-def _context(counts: dict[InputKind, Counts], base: Path) -> int:
-    if InputKind.BASE in counts:
-        return int(counts[InputKind.BASE]["context_tokens"])
+def _lengths(spec: TrialSpec, layout: StoreLayout, prompts: PromptTokenFigures, *, base: Path) -> Lengths:
+    made, rationales = BaseFigures.of(spec, layout), RationaleTokenFigures.of(spec, layout)
+    has_all = spec.teacher is None or rationales is not None
+    # Prompts that were prepared earlier do not count it: then the base's settings were the usual ones.
+    of_base = made.longest_answer_tokens if made else 0
+    return Lengths(
+        context=made.context_tokens if made else _context(base),
+        answer=prompts.longest_answer_tokens or of_base,
+        prompt=_longest_prompt(spec, layout, prompts, has_all=has_all, base=base),
+        rationale=rationales.longest[spec.supervision] if rationales and spec.supervision else None,
+    )
+
+
+def _context(base: Path) -> int:
     from workers.models.base import context_tokens
 
     return context_tokens(base)
 
 
-def _longest_prompt(spec: TrialSpec, layout: StoreLayout, counts: dict[InputKind, Counts], *, base: Path) -> int:
-    """Tokens before the answer, demonstrations or a task's prefix included; at least so many without rationales.
+def _longest_prompt(
+    spec: TrialSpec, layout: StoreLayout, prompts: PromptTokenFigures, *, has_all: bool, base: Path
+) -> int:
+    """Tokens before the answer, demonstrations or a task's prefix included.
+
+    Args:
+        has_all: Whether rationales are there where they are shown; at least so many tokens where they are not.
 
     Raises:
         InputError: The demonstrations can't be shown.
     """
-    has_all = spec.teacher is None or InputKind.RATIONALE_TOKENS in counts
     if spec.method is Method.FEW_SHOT and has_all:
         from workers.scoring.few_shot import few_shot_tokens
 
         return few_shot_tokens(spec, layout, base=base)
     is_multi_task = spec.training is not None and spec.training.objective.kind == "multi_task"
-    return int(counts[InputKind.PROMPT_TOKENS]["longest prompt"]) + (LONGEST_PREFIX if is_multi_task else 0)
+    return prompts.longest_prompt + (LONGEST_PREFIX if is_multi_task else 0)
 
 
-def _token_misfits(
-    order: WorkOrder, counts: dict[InputKind, Counts], *, longest_prompt: int, context: int
-) -> list[Problem]:
+def _token_misfits(order: WorkOrder, known: Lengths) -> list[Problem]:
     spec, problems = order.trial.spec, []
     allowed = spec.evaluation.max_new_tokens
-    # Prompts that were prepared earlier do not count it: then the base's settings were the usual ones.
-    answers = {**counts.get(InputKind.BASE, {}), **counts[InputKind.PROMPT_TOKENS]}
-    forced_line = target = int(answers["longest_answer_tokens"])
-    if spec.supervision is not None and InputKind.RATIONALE_TOKENS in counts:
-        target += int(counts[InputKind.RATIONALE_TOKENS][f"longest {spec.supervision}"])
+    target = known.answer
+    if known.rationale is not None:
+        target += known.rationale
         target += spec.target.ordering == "label_first"  # a line break more, after the answer
     if target > allowed:
         problems.append(
@@ -115,15 +129,15 @@ def _token_misfits(
             )
         )
     written = max(allowed, spec.evaluation.reasoned_tokens)
-    needed = longest_prompt + max(target, written + forced_line)  # appended where no answer came in time
-    if needed > context:
+    needed = known.prompt + max(target, written + known.answer)  # appended where no answer came in time
+    if needed > known.context:
         problems.append(
             Problem(
                 "bases",
-                f"the longest prompt takes {longest_prompt} tokens and its answer up to {needed - longest_prompt}, "
-                f"together {needed} tokens, the base holds {context}{_stated_in(order)}"
-                if longest_prompt
-                else f"an answer alone takes up to {needed} tokens, the base holds {context}{_stated_in(order)}",
+                f"the longest prompt takes {known.prompt} tokens and its answer up to {needed - known.prompt}, "
+                f"together {needed} tokens, the base holds {known.context}{_stated_in(order)}"
+                if known.prompt
+                else f"an answer alone takes up to {needed} tokens, the base holds {known.context}{_stated_in(order)}",
                 f"choose a base with a longer context, or lower evaluation.max_new_tokens{_or_fewer_words(spec)}",
             )
         )

@@ -9,8 +9,18 @@ import pandas as pd
 from workers.cohort.counts import counts_of
 from workers.cohort.sources import load_cohort
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import Counts, InputKind, input_recipes, precision_of
+from workers.contract.inputs import (
+    BaseFigures,
+    Counts,
+    InputKind,
+    PromptTokenFigures,
+    ProofFigures,
+    RationaleTokenFigures,
+    input_recipes,
+    precision_of,
+)
 from workers.contract.layout import StoreLayout
+from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import TrialSpec, WorkOrder
 from workers.preparing.sketches import Sketches
@@ -80,7 +90,7 @@ class Workshop:
             raise ValueError("a trial without a base needs none")
         materialise(self.spec.base, folder, sources=self.order.sources)
         answer = answer_tokens(load_tokenizer(folder), self.spec.base, folder=folder)
-        return {"context_tokens": context_tokens(folder), "longest_answer_tokens": answer.longest}
+        return BaseFigures(context_tokens=context_tokens(folder), longest_answer_tokens=answer.longest).counts()
 
     def _build_proof(self, folder: Path) -> Counts:
         from workers.preparing.proof import prove
@@ -90,7 +100,7 @@ class Workshop:
         proof = prove(self._folder(InputKind.BASE), self.spec.base, precision=precision_of(self.spec))
         (folder / PROOF).write_text(proof.model_dump_json(indent=1))
         seen = proof.tried[proof.together]
-        return {"together": str(proof.together), "largest": seen.largest, "flipped": seen.n_flipped}
+        return ProofFigures(together=proof.together, largest=seen.largest, flipped=seen.n_flipped).counts()
 
     def _build_prompts(self, folder: Path) -> Counts:
         from workers.examples.prompts import render_prompts
@@ -136,7 +146,7 @@ class Workshop:
         tokens.to_parquet(folder / TOKENS)
         longest = int(tokens["prompt"].map(len).max()) + len(answer.bos)
         # The base's own count is that of the first settings it was prepared with; these change the line.
-        return {"longest prompt": longest, "longest_answer_tokens": answer.longest}
+        return PromptTokenFigures(longest_prompt=longest, longest_answer_tokens=answer.longest).counts()
 
     def _build_rationale_tokens(self, folder: Path) -> Counts:
         from workers.examples.tokenizing.tokens import tokenise
@@ -151,4 +161,5 @@ class Workshop:
             special_tokens=self.spec.base.special_tokens,
         )
         tokens.to_parquet(folder / TOKENS)
-        return {f"longest {name}": int(tokens[name].map(len).max()) for name in tokens}
+        longest = {Supervision(str(name)): int(tokens[name].map(len).max()) for name in tokens}
+        return RationaleTokenFigures(longest=longest).counts()

@@ -9,7 +9,7 @@ marginal: the mean of P(yes) over so many sampled rationales, each forced where 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,23 +26,16 @@ from workers.scoring.labels import Read, read_labels
 from workers.scoring.listening import Answering, Counting
 from workers.scoring.openers import Opener
 from workers.scoring.sessions import Session
+from workers.work.predictions import RawScores
 
 FloatArray = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of one batch; arrays of shape (n_examples,), probabilities raw, strict NaN where invalid.
-
-    off_label_mass: 1 − P(yes) − P(no) where the forced score was read; null unless `direct` was asked for.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Scored(RawScores):
+    """Scores of one batch, and the prompts that they are of; the off-label mass only where `direct` was asked for."""
 
     rows: npt.NDArray[np.int64]
-    p_strict: FloatArray
-    p_forced: FloatArray
-    validity: list[Validity]
-    also: dict[Scoring, FloatArray] = field(default_factory=dict)
-    off_label_mass: FloatArray | None = None
 
 
 class Scorer:
@@ -93,7 +86,7 @@ class Scorer:
         else:
             read, validity = self._directly(session, len(positions)), [Validity.VALID] * len(positions)
         return Scored(
-            rows,
+            rows=rows,
             p_strict=np.where([kind is Validity.VALID for kind in validity], read.p_yes, np.nan),
             p_forced=read.p_yes,
             validity=validity,

@@ -18,6 +18,7 @@ from orchestrator.study.study import Contrast, Study, load_study
 from support.places import REPOSITORY, SWEEPS
 from support.stores.builders import build_store, cohort_counts, usual_signal
 from workers.contract.data_class import RULES, DataClass
+from workers.contract.inputs import ProofFigures
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
@@ -247,7 +248,7 @@ def test_report_replaces_the_old_one_and_leaves_no_scrap(
 
 
 def test_the_page_says_how_each_base_proved_its_rows(study: Study, design: Design, findings: Findings) -> None:
-    proof = {"together": "padded", "largest": 3e-7, "flipped": 1}
+    proof = ProofFigures(together="padded", largest=3e-7, flipped=1)
     page = render_report(study, design, findings, proofs={"tiny-llama": proof})
     assert "any rows, read by a plain pass, at most 3e-07 off the probability of a row alone" in page
     assert "1 of the written texts differ" in page
