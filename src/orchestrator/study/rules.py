@@ -18,6 +18,7 @@ from orchestrator.study.source import Location, StudySource
 from workers.contract.errors import Problem
 from workers.contract.recipes.bases import CHAT, BaseRecipe
 from workers.contract.recipes.cohorts import COHORT_SOURCES
+from workers.contract.recipes.scorings import SCORINGS
 
 # Names of bases and contrasts become columns, coordinates and headings.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -160,7 +161,7 @@ def _unfit_engine(draft: Draft) -> Iterator[Problem]:
     engine = draft.sound("evaluation", "engine") or "transformers"
     if engine == "transformers":
         return
-    for setting in ("reasoned_tokens", "marginal_samples"):
+    for setting in (reading.asked_by for reading in SCORINGS.values() if reading.is_steered):
         if draft.sound("evaluation", setting):
             what = f"{engine} writes the likeliest tokens alone, and {setting} asks for others"
             yield draft.source.problem(

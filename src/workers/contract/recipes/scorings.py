@@ -16,10 +16,12 @@ class Reading:
 
     words: What the report says of it.
     asked_by: The field of `EvaluationRecipe` that asks for it; empty where every trial is scored so.
+    is_steered: Tokens are drawn or barred for it, which no engine does.
     """
 
     words: str
     asked_by: str = ""
+    is_steered: bool = False
 
 
 class Scoring(str):
@@ -62,8 +64,11 @@ SCORINGS = {
     Scoring.REASONED: Reading(
         "Reasoned: the model must first write as many tokens as the study says, then answer.",
         asked_by="reasoned_tokens",
+        is_steered=True,
     ),
-    Scoring.MARGINAL: Reading("Marginal: the mean over several sampled rationales.", asked_by="marginal_samples"),
+    Scoring.MARGINAL: Reading(
+        "Marginal: the mean over several sampled rationales.", asked_by="marginal_samples", is_steered=True
+    ),
 }
 ALWAYS_SCORED = tuple(scoring for scoring, reading in SCORINGS.items() if not reading.asked_by)
 
