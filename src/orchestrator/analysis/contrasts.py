@@ -7,8 +7,9 @@ Source: protocol, sections 3.3, 3.8 and 3.9.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from orchestrator.analysis.bootstrap import Aucs, AucTable, ByScoring, Estimate
+from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate
 from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import Results
 from orchestrator.study.study import Contrast, Interaction
 from workers.contract.outcome import Record

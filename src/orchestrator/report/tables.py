@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.analysis.bootstrap import ByScoring
 from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore
 from orchestrator.analysis.tables.scores import ALL_SIZES, PlaceScore

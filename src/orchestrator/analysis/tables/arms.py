@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.analysis.bootstrap import Aucs, ByScoring
+from orchestrator.analysis.bootstrap import Aucs
+from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.learning import mean_weights
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import invalid_of, mean_of_known, scored

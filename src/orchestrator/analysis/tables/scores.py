@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from orchestrator.analysis.bootstrap import Aucs, ByScoring
+from orchestrator.analysis.bootstrap import Aucs
+from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.learning import mean_weights, size_order
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
