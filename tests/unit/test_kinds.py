@@ -46,7 +46,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortSource, Splitting, SyntheticCohort
-from workers.contract.recipes.scorings import SCORINGS, Reading, Scoring
+from workers.contract.recipes.scorings import SCORINGS, Scoring, ScoringRule
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import METHODS, EvaluationRecipe, Method, Trial, TrialSpec, WorkOrder
 from workers.scoring.classical.baselines import columns_of, fit_baseline
@@ -78,7 +78,7 @@ class TestScorings:
         assert READERS.keys() <= SCORINGS.keys()
 
     def test_what_a_new_scoring_lacks_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(SCORINGS, self.GUESSED, Reading("A guess.", asked_by="guessed"))
+        monkeypatch.setitem(SCORINGS, self.GUESSED, ScoringRule("A guess.", asked_by="guessed"))
         assert list(what_scorings_lack()) == [
             "guessed lacks words for the report that begin with its name",
             "guessed lacks the field guessed of EvaluationRecipe, by which a study asks for it",
@@ -87,7 +87,7 @@ class TestScorings:
 
     @pytest.fixture
     def _guesses(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        monkeypatch.setitem(SCORINGS, self.GUESSED, Reading("Guessed: by length.", asked_by="guessed"))
+        monkeypatch.setitem(SCORINGS, self.GUESSED, ScoringRule("Guessed: by length.", asked_by="guessed"))
         monkeypatch.setitem(READERS, self.GUESSED, lambda scorer, session, positions: 1 / (2.0 + pd.Series(positions)))
         table_schemas.cache_clear()
         yield

@@ -165,7 +165,7 @@ def _need_trials(study: str, layout: "StoreLayout") -> None:
 
 def _show_verification(found: "Verification", study: str, *, n_moved: int) -> None:
     """What was read, what is wrong with it, and what to do."""
-    from orchestrator.store.verification import Part
+    from orchestrator.store.verification import Place
 
     console = console_of()
     console.print(
@@ -183,16 +183,16 @@ def _show_verification(found: "Verification", study: str, *, n_moved: int) -> No
         console.print("all good")
     if n_moved:
         console.print(f"moved to quarantine: {n_moved}; `sweep run {study}` does their trials again")
-    elif Part.OUTCOME in parts:
+    elif Place.OUTCOME in parts:
         what = "moves damaged outcomes away, and `sweep run` does their trials again"
         console.print(f"`sweep verify {study} --quarantine` {what}")
-    if Part.INPUT in parts:
+    if Place.INPUT in parts:
         console.print("delete damaged folders below inputs/; `sweep run` makes them again")
-    if Part.TRANSFER in parts:
+    if Place.TRANSFER in parts:
         console.print("delete damaged folders below transfers/; `sweep score` makes them again")
-    if Part.DERIVED in parts:
+    if Place.DERIVED in parts:
         console.print(f"`sweep run {study}` writes dataset, report and sealed study again; `sweep audit` its own")
-    if Part.RETRAINED in parts:
+    if Place.RETRAINED in parts:
         console.print(
             "what does not come out again was changed, or ran on other hardware or versions: compare its provenance"
         )

@@ -16,7 +16,7 @@ from workers.contract.trial import AxisValue, Trial, TrialSpec
 TO_DO = (TrialState.RETRY, TrialState.ADD)
 
 
-class Sealed(Protocol):
+class SealedOutcome(Protocol):
     """Of a verified outcome, what a plan asks for."""
 
     @property
@@ -36,7 +36,7 @@ class Held(Protocol):
     """What a store holds, by trial id: what is committed, and why other outcomes can't be trusted."""
 
     @property
-    def committed(self) -> Mapping[str, Sealed]:
+    def committed(self) -> Mapping[str, SealedOutcome]:
         """Verified outcomes."""
 
     @property

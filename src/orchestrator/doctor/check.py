@@ -13,7 +13,7 @@ class Grade(StrEnum):
     FAIL = "fail"
 
 
-class Check(Record):
+class HealthCheck(Record):
     """What was looked at, what was found and, unless it is well, what to do."""
 
     name: str
@@ -22,16 +22,16 @@ class Check(Record):
     remedy: str = ""
 
 
-def ok(name: str, what: str) -> Check:
+def ok(name: str, what: str) -> HealthCheck:
     """Found as it should be."""
-    return Check(name=name, grade=Grade.OK, what=what)
+    return HealthCheck(name=name, grade=Grade.OK, what=what)
 
 
-def warn(name: str, what: str, remedy: str) -> Check:
+def warn(name: str, what: str, remedy: str) -> HealthCheck:
     """A launch works, and something about it is worth knowing first."""
-    return Check(name=name, grade=Grade.WARN, what=what, remedy=remedy)
+    return HealthCheck(name=name, grade=Grade.WARN, what=what, remedy=remedy)
 
 
-def fail(name: str, what: str, remedy: str) -> Check:
+def fail(name: str, what: str, remedy: str) -> HealthCheck:
     """A launch, or a part of it, would not work."""
-    return Check(name=name, grade=Grade.FAIL, what=what, remedy=remedy)
+    return HealthCheck(name=name, grade=Grade.FAIL, what=what, remedy=remedy)

@@ -16,7 +16,7 @@ from orchestrator.asking import ask_readiness, sketch_bases
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
-from orchestrator.doctor.check import Check, Grade, fail, ok
+from orchestrator.doctor.check import Grade, HealthCheck, fail, ok
 from orchestrator.launch.forecast import forecast_disk
 from orchestrator.saying.addressing import database_path
 from orchestrator.store.holding import lock_holder
@@ -41,7 +41,7 @@ EXIT_WELL, EXIT_FAILS = 0, 3
 class Diagnosis(Record):
     """Every check, in the order in which they are told."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[HealthCheck, ...]
 
     @property
     def exit_code(self) -> int:
@@ -76,7 +76,7 @@ def diagnose(
         return Diagnosis(checks=(*mine[:2], *worker.result(), *([ray.result()] if ray else []), *mine[2:]))
 
 
-def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[Check]:
+def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[HealthCheck]:
     """The two about packages first."""
     yield packages.check_python(packages.python_here(), required=packages.required_python())
     yield packages.check_packages(packages.required_packages(), packages.installed_version, packages.pinned_versions())
@@ -87,7 +87,7 @@ def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[Ch
 
 def _services(
     study: Study | None, layout: StoreLayout | None, address: str | None, tracking_uri: str | None
-) -> Iterator[Check]:
+) -> Iterator[HealthCheck]:
     if address is not None:
         yield services.check_cluster(address, lambda place: _slots_at(place, study))
     token = services.check_token(os.environ, address=address)
@@ -111,7 +111,7 @@ def _services(
 
 def _study(
     study: Study, layout: StoreLayout, tracking_uri: str | None, ask_bases: Callable[[SketchQuestion], Sketched]
-) -> Iterator[Check]:
+) -> Iterator[HealthCheck]:
     """What the study names, and its store."""
     design, outcomes = expand(study), _outcomes(layout)
     problems = source_problems(study)
@@ -145,7 +145,7 @@ def _has_base_here(trial: Trial, absent: Container[str], layout: StoreLayout) ->
     return not isinstance(spec.base, HubBase) or _is_there(InputKind.BASE, spec, layout) or _is_cached(spec.base)
 
 
-def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched]) -> Iterator[Check]:
+def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched]) -> Iterator[HealthCheck]:
     """Whether each base can be read, as far as configuration and tokenizer go, and has room for an answer."""
     if not orders:
         return
@@ -162,7 +162,7 @@ def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched
     yield from (fail(each.where, each.what, each.remedy) for each in found.problems)
 
 
-def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[Check]:
+def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[HealthCheck]:
     """The hub and the teacher's endpoint, where what is missing needs them."""
     specs = [trial.spec for trial_id, trial in design.by_id.items() if trial_id not in outcomes.committed]
     to_fetch = {

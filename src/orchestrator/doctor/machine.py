@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.doctor.check import Check, fail, ok, warn
+from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from orchestrator.execution.on_ray.local_ray import (
     LAST_RESORT,
     LONGEST_FOLDER,
@@ -60,7 +60,7 @@ class Capacity:
     encoding: str = "utf-8"
 
 
-def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | None) -> Iterator[Check]:
+def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | None) -> Iterator[HealthCheck]:
     """Compare what is here with what trials take.
 
     Args:
@@ -91,14 +91,14 @@ def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | Non
         yield ok("open files", f"up to {here.open_files:,} a process")
 
 
-def _check_cores(here: Capacity, resources: Resources, n_slots: int) -> Check:
+def _check_cores(here: Capacity, resources: Resources, n_slots: int) -> HealthCheck:
     what = f"{here.cores:g}, a trial takes {resources.cpus_per_trial:g}"
     if n_slots < 1:
         return fail("cores", what, "lower `resources.cpus_per_trial`, or take a larger machine")
     return ok("cores", f"{what}: {n_slots} at once on the CPU")
 
 
-def _check_memory(here: Capacity, n_slots: int, peak_mib: float | None) -> Check:
+def _check_memory(here: Capacity, n_slots: int, peak_mib: float | None) -> HealthCheck:
     trial_mib = peak_mib or SMALLEST_TRIAL_MIB
     available_mib = here.memory_available / MIB
     measured = "was measured to take" if peak_mib else "takes at least"
@@ -110,7 +110,7 @@ def _check_memory(here: Capacity, n_slots: int, peak_mib: float | None) -> Check
     return warn("memory", what, remedy) if available_mib < n_slots * trial_mib else ok("memory", what)
 
 
-def _check_tmp(here: Capacity) -> Check:
+def _check_tmp(here: Capacity) -> HealthCheck:
     what = f"{here.tmp_free / GB:,.1f} of {here.tmp_total / GB:,.0f} GB free"
     remedy = "free space there, or point RAY_TMPDIR to another disk"
     if here.tmp_free < SMALLEST_TMP:
@@ -120,7 +120,7 @@ def _check_tmp(here: Capacity) -> Check:
     return ok("/tmp", what)
 
 
-def _check_sessions(found: SessionFolder | ClusterError) -> Check:
+def _check_sessions(found: SessionFolder | ClusterError) -> HealthCheck:
     if isinstance(found, ClusterError):
         what, _, remedy = str(found).partition("; ")
         return fail("sessions", what, remedy)

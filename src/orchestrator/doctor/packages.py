@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from orchestrator.doctor.check import Check, fail, ok, warn
+from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from workers.contract.answers.readiness import Readiness
 from workers.contract.errors import SweepError
 
@@ -22,7 +22,7 @@ MAX_NAMED = 4
 INSTALL = "`make .venv/stamp`, or `pip install --constraint constraints.txt --editable .`"
 
 
-def check_python(found: str, *, required: str) -> Check:
+def check_python(found: str, *, required: str) -> HealthCheck:
     """Whether this Python is new enough."""
     if SpecifierSet(required).contains(found, prereleases=True):
         return ok("python", f"{found} (asked for: {required})")
@@ -31,7 +31,7 @@ def check_python(found: str, *, required: str) -> Check:
 
 def check_packages(
     required: Sequence[Requirement], installed: Callable[[str], str | None], pins: Mapping[str, SpecifierSet]
-) -> Check:
+) -> HealthCheck:
     """Whether every package that the project needs is there, and in the pinned version.
 
     Args:
@@ -57,7 +57,7 @@ def check_packages(
     return ok("packages", f"all {len(found)} are installed as pinned")
 
 
-def check_worker(ask: Callable[[], Readiness], *, has_gpu_device: bool) -> Iterator[Check]:
+def check_worker(ask: Callable[[], Readiness], *, has_gpu_device: bool) -> Iterator[HealthCheck]:
     """Whether a worker's libraries import, and what it computes on.
 
     Args:

@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.doctor.check import Check, fail, ok, warn
+from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from orchestrator.saying.addressing import typed
 from workers.contract.addresses import without_credentials
 from workers.contract.errors import ClusterError
@@ -47,7 +47,7 @@ WHERE trial.key = 'sweep.trial_id' AND state.value IN ('scored', 'diverged') AND
 Reach = Callable[[str], int]
 
 
-def check_cluster(address: str, connect: Callable[[str], str]) -> Check:
+def check_cluster(address: str, connect: Callable[[str], str]) -> HealthCheck:
     """Whether a Ray cluster answers and has room for a trial.
 
     Args:
@@ -60,7 +60,7 @@ def check_cluster(address: str, connect: Callable[[str], str]) -> Check:
         return fail("cluster", what, remedy)
 
 
-def check_ray(start: Callable[[], str]) -> Check:
+def check_ray(start: Callable[[], str]) -> HealthCheck:
     """Whether a Ray of our own starts on this machine.
 
     Args:
@@ -85,7 +85,7 @@ def start_ray() -> str:
     return said[-1] if said else f"a local Ray could not be started (code {done.returncode})"
 
 
-def check_token(environ: Mapping[str, str], *, address: str | None) -> Check | None:
+def check_token(environ: Mapping[str, str], *, address: str | None) -> HealthCheck | None:
     """Whether the token of a cluster is there and nobody else's to read; null where no cluster is asked for."""
     path = environ.get("RAY_AUTH_TOKEN_PATH")
     if path is None:
@@ -107,7 +107,7 @@ def check_token(environ: Mapping[str, str], *, address: str | None) -> Check | N
     return ok("token", f"{path}, for nobody else to read")
 
 
-def check_server(uri: str, *, reach: Reach) -> Check:
+def check_server(uri: str, *, reach: Reach) -> HealthCheck:
     """Whether an MLflow server is well."""
     where = urlsplit(without_credentials(uri)).netloc
     try:
@@ -125,7 +125,7 @@ def check_server(uri: str, *, reach: Reach) -> Check:
     )
 
 
-def check_database(path: Path, *, file_system: str = "") -> Check:
+def check_database(path: Path, *, file_system: str = "") -> HealthCheck:
     """Whether MLflow's SQLite file is whole and not held by somebody else; up to `LARGEST_READ` it is read through."""
     rebuild = "move it away; `sweep sync` makes it again from the store"
     if any(file_system.startswith(name) for name in NETWORK_FILE_SYSTEMS):
@@ -152,7 +152,7 @@ def check_database(path: Path, *, file_system: str = "") -> Check:
     return ok("tracking", f"{path.name} is whole and free ({path.stat().st_size / 1e6:,.0f} MB)")
 
 
-def check_tracked(path: Path, committed: Collection[str], *, store: Path) -> Check | None:
+def check_tracked(path: Path, committed: Collection[str], *, store: Path) -> HealthCheck | None:
     """Whether MLflow's SQLite file has every committed trial; null where it can't be asked."""
     if not path.exists():
         return None
@@ -167,7 +167,7 @@ def check_tracked(path: Path, committed: Collection[str], *, store: Path) -> Che
     return ok("tracked", f"all {len(committed)} committed trials are in MLflow")
 
 
-def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline: bool) -> Check | None:
+def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline: bool) -> HealthCheck | None:
     """Whether the hub can be reached for models that are neither prepared nor in its cache; null without any."""
     if not model_ids:
         return None
@@ -184,7 +184,7 @@ def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline:
     return ok("hub", f"{without_credentials(hub)} answers, for {names}")
 
 
-def check_endpoint(base_url: str, key_variable: str | None, *, environ: Mapping[str, str], reach: Reach) -> Check:
+def check_endpoint(base_url: str, key_variable: str | None, *, environ: Mapping[str, str], reach: Reach) -> HealthCheck:
     """Whether a teacher's endpoint answers at all, and its key is set; nothing is asked of the model."""
     where = urlsplit(base_url).netloc
     if key_variable and not environ.get(key_variable):

@@ -17,7 +17,7 @@ from typing import IO
 from rich.filesize import decimal
 
 from orchestrator.design.grid import Design
-from orchestrator.doctor.check import Check, fail, ok, warn
+from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from orchestrator.launch.forecast import DiskForecast
 from orchestrator.launch.record import past_launches
 from orchestrator.saying.addressing import typed
@@ -48,7 +48,7 @@ class FileSystem:
 
 def check_folder(
     layout: StoreLayout, *, forecast: DiskForecast | None = None, system: FileSystem | None = None
-) -> list[Check]:
+) -> list[HealthCheck]:
     """Try in the store's folder, or where it will be made, everything that a launch does there.
 
     Args:
@@ -68,7 +68,7 @@ def check_folder(
     return [*tried, _check_disk(place, system.disk_free(place), forecast), *_check_privacy(layout)]
 
 
-def _try_writing(folder: Path, layout: StoreLayout, place: Path, system: FileSystem) -> Check:
+def _try_writing(folder: Path, layout: StoreLayout, place: Path, system: FileSystem) -> HealthCheck:
     try:
         with (folder / "file").open("wb") as file:
             file.write(b"0")
@@ -84,7 +84,7 @@ def _try_writing(folder: Path, layout: StoreLayout, place: Path, system: FileSys
     return ok("store", f"{place} can be written and synced{made}")
 
 
-def _try_links(folder: Path, system: FileSystem) -> Check:
+def _try_links(folder: Path, system: FileSystem) -> HealthCheck:
     name = "hard links"
     try:
         (folder / "first").touch()
@@ -100,7 +100,7 @@ def _try_links(folder: Path, system: FileSystem) -> Check:
     return fail(name, "a link replaces what is there, so that a commit could be overwritten", ELSEWHERE)
 
 
-def _try_locks(folder: Path, system: FileSystem) -> Check:
+def _try_locks(folder: Path, system: FileSystem) -> HealthCheck:
     name = "locks"
     slower = f"drivers go by heartbeats then: after a crash the next one waits {EXPIRES_AFTER_S:.0f} s"
     with (folder / "lock").open("wb") as one, (folder / "lock").open("wb") as other:
@@ -117,7 +117,7 @@ def _try_locks(folder: Path, system: FileSystem) -> Check:
     return warn(name, "don't keep a second one out", slower)
 
 
-def _check_disk(place: Path, free: int, forecast: DiskForecast | None) -> Check:
+def _check_disk(place: Path, free: int, forecast: DiskForecast | None) -> HealthCheck:
     is_needed = forecast is not None and forecast.need_bytes > 0
     what = forecast.told(free_bytes=free) if forecast and is_needed else f"{decimal(free)} free"
     remedy = "free space there, choose another `--store`, or run less at a time with --limit"
@@ -128,13 +128,13 @@ def _check_disk(place: Path, free: int, forecast: DiskForecast | None) -> Check:
     return ok("disk", what)
 
 
-def _check_privacy(layout: StoreLayout) -> Iterator[Check]:
+def _check_privacy(layout: StoreLayout) -> Iterator[HealthCheck]:
     if layout.root.is_dir() and open_to_others(layout.root):
         what = f"others may enter {layout.root}, which holds data of participants"
         yield warn("privacy", what, "`sweep run` closes it to them, if it is yours")
 
 
-def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:
+def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> HealthCheck:
     """Whether what is committed can be read and has its files; of files it looks at the name alone."""
     quarantined = [name for name, why in outcomes.broken.items() if why == "quarantined"]
     broken = [name for name in outcomes.broken if name not in quarantined]
@@ -153,7 +153,7 @@ def check_outcomes(layout: StoreLayout, outcomes: Outcomes, design: Design) -> C
     return ok("outcomes", what)
 
 
-def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> Check:
+def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> HealthCheck:
     """Whether things lie about that a launch removes."""
     try:
         found = find_leftovers(layout, design, outcomes, now=time.time())
@@ -167,7 +167,7 @@ def check_leftovers(layout: StoreLayout, outcomes: Outcomes, design: Design) -> 
     return ok("leftovers", what)
 
 
-def check_driver(layout: StoreLayout, seen: Sighting | None) -> Check:
+def check_driver(layout: StoreLayout, seen: Sighting | None) -> HealthCheck:
     """Whether somebody drives the store, or died over it."""
     if seen is not None:
         remedy = f"wait for it, or `sweep stop {typed(layout.root)}`"
@@ -179,7 +179,7 @@ def check_driver(layout: StoreLayout, seen: Sighting | None) -> Check:
     return ok("driver", f"none{last}")
 
 
-def check_clock(layout: StoreLayout, *, now: float) -> Check:
+def check_clock(layout: StoreLayout, *, now: float) -> HealthCheck:
     """Whether this machine's clock agrees with what is stored; times are for people, nothing is decided by them."""
     places = (layout.root, layout.trials, layout.leases, layout.study, layout.settled)
     newest = max((place.stat().st_mtime for place in places if place.exists()), default=now)

@@ -29,7 +29,7 @@ LABEL_GAP = 0.022
 
 
 @dataclass(frozen=True)
-class Line:
+class ReferenceLine:
     """A horizontal line of reference."""
 
     auc: float
@@ -135,18 +135,18 @@ def _draw_mean(axes: Axes, x: int, score: SupervisionScore) -> None:
     )
 
 
-def _lines(rows: Sequence[BaselineScore]) -> list[Line]:
+def _lines(rows: Sequence[BaselineScore]) -> list[ReferenceLine]:
     """Chance, and each classical comparator at its largest train size, lowest first."""
-    lines = [Line(CHANCE, "chance", "#6b7480", (1, 2))]
+    lines = [ReferenceLine(CHANCE, "chance", "#6b7480", (1, 2))]
     for kind, (name, colour, dashes) in COMPARATORS.items():
         scored = [row for row in rows if row.kind == kind and row[Scoring.STRICT]]
         largest = max(scored, key=lambda row: size_order(row.train_size), default=None)
         if largest is not None and (strict := largest[Scoring.STRICT]):
-            lines.append(Line(strict.value, f"{name} {strict.value:.3f}", colour, dashes))
+            lines.append(ReferenceLine(strict.value, f"{name} {strict.value:.3f}", colour, dashes))
     return sorted(lines, key=lambda line: line.auc)
 
 
-def _name_lines(axes: Axes, lines: Sequence[Line]) -> None:
+def _name_lines(axes: Axes, lines: Sequence[ReferenceLine]) -> None:
     """Names at the right end of the lines, moved up where they would touch."""
     label_y = float("-inf")
     for line in lines:

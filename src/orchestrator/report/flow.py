@@ -14,7 +14,7 @@ ROWS = {**{f"{split}_": split.replace("_", "-") for split in SPLITS}, "": "all"}
 
 
 @dataclass(frozen=True)
-class Step:
+class FlowStep:
     """One step of the flow, and the examples that it concerns."""
 
     name: str
@@ -41,21 +41,21 @@ class SplitRow:
 class FlowView:
     """What the section on participants shows; parts that the cohort does not give are empty."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[FlowStep, ...]
     splits: tuple[SplitRow, ...]
     largest_balanced_size: Count | None
 
 
 def view_flow(counts: Mapping[str, Count]) -> FlowView:
     """Put a cohort's counts, as named in its manifest, in the order in which they came about."""
-    steps = [Step("Candidate index dates", counts["n_candidates"])] if "n_candidates" in counts else []
+    steps = [FlowStep("Candidate index dates", counts["n_candidates"])] if "n_candidates" in counts else []
     steps += [
-        Step(name.removeprefix(EXCLUDED), count, is_exclusion=True)
+        FlowStep(name.removeprefix(EXCLUDED), count, is_exclusion=True)
         for name, count in counts.items()
         if name.startswith(EXCLUDED)
     ]
     if "n_examples" in counts:
-        steps.append(Step("Eligible: one example each", counts["n_examples"]))
+        steps.append(FlowStep("Eligible: one example each", counts["n_examples"]))
     rows = {name: {unit: counts.get(f"{prefix}{unit}") for unit in UNITS} for prefix, name in ROWS.items()}
     return FlowView(
         steps=tuple(steps),

@@ -35,7 +35,7 @@ def shown_counts(counts: Mapping[str, object], *, min_cell: int, published: Coll
         published: Names of counts that stand elsewhere on the page, so that withholding them here protects nothing.
     """
     whole = {name: n for name, n in counts.items() if isinstance(n, int) and not isinstance(n, bool)}
-    flow = Flow({**whole, **_controls(whole)}, min_cell=min_cell)
+    flow = FlowCounts({**whole, **_controls(whole)}, min_cell=min_cell)
     withheld: frozenset[str] = frozenset()
     while exposed := flow.exposed(withheld):
         free = [name for name, n in whole.items() if n > min_cell and name not in withheld | set(published)]
@@ -46,7 +46,7 @@ def shown_counts(counts: Mapping[str, object], *, min_cell: int, published: Coll
 
 
 @dataclass(frozen=True)
-class Flow:
+class FlowCounts:
     """Every count of a cohort by name, controls included, and what a reader can make of those that are shown."""
 
     cells: Mapping[str, int]

@@ -31,7 +31,7 @@ class Placed(Protocol):
 
 
 @dataclass(frozen=True)
-class Line:
+class PivotRow:
     """One row of a pivot; a cell is null where there is nothing."""
 
     name: str
@@ -43,7 +43,7 @@ class Pivot:
     """Estimates by two factors."""
 
     columns: tuple[str, ...]
-    rows: tuple[Line, ...]
+    rows: tuple[PivotRow, ...]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def group_grid(contrast: ContrastFindings) -> Pivot:
     at[(ALL_BASES, ALL_SIZES)] = contrast
     bases = dict.fromkeys([*(base for base, _ in at if base != ALL_BASES), ALL_BASES])
     sizes = dict.fromkeys([*(size for _, size in at if size != ALL_SIZES), ALL_SIZES])
-    rows = (Line(level(base), tuple(at.get((base, size)) for size in sizes)) for base in bases)
+    rows = (PivotRow(level(base), tuple(at.get((base, size)) for size in sizes)) for base in bases)
     return Pivot(tuple(level(size) for size in sizes), tuple(rows))
 
 
@@ -119,7 +119,7 @@ def pivot_places(places: Iterable[PlaceScore], *, at_each_size: bool) -> Pivot |
     return Pivot(
         columns=tuple(supervision.value for supervision in columns),
         rows=tuple(
-            Line(
+            PivotRow(
                 name=f"{base}, {level(size)}" if at_each_size else base,
                 cells=tuple(at.get((base, size, supervision)) for supervision in columns),
             )

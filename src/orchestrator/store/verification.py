@@ -29,7 +29,7 @@ from workers.contract.trial import WorkOrder
 EXIT_GOOD, EXIT_DAMAGED = 0, 3
 
 
-class Part(StrEnum):
+class Place(StrEnum):
     """What of a store was found wanting."""
 
     OUTCOME = "outcome"
@@ -43,7 +43,7 @@ class Part(StrEnum):
 class Damage:
     """One thing that is not as it was committed; `name` is a trial's id, an input's folder or a path in the store."""
 
-    part: Part
+    part: Place
     name: str
     what: str
 
@@ -81,7 +81,7 @@ class Verification:
     @property
     def damaged_trials(self) -> dict[str, str]:
         """Trials whose outcome or files can't be trusted, and why."""
-        return {damage.name: damage.what for damage in self.damages if damage.part is Part.OUTCOME}
+        return {damage.name: damage.what for damage in self.damages if damage.part is Place.OUTCOME}
 
 
 def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Verification:
@@ -106,7 +106,7 @@ def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Ve
     asked = VerifyOrder(store=str(layout.root), recompute=tuple(sound), retrain=tuple(orders))
     found = verify_trials(asked) if sound else VerifyFindings()
     differing = tuple(
-        Damage(Part.OUTCOME, trial_id, f"{len(names)} of its scores don't follow from its predictions: {names[0]} …")
+        Damage(Place.OUTCOME, trial_id, f"{len(names)} of its scores don't follow from its predictions: {names[0]} …")
         for trial_id, names in found.differing.items()
     )
     return Verification(
@@ -129,7 +129,7 @@ def check_outcome(layout: StoreLayout, outcome: Outcome) -> Checked:
     is_own = (outcome.training_id, outcome.cell_id) == (spec.training_id, spec.cell_id)
     wrong_ids = () if is_own else ("its ids are not those of its spec",)
     folder = layout.trial(outcome.trial_id) / outcome.attempt
-    return _check_files(folder, outcome.files, lambda what: Damage(Part.OUTCOME, outcome.trial_id, what), wrong_ids)
+    return _check_files(folder, outcome.files, lambda what: Damage(Place.OUTCOME, outcome.trial_id, what), wrong_ids)
 
 
 def check_input(path: Path) -> Checked:
@@ -137,7 +137,7 @@ def check_input(path: Path) -> Checked:
     name = path.parent.name
 
     def damage(what: str) -> Damage:
-        return Damage(Part.INPUT, name, what)
+        return Damage(Place.INPUT, name, what)
 
     try:
         manifest = Manifest.load(path)
@@ -157,7 +157,7 @@ def check_transfer(layout: StoreLayout, path: Path) -> Checked:
     name = str(path.parent.relative_to(layout.root))
 
     def damage(what: str) -> Damage:
-        return Damage(Part.TRANSFER, name, what)
+        return Damage(Place.TRANSFER, name, what)
 
     try:
         transfer = Transfer.load(path)
@@ -169,7 +169,7 @@ def check_transfer(layout: StoreLayout, path: Path) -> Checked:
 def check_derived(layout: StoreLayout) -> Checked:
     """Dataset, page, sealed study and audits, each against its own checksum."""
     files = [*derived_files(layout), *layout.dataset.rglob("*.parquet")]
-    damages = tuple(Damage(Part.DERIVED, name, what) for name, what in derived_damages(layout).items())
+    damages = tuple(Damage(Place.DERIVED, name, what) for name, what in derived_damages(layout).items())
     return Checked(len(files), sum(path.stat().st_size for path in files), damages)
 
 
@@ -199,7 +199,7 @@ def _unreadable(outcomes: Outcomes, layout: StoreLayout) -> Iterator[Damage]:
     """Outcomes that are there and can't be trusted; what lies in quarantine is out of the way already."""
     for trial_id, reason in outcomes.broken.items():
         if layout.trials.joinpath(trial_id).is_file() or layout.outcome(trial_id).exists():
-            yield Damage(Part.OUTCOME, trial_id, reason.partition(";")[0])
+            yield Damage(Place.OUTCOME, trial_id, reason.partition(";")[0])
 
 
 def _not_reproduced(retrained: tuple[Retrained, ...]) -> Iterator[Damage]:
@@ -207,7 +207,7 @@ def _not_reproduced(retrained: tuple[Retrained, ...]) -> Iterator[Damage]:
         if again.detail or again.n_beyond:
             gap = max(again.largest_difference.values(), default=0.0)
             beyond = f"{again.n_beyond} of {again.n_examples} examples beyond the tolerance, P(yes) by up to {gap:.2g}"
-            yield Damage(Part.RETRAINED, again.trial_id, f"came out {again.state}, {again.detail or beyond}")
+            yield Damage(Place.RETRAINED, again.trial_id, f"came out {again.state}, {again.detail or beyond}")
 
 
 def _order(outcome: Outcome, study: Study, layout: StoreLayout) -> WorkOrder:

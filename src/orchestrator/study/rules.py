@@ -26,7 +26,7 @@ BASE: TypeAdapter[StudyBase] = TypeAdapter(StudyBase)
 
 
 @dataclass(frozen=True)
-class Draft:
+class StudyDraft:
     """A study file, and the locations in it that are known to be wrong."""
 
     source: StudySource
@@ -44,7 +44,7 @@ class Draft:
         return list(value) if isinstance(value, dict) else []
 
 
-def cross_problems(draft: Draft) -> list[Problem]:
+def cross_problems(draft: StudyDraft) -> list[Problem]:
     """Every broken rule between the sound parts of a draft."""
     return [
         *_missing_sections(draft),
@@ -62,7 +62,7 @@ def cross_problems(draft: Draft) -> list[Problem]:
     ]
 
 
-def _unfit_names(draft: Draft) -> Iterator[Problem]:
+def _unfit_names(draft: StudyDraft) -> Iterator[Problem]:
     for section in ("bases", "contrasts", "interactions"):
         for name in draft.names(section):
             if not NAME.fullmatch(name):
@@ -70,7 +70,7 @@ def _unfit_names(draft: Draft) -> Iterator[Problem]:
                 yield draft.source.problem((section, name), what="is not a name", remedy=remedy)
 
 
-def _repeated_values(draft: Draft) -> Iterator[Problem]:
+def _repeated_values(draft: StudyDraft) -> Iterator[Problem]:
     """Equal values in a list, however they are written."""
     axes = [(*block, axis) for block in _blocks(draft) for axis in draft.source.value(block)]
     contrasts: list[Location] = [("contrasts", name) for name in draft.names("contrasts")]
@@ -88,7 +88,7 @@ def _repeated_values(draft: Draft) -> Iterator[Problem]:
                 yield draft.source.problem((*at, index), what=f"{shown} repeats {before}", remedy="remove one of them")
 
 
-def _varied_training(draft: Draft) -> Iterator[Problem]:
+def _varied_training(draft: StudyDraft) -> Iterator[Problem]:
     """Settings that would have no effect, for an axis gives them a value in every trial."""
     blocks = [draft.source.value(block) for block in _blocks(draft)]
     for name, axis in AXES.items():
@@ -98,7 +98,7 @@ def _varied_training(draft: Draft) -> Iterator[Problem]:
             yield draft.source.problem(("training", field), what="is an axis", remedy=f"move it to axes.{name}")
 
 
-def _blocks(draft: Draft) -> list[Location]:
+def _blocks(draft: StudyDraft) -> list[Location]:
     """Where the blocks of axes are, as far as they are mappings."""
     further = draft.source.value(("more_axes",))
     places: list[Location] = [("axes",), ("few_shot",)]
@@ -106,7 +106,7 @@ def _blocks(draft: Draft) -> list[Location]:
     return [place for place in places if isinstance(draft.source.value(place), dict)]
 
 
-def _missing_sections(draft: Draft) -> Iterator[Problem]:
+def _missing_sections(draft: StudyDraft) -> Iterator[Problem]:
     """Sections that another section makes necessary."""
     given = draft.source.data
     if "axes" not in given and "few_shot" not in given:
@@ -120,7 +120,7 @@ def _missing_sections(draft: Draft) -> Iterator[Problem]:
         yield draft.source.problem(("endpoint",), what="is missing: the teacher is an endpoint", remedy=remedy)
 
 
-def _unknown_bases(draft: Draft) -> Iterator[Problem]:
+def _unknown_bases(draft: StudyDraft) -> Iterator[Problem]:
     declared = draft.names("bases")
     for block in _blocks(draft):
         for index, name in enumerate(draft.sound(*block, "base") or ()):
@@ -129,7 +129,7 @@ def _unknown_bases(draft: Draft) -> Iterator[Problem]:
                 yield draft.source.problem((*block, "base", index), what=f"{name} is not among `bases`", remedy=remedy)
 
 
-def _unfit_template(draft: Draft) -> Iterator[Problem]:
+def _unfit_template(draft: StudyDraft) -> Iterator[Problem]:
     """`exam_summary` knows the Framingham columns and nothing else; `history` says what a lexicon names."""
     source = draft.sound("cohort", "source")
     template = draft.sound("prompt", "template") or "exam_summary"
@@ -146,7 +146,7 @@ def _unfit_template(draft: Draft) -> Iterator[Problem]:
         yield draft.source.problem(("prompt", "template"), what=what, remedy=f"write `template: {fitting}`")
 
 
-def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
+def _formats_without_prompt(draft: StudyDraft) -> Iterator[Problem]:
     for name in draft.names("bases"):
         at = ("bases", name, "prompt_format")
         written = draft.sound(*at)
@@ -156,7 +156,7 @@ def _formats_without_prompt(draft: Draft) -> Iterator[Problem]:
             yield draft.source.problem(at, what=what, remedy=remedy)
 
 
-def _unfit_engine(draft: Draft) -> Iterator[Problem]:
+def _unfit_engine(draft: StudyDraft) -> Iterator[Problem]:
     """Engines write the likeliest tokens to their end: nothing is drawn, barred or read on the way."""
     engine = draft.sound("evaluation", "engine") or "transformers"
     if engine == "transformers":
@@ -178,7 +178,7 @@ def _unfit_engine(draft: Draft) -> Iterator[Problem]:
         yield draft.source.problem(("evaluation", "engine"), what=what, remedy=remedy)
 
 
-def _unfit_for_engine(draft: Draft, engine: str, name: str, base: BaseRecipe) -> Iterator[Problem]:
+def _unfit_for_engine(draft: StudyDraft, engine: str, name: str, base: BaseRecipe) -> Iterator[Problem]:
     at: Location = ("evaluation", "engine")
     if base.decoding.temperature > 0:
         what = f"{engine} writes the likeliest tokens alone, and base {name} samples at {base.decoding.temperature}"
@@ -190,7 +190,7 @@ def _unfit_for_engine(draft: Draft, engine: str, name: str, base: BaseRecipe) ->
         yield draft.source.problem(at, what=what, remedy=remedy)
 
 
-def _lost_spaces(draft: Draft) -> Iterator[Problem]:
+def _lost_spaces(draft: StudyDraft) -> Iterator[Problem]:
     """YAML takes the space before a bare word, and a label with it is another token than one without."""
     for name in draft.names("bases"):
         pairs = draft.sound("bases", name, "label_spellings") or ()
@@ -201,7 +201,7 @@ def _lost_spaces(draft: Draft) -> Iterator[Problem]:
                 yield draft.source.problem(at, what=what, remedy=f'write " {word}", or "{word}" without one')
 
 
-def _spanned_devices(draft: Draft) -> Iterator[Problem]:
+def _spanned_devices(draft: StudyDraft) -> Iterator[Problem]:
     n_gpus = draft.sound("resources", "gpus_per_trial")
     if n_gpus is not None and n_gpus > 1:
         at = ("resources", "gpus_per_trial")
@@ -209,7 +209,7 @@ def _spanned_devices(draft: Draft) -> Iterator[Problem]:
         yield draft.source.problem(at, what=what, remedy="write 1; more GPUs run more trials at a time")
 
 
-def _contrast_problems(draft: Draft) -> Iterator[Problem]:
+def _contrast_problems(draft: StudyDraft) -> Iterator[Problem]:
     for name in draft.names("contrasts"):
         at: Location = ("contrasts", name)
         axis: str = draft.sound(*at, "axis") or "supervision"
@@ -227,7 +227,7 @@ def _contrast_problems(draft: Draft) -> Iterator[Problem]:
         yield from _where_problems(draft, at, axis)
 
 
-def _where_problems(draft: Draft, at: Location, axis: str) -> Iterator[Problem]:
+def _where_problems(draft: StudyDraft, at: Location, axis: str) -> Iterator[Problem]:
     """Axes that a contrast may not be narrowed by, values that they don't have, and axes that it must name."""
     where: dict[str, list[object]] = draft.sound(*at, "where") or {}
     for other, values in where.items():
@@ -247,7 +247,7 @@ def _where_problems(draft: Draft, at: Location, axis: str) -> Iterator[Problem]:
             yield draft.source.problem(at, what=what, remedy=remedy)
 
 
-def _unknown_levels(draft: Draft, axis: str, named: Mapping[Location, object]) -> Iterator[Problem]:
+def _unknown_levels(draft: StudyDraft, axis: str, named: Mapping[Location, object]) -> Iterator[Problem]:
     levels = _levels(draft, axis)
     if not levels and any(draft.source.value((*block, axis)) is not None for block in _blocks(draft)):
         return  # its own problem, found before
@@ -258,7 +258,7 @@ def _unknown_levels(draft: Draft, axis: str, named: Mapping[Location, object]) -
             yield draft.source.problem(place, what=f"{value} is not on {section}.{axis}", remedy=remedy)
 
 
-def _levels(draft: Draft, axis: str) -> list[object]:
+def _levels(draft: StudyDraft, axis: str) -> list[object]:
     """All values of an axis over the blocks, and what a block has that does not vary it; empty for no axis."""
     lists = [draft.sound(*block, axis) for block in _blocks(draft)]
     levels = [value for values in lists if isinstance(values, list) for value in values]
@@ -268,7 +268,7 @@ def _levels(draft: Draft, axis: str) -> list[object]:
     return list(dict.fromkeys(levels))
 
 
-def _interaction_problems(draft: Draft) -> Iterator[Problem]:
+def _interaction_problems(draft: StudyDraft) -> Iterator[Problem]:
     declared = draft.names("contrasts")
     for name in draft.names("interactions"):
         sides = {side: draft.sound("interactions", name, side) for side in ("of", "minus")}

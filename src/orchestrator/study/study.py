@@ -18,7 +18,7 @@ from orchestrator.study.axes import AXES, Axes, AxisName, FewShotAxes
 from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.problems import MAX_PROBLEMS, find_problems, refusal
-from orchestrator.study.rules import Draft, cross_problems
+from orchestrator.study.rules import StudyDraft, cross_problems
 from orchestrator.study.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular, true_path
@@ -158,7 +158,7 @@ def load_study(path: Path) -> Study:
         found = find_problems(error, study_schema(), source)
     problems += found.values()
     if len(found) <= MAX_PROBLEMS:
-        problems += cross_problems(Draft(source, frozenset(found)))
+        problems += cross_problems(StudyDraft(source, frozenset(found)))
     if problems:
         raise refusal(problems)
     study = Study(path=path, **dict(written))

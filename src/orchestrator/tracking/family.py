@@ -15,7 +15,7 @@ PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
-class Family:
+class RunFamily:
     """Of an experiment, the oldest parent and the oldest run of each trial, by trial id; the others are surplus."""
 
     parent: KnownRun | None
@@ -23,7 +23,7 @@ class Family:
     surplus: tuple[KnownRun, ...]
 
 
-def family_of(study: str, runs: Iterable[KnownRun]) -> Family:
+def family_of(study: str, runs: Iterable[KnownRun]) -> RunFamily:
     """Find the study's own runs by their tags, wherever a child hangs.
 
     Args:
@@ -45,4 +45,4 @@ def family_of(study: str, runs: Iterable[KnownRun]) -> Family:
         # Ours carry both from the moment they are created; somebody's run may quote a trial id.
         if TRIAL_ID in run.tags and PARENT in run.tags and children.setdefault(run.tags[TRIAL_ID], run) is not run:
             surplus.append(run)
-    return Family(parents[0] if parents else None, children, tuple(surplus))
+    return RunFamily(parents[0] if parents else None, children, tuple(surplus))

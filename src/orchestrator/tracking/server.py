@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from orchestrator.design.naming import name_of
 from orchestrator.store.outcomes import verified_bytes
 from orchestrator.tracking import projection
-from orchestrator.tracking.family import PARENT, STUDY, Family, family_of
+from orchestrator.tracking.family import PARENT, STUDY, RunFamily, family_of
 from orchestrator.tracking.place import artifacts_uri, database_uri, is_database
 from orchestrator.tracking.projection import HISTORY, STATE, TRIAL_ID, Facts, KnownRun
 from workers.contract.errors import TrackingError
@@ -52,7 +52,7 @@ class Server:
         self._study_tags: dict[str, str] = {}
         self._experiment_id = ""
         self._parent_id = ""
-        self._family = Family(None, {}, ())
+        self._family = RunFamily(None, {}, ())
         self._is_read = False
         self._told: dict[str, tuple[Trial | None, Facts, bool]] = {}
         self.n_mended = 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from workers.examples.exam_summary import MEASURES, Measure, Values, conditions, person, present, rounded_age
+from workers.examples.exam_summary import MEASURES, ExamMeasure, Values, conditions, person, present, rounded_age
 from workers.examples.facts import Case, Fact, Knowledge, example_keys
 
 # Points of risk by the level that the prompt shows, signed; Framingham risk score (D'Agostino 2008) in direction.
@@ -56,7 +56,7 @@ def recorded(values: pd.DataFrame) -> list[dict[str, float]]:
     ]
 
 
-def _measured(measure: Measure, value: float) -> Fact:
+def _measured(measure: ExamMeasure, value: float) -> Fact:
     level = measure.level(value)
     theme = "pressure" if measure.code in PRESSURE_CODES else "metabolism"
     words = f"{level} {measure.name} {measure.rounded(value)}"
@@ -69,7 +69,7 @@ def _condition(words: str) -> Fact:
     return Fact(words, CONDITION_POINTS.get(words, SMOKING_POINTS), theme, code=code)
 
 
-def _invented(measures: Sequence[Measure]) -> tuple[Fact, ...]:
+def _invented(measures: Sequence[ExamMeasure]) -> tuple[Fact, ...]:
     """One fact a level of every measure, and every condition: what a record could have held."""
     last_bounds = {measure.code: [bound for bound, _ in measure.levels][-2] for measure in measures}
     values = [

@@ -10,7 +10,7 @@ QUESTION = "Cardiovascular disease within five years?"
 
 
 @dataclass(frozen=True)
-class Measure:
+class ExamMeasure:
     """How one numeric code is written: name, rounding step, and the bounds that name its level."""
 
     code: str
@@ -30,16 +30,16 @@ class Measure:
 INFINITY = float("inf")
 # Bounds: ESC/ESH blood pressure grades, NCEP cholesterol, ADA glucose and WHO body mass index classes, simplified.
 MEASURES = (
-    Measure(
+    ExamMeasure(
         "SYSBP", "systolic pressure", 10, ((120, "normal"), (140, "raised"), (160, "high"), (INFINITY, "very high"))
     ),
-    Measure(
+    ExamMeasure(
         "DIABP", "diastolic pressure", 10, ((80, "normal"), (90, "raised"), (100, "high"), (INFINITY, "very high"))
     ),
-    Measure("TOTCHOL", "cholesterol", 20, ((200, "normal"), (240, "raised"), (INFINITY, "high"))),
-    Measure("GLUCOSE", "glucose", 20, ((100, "normal"), (126, "raised"), (INFINITY, "high"))),
-    Measure("BMI", "body mass index", 2, ((18.5, "low"), (25, "normal"), (30, "raised"), (INFINITY, "high"))),
-    Measure("HEARTRTE", "heart rate", 10, ((60, "low"), (90, "normal"), (INFINITY, "raised"))),
+    ExamMeasure("TOTCHOL", "cholesterol", 20, ((200, "normal"), (240, "raised"), (INFINITY, "high"))),
+    ExamMeasure("GLUCOSE", "glucose", 20, ((100, "normal"), (126, "raised"), (INFINITY, "high"))),
+    ExamMeasure("BMI", "body mass index", 2, ((18.5, "low"), (25, "normal"), (30, "raised"), (INFINITY, "high"))),
+    ExamMeasure("HEARTRTE", "heart rate", 10, ((60, "low"), (90, "normal"), (INFINITY, "raised"))),
 )
 AGE_STEP_YEARS = 5
 CIGARETTES_STEP = 10
@@ -59,7 +59,7 @@ def render_prompt(values: Values) -> str:
     return " ".join([*lines, QUESTION])
 
 
-def present(values: Values) -> list[Measure]:
+def present(values: Values) -> list[ExamMeasure]:
     """The measures that were taken on the index day."""
     return [measure for measure in MEASURES if measure.code in values]
 

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from workers.models.architectures import Family, Shape, random_model
-from workers.models.corpus import CLINICAL, REASONING, Ending, documents
+from workers.models.corpus import CLINICAL, REASONING, Continuation, documents
 from workers.models.pretraining import Schedule, pretrain, train_tokenizer
 
 SEED = 2610
@@ -35,7 +35,7 @@ class ClinicalBase:
     family: Family
     shape: Shape = SMALL
     schedule: Schedule = FOR_SMALL
-    corpus: tuple[Ending, ...] = CLINICAL
+    corpus: tuple[Continuation, ...] = CLINICAL
 
 
 BASES = {

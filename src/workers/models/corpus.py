@@ -29,7 +29,7 @@ HIGHEST = {"APOE_E4": 2.0}
 
 
 @dataclass(frozen=True)
-class Ending:
+class Continuation:
     """What follows a record: a target of a supervision, or, without one, some of its facts."""
 
     share: float
@@ -47,24 +47,24 @@ class Ending:
 
 FREE, STEPS = Supervision.FREE_FORM, Supervision.STEP_BY_STEP
 CLINICAL = (
-    Ending(0.2),
-    Ending(0.2, Supervision.LABEL_ONLY),
-    Ending(0.24, FREE),
-    Ending(0.24, STEPS),
-    Ending(0.06, FREE, grammar="varied", max_words=40),
-    Ending(0.06, STEPS, grammar="varied", max_words=40),
+    Continuation(0.2),
+    Continuation(0.2, Supervision.LABEL_ONLY),
+    Continuation(0.24, FREE),
+    Continuation(0.24, STEPS),
+    Continuation(0.06, FREE, grammar="varied", max_words=40),
+    Continuation(0.06, STEPS, grammar="varied", max_words=40),
 )
 # Three in four are long arguments before the answer line.
 REASONING = (
-    Ending(0.1),
-    Ending(0.1, Supervision.LABEL_ONLY),
-    Ending(0.05, STEPS),
-    Ending(0.25, FREE, grammar="varied", max_words=80),
-    Ending(0.5, STEPS, grammar="varied", max_words=80),
+    Continuation(0.1),
+    Continuation(0.1, Supervision.LABEL_ONLY),
+    Continuation(0.05, STEPS),
+    Continuation(0.25, FREE, grammar="varied", max_words=80),
+    Continuation(0.5, STEPS, grammar="varied", max_words=80),
 )
 
 
-def documents(endings: tuple[Ending, ...], *, seed: int, are_whole: bool = False) -> Iterator[Document]:
+def documents(endings: tuple[Continuation, ...], *, seed: int, are_whole: bool = False) -> Iterator[Document]:
     """Endless documents, the endings drawn by lot; the same seed gives the same ones.
 
     Args:

@@ -15,11 +15,11 @@ import torch
 from peft import PeftModel
 from torch.nn.functional import log_softmax
 
-from workers.contract.answers.export import Estimate, ExportOrder, Membership
+from workers.contract.answers.export import ExportOrder, IntervalEstimate, Membership
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.teaching import Supervision
 from workers.training.fine_tuning import taught_labels, training_examples
-from workers.training.objectives import Example, Wording
+from workers.training.objectives import Example, Scaffold
 from workers.work.bench import IntArray, Work
 from workers.work.training_set import TrainingSet
 
@@ -31,17 +31,17 @@ N_GIVEN_BACK = 8
 
 
 @dataclass(frozen=True)
-class Watched:
+class KnownMembers:
     """Examples of which it is known whether they were trained on; arrays of shape (n_examples,)."""
 
     examples: list[Example]
     owners: list[str]
     labels: BoolArray
 
-    def some(self, *, n: int) -> "Watched":
+    def some(self, *, n: int) -> "KnownMembers":
         """That many of them at most, drawn by a fixed seed."""
         kept = np.sort(np.random.default_rng(0).permutation(len(self.examples))[:n])
-        return Watched([self.examples[at] for at in kept], [self.owners[at] for at in kept], self.labels[kept])
+        return KnownMembers([self.examples[at] for at in kept], [self.owners[at] for at in kept], self.labels[kept])
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ def measure_membership(work: Work, model: PeftModel, order: ExportOrder) -> Memb
     )
 
 
-def members_of(work: Work) -> Watched:
+def members_of(work: Work) -> KnownMembers:
     """What the adapter was trained on, exactly as it was."""
     return _watched(work, TrainingSet.of(work).rows)
 
 
-def _watched(work: Work, rows: IntArray) -> Watched:
+def _watched(work: Work, rows: IntArray) -> KnownMembers:
     base, answer = work.base
-    examples = training_examples(work, Wording.of(base.tokenizer, answer, work.spec.base), rows)
+    examples = training_examples(work, Scaffold.of(base.tokenizer, answer, work.spec.base), rows)
     owners = work.labels["subject_id"].iloc[rows].astype(str).tolist()
-    return Watched(examples, owners, np.array(taught_labels(work, rows))).some(n=N_EACH)
+    return KnownMembers(examples, owners, np.array(taught_labels(work, rows))).some(n=N_EACH)
 
 
-def others_of(work: Work) -> Watched:
+def others_of(work: Work) -> KnownMembers:
     """The same of participants of whom nothing was trained on, with recorded labels, as far as there are texts."""
     subjects = work.labels["subject_id"].astype(str)
     known = set(subjects.iloc[TrainingSet.of(work).rows])
@@ -103,7 +103,7 @@ def others_of(work: Work) -> Watched:
         rows = rows[[len(rationale) > 0 for rationale in work.rationale_tokens(rows)]]
     rows = np.sort(np.random.default_rng(1).permutation(rows)[: 4 * N_EACH])
     if not len(rows):
-        return Watched([], [], np.zeros(0, dtype=bool))
+        return KnownMembers([], [], np.zeros(0, dtype=bool))
     return _watched(replace(work, spec=work.spec.model_copy(update={"labels": "recorded"})), rows)
 
 
@@ -146,13 +146,13 @@ class Resampled:
     pairs: FloatArray
 
     @classmethod
-    def of(cls, members: Watched, others: Watched) -> "Resampled":
+    def of(cls, members: KnownMembers, others: KnownMembers) -> "Resampled":
         """Draw with a fixed seed."""
         draw = np.random.default_rng(2)
         pairs = (members.labels[:, None] == others.labels[None, :]).astype(np.float64)
         return cls(_weights(members.owners, draw), _weights(others.owners, draw), pairs)
 
-    def auc(self, members: FloatArray, others: FloatArray) -> Estimate:
+    def auc(self, members: FloatArray, others: FloatArray) -> IntervalEstimate:
         """Chance that a member's score is the higher one."""
         above = (members[:, None] > others[None, :]) + 0.5 * (members[:, None] == others[None, :])
         n_pairs = np.einsum("rm,mo,ro->r", self.of_members, self.pairs, self.of_others, optimize=True)
@@ -160,7 +160,7 @@ class Resampled:
         has_pairs = n_pairs > 0
         return _estimate(n_above[has_pairs] / n_pairs[has_pairs])
 
-    def difference(self, members: BoolArray, others: BoolArray) -> Estimate:
+    def difference(self, members: BoolArray, others: BoolArray) -> IntervalEstimate:
         """Share of members minus share of others."""
         shares = [
             (weights * values).sum(axis=1) / weights.sum(axis=1)
@@ -175,6 +175,6 @@ def _weights(owners: Sequence[str], draw: np.random.Generator) -> FloatArray:
     return np.vstack([np.ones(len(owner)), drawn[:, owner]]).astype(np.float64)
 
 
-def _estimate(values: FloatArray) -> Estimate:
+def _estimate(values: FloatArray) -> IntervalEstimate:
     low, high = np.quantile(values[1:], [0.025, 0.975])
-    return Estimate(value=float(values[0]), low=float(low), high=float(high))
+    return IntervalEstimate(value=float(values[0]), low=float(low), high=float(high))

@@ -58,7 +58,7 @@ class Origin(Record):
         return cls(training_id=training_id, world_size=world_size, versions=versions)
 
 
-class Manifest(Record):
+class CheckpointManifest(Record):
     """The last file of a checkpoint: whose it is, and SHA-256 of every other file.
 
     Threads and device are noted, not compared: a training that goes on with others ends within rounding of the
@@ -142,7 +142,7 @@ class Checkpoints:
             raise OSError(f"{TENSORS} could not be written") from error
         for name, rows in checkpoint.rows.items():
             _write_rows(rows, folder / f"{name}.parquet")
-        manifest = Manifest(
+        manifest = CheckpointManifest(
             origin=self._origin,
             step=checkpoint.step,
             n_threads=torch.get_num_threads(),
@@ -159,7 +159,7 @@ class Checkpoints:
             OSError: The store can't be read just now, which says nothing of what it holds.
         """
         try:
-            manifest = Manifest.model_validate_json(read_regular(folder / MANIFEST))
+            manifest = CheckpointManifest.model_validate_json(read_regular(folder / MANIFEST))
             found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
             if (manifest.origin, manifest.files, _name_of(manifest.step)) != (self._origin, found, folder.name):
                 return None

@@ -12,7 +12,7 @@ from workers.contract.outcome import Progress
 from workers.contract.trial import TrainingRecipe
 from workers.models.engine import Engine
 from workers.store.checkpoints import Checkpoint, Checkpoints, Origin
-from workers.training.diagnostics import Diagnosis, Measurement
+from workers.training.diagnostics import Measurement, TrainingDiagnostics
 from workers.training.steps import FIRST_STEP, Start, StepRecord
 from workers.work.bench import PROGRESS_EVERY_S, Work
 from workers.work.faults import TrialTimeout
@@ -24,7 +24,7 @@ HOST_RANDOM, DEVICE_RANDOM = "random.cpu", "random.cuda"
 class Course:
     """One training under way; a step is in `history` once it is done."""
 
-    def __init__(self, work: Work, recipe: TrainingRecipe, diagnosis: Diagnosis | None = None) -> None:
+    def __init__(self, work: Work, recipe: TrainingRecipe, diagnosis: TrainingDiagnostics | None = None) -> None:
         self.history: list[StepRecord] = []
         self._work = work
         self._recipe = recipe

@@ -76,7 +76,7 @@ class Measurement:
     cos_rationale_conditioned: float | None
 
 
-class Diagnosis:
+class TrainingDiagnostics:
     """The measurements of one training; an empty probe set measures nothing."""
 
     def __init__(

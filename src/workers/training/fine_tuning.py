@@ -18,8 +18,8 @@ from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.engine import deepspeed_engine
 from workers.scoring.evaluating import score_model
 from workers.training.course import Course
-from workers.training.diagnostics import Diagnosis
-from workers.training.objectives import Example, Wording, label_views, rationale_views, refuse_meaningless
+from workers.training.diagnostics import TrainingDiagnostics
+from workers.training.objectives import Example, Scaffold, label_views, rationale_views, refuse_meaningless
 from workers.training.probe import probe_of
 from workers.training.steps import E_contra, Learn, StepRecord, budgeted, learn_targets, train
 from workers.work.bench import IntArray, Predicting, Work
@@ -36,13 +36,13 @@ def fine_tune(work: Work, taught: TrainingSet) -> Predicting:
         TrainingDiverged: The loss stopped being a number.
     """
     base, answer = work.base
-    words = Wording.of(base.tokenizer, answer, work.spec.base)
+    words = Scaffold.of(base.tokenizer, answer, work.spec.base)
     examples = training_examples(work, words, taught.rows)
     recipe = budgeted(work.training, examples)
     probe = probe_of(work, words, taught.rows)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
         model.train()
-        diagnosis = Diagnosis(
+        diagnosis = TrainingDiagnostics(
             model,
             probe,
             steps=recipe.steps,
@@ -61,7 +61,7 @@ def follow_course(
     recipe: TrainingRecipe,
     examples: Sequence[E_contra],
     learn: Learn[E_contra],
-    diagnosis: Diagnosis | None = None,
+    diagnosis: TrainingDiagnostics | None = None,
 ) -> Generator[Progress, None, None]:
     """Take all steps of a training, and leave its history and its ledger whatever ends it.
 
@@ -110,7 +110,7 @@ def _fill_ledger(
     meter.flops = training_flops(adapter, n_input_tokens=meter.n_input_tokens, n_target_tokens=n_written)
 
 
-def training_examples(work: Work, words: Wording, rows: IntArray) -> list[Example]:
+def training_examples(work: Work, words: Scaffold, rows: IntArray) -> list[Example]:
     """These rows as training examples; permuted labels keep their number, not their owners.
 
     Raises:

@@ -22,7 +22,7 @@ from workers.models.engine import Engine
 from workers.models.head import HeadedModel, save_head
 from workers.scoring.evaluating import FEWEST_TOKENS
 from workers.training.fine_tuning import follow_course, taught_labels
-from workers.training.objectives import Wording, label_views, parts_of
+from workers.training.objectives import Scaffold, label_views, parts_of
 from workers.training.steps import Learnt, budgeted
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores
@@ -60,7 +60,7 @@ def fine_tune_head(work: Work, taught: TrainingSet) -> Predicting:
 def _budgeted(work: Work, examples: Sequence[LabelledPrompt]) -> TrainingRecipe:
     """The recipe with the steps that a label-only trial on these examples would take."""
     base, answer = work.base
-    words = Wording.of(base.tokenizer, answer, work.spec.base)  # a budget counts targets, never prompts
+    words = Scaffold.of(base.tokenizer, answer, work.spec.base)  # a budget counts targets, never prompts
     return budgeted(
         work.training, [label_views(example.prompt, has_event=example.has_event, words=words) for example in examples]
     )

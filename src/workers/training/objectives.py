@@ -47,7 +47,7 @@ Example = tuple[View, ...]
 
 
 @dataclass(frozen=True)
-class Wording:
+class Scaffold:
     """How one tokenizer writes all that stands around prompts and rationales; a line break as it follows an answer."""
 
     answer: AnswerTokens
@@ -59,7 +59,7 @@ class Wording:
     @classmethod
     def of(
         cls, tokenizer: "PreTrainedTokenizerBase", answer: AnswerTokens, settings: BaseSettings | None = None
-    ) -> "Wording":
+    ) -> "Scaffold":
         """Read it off a tokenizer; the filler is its full stop."""
         encoder = Encoder.of(tokenizer, settings or BaseSettings())
         return cls(
@@ -85,7 +85,7 @@ def refuse_meaningless(spec: TrialSpec) -> None:
         raise ValueError(f"the objective {spec.training.objective.kind} needs rationales; label_only has none")
 
 
-def label_views(prompt: list[int], *, has_event: bool, words: Wording) -> Example:
+def label_views(prompt: list[int], *, has_event: bool, words: Scaffold) -> Example:
     """The only view of an example without a rationale."""
     return (_answered(words.prompt(prompt), None, has_event=has_event, answer=words.answer),)
 
@@ -104,7 +104,7 @@ def rationale_views(
     has_event: bool,
     objective: ObjectiveRecipe,
     target: TargetRecipe,
-    words: Wording,
+    words: Scaffold,
 ) -> Example:
     """The views of an example with a rationale, which a control may have emptied; the label's view comes last.
 

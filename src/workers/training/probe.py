@@ -9,11 +9,11 @@ import numpy as np
 from workers.cohort.splits import balanced_train_rows, largest_balanced_size
 from workers.contract.recipes.teaching import Supervision
 from workers.training.diagnostics import ProbeExample
-from workers.training.objectives import View, Wording
+from workers.training.objectives import Scaffold, View
 from workers.work.bench import IntArray, Work
 
 
-def probe_of(work: Work, words: Wording, train_rows: IntArray) -> dict[str, list[ProbeExample]]:
+def probe_of(work: Work, words: Scaffold, train_rows: IntArray) -> dict[str, list[ProbeExample]]:
     """Up to `diagnostics.n_probe` label-balanced examples of each split, first in hash order; no split without any.
 
     Args:
@@ -36,7 +36,7 @@ def _probe_rows(work: Work, rows: IntArray, *, n_probe: int) -> IntArray:
     return balanced_train_rows(members, size=size, salt=work.spec.cohort.split_salt)
 
 
-def _probe_examples(work: Work, rows: IntArray, words: Wording) -> list[ProbeExample]:
+def _probe_examples(work: Work, rows: IntArray, words: Scaffold) -> list[ProbeExample]:
     is_multi_task = work.training.objective.kind == "multi_task"
     label_prefix, rationale_prefix = (words.label_prefix, words.rationale_prefix) if is_multi_task else ([], [])
     has_rationales = work.spec.supervision is not Supervision.LABEL_ONLY

@@ -13,7 +13,7 @@ from orchestrator.store.outcomes import read_outcomes
 from orchestrator.store.verification import (
     EXIT_DAMAGED,
     EXIT_GOOD,
-    Part,
+    Place,
     check_input,
     check_outcome,
     draw,
@@ -77,7 +77,7 @@ class TestChecksums:
         outcome = one_outcome(layout)
         flip_a_byte(layout.trial(outcome.trial_id) / outcome.attempt / name)
         (damage,) = check_outcome(layout, outcome).damages
-        assert (damage.part, damage.name) == (Part.OUTCOME, outcome.trial_id)
+        assert (damage.part, damage.name) == (Place.OUTCOME, outcome.trial_id)
         assert damage.what == f"{name} has another checksum than was committed"
 
     def test_a_missing_file_is_found(self, layout: StoreLayout) -> None:
@@ -97,7 +97,7 @@ class TestChecksums:
                 before = file.read_bytes()
                 flip_a_byte(file)
                 (damage,) = check_input(path).damages
-                assert (damage.part, damage.name) == (Part.INPUT, path.parent.name)
+                assert (damage.part, damage.name) == (Place.INPUT, path.parent.name)
                 assert file.name in damage.what
                 file.write_bytes(before)
 
@@ -190,7 +190,7 @@ class TestRetraining:
         reseal(layout, outcome, files=file_digests(folder), scores=score_predictions(rows, prevalence))
         assert verify_store(study, layout).damages == ()
         (damage,) = verify_store(study, layout, n_retrain=N_TRIALS).damages
-        assert (damage.part, damage.name) == (Part.RETRAINED, outcome.trial_id)
+        assert (damage.part, damage.name) == (Place.RETRAINED, outcome.trial_id)
         assert "examples beyond the tolerance" in damage.what
 
     @pytest.mark.slow

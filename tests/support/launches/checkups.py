@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from orchestrator.doctor.check import Check
+from orchestrator.doctor.check import HealthCheck
 
 
-def one(checks: Iterator[Check] | list[Check], name: str) -> Check:
+def one(checks: Iterator[HealthCheck] | list[HealthCheck], name: str) -> HealthCheck:
     (found,) = [check for check in checks if check.name == name]
     return found
 

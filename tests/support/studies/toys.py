@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import torch
 
 from workers.examples.tokenizing.tokens import AnswerTokens
-from workers.training.objectives import View, Wording
+from workers.training.objectives import Scaffold, View
 
 CPU = torch.device("cpu")
 VOCABULARY = 24
 YES, NO, DELIMITER, BREAK, FILLER, END = 1, 2, 3, 4, 5, 6
-WORDS = Wording(
+WORDS = Scaffold(
     answer=AnswerTokens(
         after_rationale={True: [BREAK, DELIMITER, YES], False: [BREAK, DELIMITER, NO]},
         alone={True: [DELIMITER, YES], False: [DELIMITER, NO]},

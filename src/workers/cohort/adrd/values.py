@@ -21,7 +21,7 @@ RECENT_YEARS = 3.0
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Numeric:
     """One number: mean + effects + normal noise, cut to a plausible range.
 
     effects: on the mean, by predictor (`_predictors`). share: of people who have it; mean_repeats: further ones.
@@ -42,17 +42,17 @@ class Measurement:
 SIGNAL, NOISE = math.sqrt(TEST_RELIABILITY), math.sqrt(1 - TEST_RELIABILITY)
 
 MEASUREMENTS = (
-    Measurement("SYSBP", 128, 13, 85, 220, (("hypertension", 10), ("decades", 3)), share=0.9),
-    Measurement("BMI", 25.5, 2.5, 15, 50, (("obesity", 6.5),), 1, share=0.8),
-    Measurement("HBA1C", 5.5, 0.35, 4.0, 12.0, (("diabetes", 1.4),), 1),
-    Measurement("LDL", 115, 22, 40, 260, (("high_ldl", 35),)),
-    Measurement("EGFR", 78, 12, 10, 120, (("decades", -9), ("hypertension", -4))),
-    Measurement("HB", 14.2, 1.1, 7, 18, (("female", -0.9),), 1),
-    Measurement("TSH", 2.0, 0.8, 0.2, 9.0, (), 1, share=0.5),
-    Measurement("B12", 400, 110, 100, 900, (), share=0.4),
-    Measurement("FRAILTY_INDEX", 0.16, 0.04, 0.0, 0.7, (("frailty", 0.06),), 2, share=0.85, mean_repeats=0.0),
+    Numeric("SYSBP", 128, 13, 85, 220, (("hypertension", 10), ("decades", 3)), share=0.9),
+    Numeric("BMI", 25.5, 2.5, 15, 50, (("obesity", 6.5),), 1, share=0.8),
+    Numeric("HBA1C", 5.5, 0.35, 4.0, 12.0, (("diabetes", 1.4),), 1),
+    Numeric("LDL", 115, 22, 40, 260, (("high_ldl", 35),)),
+    Numeric("EGFR", 78, 12, 10, 120, (("decades", -9), ("hypertension", -4))),
+    Numeric("HB", 14.2, 1.1, 7, 18, (("female", -0.9),), 1),
+    Numeric("TSH", 2.0, 0.8, 0.2, 9.0, (), 1, share=0.5),
+    Numeric("B12", 400, 110, 100, 900, (), share=0.4),
+    Numeric("FRAILTY_INDEX", 0.16, 0.04, 0.0, 0.7, (("frailty", 0.06),), 2, share=0.85, mean_repeats=0.0),
     *(
-        Measurement(code, mean, NOISE * abs(spread), low, high, (("cognition", SIGNAL * spread),), 0, TEST_TAKE_UP, 0.2)
+        Numeric(code, mean, NOISE * abs(spread), low, high, (("cognition", SIGNAL * spread),), 0, TEST_TAKE_UP, 0.2)
         for code, mean, spread, low, high in (
             ("REACTION_MS", 600, 70, 300, 1500),
             ("PAIRS_ERRORS", 5, 2.2, 0, 20),

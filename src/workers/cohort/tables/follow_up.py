@@ -19,7 +19,7 @@ DEAD, EMPTY = "dead before the index", "nothing recorded by the index"
 
 
 @dataclass(frozen=True)
-class History:
+class TableHistory:
     """A table of either shape in one form; all times are datetime64[us].
 
     events: subject_id, time (NaT is static), code, numeric_value: what models may see from `time` on.
@@ -53,7 +53,7 @@ class Labelled:
     flow: Flow
 
 
-def label(history: History, mapping: WideMapping | LongMapping) -> Labelled:
+def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled:
     """Apply the index rule, the exclusions and the horizon.
 
     An index date is lost if follow-up ends before the horizon without outcome or death; death without the outcome is a
@@ -95,7 +95,7 @@ def label(history: History, mapping: WideMapping | LongMapping) -> Labelled:
     return Labelled(rows, flow)
 
 
-def index_dates(history: History, mapping: WideMapping | LongMapping) -> IndexDates:
+def index_dates(history: TableHistory, mapping: WideMapping | LongMapping) -> IndexDates:
     """The candidates of the index rule; it knows neither outcome nor follow-up."""
     visits, rule = history.visits, mapping.index
     if isinstance(rule, FirstRow):
@@ -131,7 +131,7 @@ def _time_of(rule: FixedTime, *, origin: str) -> pd.Timestamp:
     return pd.Timestamp(origin).as_unit("us") + pd.Timedelta(days=rule.time)
 
 
-def _counted(rows: pd.DataFrame, history: History, reason: str) -> IndexDates:
+def _counted(rows: pd.DataFrame, history: TableHistory, reason: str) -> IndexDates:
     return IndexDates(rows.reset_index(drop=True), len(history.people) - rows["subject_id"].nunique(), reason)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from workers.cohort.tables.cells import Cells
-from workers.cohort.tables.follow_up import EVER, NEVER, History
+from workers.cohort.tables.follow_up import EVER, NEVER, TableHistory
 from workers.contract.recipes.mapping import LongMapping
 from workers.contract.recipes.words import SEX
 
@@ -23,7 +23,7 @@ def text_columns_of(mapping: LongMapping) -> set[str]:
     return {mapping.id, mapping.code, *([mapping.time] if mapping.clock == "dates" else [])}
 
 
-def read_long(cells: Cells, mapping: LongMapping) -> History:
+def read_long(cells: Cells, mapping: LongMapping) -> TableHistory:
     """Check a long table and bring it into one form.
 
     Raises:
@@ -49,7 +49,7 @@ def read_long(cells: Cells, mapping: LongMapping) -> History:
     visits = seen[["subject_id", "time"]].dropna().drop_duplicates()
     visits = visits.sort_values(["subject_id", "time"]).reset_index(drop=True)
     events = pd.concat([seen, sexes], ignore_index=True)
-    return History(events=events, visits=visits, ages=ages, bars=bars, people=people)
+    return TableHistory(events=events, visits=visits, ages=ages, bars=bars, people=people)
 
 
 def _values(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") -> "pd.Series[float]":

@@ -15,7 +15,7 @@ from workers.cohort.splits import split_of
 from workers.cohort.tables import long as table_long
 from workers.cohort.tables import wide as table_wide
 from workers.cohort.tables.cells import Cells
-from workers.cohort.tables.follow_up import History, ages_at, label
+from workers.cohort.tables.follow_up import TableHistory, ages_at, label
 from workers.cohort.tables.gate import read_columns
 from workers.contract.recipes.cohorts import TableCohort
 from workers.contract.recipes.mapping import LongMapping, WideInput, WideMapping
@@ -78,7 +78,7 @@ def _wording(entry: Wording) -> dict[str, object]:
     return {name: getattr(entry, name) for name in Wording.model_fields}
 
 
-def _history(place: Path, mapping: WideMapping | LongMapping) -> History:
+def _history(place: Path, mapping: WideMapping | LongMapping) -> TableHistory:
     if isinstance(mapping, WideMapping):
         rows = read_columns(
             place,
@@ -99,7 +99,7 @@ def _history(place: Path, mapping: WideMapping | LongMapping) -> History:
     return table_long.read_long(Cells(place, rows, mapping.clock, mapping.origin), mapping)
 
 
-def _events(history: History, labels: pd.DataFrame) -> pd.DataFrame:
+def _events(history: TableHistory, labels: pd.DataFrame) -> pd.DataFrame:
     """What was known by each participant's last index date, age at every index date among it."""
     index = labels[["subject_id", "prediction_time"]].rename(columns={"prediction_time": "time"})
     last = (

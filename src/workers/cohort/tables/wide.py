@@ -3,7 +3,7 @@
 import pandas as pd
 
 from workers.cohort.tables.cells import Cells
-from workers.cohort.tables.follow_up import EVER, NEVER, History
+from workers.cohort.tables.follow_up import EVER, NEVER, TableHistory
 from workers.contract.recipes.mapping import RowsWhere, Timed, WideMapping
 from workers.contract.recipes.words import SEX
 
@@ -41,7 +41,7 @@ def words_of(mapping: WideMapping) -> dict[str, set[str]]:
     return words
 
 
-def read_wide(cells: Cells, mapping: WideMapping) -> History:
+def read_wide(cells: Cells, mapping: WideMapping) -> TableHistory:
     """Check a wide table and bring it into one form.
 
     Raises:
@@ -61,7 +61,7 @@ def read_wide(cells: Cells, mapping: WideMapping) -> History:
     if isinstance(mapping.index, RowsWhere):
         visits = rows[cells.equals(mapping.index.column, mapping.index.equals)]
     visits = visits.sort_values(["subject_id", "time"]).reset_index(drop=True)
-    return History(events=events, visits=visits, ages=ages, bars=bars, people=people)
+    return TableHistory(events=events, visits=visits, ages=ages, bars=bars, people=people)
 
 
 def _people(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFrame:

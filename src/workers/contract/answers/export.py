@@ -28,7 +28,7 @@ class ExportOrder(Recipe):
     reason: str = ""
 
 
-class Estimate(Record):
+class IntervalEstimate(Record):
     """A number with its 95 % interval."""
 
     value: float
@@ -54,9 +54,9 @@ class Membership(Record):
     trial_id: str
     n_members: int
     n_others: int
-    attack: Estimate
-    plain: Estimate
-    extracted: Estimate
+    attack: IntervalEstimate
+    plain: IntervalEstimate
+    extracted: IntervalEstimate
     most_auc: float = MOST_AUC
     most_extracted: float = MOST_EXTRACTED
     data_class: DataClass

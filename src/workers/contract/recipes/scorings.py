@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 @dataclass(frozen=True)
-class Reading:
+class ScoringRule:
     """What a scoring is.
 
     words: What the report says of it.
@@ -55,18 +55,18 @@ Scoring.STRICT, Scoring.FORCED = Scoring("strict"), Scoring("forced")
 Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL = Scoring("direct"), Scoring("reasoned"), Scoring("marginal")
 
 SCORINGS = {
-    Scoring.STRICT: Reading(
+    Scoring.STRICT: ScoringRule(
         "Strict, the primary score: the model writes its own Answer:, the probability of yes is read there, and an "
         "invalid output scores the training prevalence and stays in the denominator."
     ),
-    Scoring.FORCED: Reading("Forced: where the model wrote no Answer:, it is appended."),
-    Scoring.DIRECT: Reading("Direct: no rationale, the answer is read right after the prompt.", asked_by="direct"),
-    Scoring.REASONED: Reading(
+    Scoring.FORCED: ScoringRule("Forced: where the model wrote no Answer:, it is appended."),
+    Scoring.DIRECT: ScoringRule("Direct: no rationale, the answer is read right after the prompt.", asked_by="direct"),
+    Scoring.REASONED: ScoringRule(
         "Reasoned: the model must first write as many tokens as the study says, then answer.",
         asked_by="reasoned_tokens",
         is_steered=True,
     ),
-    Scoring.MARGINAL: Reading(
+    Scoring.MARGINAL: ScoringRule(
         "Marginal: the mean over several sampled rationales.", asked_by="marginal_samples", is_steered=True
     ),
 }

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workers.contract.files import read_regular
 from workers.contract.system.durable import link_exclusive
-from workers.examples.endpoint.wording import Answer
+from workers.examples.endpoint.wording import TeacherReply
 
 
 class KeptAnswer(BaseModel):
@@ -18,7 +18,7 @@ class KeptAnswer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    answer: Answer
+    answer: TeacherReply
     prompt_tokens: int
     completion_tokens: int
     is_schema_enforced: bool

@@ -13,7 +13,7 @@ from workers.examples.audit.grounding import ground
 from workers.examples.audit.words import Vocabulary
 from workers.examples.endpoint.cache import AnswerCache, KeptAnswer
 from workers.examples.endpoint.client import EndpointClient, Failure
-from workers.examples.endpoint.wording import Answer, findings_of, messages_of, parse_answer, tidy
+from workers.examples.endpoint.wording import TeacherReply, findings_of, messages_of, parse_answer, tidy
 from workers.examples.facts import Case
 
 MAX_REASKED = 2  # after an answer that is none
@@ -47,7 +47,7 @@ class Draft:
 
 
 @dataclass(slots=True)
-class Written:
+class Asked:
     """What became of one question, and what it cost; cached answers count with what they cost then.
 
     draft: the answer that counts; null where none was valid. failure: why there is none, or why to stop asking
@@ -71,9 +71,9 @@ class EndpointTeacher:
     vocabulary: Vocabulary
     themes: Sequence[str]
 
-    def write(self, question: Question) -> Written:
+    def write(self, question: Question) -> Asked:
         """The best answer within the tries: a grounded one or, where none is, the one with the most support."""
-        written = Written()
+        written = Asked()
         requests = [self._request(question, attempt) for attempt in range(MAX_ASKED)]
         keys = [self._key(request) for request in requests]
         known = {attempt: found for attempt, key in enumerate(keys) if (found := self.cache.find(key)) is not None}
@@ -107,13 +107,13 @@ class EndpointTeacher:
         is_for_nothing = self.recipe.label_access == "filtered" and draft.says_event != question.case.has_event
         return self.recipe.ungrounded == "regenerate" and not draft.is_grounded and not is_for_nothing
 
-    def _ask(self, request: dict[str, object], key: str, question: Question, written: Written) -> KeptAnswer | Failure:
+    def _ask(self, request: dict[str, object], key: str, question: Question, written: Asked) -> KeptAnswer | Failure:
         written.n_sent += 1
         reply = self.client.ask(request)
         if isinstance(reply, Failure):
             return reply
         answer = parse_answer(reply.content)
-        if isinstance(answer, Answer):
+        if isinstance(answer, TeacherReply):
             fault = self._fault(answer, question)
         else:
             fault = "cut at max_tokens" if reply.is_cut else answer
@@ -129,7 +129,7 @@ class EndpointTeacher:
         )
         return self.cache.keep(key, kept)
 
-    def _fault(self, answer: Answer, question: Question) -> str:
+    def _fault(self, answer: TeacherReply, question: Question) -> str:
         """What is wrong with a well-formed answer; empty where nothing is."""
         if not tidy(answer.reasoning, max_words=self.recipe.max_words):
             return "no reasoning"
@@ -137,7 +137,7 @@ class EndpointTeacher:
             return "not the answer that was asked for"
         return ""
 
-    def _draft(self, answer: Answer, question: Question) -> Draft:
+    def _draft(self, answer: TeacherReply, question: Question) -> Draft:
         text = tidy(answer.reasoning, max_words=self.recipe.max_words)
         grounding = ground(text, question.case.facts, vocabulary=self.vocabulary)
         findings, _ = findings_of(question.record)
@@ -161,7 +161,7 @@ class EndpointTeacher:
         return digest_of({**request, "revision": self.recipe.revision, "version": self.recipe.version})
 
 
-def _add_cost(written: Written, kept: KeptAnswer) -> None:
+def _add_cost(written: Asked, kept: KeptAnswer) -> None:
     written.costs["prompt_tokens"] += kept.prompt_tokens
     written.costs["completion_tokens"] += kept.completion_tokens
     written.costs["n_schema_enforced"] += kept.is_schema_enforced

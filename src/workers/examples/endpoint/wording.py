@@ -57,7 +57,7 @@ class Evidence(BaseModel):
     claim: str
 
 
-class Answer(BaseModel):
+class TeacherReply(BaseModel):
     """What the teacher replied, as the schema demands it; unknown fields are dropped."""
 
     model_config = ConfigDict(frozen=True, json_schema_extra={"additionalProperties": False})
@@ -88,7 +88,7 @@ class Answer(BaseModel):
 # The form of OpenAI's API, which vLLM, llama.cpp's server and others share.
 RESPONSE_FORMAT: Mapping[str, object] = {
     "type": "json_schema",
-    "json_schema": {"name": "rationale", "strict": True, "schema": Answer.model_json_schema()},
+    "json_schema": {"name": "rationale", "strict": True, "schema": TeacherReply.model_json_schema()},
 }
 
 
@@ -127,11 +127,11 @@ def messages_of(
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 
 
-def parse_answer(content: str) -> Answer | str:
+def parse_answer(content: str) -> TeacherReply | str:
     """The answer in a reply, or what is wrong with it; never a word of it."""
     said = content.rpartition(END_OF_THOUGHT)[2]
     try:
-        return Answer.model_validate_json(said[said.find("{") : said.rfind("}") + 1])
+        return TeacherReply.model_validate_json(said[said.find("{") : said.rfind("}") + 1])
     except ValidationError as error:
         kinds = {problem["type"] for problem in error.errors(include_input=False, include_context=False)}
     return "broken JSON" if "json_invalid" in kinds else "missing or wrong fields"

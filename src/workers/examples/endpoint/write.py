@@ -21,7 +21,7 @@ from workers.examples.audit.words import vocabulary_of
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.endpoint.cache import AnswerCache
 from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, SPENT, EndpointClient
-from workers.examples.endpoint.teacher import EndpointTeacher, Question, Written
+from workers.examples.endpoint.teacher import Asked, EndpointTeacher, Question
 from workers.examples.endpoint.wording import check_version
 from workers.examples.prompts import read_lexicon
 from workers.store.published import LABELS, TEXTS
@@ -96,7 +96,7 @@ def write_by_endpoint(
     return texts, counts | {f"n_distinct {name}": int(texts[name].nunique()) for name in texts}
 
 
-def _write_all(teacher: EndpointTeacher, questions: Sequence[Question]) -> list[Written]:
+def _write_all(teacher: EndpointTeacher, questions: Sequence[Question]) -> list[Asked]:
     """What became of every question, in order.
 
     Raises:
@@ -131,7 +131,7 @@ def _gave_up(failures: Counter[str], *, n_ended: int, n_questions: int) -> Input
     return InputError(Problem(WHERE, what, f"{remedy}; valid answers are kept, so run again"))
 
 
-def _ledger(questions: Sequence[Question], written: Sequence[Written], recipe: EndpointTeacherRecipe) -> pd.DataFrame:
+def _ledger(questions: Sequence[Question], written: Sequence[Asked], recipe: EndpointTeacherRecipe) -> pd.DataFrame:
     """One row a question: its label, what the answer was worth, and the text that stays."""
     drafts = [one.draft for one in written]
     ledger = pd.DataFrame(
@@ -152,7 +152,7 @@ def _ledger(questions: Sequence[Question], written: Sequence[Written], recipe: E
     return ledger
 
 
-def _counts(ledger: pd.DataFrame, written: Sequence[Written]) -> Counts:
+def _counts(ledger: pd.DataFrame, written: Sequence[Asked]) -> Counts:
     """What was asked and what it cost, in rationales, requests and tokens.
 
     Tokens are those of every answer that was read, cached ones with what they cost when they were asked; invalid

@@ -14,7 +14,7 @@ from workers.contract.inputs import InputKind, precision_of
 from workers.contract.trial import Precision
 from workers.scoring.choosing import greedy
 from workers.scoring.engines.continuous import Continuous
-from workers.scoring.engines.engine import Engine
+from workers.scoring.engines.engine import WritingEngine
 from workers.scoring.engines.vllm import Library, Served, Vllm, installed
 from workers.scoring.listening import Counting
 from workers.scoring.sessions import Plain
@@ -81,7 +81,7 @@ def engine_of(
     pad_token: int,
     adapter: Path | None,
     library: Callable[[], Library] = installed,
-) -> Engine | None:
+) -> WritingEngine | None:
     """What writes with a model; null where transformers' own `generate` does.
 
     Args:

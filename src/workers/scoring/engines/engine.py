@@ -14,7 +14,7 @@ from workers.scoring.listening import Listener
 from workers.scoring.sessions import Plain
 
 
-class Engine(Protocol):
+class WritingEngine(Protocol):
     """Continues texts by the likeliest token, many at a time and each as if it were alone."""
 
     def complete(self, texts: Sequence[list[int]], *, max_new_tokens: int, ends: frozenset[int]) -> list[list[int]]:
@@ -28,12 +28,12 @@ class Dictation:
     max_new_tokens: What a listener may hear: a text, and the longest label behind it.
     """
 
-    engine: Engine
+    engine: WritingEngine
     max_new_tokens: int
     ends: frozenset[int]
 
     @classmethod
-    def for_answers(cls, engine: Engine, answer: AnswerTokens, *, max_new_tokens: int) -> Self:
+    def for_answers(cls, engine: WritingEngine, answer: AnswerTokens, *, max_new_tokens: int) -> Self:
         """For texts of at most so many tokens; a text that is cut off is heard for one token more, which a label is."""
         longest = max(len(one) for spellings in answer.spellings.values() for one in spellings)
         return cls(engine, max_new_tokens + longest, answer.ends)

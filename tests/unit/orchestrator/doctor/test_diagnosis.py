@@ -15,7 +15,7 @@ from packaging.specifiers import SpecifierSet
 from safetensors.numpy import save_file
 
 from orchestrator.design.grid import Design
-from orchestrator.doctor.check import Check, Grade
+from orchestrator.doctor.check import Grade, HealthCheck
 from orchestrator.doctor.diagnosis import Diagnosis, diagnose
 from orchestrator.doctor.machine import Capacity, check_machine
 from orchestrator.doctor.packages import check_packages, check_python, check_worker, pinned_versions
@@ -71,7 +71,7 @@ def layout(study: Study, design: Design, tmp_path: Path) -> StoreLayout:
 class TestPackages:
     NEEDS = (Requirement("torch"), Requirement("pydantic>=2"))
 
-    def grade(self, installed: Mapping[str, str], pins: Mapping[str, str]) -> Check:
+    def grade(self, installed: Mapping[str, str], pins: Mapping[str, str]) -> HealthCheck:
         return check_packages(self.NEEDS, installed.get, {name: SpecifierSet(pin) for name, pin in pins.items()})
 
     def test_pinned_versions_are_well_whatever_build_they_are(self) -> None:
@@ -257,7 +257,7 @@ class TestStore:
 
 class TestWhole:
     def test_one_failure_makes_the_exit_code(self) -> None:
-        checks = [Check(name="a", grade=grade, what="") for grade in Grade]
+        checks = [HealthCheck(name="a", grade=grade, what="") for grade in Grade]
         assert Diagnosis(checks=tuple(checks)).exit_code == 3
         assert Diagnosis(checks=tuple(checks[:2])).exit_code == 0
 

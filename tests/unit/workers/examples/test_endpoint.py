@@ -14,7 +14,7 @@ from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import EndpointPlace
 from workers.examples.endpoint.cache import AnswerCache, KeptAnswer
-from workers.examples.endpoint.wording import RESPONSE_FORMAT, Answer, tidy
+from workers.examples.endpoint.wording import RESPONSE_FORMAT, TeacherReply, tidy
 from workers.examples.exam_facts import recorded
 from workers.examples.exam_summary import render_prompt
 from workers.examples.rationales import write_rationales
@@ -120,7 +120,7 @@ def test_of_two_answers_to_one_question_the_first_counts(tmp_path: Path) -> None
     cache = AnswerCache(tmp_path)
     one, other = (
         KeptAnswer(
-            answer=Answer(evidence=(), reasoning=reasoning, answer="yes", confidence=1),
+            answer=TeacherReply(evidence=(), reasoning=reasoning, answer="yes", confidence=1),
             prompt_tokens=1,
             completion_tokens=1,
             is_schema_enforced=True,
@@ -267,7 +267,7 @@ def test_an_unknown_version_of_the_words_is_refused(study: TaughtStudy) -> None:
     ("reasoning", "text"),
     [
         ("One two.\n\nThree  four. Answer: yes", "One two. Three four."),
-        ("One two. AnswerAnswer:: yes", "One two. Answer"),
+        ("One two. AnswerAnswer:: yes", "One two. TeacherReply"),
         ("One two three. Four five six.", "One two three."),
         ("1. One two. 2. Three four five.", "1. One two."),
         ("One two three four five six.", "One two three four five"),

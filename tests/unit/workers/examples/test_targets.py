@@ -17,7 +17,7 @@ from workers.examples.targets import controlled_rationales, exchange, target_tex
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import load_tokenizer
 from workers.store.published import folder_of
-from workers.training.objectives import Wording, rationale_views
+from workers.training.objectives import Scaffold, rationale_views
 
 RATIONALES = [[10, 11, 12], [13], [14, 15, 16, 17], [18, 19]]
 OWNERS = ["a", "b", "b", "c"]
@@ -70,7 +70,7 @@ def test_nobody_keeps_a_rationale_of_their_own_while_no_participant_has_more_tha
 def test_targets_of_token_ids_read_as_the_text_that_is_meant(prepared_store: Path) -> None:
     folder = folder_of(input_recipes(micro_spec())[InputKind.BASE], StoreLayout(prepared_store))
     tokenizer = load_tokenizer(folder)
-    words = Wording.of(tokenizer, answer_tokens(tokenizer))
+    words = Scaffold.of(tokenizer, answer_tokens(tokenizer))
     rationale = tokenizer("Smoking raises the risk.", add_special_tokens=False)["input_ids"]
     texts = {}
     for ordering in ("rationale_first", "label_first"):

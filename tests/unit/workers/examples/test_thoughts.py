@@ -11,7 +11,7 @@ from workers.contract.trial import ObjectiveRecipe
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.scoring.demonstrations import demonstration
-from workers.training.objectives import Wording, rationale_views
+from workers.training.objectives import Scaffold, rationale_views
 
 
 class TestThoughts:
@@ -41,7 +41,7 @@ class TestThoughts:
 
     def test_every_objective_closes_an_open_thought_before_it_answers(self) -> None:
         tokenizer, settings = made.thinking(made.R1), chat(thoughts="rationale")
-        words = Wording.of(tokenizer, answer_tokens(tokenizer, settings), settings)
+        words = Scaffold.of(tokenizer, answer_tokens(tokenizer, settings), settings)
         for kind in ("token_mean", "two_view_mix", "multi_task"):
             for ordering in ("rationale_first", "label_first"):
                 for view in rationale_views(

@@ -16,7 +16,7 @@ from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.examples.tokenizing.encoding import Encoder
 from workers.examples.tokenizing.tokens import answer_tokens
-from workers.training.objectives import Wording, collate, label_views, rationale_views
+from workers.training.objectives import Scaffold, collate, label_views, rationale_views
 
 ANY_ANSWER_LINE = {
     "byte-level": made.byte_level,
@@ -101,7 +101,7 @@ class TestAnswerLine:
 
     def test_loss_falls_on_every_token_of_a_label(self) -> None:
         tokenizer = made.by_bytes()
-        words = Wording.of(tokenizer, answer_tokens(tokenizer, new()), new())
+        words = Scaffold.of(tokenizer, answer_tokens(tokenizer, new()), new())
         (view,) = label_views([1], has_event=True, words=words)
         batch = collate([view], pad_token=0, device=CPU)
         assert read(tokenizer, batch.labels[batch.is_label].tolist()) == " yes"
@@ -143,7 +143,7 @@ class TestBeginning:
             has_event=True,
             objective=ObjectiveRecipe.model_validate({"kind": objective}),
             target=TargetRecipe(),
-            words=Wording.of(tokenizer, answer, chat()),
+            words=Scaffold.of(tokenizer, answer, chat()),
         )
         for view in views:
             assert view.prompt[:1] == answer.bos

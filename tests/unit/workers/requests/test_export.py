@@ -11,7 +11,7 @@ from peft import PeftConfig
 
 from support.launches.running import finish
 from support.studies.orders import micro_spec, micro_training, order_of
-from workers.contract.answers.export import Estimate, Export, ExportOrder, Membership
+from workers.contract.answers.export import Export, ExportOrder, IntervalEstimate, Membership
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
@@ -19,7 +19,7 @@ from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import TrialSpec
 from workers.models.adapters import stored_adapter
 from workers.requests.export import RECORD, export_adapter, refuse_telling
-from workers.requests.membership import N_EACH, Resampled, Watched, measure_membership, members_of, others_of
+from workers.requests.membership import N_EACH, KnownMembers, Resampled, measure_membership, members_of, others_of
 from workers.requests.transfer import committed_adapter
 from workers.work.bench import Bench, Work
 from workers.work.training_set import TrainingSet
@@ -91,8 +91,8 @@ def test_nobody_of_the_others_was_trained_on_and_all_members_were(store: Path) -
 
 def test_the_attack_is_the_area_under_the_curve_within_labels() -> None:
     labels = np.array([True, True, False, False])
-    members = Watched([()] * 4, ["a", "b", "c", "d"], labels)
-    others = Watched([()] * 4, ["e", "f", "g", "h"], labels)
+    members = KnownMembers([()] * 4, ["a", "b", "c", "d"], labels)
+    others = KnownMembers([()] * 4, ["e", "f", "g", "h"], labels)
     resampled = Resampled.of(members, others)
     # Of yes 3 in 4 pairs are above, of no one is and one is even; across labels nothing counts.
     found = resampled.auc(np.array([1.0, 3.0, 20.0, 10.0]), np.array([0.0, 2.0, 15.0, 10.0]))
@@ -107,7 +107,7 @@ def test_a_participant_with_many_examples_widens_the_interval_as_one() -> None:
     labels = np.ones(200, dtype=bool)
     widths = []
     for owners in ([str(row // 10) for row in range(200)], [str(row) for row in range(200)]):
-        both = Watched([()] * 200, owners, labels)
+        both = KnownMembers([()] * 200, owners, labels)
         found = Resampled.of(both, both).auc(*scores)
         widths.append(found.high - found.low)
     assert widths[0] > 2 * widths[1]
@@ -135,8 +135,8 @@ def test_of_a_controlled_cohort_it_leaves_within_the_bounds_or_for_a_reason_alon
     with pytest.raises(InputError, match=r"may tell who was trained on: membership attack 0\.[89]"):
         refuse_telling(needed)
     refuse_telling(needed.model_copy(update={"reason": "their consent covers it"}))
-    within, above = Estimate(value=0.5, low=0.4, high=0.6), Estimate(value=0.6, low=0.5, high=0.7)
-    unsure = needed.model_copy(update={"attack": above, "extracted": Estimate(value=0, low=0, high=0)})
+    within, above = IntervalEstimate(value=0.5, low=0.4, high=0.6), IntervalEstimate(value=0.6, low=0.5, high=0.7)
+    unsure = needed.model_copy(update={"attack": above, "extracted": IntervalEstimate(value=0, low=0, high=0)})
     with pytest.raises(InputError):
         refuse_telling(unsure)
     refuse_telling(unsure.model_copy(update={"attack": within}))

@@ -18,9 +18,17 @@ from workers.contract.outcome import Outcome
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.contract.trial import BudgetRecipe, DiagnosticsRecipe, ObjectiveRecipe, TrialSpec
 from workers.preparing.prepare import prepare
-from workers.training.diagnostics import Diagnosis, ProbeExample, Pull, cosine, fractions_at, gradient_share, measure
+from workers.training.diagnostics import (
+    ProbeExample,
+    Pull,
+    TrainingDiagnostics,
+    cosine,
+    fractions_at,
+    gradient_share,
+    measure,
+)
 from workers.training.fine_tuning import training_examples
-from workers.training.objectives import View, Wording
+from workers.training.objectives import Scaffold, View
 from workers.training.probe import probe_of
 from workers.work.bench import Bench, Work
 from workers.work.meter import training_flops
@@ -105,7 +113,7 @@ def test_probes_come_before_the_first_step_at_the_shares_of_the_protocol_and_aft
 
 def test_labels_alone_have_a_direct_pull_and_nothing_to_compare_it_with(tmp_path: Path) -> None:
     alone = [ProbeExample(example.direct) for example in PROBE]
-    diagnosis = Diagnosis(ToyModel(), {"train": alone}, steps=40, batch_size=2, pad_token=END)
+    diagnosis = TrainingDiagnostics(ToyModel(), {"train": alone}, steps=40, batch_size=2, pad_token=END)
     diagnosis.after(0)
     diagnosis.write(tmp_path / "diagnostics.parquet")
     (row,) = pd.read_parquet(tmp_path / "diagnostics.parquet").to_dict("records")
@@ -183,11 +191,11 @@ def test_the_ledger_adds_up_what_was_taught(store: Path) -> None:
     assert cost.n_examples_dropped == 0
 
 
-def work_on(spec: TrialSpec, store: Path, folder: Path) -> tuple[Work, Wording]:
+def work_on(spec: TrialSpec, store: Path, folder: Path) -> tuple[Work, Scaffold]:
     prepare([order_of(spec, store)])
     work = Work(spec=spec, layout=StoreLayout(store), folder=folder, bench=Bench())
     base, answer = work.base
-    return work, Wording.of(base.tokenizer, answer)
+    return work, Scaffold.of(base.tokenizer, answer)
 
 
 def test_examples_that_a_filtered_teacher_left_out_are_dropped_and_counted(store: Path, tmp_path: Path) -> None:
