@@ -267,7 +267,7 @@ def test_an_unknown_version_of_the_words_is_refused(study: TaughtStudy) -> None:
     ("reasoning", "text"),
     [
         ("One two.\n\nThree  four. Answer: yes", "One two. Three four."),
-        ("One two. AnswerAnswer:: yes", "One two. TeacherReply"),
+        ("One two. AnswerAnswer:: yes", "One two. Answer"),
         ("One two three. Four five six.", "One two three."),
         ("1. One two. 2. Three four five.", "1. One two."),
         ("One two three four five six.", "One two three four five"),
