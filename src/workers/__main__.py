@@ -8,20 +8,12 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from pkgutil import resolve_name
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from workers.contract.answers.audit import AuditFindings, AuditOrder, SheetOrder, WrittenSheets
-from workers.contract.answers.export import Exported, ExportOrder
-from workers.contract.answers.findings import Answer, CheckRequest, CohortFindings, Finding, WrittenPredictions
-from workers.contract.answers.proof import BaseAnswer, BaseQuestion
-from workers.contract.answers.purge import PurgeFindings, PurgeOrder
-from workers.contract.answers.readiness import Readiness
-from workers.contract.answers.sketches import Sketched, SketchQuestion
-from workers.contract.answers.transfer import Transfer, TransferOrder
-from workers.contract.answers.verification import VerifyFindings, VerifyOrder
-from workers.contract.data_class import DataClass
+from workers.contract.answers.questions import QUESTIONS, WorkerQuestion
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.files import read_regular
 from workers.contract.outcome import Ending
@@ -60,36 +52,18 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(carry_out=carry_out)
         return added
 
-    def question(name: str, text: str, ask: Callable[[Path], Answer], kind: type[Answer]) -> None:
-        asking = command(name, f"{text}; JSON", lambda given: _answer(lambda: ask(given.request), kind))
-        metavar = "COHORT.json" if name == "check" else "ORDER.json"
-        asking.add_argument("request", type=Path, metavar=metavar, help="- reads standard input")
-
     run = command("run", "run one trial", lambda given: _run(read_order(given.order)))
     run.add_argument("order", type=Path, metavar="ORDER.json")
     prepare = command("prepare", "make the inputs of trials", lambda given: _prepare(given.orders))
     prepare.add_argument("orders", type=Path, nargs="+", metavar="ORDER.json")
     fetch = command("fetch", "fetch the Framingham teaching CSV", lambda given: _fetch(given.folder))
     fetch.add_argument("folder", type=Path)
-    question("check", "look for leaks in a cohort", _check, CohortFindings)
-    predictions = command(
-        "predictions",
-        "write predictions as MEDS-Evaluation reads them; JSON",
-        lambda given: _answer(lambda: _predictions(given), WrittenPredictions),
-    )
-    predictions.add_argument("store", type=Path)
-    predictions.add_argument("trial_id")
-    predictions.add_argument("out", type=Path, metavar="OUT.parquet")
-    predictions.add_argument("--data-class", type=DataClass, choices=list(DataClass), help="of the cohort")
-    question("score", "apply a stored adapter to another cohort", _score, Transfer)
-    question("export", "copy an adapter out of its store, once it was checked", _export, Exported)
-    question("audit", "check rationales against records", _audit, AuditFindings)
-    question("sheets", "write annotation sheets", _sheets, WrittenSheets)
-    question("prove", "prove that a base can be trained and scored", _prove, BaseAnswer)
-    question("sketch", "say what configurations and tokenizers of bases tell", _sketch, Sketched)
-    question("verify", "compute scores of committed trials again, or train them again", _verify, VerifyFindings)
-    question("purge", "remove participant data from a store, and search what stays", _purge, PurgeFindings)
-    command("ready", "say which libraries import and which devices compute; JSON", lambda _: _answer(_ready, Readiness))
+    for question in QUESTIONS:
+        asking = command(
+            question.command, f"{question.text}; JSON", lambda given: _answer(given.question, given.request)
+        )
+        asking.set_defaults(question=question)
+        asking.add_argument("request", type=Path, metavar="ORDER.json", help="- reads standard input")
     return parser
 
 
@@ -127,90 +101,14 @@ def read_request(path: Path, kind: type[R]) -> R:
     return request
 
 
-def _answer(ask: Callable[[], Answer], kind: type[Answer]) -> int:
-    """Print what `ask` returns, or the problems that it raises; 2 where there are any."""
+def _answer(question: WorkerQuestion[Any, Any], path: Path) -> int:
+    """Print the answer to what is asked in a file, or the problems that came of it; 2 where there are any."""
     try:
-        answer = ask()
+        answer = resolve_name(question.answered_by)(read_request(path, question.asked))
     except InputError as error:
-        answer = kind.refusing(error)
+        answer = question.answer.refusing(error)
     sys.stdout.write(answer.model_dump_json() + "\n")
     return 2 if answer.problems else 0
-
-
-def _check(path: Path) -> CohortFindings:
-    from workers.cohort.checks import check_cohort
-    from workers.cohort.counts import counts_of
-    from workers.cohort.sources import read_cohort
-
-    request = read_request(path, CheckRequest)
-    cohort = read_cohort(request.cohort, request.place)
-    found = check_cohort(cohort)
-    return CohortFindings(
-        counts=counts_of(cohort),
-        n_features=found.n_features,
-        warnings=found.warnings,
-        problems=tuple(map(Finding.of, found.problems)),
-    )
-
-
-def _score(path: Path) -> Transfer:
-    from workers.requests.transfer import apply_adapter
-
-    return apply_adapter(read_request(path, TransferOrder))
-
-
-def _export(path: Path) -> Exported:
-    from workers.requests.export import export_adapter
-
-    return export_adapter(read_request(path, ExportOrder))
-
-
-def _audit(path: Path) -> AuditFindings:
-    from workers.examples.audit.study import audit_study
-
-    return audit_study(read_request(path, AuditOrder))
-
-
-def _sheets(path: Path) -> WrittenSheets:
-    from workers.examples.audit.sheet import write_sheets
-
-    return write_sheets(read_request(path, SheetOrder))
-
-
-def _verify(path: Path) -> VerifyFindings:
-    from workers.requests.verification import verify
-
-    return verify(read_request(path, VerifyOrder))
-
-
-def _prove(path: Path) -> BaseAnswer:
-    from workers.requests.bases import prove_base
-
-    return prove_base(read_request(path, BaseQuestion))
-
-
-def _purge(path: Path) -> PurgeFindings:
-    from workers.requests.purge import purge
-
-    return purge(read_request(path, PurgeOrder))
-
-
-def _sketch(path: Path) -> Sketched:
-    from workers.requests.bases import sketch_bases
-
-    return sketch_bases(read_request(path, SketchQuestion))
-
-
-def _ready() -> Readiness:
-    from workers.requests.readiness import readiness
-
-    return readiness()
-
-
-def _predictions(given: argparse.Namespace) -> WrittenPredictions:
-    from workers.requests.predictions import write_predictions
-
-    return write_predictions(open_store(given.store), given.trial_id, out=given.out, data_class=given.data_class)
 
 
 def _run(order: WorkOrder) -> int:

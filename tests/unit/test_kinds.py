@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from pkgutil import resolve_name
+from typing import Literal, get_args, get_type_hints
 from unittest.mock import patch
 
 import numpy as np
@@ -32,6 +33,7 @@ from workers.attempt.runner import Runner
 from workers.cohort.adrd.generate import generate_adrd
 from workers.cohort.cohort import Cohort
 from workers.cohort.features import Features
+from workers.contract.answers.questions import QUESTIONS
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.inputs import (
@@ -208,6 +210,14 @@ def what_base_kinds_lack(studied: Mapping[str, type[BaseSettings]]) -> Iterator[
     for kind, recipe in kinds_of(BaseRecipe).items():
         if not issubclass(studied.get(kind, BaseSettings), recipe):
             yield f"{kind} lacks a member of orchestrator.study.bases.StudyBase that is its recipe"
+
+
+def test_every_question_to_a_worker_has_a_command_of_its_own_and_somebody_who_answers() -> None:
+    assert len({question.command for question in QUESTIONS}) == len(QUESTIONS)
+    for question in QUESTIONS:
+        hints = get_type_hints(resolve_name(question.answered_by))
+        assert hints.pop("return") is question.answer
+        assert list(hints.values()) == [question.asked]
 
 
 def test_every_kind_of_base_can_stand_in_a_study_and_what_lacks_is_said() -> None:

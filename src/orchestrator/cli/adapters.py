@@ -33,10 +33,11 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Apply the adapter of a committed trial to another cohort; nothing is trained."""
-    from orchestrator.asking import apply_adapter
+    from orchestrator.asking import ask
     from orchestrator.cli.views.transfer import disclosed, show_transfer
     from orchestrator.explain.lookup import find_committed
     from orchestrator.study.cohort import load_study_cohort
+    from workers.contract.answers.questions import APPLY_ADAPTER
     from workers.contract.answers.transfer import TransferOrder
 
     other = load_study_cohort(cohort)
@@ -47,7 +48,7 @@ def score(
         cohort=other.recipe,
         sources={other.source_digest: str(other.place)} if other.source_digest else {},
     )
-    shown = disclosed(apply_adapter(order), min_cell=other.min_cell)
+    shown = disclosed(ask(APPLY_ADAPTER, order), min_cell=other.min_cell)
     if as_json:
         print_json(shown)
     else:
@@ -74,12 +75,13 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Copy a trial's adapter out of its store, in peft's format, unless it tells who was trained on."""
-    from orchestrator.asking import export_adapter
+    from orchestrator.asking import ask
     from orchestrator.design.grid import expand
     from orchestrator.explain.lookup import Known, find_trial
     from orchestrator.store.machine import account, now
     from orchestrator.store.outcomes import read_outcomes
     from workers.contract.answers.export import ExportOrder
+    from workers.contract.answers.questions import EXPORT_ADAPTER
 
     loaded, layout = open_study(study, store)
     trial_id = find_trial(trial, Known(expand(loaded), read_outcomes(layout), {}, named=named(study, store)))
@@ -93,7 +95,7 @@ def export(
         reason=despite,
     )
     with console_of(stderr=True).status("comparing what was trained on with what was not"):
-        exported = export_adapter(order)
+        exported = ask(EXPORT_ADAPTER, order)
     if as_json:
         print_json(exported, without={"problems"})
         return

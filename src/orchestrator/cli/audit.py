@@ -17,15 +17,16 @@ audit_app = typer.Typer(
 @audit_app.command()
 def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Check every rationale of a study; writes audit.json into its store."""
-    from orchestrator.asking import audit_rationales
+    from orchestrator.asking import ask
     from orchestrator.audit.automatic import show_audit, shown_audit, specs_with_rationales, write_audit
     from orchestrator.design.grid import expand
     from workers.contract.answers.audit import AuditOrder
+    from workers.contract.answers.questions import AUDIT_RATIONALES
 
     loaded, layout = open_study(study, store)
     order = AuditOrder(store=str(layout.root), specs=specs_with_rationales(expand(loaded), layout))
     shown = shown_audit(
-        audit_rationales(order),
+        ask(AUDIT_RATIONALES, order),
         study=loaded.study,
         data_class=loaded.cohort.data_class,
         min_cell=loaded.cohort.min_cell,
@@ -51,13 +52,15 @@ def sheet(
     as_json: AsJson = False,
 ) -> None:
     """Write blinded annotation sheets, a CSV to fill and a page to read for each rater, and their key."""
-    from orchestrator.asking import write_sheets
+    from orchestrator.asking import ask
     from orchestrator.audit.automatic import specs_with_rationales
     from orchestrator.design.grid import expand
     from workers.contract.answers.audit import SheetOrder
+    from workers.contract.answers.questions import WRITE_SHEETS
 
     loaded, layout = open_study(study, store)
-    written = write_sheets(
+    written = ask(
+        WRITE_SHEETS,
         SheetOrder(
             store=str(layout.root),
             specs=specs_with_rationales(expand(loaded), layout),
@@ -66,7 +69,7 @@ def sheet(
             n_raters=raters,
             seed=seed,
             out=str(true_path(out)),
-        )
+        ),
     )
     if as_json:
         print_json(written, without={"problems"})

@@ -30,11 +30,12 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Prove a base: its tensors, ends and labels, that rows score alone as together, that an adapter learns."""
-    from orchestrator.asking import prove_base
+    from orchestrator.asking import ask
     from orchestrator.cli.views.base import show_proof
     from orchestrator.study.proving import questions_at
+    from workers.contract.answers.questions import PROVE_BASE
 
-    answers = {name: prove_base(question) for name, question in questions_at(place, precision=precision).items()}
+    answers = {name: ask(PROVE_BASE, question) for name, question in questions_at(place, precision=precision).items()}
     if as_json:
         print_json({name: answer.model_dump(mode="json") for name, answer in answers.items()})  # the problems are in it
         raise typer.Exit(EXIT_BAD_INPUT if any(answer.problems for answer in answers.values()) else 0)

@@ -54,9 +54,11 @@ def predictions(
     as_json: AsJson = False,
 ) -> None:
     """Write a trial's held-out predictions, with clear participant ids, in the columns of MEDS-Evaluation."""
-    from orchestrator.asking import write_predictions
+    from orchestrator.asking import ask
     from orchestrator.explain.lookup import find_committed
     from orchestrator.study.study import load_sealed, load_study
+    from workers.contract.answers.findings import PredictionsOrder
+    from workers.contract.answers.questions import WRITE_PREDICTIONS
 
     if study.is_dir():
         layout = open_store(study)
@@ -66,7 +68,8 @@ def predictions(
         layout = open_store(store / loaded.study)
     trial_id, layout = find_committed(trial, [layout])
     data_class = loaded.cohort.data_class if loaded else None
-    written = write_predictions(layout, trial_id, out=true_path(out), data_class=data_class)
+    order = PredictionsOrder(store=str(layout.root), trial_id=trial_id, out=true_path(out), data_class=data_class)
+    written = ask(WRITE_PREDICTIONS, order)
     if as_json:
         print_json(written, without={"problems"})
         return

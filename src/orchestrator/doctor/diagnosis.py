@@ -8,11 +8,12 @@ import os
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from orchestrator.asking import ask_readiness, sketch_bases
+from orchestrator.asking import ask
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
@@ -25,7 +26,8 @@ from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
 from orchestrator.study.files import source_problems
 from orchestrator.study.study import Resources, Study
 from orchestrator.tracking.place import database_uri
-from workers.contract.answers.readiness import Readiness
+from workers.contract.answers.questions import READINESS, SKETCH_BASES
+from workers.contract.answers.readiness import Readiness, ReadinessRequest
 from workers.contract.answers.sketches import Sketched, SketchQuestion
 from workers.contract.errors import StoreError, SweepError
 from workers.contract.inputs import InputKind, input_recipes
@@ -36,6 +38,7 @@ from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import Trial, TrialSpec, WorkOrder
 
 EXIT_WELL, EXIT_FAILS = 0, 3
+ASK_WORKER, ASK_BASES = partial(ask, READINESS, ReadinessRequest()), partial(ask, SKETCH_BASES)
 
 
 class Diagnosis(Record):
@@ -55,8 +58,8 @@ def diagnose(
     *,
     address: str | None = None,
     tracking_uri: str | None = None,
-    ask_worker: Callable[[], Readiness] = ask_readiness,
-    ask_bases: Callable[[SketchQuestion], Sketched] = sketch_bases,
+    ask_worker: Callable[[], Readiness] = ASK_WORKER,
+    ask_bases: Callable[[SketchQuestion], Sketched] = ASK_BASES,
     start_ray: Callable[[], str] = services.start_ray,
 ) -> Diagnosis:
     """Look at this machine and, where they are given, at a study, its store and what a launch would talk to.

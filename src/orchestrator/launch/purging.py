@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from orchestrator.asking import purge_data
+from orchestrator.asking import ask
 from orchestrator.store.holding import hold_lock
 from orchestrator.store.machine import now
 from orchestrator.store.purging import Purge, begin_purge, write_purge
 from orchestrator.study.study import Study
 from orchestrator.tracking.purging import purge_runs
 from workers.contract.answers.purge import PurgeOrder
+from workers.contract.answers.questions import PURGE_DATA
 from workers.contract.layout import StoreLayout
 from workers.contract.system.participant_data import derived_parts, files_of, telling_parts
 
@@ -61,7 +62,7 @@ def purge_study(
         )
         hold.check()
         databases = tuple(str(path) for path in runs.databases if path != layout.tracking_database)
-        found = purge_data(PurgeOrder(store=str(layout.root), databases=databases))
+        found = ask(PURGE_DATA, PurgeOrder(store=str(layout.root), databases=databases))
         purge = purge.model_copy(
             update={
                 "n_runs": runs.n_deleted,

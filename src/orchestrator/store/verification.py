@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.asking import verify_trials
+from orchestrator.asking import ask
 from orchestrator.design.grid import expand
 from orchestrator.store.derived import derived_damages, derived_files
 from orchestrator.store.outcomes import Outcomes, read_outcomes
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study
+from workers.contract.answers.questions import VERIFY_TRIALS
 from workers.contract.answers.transfer import Transfer
 from workers.contract.answers.verification import Retrained, VerifyFindings, VerifyOrder
 from workers.contract.errors import StoreError
@@ -104,7 +105,7 @@ def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Ve
     of_design = [name for name in sound if name in design]
     orders = [_order(outcomes.committed[name], study, layout) for name in draw(of_design, n_retrain, study=study)]
     asked = VerifyOrder(store=str(layout.root), recompute=tuple(sound), retrain=tuple(orders))
-    found = verify_trials(asked) if sound else VerifyFindings()
+    found = ask(VERIFY_TRIALS, asked) if sound else VerifyFindings()
     differing = tuple(
         Damage(Place.OUTCOME, trial_id, f"{len(names)} of its scores don't follow from its predictions: {names[0]} …")
         for trial_id, names in found.differing.items()

@@ -1,11 +1,13 @@
 """From a cohort's recipe to its events and labels: one loader a kind of source, the same leak checks for all."""
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
+from workers.cohort.counts import counts_of
+from workers.contract.answers.findings import CheckRequest, CohortFindings, Finding
 from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import CohortRecipe
 
@@ -25,6 +27,22 @@ def load_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
     return cohort
 
 
+def examine(request: CheckRequest) -> CohortFindings:
+    """Read or generate a cohort, and tell its figures and what the checks found.
+
+    Raises:
+        InputError: The data break a rule of their format.
+    """
+    cohort = read_cohort(request.cohort, request.place)
+    found = check_cohort(cohort)
+    return CohortFindings(
+        counts=counts_of(cohort),
+        n_features=found.n_features,
+        warnings=found.warnings,
+        problems=tuple(map(Finding.of, found.problems)),
+    )
+
+
 def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
     """Read or generate a cohort whose format is sound; whether it leaks is not looked at.
 
@@ -33,6 +51,5 @@ def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
     """
     if recipe.kind.place is not None and place is None:
         raise ValueError("a cohort that is read needs a place")
-    module, _, name = recipe.kind.loader.partition(":")
-    load: Callable[..., Cohort] = getattr(import_module(module), name)
+    load: Callable[..., Cohort] = resolve_name(recipe.kind.loader)
     return load(recipe) if recipe.kind.place is None else load(place, recipe)

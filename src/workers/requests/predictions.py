@@ -14,13 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.contract.answers.findings import WrittenPredictions
+from workers.contract.answers.findings import PredictionsOrder, WrittenPredictions
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.metrics import shift_prior
 from workers.contract.outcome import PREDICTIONS, Outcome
+from workers.contract.system.opening import open_store
 from workers.contract.system.sources import sha256_of
 from workers.store.private_files import refuse_shared_place
 from workers.store.published import LABELS, verified_folder
@@ -30,24 +31,20 @@ from workers.work.predictions import salted
 THRESHOLD = 0.5
 
 
-def write_predictions(
-    layout: StoreLayout, trial_id: str, *, out: Path, data_class: DataClass | None = None
-) -> WrittenPredictions:
+def write_predictions(order: PredictionsOrder) -> WrittenPredictions:
     """Write the strict, prior-shifted predictions of a committed trial; one row an example of held_out.
-
-    Args:
-        data_class: Of the cohort, where its study says it; else its usual one.
 
     Raises:
         InputError: The trial has no predictions, or `out` is no fit place for participant data.
         StoreError: Something in the store is missing or damaged.
     """
+    layout, trial_id, out = open_store(Path(order.store)), order.trial_id, order.out
     if not layout.outcome(trial_id).is_file():
         raise InputError(Problem("--trial", f"the store holds no outcome of {trial_id}", "take an id of `sweep plan`"))
     outcome = Outcome.load(layout.outcome(trial_id))
     if outcome.state != "scored":
         raise InputError(Problem("--trial", f"{trial_id} {outcome.state} and has no predictions", "name a scored one"))
-    data_class = data_class or outcome.trial.spec.cohort.kind.data_class
+    data_class = order.data_class or outcome.trial.spec.cohort.kind.data_class
     _check_place(out, data_class)
     predictions = _held_out(layout, outcome)
     if not layout.salt.is_file():

@@ -6,14 +6,14 @@ from contextlib import redirect_stdout
 from importlib import import_module
 from importlib.metadata import version
 
-from workers.contract.answers.readiness import Gpu, Readiness
+from workers.contract.answers.readiness import Gpu, Readiness, ReadinessRequest
 
 LIBRARIES = ("torch", "transformers", "peft", "deepspeed", "pyarrow", "pandas", "sklearn", "safetensors")
 PACKAGE_OF = {"sklearn": "scikit-learn"}
 GIB = 2**30
 
 
-def readiness() -> Readiness:
+def readiness(_: ReadinessRequest) -> Readiness:
     """Try everything; what does not work is named by the class of its error."""
     imported, broken = {}, {}
     for name in LIBRARIES:

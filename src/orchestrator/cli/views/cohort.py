@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.asking import check_cohort
+from orchestrator.asking import ask
 from orchestrator.disclosure import Count
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.suppression import shown_counts
 from orchestrator.study.cohort import StudyCohort
 from workers.contract.answers.findings import CheckRequest
+from workers.contract.answers.questions import CHECK_COHORT
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.system.sources import digest_of_place
@@ -56,7 +57,7 @@ def check_study_cohort(cohort: StudyCohort) -> CohortView:
     place = cohort.place
     if place is not None and not place.exists():
         raise InputError(Problem("cohort", f"{place} does not exist", "mend the path"))
-    found = check_cohort(CheckRequest(cohort=cohort.recipe, place=place))
+    found = ask(CHECK_COHORT, CheckRequest(cohort=cohort.recipe, place=place))
     problems = [finding.problem for finding in found.problems]
     if place is not None and (digest := digest_of_place(place)) != cohort.source_digest:
         problems.append(

@@ -5,6 +5,7 @@ from typing import Self
 
 from pydantic import Field
 
+from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Record
 from workers.contract.recipes.cohorts import CohortRecipe
@@ -55,6 +56,15 @@ class CohortFindings(Answer):
     counts: dict[str, int] = Field(default={})
     n_features: int = 0
     warnings: tuple[str, ...] = ()
+
+
+class PredictionsOrder(Record):
+    """Which trial's predictions to write where; `data_class` is the cohort's, where its study says it."""
+
+    store: str
+    trial_id: str
+    out: Path
+    data_class: DataClass | None = None
 
 
 class WrittenPredictions(Answer):

@@ -6,6 +6,10 @@ from workers.contract.answers.findings import Answer
 from workers.contract.outcome import Record
 
 
+class ReadinessRequest(Record):
+    """Nothing needs to be said."""
+
+
 class Gpu(Record):
     """A GPU as torch sees it; without an error it has computed something."""
 

@@ -21,6 +21,7 @@ from support.studies.meds_folders import TASK, recipe_of, write_crowd, write_lab
 from support.studies.micro_study import write_study
 from support.studies.orders import comparator_spec
 from workers.attempt.runner import Runner
+from workers.contract.answers.findings import PredictionsOrder
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
@@ -227,14 +228,16 @@ class TestPredictions:
         out = tmp_path / "mine.parquet"
         out.write_text("mine")
         with pytest.raises(InputError, match="exists"):
-            evaluation.write_predictions(layout, spec.trial_id, out=out)
+            evaluation.write_predictions(PredictionsOrder(store=str(layout.root), trial_id=spec.trial_id, out=out))
         assert out.read_text() == "mine"
 
     def test_a_store_with_another_salt_is_refused(self, trial: tuple[StoreLayout, TrialSpec], tmp_path: Path) -> None:
         layout = StoreLayout(Path(shutil.copytree(trial[0].root, tmp_path / "store")))
         layout.salt.write_bytes(b"another")
         with pytest.raises(StoreError, match="belong to no label"):
-            evaluation.write_predictions(layout, trial[1].trial_id, out=tmp_path / "x.parquet")
+            evaluation.write_predictions(
+                PredictionsOrder(store=str(layout.root), trial_id=trial[1].trial_id, out=tmp_path / "x.parquet")
+            )
 
     @pytest.mark.parametrize("trial_id", ["0" * 16, "../../etc"])
     def test_a_trial_that_is_not_there_is_refused(
