@@ -4,11 +4,78 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class StorePart:
+    """A file or folder of every store, by its path in there."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, store: "StoreLayout", _: object = None) -> Path:
+        return store.root / self._name
+
+
 @dataclass(frozen=True)
 class StoreLayout:
     """The folders and files of one study's store."""
 
     root: Path
+
+    study = StorePart("study.json")
+    """The sealed study, as the last `sweep run` read it."""
+    revisions = StorePart("revisions.json")
+    """Commits of hub models that were looked up once, by model id."""
+    salt = StorePart(".salt")
+    """Secret that identifiers are hashed with; mode 0600, never bundled."""
+    lock = StorePart("driver.lock")
+    """Who drives."""
+    stop_request = StorePart("stop")
+    """Present while somebody asked the driver to stop."""
+    leases = StorePart("leases")
+    """Who drives, and who works on what."""
+    launches = StorePart("launches")
+    """What each launch decided."""
+    inputs = StorePart("inputs")
+    """What is prepared once."""
+    teacher_cache = StorePart("teacher-cache")
+    """Answers of teacher endpoints by the hash of what was asked; participant data."""
+    orders = StorePart("plans")
+    """Work orders of this launch, by trial id."""
+    trials = StorePart("trials")
+    """Committed trials and their attempts."""
+    quarantine = StorePart("quarantine")
+    """Outcomes that could not be trusted, kept as evidence."""
+    all_attempts = StorePart("attempts")
+    """Records of failed attempts, by trial."""
+    all_logs = StorePart("logs")
+    """Logs, by trial."""
+    all_superseded = StorePart("superseded")
+    """Outcomes that came after another had been committed, by trial."""
+    all_checkpoints = StorePart("checkpoints")
+    """Resume points, by training."""
+    dataset = StorePart("dataset")
+    """The aggregate; derived."""
+    dataset_seal = StorePart("dataset/checksums.json")
+    """Checksums of the files of the aggregate, and their own."""
+    scratch = StorePart("scratch")
+    """Ray Tune's own files; may be deleted at any time."""
+    tracking_database = StorePart("mlflow.db")
+    """MLflow's SQLite file, where no tracking URI is given."""
+    tracking_artifacts = StorePart("mlflow-artifacts")
+    """MLflow's artifact folder; nothing of ours is stored there."""
+    settled = StorePart("settled")
+    """Fingerprint of the study and the outcomes that report, dataset and tracking were derived from."""
+    report = StorePart("report.html")
+    """The HTML page."""
+    audit = StorePart("audit.json")
+    """What the automatic rationale audit found: aggregates, small counts hidden."""
+    agreement = StorePart("agreement.json")
+    """What raters of rationales found: aggregates, small counts hidden."""
+    audit_keys = StorePart("audit-keys")
+    """Keys of annotation sheets: which id stands for which arm and label; private."""
+    purges = StorePart("purges")
+    """What was removed on purpose, by whom and when, and the outcomes of trials that went."""
+    exports = StorePart("exports")
+    """Records of adapters that left the store."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -27,146 +94,6 @@ class StoreLayout:
     def folders(self) -> tuple[Path, ...]:
         """What is a folder, if it is there; some hold what others wrote, or what was moved out of the way."""
         return (*self.entered, self.quarantine, self.scratch, self.tracking_artifacts)
-
-    @property
-    def study(self) -> Path:
-        """The sealed study, as the last `sweep run` read it."""
-        return self.root / "study.json"
-
-    @property
-    def revisions(self) -> Path:
-        """Commits of hub models that were looked up once, by model id."""
-        return self.root / "revisions.json"
-
-    @property
-    def salt(self) -> Path:
-        """Secret that identifiers are hashed with; mode 0600, never bundled."""
-        return self.root / ".salt"
-
-    @property
-    def lock(self) -> Path:
-        """Who drives."""
-        return self.root / "driver.lock"
-
-    @property
-    def stop_request(self) -> Path:
-        """Present while somebody asked the driver to stop."""
-        return self.root / "stop"
-
-    @property
-    def leases(self) -> Path:
-        """Who drives, and who works on what."""
-        return self.root / "leases"
-
-    @property
-    def launches(self) -> Path:
-        """What each launch decided."""
-        return self.root / "launches"
-
-    @property
-    def inputs(self) -> Path:
-        """What is prepared once."""
-        return self.root / "inputs"
-
-    @property
-    def teacher_cache(self) -> Path:
-        """Answers of teacher endpoints by the hash of what was asked; participant data."""
-        return self.root / "teacher-cache"
-
-    @property
-    def orders(self) -> Path:
-        """Work orders of this launch, by trial id."""
-        return self.root / "plans"
-
-    @property
-    def trials(self) -> Path:
-        """Committed trials and their attempts."""
-        return self.root / "trials"
-
-    @property
-    def quarantine(self) -> Path:
-        """Outcomes that could not be trusted, kept as evidence."""
-        return self.root / "quarantine"
-
-    @property
-    def all_attempts(self) -> Path:
-        """Records of failed attempts, by trial."""
-        return self.root / "attempts"
-
-    @property
-    def all_logs(self) -> Path:
-        """Logs, by trial."""
-        return self.root / "logs"
-
-    @property
-    def all_superseded(self) -> Path:
-        """Outcomes that came after another had been committed, by trial."""
-        return self.root / "superseded"
-
-    @property
-    def all_checkpoints(self) -> Path:
-        """Resume points, by training."""
-        return self.root / "checkpoints"
-
-    @property
-    def dataset(self) -> Path:
-        """The aggregate; derived."""
-        return self.root / "dataset"
-
-    @property
-    def dataset_seal(self) -> Path:
-        """Checksums of the files of the aggregate, and their own."""
-        return self.dataset / "checksums.json"
-
-    @property
-    def scratch(self) -> Path:
-        """Ray Tune's own files; may be deleted at any time."""
-        return self.root / "scratch"
-
-    @property
-    def tracking_database(self) -> Path:
-        """MLflow's SQLite file, where no tracking URI is given."""
-        return self.root / "mlflow.db"
-
-    @property
-    def tracking_artifacts(self) -> Path:
-        """MLflow's artifact folder; nothing of ours is stored there."""
-        return self.root / "mlflow-artifacts"
-
-    @property
-    def settled(self) -> Path:
-        """Fingerprint of the study and the outcomes that report, dataset and tracking were derived from."""
-        return self.root / "settled"
-
-    @property
-    def report(self) -> Path:
-        """The HTML page."""
-        return self.root / "report.html"
-
-    @property
-    def audit(self) -> Path:
-        """What the automatic rationale audit found: aggregates, small counts hidden."""
-        return self.root / "audit.json"
-
-    @property
-    def agreement(self) -> Path:
-        """What raters of rationales found: aggregates, small counts hidden."""
-        return self.root / "agreement.json"
-
-    @property
-    def audit_keys(self) -> Path:
-        """Keys of annotation sheets: which id stands for which arm and label; private."""
-        return self.root / "audit-keys"
-
-    @property
-    def purges(self) -> Path:
-        """What was removed on purpose, by whom and when, and the outcomes of trials that went."""
-        return self.root / "purges"
-
-    @property
-    def exports(self) -> Path:
-        """Records of adapters that left the store."""
-        return self.root / "exports"
 
     def purge(self, number: int) -> Path:
         """The record of the n-th purge, from 1."""
