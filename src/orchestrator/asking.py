@@ -27,7 +27,7 @@ def ask(question: WorkerQuestion[Asked, Answered], asked: Asked) -> Answered:
         why = "\n".join(said) or f"the worker ended with code {done.returncode} and no answer; this is a fault"
         raise SweepError(why) from None
     if answer.problems and not question.problems_are_told:
-        raise InputError(*(finding.problem for finding in answer.problems))
+        raise InputError(*answer.problems)
     return answer
 
 

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
 from workers.cohort.counts import counts_of
-from workers.contract.answers.findings import CheckRequest, CohortFindings, Finding
+from workers.contract.answers.findings import CheckRequest, CohortFindings
 from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import CohortRecipe
 
@@ -39,7 +39,7 @@ def examine(request: CheckRequest) -> CohortFindings:
         counts=counts_of(cohort),
         n_features=found.n_features,
         warnings=found.warnings,
-        problems=tuple(map(Finding.of, found.problems)),
+        problems=found.problems,
     )
 
 

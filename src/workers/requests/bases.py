@@ -3,7 +3,6 @@
 import tempfile
 from pathlib import Path
 
-from workers.contract.answers.findings import Finding
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
 from workers.contract.answers.sketches import Sketched, SketchedBase, SketchQuestion
 from workers.contract.errors import InputError
@@ -37,5 +36,5 @@ def sketch_bases(question: SketchQuestion) -> Sketched:
                 wrong = tuple(found.problems)
             except InputError as error:
                 wrong = error.problems
-            problems += [Finding.of(of_its_base(problem, order)) for problem in wrong]
+            problems += [of_its_base(problem, order) for problem in wrong]
     return Sketched(bases=bases, problems=tuple(problems))

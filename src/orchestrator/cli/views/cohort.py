@@ -58,7 +58,7 @@ def check_study_cohort(cohort: StudyCohort) -> CohortView:
     if place is not None and not place.exists():
         raise InputError(Problem("cohort", f"{place} does not exist", "mend the path"))
     found = ask(CHECK_COHORT, CheckRequest(cohort=cohort.recipe, place=place))
-    problems = [finding.problem for finding in found.problems]
+    problems = list(found.problems)
     if place is not None and (digest := digest_of_place(place)) != cohort.source_digest:
         problems.append(
             Problem("cohort.sha256", f"{place.name} hashes to {digest}", "write this digest if it is meant")

@@ -18,33 +18,15 @@ class CheckRequest(Record):
     place: Path | None = None
 
 
-class Finding(Record):
-    """A problem as it travels between processes."""
-
-    where: str
-    what: str
-    remedy: str
-
-    @classmethod
-    def of(cls, problem: Problem) -> Self:
-        """The same problem, ready to be written."""
-        return cls(where=problem.where, what=problem.what, remedy=problem.remedy)
-
-    @property
-    def problem(self) -> Problem:
-        """The same problem, ready to be raised."""
-        return Problem(self.where, self.what, self.remedy)
-
-
 class Answer(Record):
     """What every answer of a worker may hold: why there is nothing else in it, or too little to go on with."""
 
-    problems: tuple[Finding, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @classmethod
     def refusing(cls, error: InputError) -> Self:
         """The answer to a request that could not be carried out."""
-        return cls(problems=tuple(map(Finding.of, error.problems)))
+        return cls(problems=error.problems)
 
 
 class CohortFindings(Answer):
