@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -15,8 +16,8 @@ from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.base import Base
 from workers.scoring.classical.baselines import columns_of, fit_baseline, predict_risk
 from workers.scoring.engines.chosen import engine_of
-from workers.scoring.engines.engine import Dictation, EngineOpener
-from workers.scoring.openers import Opener, opener_of
+from workers.scoring.engines.engine import Dictated, Dictation
+from workers.scoring.openers import Opener, PlainOpener, opener_of
 from workers.scoring.scorer import Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
@@ -121,7 +122,7 @@ def _opener(work: Work, model: PreTrainedModel, answer: AnswerTokens, *, adapter
     if engine is None:
         return opener_of(model, pad_token=answer.end, together=together)
     dictation = Dictation.for_answers(engine, answer, max_new_tokens=work.spec.evaluation.max_new_tokens)
-    return EngineOpener(model, pad_token=answer.end, together=together, dictation=dictation)
+    return PlainOpener(partial(Dictated, model, pad_token=answer.end, together=together, dictation=dictation))
 
 
 def score_untrained(work: Work, taught: TrainingSet) -> Predicting:

@@ -1,7 +1,8 @@
 """How texts are begun with a model: on a cache of ours, or plainly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from transformers import PreTrainedModel
@@ -43,20 +44,17 @@ class CachedOpener:
 
 @dataclass(frozen=True)
 class PlainOpener:
-    """Begins plain sessions."""
+    """Begins sessions of whole texts: the prefix goes through the model with each."""
 
-    model: PreTrainedModel
-    pad_token: int
-    together: RowsTogether
+    session_of: Callable[[list[list[int]]], Session]
 
-    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Plain:
-        """Every prompt behind the prefix, which goes through the model with each."""
-        texts = [[*prefix, *prompt] for prompt in prompts]
-        return Plain(self.model, texts, pad_token=self.pad_token, together=self.together)
+    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Session:
+        """Every prompt behind the prefix."""
+        return self.session_of([[*prefix, *prompt] for prompt in prompts])
 
 
 def opener_of(model: PreTrainedModel, *, pad_token: int, together: RowsTogether) -> Opener:
     """What begins texts with a model whose rows may go through it like this."""
     if together is RowsTogether.CACHED:
         return CachedOpener(model, pad_token=pad_token)
-    return PlainOpener(model, pad_token, together)
+    return PlainOpener(partial(Plain, model, pad_token=pad_token, together=together))

@@ -4,6 +4,7 @@
 row's last token can reach it. `cached.py` keeps one cache for both, which not every base allows.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -64,10 +65,11 @@ class Plain:
         """How many texts."""
         return len(self._texts)
 
-    def branch(self) -> "Plain":
+    def branch(self) -> Self:
         """The texts alone are kept."""
-        texts = [list(text) for text in self._texts]
-        return Plain(self._model, texts, pad_token=self._pad_token, together=self._together)
+        other = copy.copy(self)
+        other._texts = [list(text) for text in self._texts]
+        return other
 
     def write(self, choose: Choice, listeners: Sequence[Listener]) -> None:
         """By the library's `generate`: its batching, its cache, padded on the left; tokens by `choose`."""

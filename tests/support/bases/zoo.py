@@ -23,7 +23,7 @@ from workers.models.base import load, materialise
 from workers.preparing.company import IMPOSSIBLE, RECORD, disturbance
 from workers.preparing.proof import prove
 from workers.scoring.labels import read_labels
-from workers.scoring.openers import PlainOpener
+from workers.scoring.openers import opener_of
 
 ARCHITECTURES = tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 CPU = torch.device("cpu")
@@ -122,6 +122,6 @@ def show(kind: str, tokenizer: PreTrainedTokenizerBase, place: Path) -> Shown:
     tokens = tokenizer(RECORD, add_special_tokens=False)["input_ids"]
     prompts = [tokens[: len(tokens) * part // 4] for part in (1, 2, 3, 4)]
     with torch.inference_mode():
-        opener = PlainOpener(model, answer.end, RowsTogether.ALONE)
+        opener = opener_of(model, pad_token=answer.end, together=RowsTogether.ALONE)
         read = read_labels(opener.begin(prompts, prefix=()), [answer.opening] * len(prompts), answer)
     return Shown(kind, proof, cached=cached, spread=float(np.ptp(read.p_yes)))

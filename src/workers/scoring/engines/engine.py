@@ -54,13 +54,6 @@ class Dictated(Plain):
         super().__init__(model, texts, pad_token=pad_token, together=together)
         self._dictation = dictation
 
-    def branch(self) -> "Dictated":
-        """The texts alone are kept."""
-        texts = [list(text) for text in self._texts]
-        return Dictated(
-            self._model, texts, pad_token=self._pad_token, together=self._together, dictation=self._dictation
-        )
-
     def write(self, choose: Choice, listeners: Sequence[Listener]) -> None:
         """Each listener hears what the engine wrote until it has heard enough.
 
@@ -79,18 +72,3 @@ class Dictated(Plain):
                     "shorten prompts or max_new_tokens, or write `engine: transformers`"
                 )
             text.extend(listener.tokens)
-
-
-@dataclass(frozen=True)
-class EngineOpener:
-    """Begins sessions that an engine writes in."""
-
-    model: PreTrainedModel
-    pad_token: int
-    together: RowsTogether
-    dictation: Dictation
-
-    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Dictated:
-        """Every prompt behind the prefix."""
-        texts = [[*prefix, *prompt] for prompt in prompts]
-        return Dictated(self.model, texts, pad_token=self.pad_token, together=self.together, dictation=self.dictation)

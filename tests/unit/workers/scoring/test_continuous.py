@@ -1,6 +1,7 @@
 """Continuous batching writes what a base writes by itself, bare and under an adapter, or refuses the base."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,10 @@ from workers.preparing.prepare import prepare
 from workers.scoring.choosing import barring, greedy
 from workers.scoring.engines.chosen import try_continuous
 from workers.scoring.engines.continuous import Continuous
-from workers.scoring.engines.engine import Dictated, Dictation, EngineOpener
+from workers.scoring.engines.engine import Dictated, Dictation
 from workers.scoring.evaluating import tabulated
 from workers.scoring.listening import Counting
-from workers.scoring.openers import Opener, PlainOpener
+from workers.scoring.openers import Opener, PlainOpener, opener_of
 from workers.scoring.scorer import Scored, Scorer
 from workers.store.published import folder_of
 from workers.work.bench import Bench, Work, unheard
@@ -118,11 +119,12 @@ def test_an_engine_gives_the_scores_that_plain_writing_gives(
 ) -> None:
     models = moved_adapter(base) if is_adapted else iter([base.model])
     for model in models:
-        plain = scored(PlainOpener(model, answer.end, RowsTogether.PADDED), base, answer)
+        plain = scored(opener_of(model, pad_token=answer.end, together=RowsTogether.PADDED), base, answer)
         dictation = Dictation.for_answers(
             Continuous(model, pad_token=answer.end), answer, max_new_tokens=MAX_NEW_TOKENS
         )
-        engine = scored(EngineOpener(model, answer.end, RowsTogether.PADDED, dictation), base, answer)
+        dictated = partial(Dictated, model, pad_token=answer.end, together=RowsTogether.PADDED, dictation=dictation)
+        engine = scored(PlainOpener(dictated), base, answer)
         assert engine.validity == plain.validity
         assert engine.p_forced == pytest.approx(plain.p_forced, abs=1e-5)
         assert engine.p_strict == pytest.approx(plain.p_strict, abs=1e-5, nan_ok=True)
