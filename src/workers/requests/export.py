@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workers.contract.answers.export import Export, Exported, ExportOrder, Membership
-from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import link_exclusive, sync_tree
@@ -16,7 +15,7 @@ from workers.contract.system.removal import try_to_remove
 from workers.models.adapters import stored_adapter
 from workers.requests.membership import measure_membership
 from workers.requests.transfer import committed_adapter
-from workers.store.private_files import refuse_shared_place, write_new
+from workers.store.private_files import refuse_unfit_place, write_new
 from workers.work.bench import Bench, Work
 
 RECORD = "membership.json"
@@ -31,7 +30,7 @@ def export_adapter(order: ExportOrder) -> Exported:
     """
     to, layout = Path(order.to), StoreLayout(Path(order.store))
     outcome, adapter = committed_adapter(order.trial_id, layout)
-    _check_place(to, order.data_class)
+    refuse_unfit_place(to, option="--to", kind="folder", data_class=order.data_class)
     work = Work(spec=outcome.trial.spec, layout=layout, folder=adapter.parent, bench=Bench())
     base, _ = work.base
     with stored_adapter(base.model, adapter) as model:
@@ -54,14 +53,6 @@ def refuse_telling(membership: Membership) -> None:
         what = f"the adapter may tell who was trained on: {membership}"
         remedy = "train on more examples or for fewer steps, or give --despite-membership REASON, which is recorded"
         raise InputError(Problem("--to", what, remedy))
-
-
-def _check_place(to: Path, data_class: DataClass) -> None:
-    if not to.parent.is_dir():
-        raise InputError(Problem("--to", f"{to.parent} is no folder", "make it, or name another"))
-    if to.exists():
-        raise InputError(Problem("--to", f"{to} exists", "name a new folder; nothing is overwritten"))
-    refuse_shared_place(to, option="--to", data_class=data_class)
 
 
 def _record(order: ExportOrder, membership: Membership, layout: StoreLayout) -> None:

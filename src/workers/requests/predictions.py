@@ -23,7 +23,7 @@ from workers.contract.metrics import shift_prior
 from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.system.opening import open_store
 from workers.contract.system.sources import sha256_of
-from workers.store.private_files import refuse_shared_place
+from workers.store.private_files import refuse_unfit_place
 from workers.store.published import LABELS, verified_folder
 from workers.work.predictions import salted
 
@@ -45,7 +45,7 @@ def write_predictions(order: PredictionsOrder) -> WrittenPredictions:
     if outcome.state != "scored":
         raise InputError(Problem("--trial", f"{trial_id} {outcome.state} and has no predictions", "name a scored one"))
     data_class = order.data_class or outcome.trial.spec.cohort.kind.data_class
-    _check_place(out, data_class)
+    refuse_unfit_place(out, option="--out", kind="file", data_class=data_class)
     predictions = _held_out(layout, outcome)
     if not layout.salt.is_file():
         raise StoreError(f"{layout.salt}: missing; without it no prediction can be linked to a participant")
@@ -54,15 +54,6 @@ def write_predictions(order: PredictionsOrder) -> WrittenPredictions:
     table = _in_columns(predictions, labels, outcome=outcome, salt=layout.salt.read_bytes())
     _write_private(table.replace_schema_metadata({"synthetic": str(data_class is DataClass.SYNTHETIC).lower()}), out)
     return WrittenPredictions(n_rows=len(table), is_sampled=bool((predictions["sampling_weight"] != 1).any()))
-
-
-def _check_place(out: Path, data_class: DataClass) -> None:
-    where = "--out"
-    if not out.parent.is_dir():
-        raise InputError(Problem(where, f"{out.parent} is no folder", "make it, or name another"))
-    if out.exists():
-        raise InputError(Problem(where, f"{out} exists", "name a new file; nothing is overwritten"))
-    refuse_shared_place(out, option=where, data_class=data_class)
 
 
 def _held_out(layout: StoreLayout, outcome: Outcome) -> pd.DataFrame:

@@ -20,6 +20,19 @@ def refuse_shared_place(place: Path, *, option: str, data_class: DataClass) -> N
         raise InputError(Problem(option, f"{place} {what}", "name a place outside of it"))
 
 
+def refuse_unfit_place(new: Path, *, option: str, kind: str, data_class: DataClass) -> None:
+    """See that a new file or folder may be made there.
+
+    Raises:
+        InputError: There is no folder for it, something stands there already, or it may not lie there.
+    """
+    if not new.parent.is_dir():
+        raise InputError(Problem(option, f"{new.parent} is no folder", "make it, or name another"))
+    if new.exists():
+        raise InputError(Problem(option, f"{new} exists", f"name a new {kind}; nothing is overwritten"))
+    refuse_shared_place(new, option=option, data_class=data_class)
+
+
 def write_new(path: Path, text: str) -> None:
     """Write a file of mode 0600 that was not there before.
 
