@@ -5,7 +5,7 @@ changes nothing.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +13,8 @@ from pathlib import Path
 from orchestrator.asking import ask
 from orchestrator.design.grid import expand
 from orchestrator.store.derived import derived_damages, derived_files
+from orchestrator.store.orders import order_of
 from orchestrator.store.outcomes import Outcomes, read_outcomes
-from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study
 from workers.contract.answers.questions import VERIFY_TRIALS
 from workers.contract.answers.transfer import Transfer
@@ -103,7 +103,7 @@ def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Ve
     sound = [name for name, outcome in outcomes.committed.items() if name not in suspect]
     design = expand(study).by_id if n_retrain else {}
     of_design = [name for name in sound if name in design]
-    orders = [_order(outcomes.committed[name], study, layout) for name in draw(of_design, n_retrain, study=study)]
+    orders = [_again(outcomes.committed[name], study, layout) for name in draw(of_design, n_retrain, study=study)]
     asked = VerifyOrder(store=str(layout.root), recompute=tuple(sound), retrain=tuple(orders))
     found = ask(VERIFY_TRIALS, asked) if sound else VerifyFindings()
     differing = tuple(
@@ -128,43 +128,35 @@ def check_outcome(layout: StoreLayout, outcome: Outcome) -> Checked:
     """
     spec = outcome.trial.spec
     is_own = (outcome.training_id, outcome.cell_id) == (spec.training_id, spec.cell_id)
-    wrong_ids = () if is_own else ("its ids are not those of its spec",)
+    wrong_ids = [] if is_own else ["its ids are not those of its spec"]
     folder = layout.trial(outcome.trial_id) / outcome.attempt
-    return _check_files(folder, outcome.files, lambda what: Damage(Place.OUTCOME, outcome.trial_id, what), wrong_ids)
+    return _check_files(folder, outcome.files, Place.OUTCOME, outcome.trial_id, wrong_ids)
 
 
 def check_input(path: Path) -> Checked:
     """A prepared input's manifest and files; what a manifest does not name must not lie beside its files."""
     name = path.parent.name
-
-    def damage(what: str) -> Damage:
-        return Damage(Place.INPUT, name, what)
-
     try:
         manifest = Manifest.load(path)
     except StoreError:
         manifest = None
     if manifest is None:
-        return Checked(damages=(damage("its manifest can't be read"),))
+        return Checked(damages=(Damage(Place.INPUT, name, "its manifest can't be read"),))
     folder = path.parent / manifest.folder
     here = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     wrong = [] if manifest.recipe.digest() == name else ["its manifest is that of another recipe"]
     wrong += [f"{extra} is not one of its files" for extra in sorted(here - manifest.files.keys())]
-    return _check_files(folder, manifest.files, damage, tuple(wrong))
+    return _check_files(folder, manifest.files, Place.INPUT, name, wrong)
 
 
 def check_transfer(layout: StoreLayout, path: Path) -> Checked:
     """What an adapter scored on another cohort: the record and its files."""
     name = str(path.parent.relative_to(layout.root))
-
-    def damage(what: str) -> Damage:
-        return Damage(Place.TRANSFER, name, what)
-
     try:
         transfer = Transfer.load(path)
     except (OSError, StoreError):
-        return Checked(damages=(damage("its record can't be read"),))
-    return _check_files(path.parent / transfer.folder, transfer.files, damage, ())
+        return Checked(damages=(Damage(Place.TRANSFER, name, "its record can't be read"),))
+    return _check_files(path.parent / transfer.folder, transfer.files, Place.TRANSFER, name)
 
 
 def check_derived(layout: StoreLayout) -> Checked:
@@ -180,20 +172,18 @@ def draw(trial_ids: list[str], n: int, *, study: Study) -> list[str]:
     return random.Random(seed).sample(sorted(trial_ids), min(n, len(trial_ids)))
 
 
-def _check_files(
-    folder: Path, files: dict[str, str], damage: Callable[[str], Damage], wrong: tuple[str, ...]
-) -> Checked:
-    n_bytes = 0
-    problems = list(wrong)
-    for name, expected in files.items():
-        path = folder / name
+def _check_files(folder: Path, files: dict[str, str], part: Place, name: str, wrong: Sequence[str] = ()) -> Checked:
+    """Each file against its checksum; `wrong` is what is wrong beside."""
+    n_bytes, problems = 0, list(wrong)
+    for file, expected in files.items():
+        path = folder / file
         try:
             n_bytes += path.stat().st_size
             if sha256_of(path) != expected:
-                problems.append(f"{name} has another checksum than was committed")
+                problems.append(f"{file} has another checksum than was committed")
         except OSError as error:
-            problems.append(f"{name} can't be read ({error.strerror})")
-    return Checked(len(files), n_bytes, tuple(map(damage, problems)))
+            problems.append(f"{file} can't be read ({error.strerror})")
+    return Checked(len(files), n_bytes, tuple(Damage(part, name, what) for what in problems))
 
 
 def _unreadable(outcomes: Outcomes, layout: StoreLayout) -> Iterator[Damage]:
@@ -211,12 +201,7 @@ def _not_reproduced(retrained: tuple[Retrained, ...]) -> Iterator[Damage]:
             yield Damage(Place.RETRAINED, again.trial_id, f"came out {again.state}, {again.detail or beyond}")
 
 
-def _order(outcome: Outcome, study: Study, layout: StoreLayout) -> WorkOrder:
-    """In as many micro-batches as the first time: the order of sums depends on them."""
-    return WorkOrder(
-        trial=outcome.trial,
-        store=str(layout.root),
-        sources=sources_of(study),
-        endpoint=study.endpoint,
-        n_micro_batches=outcome.cost.n_micro_batches,
-    )
+def _again(outcome: Outcome, study: Study, layout: StoreLayout) -> WorkOrder:
+    """In as many micro-batches as the first time, for the order of sums depends on them; and in any time."""
+    order = order_of(outcome.trial, study, layout, n_micro_batches=outcome.cost.n_micro_batches)
+    return order.model_copy(update={"timeout_s": None})
