@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.tracking.family import STUDY
 from orchestrator.tracking.place import database_uri
 from orchestrator.tracking.projection import TRIAL_ID
-from orchestrator.tracking.server import ENVIRONMENT, RUNS_PER_PAGE
+from orchestrator.tracking.server import ENVIRONMENT, every_run
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,14 @@ def purge_runs(study: str, layout: StoreLayout, *, tracking_uri: str | None, is_
 
 
 def _purge(client: "MlflowClient", study: str, *, is_dry: bool) -> PurgedRuns:
+    from mlflow.entities import ViewType
+
     experiment = client.get_experiment_by_name(study)
     # The only way to forget a run, which `mlflow gc` takes too; a server offers none.
     store: Any = client._tracking_client.store
     forgets = hasattr(store, "_hard_delete_run")
     is_file = forgets and store.engine.dialect.name == "sqlite" and store.engine.url.database
-    runs = _all_runs(client, experiment.experiment_id) if experiment else []
+    runs = [*every_run(client, experiment.experiment_id, run_view_type=ViewType.ALL)] if experiment else []
     ours = [run for run in runs if TRIAL_ID in run.data.tags or run.data.tags.get(STUDY) == study]
     if not is_dry:
         for run in ours:
@@ -78,18 +79,3 @@ def _purge(client: "MlflowClient", study: str, *, is_dry: bool) -> PurgedRuns:
                 connection.exec_driver_sql("VACUUM")
     databases = (Path(store.engine.url.database),) if is_file else ()
     return PurgedRuns(len(ours) if forgets else 0, 0 if forgets else len(ours), databases)
-
-
-def _all_runs(client: "MlflowClient", experiment_id: str) -> "list[Run]":
-    from mlflow.entities import ViewType
-
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], run_view_type=ViewType.ALL, max_results=RUNS_PER_PAGE, page_token=token
-        )
-        runs += page
-        token = page.token
-        if not token:
-            return runs

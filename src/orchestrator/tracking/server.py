@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.design.naming import name_of
 from orchestrator.store.outcomes import verified_bytes
@@ -79,7 +79,9 @@ class Server:
         """Read again what MLflow says, in one search; opens the study where that was not possible before."""
         self._is_read = False
         self._experiment_id = self._find_experiment()
-        self._family = family_of(self._study, map(_known, self._search()))
+        self._family = family_of(
+            self._study, map(_known, every_run(self._client, self._experiment_id, order_by=OLDEST_FIRST))
+        )
         self._parent_id = self._find_parent(self._family.parent)
         self._is_read = True
         return 0
@@ -118,18 +120,6 @@ class Server:
                 self._client.set_tag(parent.run_id, name, value)
         self._move(parent, Facts("RUNNING", {}))
         return parent.run_id
-
-    def _search(self) -> "list[Run]":
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment_id], max_results=RUNS_PER_PAGE, order_by=OLDEST_FIRST, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
 
     def project_outcome(self, trial: Trial, outcome: Outcome, in_design: bool = True) -> int:
         """Write the steps, unless the history tag says that they are there, and then the facts."""
@@ -243,6 +233,20 @@ class Server:
             self._client.set_tag(self._parent_id, ENDED_BECAUSE, why)
         self._client.set_terminated(self._parent_id, status=status)
         return 1
+
+
+def every_run(client: "MlflowClient", experiment_id: str, **how: Any) -> "Iterator[Run]":  # noqa: ANN401
+    """The runs of an experiment, page by page.
+
+    Args:
+        how: Which of them, and their order, as MLflow's own search takes it.
+    """
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], max_results=RUNS_PER_PAGE, page_token=token, **how)
+        yield from page
+        if not (token := page.token):
+            return
 
 
 def _known(run: "Run") -> KnownRun:
