@@ -4,7 +4,7 @@ Nothing else writes to a terminal but JSON, and errors (`cli/main.py`), which ar
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -22,24 +22,8 @@ GAP = "  "
 class Terminal(Console):
     """A console that takes a text as it is: no markup or emoji codes in it, no line of it cut or wrapped."""
 
-    def __init__(
-        self,
-        *,
-        stderr: bool = False,
-        file: IO[str] | None = None,
-        width: int | None = None,
-        force_terminal: bool | None = None,
-    ) -> None:
-        super().__init__(
-            stderr=stderr,
-            file=file,
-            width=width,
-            force_terminal=force_terminal,
-            markup=False,
-            emoji=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  # of a console
+        super().__init__(**options, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def render(self, renderable: "RenderableType", options: "ConsoleOptions | None" = None) -> Iterable[Segment]:
         """What is written, piece by piece; only what styles and moves is ever sent as control characters."""
