@@ -81,7 +81,7 @@ def take_hold(layout: StoreLayout, number: int, holder: Holder) -> bool:
     if newest_number(layout) != number:  # one who listed the records long ago took a number that is over
         layout.hold(number).unlink(missing_ok=True)
         return False
-    _write_beat(layout, number, "0", os.O_CREAT)
+    write_beat(layout, number, "0", flags=os.O_CREAT)
     for old, _ in _records(layout):
         if old < number:
             layout.heartbeat(old).unlink(missing_ok=True)
@@ -89,14 +89,21 @@ def take_hold(layout: StoreLayout, number: int, holder: Holder) -> bool:
     return True
 
 
-def write_beat(layout: StoreLayout, number: int, beat: str) -> None:
+def write_beat(layout: StoreLayout, number: int, beat: str, *, flags: int = 0) -> None:
     """Write over the counter.
+
+    Args:
+        flags: Of its opening, beside the right to write.
 
     Raises:
         FileNotFoundError: A later driver has removed it.
         OSError: It can't be written.
     """
-    _write_beat(layout, number, beat)
+    handle = os.open(layout.heartbeat(number), os.O_WRONLY | flags, 0o666)
+    try:
+        os.pwrite(handle, BEAT.format(beat).encode(), 0)
+    finally:
+        os.close(handle)
 
 
 def heartbeat_age_s(layout: StoreLayout, number: int) -> float | None:
@@ -120,11 +127,3 @@ def _read_beat(layout: StoreLayout, number: int) -> str:
         return layout.heartbeat(number).read_bytes().decode(errors="replace").strip()
     except FileNotFoundError:
         return ""
-
-
-def _write_beat(layout: StoreLayout, number: int, beat: str, flags: int = 0) -> None:
-    handle = os.open(layout.heartbeat(number), os.O_WRONLY | flags, 0o666)
-    try:
-        os.pwrite(handle, BEAT.format(beat).encode(), 0)
-    finally:
-        os.close(handle)
