@@ -11,6 +11,7 @@ from typing import Protocol
 from orchestrator.design.bulk import without_collector
 from orchestrator.design.grid import Design
 from workers.contract.outcome import Attempt, FailureKind, TrialState
+from workers.contract.recipes.recipe import flattened
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 
 TO_DO = (TrialState.RETRY, TrialState.ADD)
@@ -173,15 +174,8 @@ def _place(trial: Trial) -> tuple[str, frozenset[tuple[str, AxisValue]]]:
 
 def changed_inputs(before: TrialSpec, after: TrialSpec) -> tuple[str, ...]:
     """Dotted names of the fields in which two specs differ, sorted, e.g. `cohort.sha256`."""
-    old, new = _flat(before.content()), _flat(after.content())
+    old, new = flattened(before.content()), flattened(after.content())
     return tuple(sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)))
-
-
-def _flat(content: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in content.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _describe(trial: Trial) -> dict[str, object]:

@@ -4,7 +4,6 @@ Pure: from a design, what a store holds and what lies in it about one trial to o
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +14,7 @@ from orchestrator.execution.recovery import POLICIES
 from orchestrator.explain.files import TrialFiles
 from orchestrator.explain.lookup import Known
 from workers.contract.outcome import Attempt, Cost, Outcome, Provenance, Record, TrialState
+from workers.contract.recipes.recipe import flattened
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue, Trial, TrialSpec
 
@@ -187,17 +187,11 @@ def _changes(case: _Case) -> tuple[Change, ...]:
 
 def changes_between(stored: TrialSpec, designed: TrialSpec) -> tuple[Change, ...]:
     """Every field in which two recipes differ; long values, digests and paths are shortened."""
-    before, after = stored.content(), designed.content()
+    before, after = flattened(stored.content()), flattened(designed.content())
     return tuple(
-        Change(field=name, stored=_shown(_value_at(before, name)), designed=_shown(_value_at(after, name)))
+        Change(field=name, stored=_shown(before.get(name)), designed=_shown(after.get(name)))
         for name in changed_inputs(stored, designed)
     )
-
-
-def _value_at(content: object, dotted: str) -> object:
-    for name in dotted.split("."):
-        content = content.get(name) if isinstance(content, Mapping) else None
-    return content
 
 
 def _shown(value: object) -> str:

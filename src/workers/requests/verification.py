@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from workers.contract.answers.verification import RETRAIN_TOLERANCE, Retrained, 
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Ending, Outcome
+from workers.contract.recipes.recipe import flattened
 from workers.contract.recipes.scorings import SCORINGS
 from workers.contract.system.durable import temporary_prefix
 from workers.contract.system.opening import open_store
@@ -59,8 +60,8 @@ def differing_scores(layout: StoreLayout, trial_id: str) -> tuple[str, ...]:
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:  # their messages may quote a row
         return (f"{PREDICTIONS}: {type(error).__name__}",)
     # What a later version measures beside it is not in an old outcome, and so is not compared.
-    stored = _flat({split: scores.model_dump(exclude_unset=True) for split, scores in outcome.scores.items()})
-    found = _flat({split: scores.model_dump() for split, scores in again.items()})
+    stored = flattened({split: scores.model_dump(exclude_unset=True) for split, scores in outcome.scores.items()})
+    found = flattened({split: scores.model_dump() for split, scores in again.items()})
     return tuple(name for name, value in stored.items() if not _is_same(value, found.get(name)))
 
 
@@ -131,13 +132,6 @@ def _predictions(layout: StoreLayout, outcome: Outcome) -> pd.DataFrame:
 def _held_out(layout: StoreLayout, outcome: Outcome) -> pd.DataFrame:
     rows = _predictions(layout, outcome)
     return rows[rows["split"] == "held_out"].set_index("example_id").sort_index()
-
-
-def _flat(nested: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in nested.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _is_same(stored: object, found: object) -> bool:

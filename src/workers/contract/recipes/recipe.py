@@ -76,3 +76,11 @@ def digest_of(content: Mapping[str, object]) -> str:
     """SHA-256 of canonical JSON (sorted keys, no white space), first 16 hex digits (64 bits)."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flattened(nested: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """What is in mappings within mappings, by dotted names."""
+    flat: dict[str, object] = {}
+    for name, value in nested.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
