@@ -13,6 +13,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.trial import Precision
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.scoring.choosing import greedy
+from workers.scoring.engines.chosen import CANNOT_RUN, first_line
 from workers.scoring.labels import read_labels
 from workers.scoring.listening import Counting
 from workers.scoring.openers import opener_of
@@ -38,16 +39,7 @@ RECORD = (
     "Smokes 10 cigarettes a day. Glucose 98, normal. Heart rate 74, normal. Takes no pressure medicine. "
 )
 # What the library and its models raise where a way of running them does not exist.
-IMPOSSIBLE = (
-    AssertionError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+IMPOSSIBLE = (AssertionError, *CANNOT_RUN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,8 +243,3 @@ def _disturbance(passes: list[_Got], alone: _Got) -> Disturbance:
     return Disturbance(
         largest=float(np.abs([direct, forced]).max()), n_flipped=int(flipped.any(0).sum()), n_rows=len(alone.texts)
     )
-
-
-def first_line(error: Exception) -> str:
-    """What a library says of a model, short; no data has come near it."""
-    return next(iter(str(error).splitlines()), "")[:160]

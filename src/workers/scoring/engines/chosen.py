@@ -23,7 +23,7 @@ from workers.work.bench import Work
 # Prompts from the shortest to the longest are tried, each for so many tokens.
 TRIED = (12, 4, 9, 12)
 # What the library and its models raise where a way of running them does not exist.
-IMPOSSIBLE = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+CANNOT_RUN = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 REMEDY = "write `engine: transformers`"
 
 
@@ -59,9 +59,8 @@ def try_continuous(model: PreTrainedModel, prompts: list[list[int]], *, pad_toke
         written = Continuous(model, pad_token=pad_token).complete(prompts, max_new_tokens=max(TRIED), ends=frozenset())
     except torch.OutOfMemoryError:
         raise
-    except IMPOSSIBLE as error:
-        said = next(iter(str(error).splitlines()), "")[:160]
-        what = f"continuous batching can't write with {name} ({type(error).__name__}: {said})"
+    except CANNOT_RUN as error:
+        what = f"continuous batching can't write with {name} ({type(error).__name__}: {first_line(error)})"
         raise InputError(Problem("evaluation.engine", what, REMEDY)) from None
     listeners = [Counting(n_tokens) for n_tokens in TRIED]
     Plain(model, prompts, pad_token=pad_token, together=RowsTogether.ALONE).write(greedy, listeners)
@@ -111,3 +110,8 @@ def engine_of(
 def _number_of(adapter: Path | None) -> int:
     """vLLM keeps adapters by number: another folder must have another one."""
     return 1 + int(hashlib.sha256(str(adapter).encode()).hexdigest()[:7], 16)
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a model, short; no data has come near it."""
+    return next(iter(str(error).splitlines()), "")[:160]
