@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -158,58 +158,50 @@ def give_up_unfit(trial_id: str, problems: Sequence[Problem], layout: StoreLayou
     return Ending(trial_id=trial_id, state="failed", failure=attempt.kind, detail=detail)
 
 
+@dataclass(frozen=True)
 class Referee:
     """Tells screen, record and MLflow what becomes of the trials, and judges which failed ones are tried again."""
 
-    def __init__(
-        self,
-        launch: Launch,
-        queue: Queue,
-        recovery: Recovery,
-        *,
-        screen: Watch,
-        record: LaunchRecord,
-        asked: Callable[[], StopLevel],
-    ) -> None:
-        self._launch = launch
-        self._queue = queue
-        self._recovery = recovery
-        self._screen = screen
-        self._record = record
-        self._asked = asked
+    launch: Launch
+    queue: Queue
+    recovery: Recovery
+    _: KW_ONLY
+    screen: Watch
+    record: LaunchRecord
+    asked: Callable[[], StopLevel]
 
     def stop_level(self) -> StopLevel:
         """What was asked, or what follows from the failures so far."""
-        return max(self._asked(), self._recovery.stop_level)
+        return max(self.asked(), self.recovery.stop_level)
 
     def hear(self, event: Event) -> None:
         """Pass on that a trial began, moved on or ended."""
-        self._screen.see(event)
-        self._record.hear(event)
+        self.screen.see(event)
+        self.record.hear(event)
         match event:
             case Started(trial_id):
-                self._launch.tracking.start(trial_id)
+                self.launch.tracking.start(trial_id)
             case Ended(ending) | Requeued(ending):
                 self._project(ending)
 
     def judge(self, ending: Ending) -> bool:
         """Whether the trial goes back to the queue; its order then says how it is tried again."""
         if ending.failure is None:
-            self._recovery.succeeded()
+            self.recovery.succeeded()
             self.hear(Ended(ending))
             return False
         trial_id = ending.trial_id
-        before = self._recovery.n_micro_batches(trial_id)
-        decision = self._recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
-        if (n_micro_batches := self._recovery.n_micro_batches(trial_id)) != before:
-            trial = self._queue.by_id[trial_id]
-            write_order(trial, self._launch.study, self._launch.layout, n_micro_batches=n_micro_batches)
+        before = self.recovery.n_micro_batches(trial_id)
+        decision = self.recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
+        if (n_micro_batches := self.recovery.n_micro_batches(trial_id)) != before:
+            trial = self.queue.by_id[trial_id]
+            write_order(trial, self.launch.study, self.launch.layout, n_micro_batches=n_micro_batches)
         self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
         return decision.is_tried_again
 
     def _project(self, ending: Ending) -> None:
         """Tell MLflow what the store holds now; what can't be read is not told: reconciling makes up for it."""
-        layout, tracking = self._launch.layout, self._launch.tracking
+        layout, tracking = self.launch.layout, self.launch.tracking
         with suppress(StoreError):
             if ending.state != "failed":
                 tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))

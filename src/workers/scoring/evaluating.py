@@ -18,7 +18,7 @@ from workers.scoring.classical.baselines import columns_of, fit_baseline, predic
 from workers.scoring.engines.chosen import engine_of
 from workers.scoring.engines.engine import Dictated, Dictation
 from workers.scoring.openers import Opener, PlainOpener, opener_of
-from workers.scoring.scorer import Scored, Scorer
+from workers.scoring.scorer import LIKELIEST, Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
 from workers.work.training_set import TrainingSet
@@ -68,7 +68,7 @@ def score_model(
         base,
         answer,
         evaluation=work.spec.evaluation,
-        decoding=work.spec.base.decoding if work.spec.base else None,
+        decoding=work.spec.base.decoding if work.spec.base else LIKELIEST,
         writes=asked.writes,
     )
     parts: list[Scored] = []

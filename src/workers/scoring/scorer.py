@@ -9,7 +9,7 @@ marginal: the mean of P(yes) over so many sampled rationales, each forced where 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from workers.scoring.sessions import Session
 from workers.work.predictions import RawScores
 
 FloatArray = npt.NDArray[np.float64]
+LIKELIEST = Decoding()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,32 +39,23 @@ class Scored(RawScores):
     rows: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
 class Scorer:
     """Scores prompts with one model, in batches sorted by length.
 
-    Args:
-        opener: How texts are written and read: see `sessions`.
-        evaluation: How much may be written before a row counts as truncated, and what is read beside.
-        decoding: How the base writes; likeliest token by default.
-        writes: Where false, nothing is written: the direct score stands for the strict and the forced one.
+    opener: How texts are written and read: see `sessions`.
+    evaluation: How much may be written before a row counts as truncated, and what is read beside.
+    decoding: How the base writes; likeliest token by default.
+    writes: Where false, nothing is written: the direct score stands for the strict and the forced one.
     """
 
-    def __init__(
-        self,
-        opener: Opener,
-        base: Base,
-        answer: AnswerTokens,
-        *,
-        evaluation: EvaluationRecipe,
-        decoding: Decoding | None = None,
-        writes: bool = True,
-    ) -> None:
-        self._opener = opener
-        self._tokenizer = base.tokenizer
-        self._answer = answer
-        self._evaluation = evaluation
-        self._decoding = decoding or Decoding()
-        self._writes = writes
+    opener: Opener
+    base: Base
+    answer: AnswerTokens
+    _: KW_ONLY
+    evaluation: EvaluationRecipe
+    decoding: Decoding = LIKELIEST
+    writes: bool = True
 
     def score(self, prompts: Sequence[list[int]], *, batch_size: int, prefix: Sequence[int] = ()) -> Iterator[Scored]:
         """Yield the scores batch by batch; `rows` says which prompts they belong to.
@@ -78,10 +70,10 @@ class Scorer:
 
     @torch.inference_mode()
     def _score_batch(self, rows: npt.NDArray[np.int64], prompts: list[list[int]], prefix: Sequence[int]) -> Scored:
-        session = self._opener.begin(prompts, prefix=prefix)
+        session = self.opener.begin(prompts, prefix=prefix)
         positions = rows.tolist()
-        also = {scoring: READERS[scoring](self, session, positions) for scoring in self._evaluation.further}
-        if self._writes:
+        also = {scoring: READERS[scoring](self, session, positions) for scoring in self.evaluation.further}
+        if self.writes:
             read, validity = self._written(session, self._own_choice(positions, n_steps=self._longest))
         else:
             read, validity = self._directly(session, len(positions)), [Validity.VALID] * len(positions)
@@ -91,30 +83,30 @@ class Scorer:
             p_forced=read.p_yes,
             validity=validity,
             also=also,
-            off_label_mass=read.off_label if self._evaluation.direct else None,
+            off_label_mass=read.off_label if self.evaluation.direct else None,
         )
 
     @property
     def _longest(self) -> int:
         """Tokens that a row may choose: its text, what ends it, a label."""
-        labels = [spelling for spellings in self._answer.spellings.values() for spelling in spellings]
-        return self._evaluation.max_new_tokens + max(map(len, labels))
+        labels = [spelling for spellings in self.answer.spellings.values() for spelling in spellings]
+        return self.evaluation.max_new_tokens + max(map(len, labels))
 
     def _own_choice(self, positions: list[int], *, n_steps: int) -> Choice:
         """The base's own way of writing."""
-        if self._decoding.temperature == 0:
+        if self.decoding.temperature == 0:
             return greedy
-        sampling = Sampling(self._decoding.temperature, self._decoding.top_p, f"own|{self._decoding.seed}")
+        sampling = Sampling(self.decoding.temperature, self.decoding.top_p, f"own|{self.decoding.seed}")
         return sampling.choice(positions, n_steps=n_steps)
 
     def _sampled_choice(self, positions: list[int], number: int) -> Choice:
-        sampling = Sampling(self._evaluation.marginal_temperature, 1.0, f"marginal|{self._decoding.seed}|{number}")
+        sampling = Sampling(self.evaluation.marginal_temperature, 1.0, f"marginal|{self.decoding.seed}|{number}")
         return sampling.choice(positions, n_steps=self._longest)
 
     def _directly(self, session: Session, n_rows: int) -> Read:
-        thought = self._answer.thought
+        thought = self.answer.thought
         closed = thought.close if thought is not None and thought.is_open else []
-        return read_labels(session, [[*closed, *self._answer.opening]] * n_rows, self._answer)
+        return read_labels(session, [[*closed, *self.answer.opening]] * n_rows, self.answer)
 
     def _direct(self, session: Session, positions: list[int]) -> FloatArray:
         return self._directly(session.branch(), len(positions)).p_yes
@@ -122,13 +114,13 @@ class Scorer:
     def _marginal(self, session: Session, positions: list[int]) -> FloatArray:
         samples = [
             self._written(session.branch(), self._sampled_choice(positions, number))[0].p_yes
-            for number in range(self._evaluation.marginal_samples)
+            for number in range(self.evaluation.marginal_samples)
         ]
         return np.asarray(np.mean(samples, axis=0))
 
     def _reasoned(self, session: Session, positions: list[int]) -> FloatArray:
         """P(yes) after a text of exactly `reasoned_tokens` tokens that could not come to an end."""
-        session, n_tokens, answer = session.branch(), self._evaluation.reasoned_tokens, self._answer
+        session, n_tokens, answer = session.branch(), self.evaluation.reasoned_tokens, self.answer
         barred = [*answer.ends, answer.opening[0], answer.forced[0]]
         choose = barring(barred, self._own_choice(positions, n_steps=n_tokens))
         session.write(choose, [Counting(n_tokens) for _ in positions])
@@ -139,12 +131,12 @@ class Scorer:
     def _written(self, session: Session, choose: Choice) -> tuple[Read, list[Validity]]:
         """Let every row write up to its answer, and force one from those that gave none."""
         listeners = [
-            Answering(self._tokenizer, self._answer, self._evaluation.max_new_tokens) for _ in range(session.n_rows)
+            Answering(self.base.tokenizer, self.answer, self.evaluation.max_new_tokens) for _ in range(session.n_rows)
         ]
         session.write(choose, listeners)
         lines = [listener.line_to_force if listener.is_unread else [] for listener in listeners]
         validity = [listener.validity or Validity.TRUNCATED for listener in listeners]
-        return read_labels(session, lines, self._answer), validity
+        return read_labels(session, lines, self.answer), validity
 
 
 # How each further scoring is read from a batch, on branches of its own.

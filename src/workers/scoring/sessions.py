@@ -4,8 +4,8 @@
 row's last token can reach it. `cached.py` keeps one cache for both, which not every base allows.
 """
 
-import copy
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol, Self
 
 import torch
@@ -48,47 +48,49 @@ class Session(Protocol):
         """
 
 
+@dataclass
 class Plain:
     """A session without a cache of ours; `together` says which rows don't disturb each other."""
 
-    def __init__(
-        self, model: PreTrainedModel, texts: list[list[int]], *, pad_token: int, together: RowsTogether
-    ) -> None:
-        self._model = model
-        self._texts = texts
-        self._pad_token = pad_token
-        self._together = together
-        self._device = next(model.parameters()).device
+    model: PreTrainedModel
+    texts: list[list[int]]
+    _: KW_ONLY
+    pad_token: int
+    together: RowsTogether
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def n_rows(self) -> int:
         """How many texts."""
-        return len(self._texts)
+        return len(self.texts)
 
     def branch(self) -> Self:
         """The texts alone are kept."""
-        other = copy.copy(self)
-        other._texts = [list(text) for text in self._texts]
-        return other
+        return replace(self, texts=[list(text) for text in self.texts])
 
     def write(self, choose: Choice, listeners: Sequence[Listener]) -> None:
         """By the library's `generate`: its batching, its cache, padded on the left; tokens by `choose`."""
-        for rows in self._groups(self._texts):
+        for rows in self._groups(self.texts):
             self._write_group(rows, choose, [listeners[row] for row in rows])
-        for text, listener in zip(self._texts, listeners, strict=True):
+        for text, listener in zip(self.texts, listeners, strict=True):
             text.extend(listener.tokens)
 
     def _write_group(self, rows: list[int], choose: Choice, listeners: list[Listener]) -> None:
-        texts = [self._texts[row] for row in rows]
+        texts = [self.texts[row] for row in rows]
         longest = max(map(len, texts))
-        padded = [[self._pad_token] * (longest - len(text)) + text for text in texts]
+        padded = [[self.pad_token] * (longest - len(text)) + text for text in texts]
         mask = [[0] * (longest - len(text)) + [1] * len(text) for text in texts]
-        self._model.generate(
-            input_ids=torch.tensor(padded, device=self._device),
-            attention_mask=torch.tensor(mask, device=self._device),
+        self.model.generate(
+            input_ids=torch.tensor(padded, device=self.device),
+            attention_mask=torch.tensor(mask, device=self.device),
             # No ends, which is not null: the library fills that with the base's own, and a row would go on in padding.
             generation_config=GenerationConfig(
-                do_sample=False, max_new_tokens=ENDLESS, pad_token_id=self._pad_token, eos_token_id=[]
+                do_sample=False, max_new_tokens=ENDLESS, pad_token_id=self.pad_token, eos_token_id=[]
             ),
             logits_processor=LogitsProcessorList([_Choosing(choose, rows)]),
             stopping_criteria=StoppingCriteriaList([_Hearing(listeners)]),
@@ -96,7 +98,7 @@ class Plain:
 
     def read(self, further: Sequence[list[int]]) -> torch.Tensor:
         """By one forward pass without a cache, padded on the right, the output layer at last tokens alone."""
-        texts = [[*text, *more] for text, more in zip(self._texts, further, strict=True)]
+        texts = [[*text, *more] for text, more in zip(self.texts, further, strict=True)]
         found: dict[int, torch.Tensor] = {}
         for rows in self._groups(texts):
             found |= zip(rows, self._read_group([texts[row] for row in rows]), strict=True)
@@ -104,7 +106,7 @@ class Plain:
 
     def _groups(self, texts: list[list[int]]) -> list[list[int]]:
         """The rows that go through the model together."""
-        match self._together:
+        match self.together:
             case RowsTogether.EVEN:
                 lengths = sorted({len(text) for text in texts})
                 return [[row for row, text in enumerate(texts) if len(text) == length] for length in lengths]
@@ -114,26 +116,26 @@ class Plain:
                 return [list(range(len(texts)))]
 
     def _read_group(self, texts: list[list[int]]) -> torch.Tensor:
-        vocabulary = self._model.config.get_text_config().vocab_size
+        vocabulary = self.model.config.get_text_config().vocab_size
         n_rows = max(1, MOST_LOGITS // (vocabulary * len({len(text) for text in texts})))
         return torch.cat([self._forward(texts[start : start + n_rows]) for start in range(0, len(texts), n_rows)])
 
     def _forward(self, texts: list[list[int]]) -> torch.Tensor:
         """Logits at each row's last token, shape (n_rows, vocabulary)."""
         longest = max(map(len, texts))
-        padded = [text + [self._pad_token] * (longest - len(text)) for text in texts]
+        padded = [text + [self.pad_token] * (longest - len(text)) for text in texts]
         mask = [[1] * len(text) + [0] * (longest - len(text)) for text in texts]
-        last = torch.tensor([len(text) - 1 for text in texts], device=self._device)
+        last = torch.tensor([len(text) - 1 for text in texts], device=self.device)
         places, at = torch.unique(last, return_inverse=True)
-        logits: torch.Tensor = self._model(
-            input_ids=torch.tensor(padded, device=self._device),
-            attention_mask=torch.tensor(mask, device=self._device),
+        logits: torch.Tensor = self.model(
+            input_ids=torch.tensor(padded, device=self.device),
+            attention_mask=torch.tensor(mask, device=self.device),
             use_cache=False,
             logits_to_keep=places,
         ).logits
         if logits.shape[1] != len(places):  # a model that knows no places, and gives all
             at = last
-        return logits[torch.arange(len(texts), device=self._device), at].float()
+        return logits[torch.arange(len(texts), device=self.device), at].float()
 
 
 class _Choosing(LogitsProcessor):  # type: ignore[misc]  # transformers is untyped

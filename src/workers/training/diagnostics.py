@@ -7,7 +7,7 @@ their gradients on the adapter, and the cosines between them. Costs about three 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import KW_ONLY, asdict, dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -76,35 +76,28 @@ class Measurement:
     cos_rationale_conditioned: float | None
 
 
+@dataclass
 class TrainingDiagnostics:
     """The measurements of one training; an empty probe set measures nothing."""
 
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        probe: Mapping[str, Sequence[ProbeExample]],
-        *,
-        steps: int,
-        batch_size: int,
-        pad_token: int,
-    ) -> None:
-        self._model = model
-        self._probe = probe
-        self._steps = steps
-        self._batch_size = batch_size
-        self._pad_token = pad_token
-        self.rows: list[Measurement] = []
+    model: torch.nn.Module
+    probe: Mapping[str, Sequence[ProbeExample]]
+    _: KW_ONLY
+    steps: int
+    batch_size: int
+    pad_token: int
+    rows: list[Measurement] = field(default_factory=list)
 
     def after(self, step: int) -> None:
         """Measure if it is time; step 0 is before the first."""
-        for fraction in fractions_at(step, steps=self._steps):
-            for split, examples in self._probe.items():
-                pulls = measure(self._model, examples, batch_size=self._batch_size, pad_token=self._pad_token)
+        for fraction in fractions_at(step, steps=self.steps):
+            for split, examples in self.probe.items():
+                pulls = measure(self.model, examples, batch_size=self.batch_size, pad_token=self.pad_token)
                 self.rows.append(_measurement(pulls, fraction=fraction, step=step, split=split, n=len(examples)))
 
     def write(self, path: Path) -> None:
         """Store the measurements, if there was anything to measure."""
-        if self._probe:
+        if self.probe:
             columns = [field.name for field in fields(Measurement)]
             table = pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
             numbers = [name for name in columns if name.startswith(("fraction", "loss", "norm", "cos"))]

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from orchestrator.execution.on_ray.watching import (
     say_error,
 )
 from orchestrator.study.study import Resources
-from workers.contract.errors import ClusterError, ClusterLostError
+from workers.contract.errors import ClusterError, ClusterLostError, SweepError
 
 QUIET: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # An autoscaler or a preempted node's successor takes minutes; longer, and somebody should be told.
@@ -94,7 +95,7 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
         ray.init(address="local", include_dashboard=False, _temp_dir=str(folder.path), **QUIET)
 
 
-def _keep_log(folder: RayFolder | None, is_stopped: Callable[[], bool], error: ClusterLostError) -> ClusterLostError:
+def _keep_log(folder: RayFolder | None, is_stopped: Callable[[], bool], error: SweepError) -> SweepError:
     return error if folder is None or is_stopped() else ClusterLostError(f"{error}; {folder.keep_log()}")
 
 
@@ -133,43 +134,39 @@ def _own_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+@dataclass
 class Lifeline:
     """Whether a cluster still has a node with room for a trial; a node that is lost may come back for a while.
 
-    Args:
-        has_room: Asks the cluster; every few seconds at most.
-        waits_s: How long it may be without such a node before it counts as lost.
-        tell: Hears when the waiting begins.
+    has_room: Asks the cluster; every few seconds at most.
+    waits_s: How long it may be without such a node before it counts as lost.
+    tell: Hears when the waiting begins.
     """
 
-    def __init__(
-        self,
-        has_room: Callable[[], bool],
-        *,
-        waits_s: float,
-        tell: Callable[[str], object] = lambda _: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._has_room = has_room
-        self._waits_s = waits_s
-        self._tell = tell
-        self._clock = clock
-        self._look_at = clock() + LOOK_EVERY_S
-        self._without_since: float | None = None
-        self.is_cut = False
+    has_room: Callable[[], bool]
+    _: KW_ONLY
+    waits_s: float
+    tell: Callable[[str], object] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    is_cut: bool = field(default=False, init=False)
+    _without_since: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Look for the first time a while after the beginning."""
+        self._look_at = self.clock() + LOOK_EVERY_S
 
     def check(self) -> bool:
         """Whether nothing that waits for a slot will ever run."""
-        now = self._clock()
+        now = self.clock()
         if self.is_cut or now < self._look_at:
             return self.is_cut
         self._look_at = now + LOOK_EVERY_S
-        if self._has_room():
+        if self.has_room():
             self._without_since = None
         elif self._without_since is None:
             self._without_since = now
-            self._tell(f"the cluster has no node with room for a trial; waiting {self._waits_s:.0f} s for one")
-        self.is_cut = self._without_since is not None and now - self._without_since >= self._waits_s
+            self.tell(f"the cluster has no node with room for a trial; waiting {self.waits_s:.0f} s for one")
+        self.is_cut = self._without_since is not None and now - self._without_since >= self.waits_s
         return self.is_cut
 
 

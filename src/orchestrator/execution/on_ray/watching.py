@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import psutil
 
@@ -28,11 +27,8 @@ HERALD = 'read -r line || printf "%s\\n" "$0" >&2'
 STOPPED = "stopped, and Ray went with it; what had ended is kept, run again"
 
 
-class LastWords(Protocol):
-    """What is done before this process ends without its main thread: it tells the error, at least."""
-
-    def __call__(self, error: SweepError, /) -> object:
-        """Do it."""
+# What is done before this process ends without its main thread: it tells the error, at least.
+LastWords = Callable[[SweepError], object]
 
 
 def say_error(error: SweepError) -> None:

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from transformers import PreTrainedModel
-
-from workers.contract.answers.proof import RowsTogether
 from workers.contract.errors import TrialError
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.scoring.choosing import Choice, greedy
@@ -39,20 +36,11 @@ class Dictation:
         return cls(engine, max_new_tokens + longest, answer.ends)
 
 
+@dataclass
 class Dictated(Plain):
     """A plain session whose texts an engine writes: it writes on behind an answer, and the listeners cut that off."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        texts: list[list[int]],
-        *,
-        pad_token: int,
-        together: RowsTogether,
-        dictation: Dictation,
-    ) -> None:
-        super().__init__(model, texts, pad_token=pad_token, together=together)
-        self._dictation = dictation
+    dictation: Dictation
 
     def write(self, choose: Choice, listeners: Sequence[Listener]) -> None:
         """Each listener hears what the engine wrote until it has heard enough.
@@ -63,9 +51,9 @@ class Dictated(Plain):
         """
         if choose is not greedy:
             raise ValueError("an engine writes the likeliest token alone")
-        asked = self._dictation
-        written = asked.engine.complete(self._texts, max_new_tokens=asked.max_new_tokens, ends=asked.ends)
-        for text, tokens, listener in zip(self._texts, written, listeners, strict=True):
+        asked = self.dictation
+        written = asked.engine.complete(self.texts, max_new_tokens=asked.max_new_tokens, ends=asked.ends)
+        for text, tokens, listener in zip(self.texts, written, listeners, strict=True):
             if all(listener.hear(token) for token in tokens):
                 raise TrialError(
                     f"evaluation.engine: stopped after {len(tokens)} of {asked.max_new_tokens} tokens without an end; "
