@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -70,20 +69,7 @@ def plan_counts(plan: Plan, layout: StoreLayout) -> str:
     )
 
 
-class Watch(Protocol):
-    """Somebody who is shown a launch."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def see(self, event: Event) -> None:
-        """Take note of an event."""
-
-
-def watch(console: Console, board: Board) -> "Lines | Screen":
+def watch(console: Console, board: Board) -> "Watch":
     """A live screen on a terminal, else one line a state change."""
     return Screen(console, board) if console.is_terminal else Lines(console, board)
 
@@ -103,14 +89,11 @@ class Lines:
 
     def see(self, event: Event) -> None:
         """Print what started or ended."""
-        finished = self._board.apply(event)
+        if line := line_after(event, self._board):
+            self._console.print(line)
         if isinstance(event, Started):
             name = name_of(self._board.queue[event.trial_id])
             self._console.print(f"[{self._board.n_ended}/{self._board.n_total}] running  {name}")
-        if isinstance(event, Requeued):
-            self._console.print(requeued_line(event, self._board))
-        if finished:
-            self._console.print(ended_line(finished, self._board))
 
 
 class Screen(Progress):
@@ -137,7 +120,7 @@ class Screen(Progress):
 
     def see(self, event: Event) -> None:
         """Move on; what ended scrolls away above the screen."""
-        finished = self._board.apply(event)
+        line = line_after(event, self._board)
         match event:
             case Started(trial_id):
                 name = name_of(self._board.queue[trial_id])
@@ -147,10 +130,8 @@ class Screen(Progress):
                 self.update(self._rows[trial_id], total=at.total, completed=at.done, phase=at.phase, loss=loss)
             case Requeued(ending) | Ended(ending) if ending.trial_id in self._rows:
                 self.remove_task(self._rows.pop(ending.trial_id))
-        if finished:
-            self.console.print(ended_line(finished, self._board))
-        if isinstance(event, Requeued):
-            self.console.print(requeued_line(event, self._board))
+        if line:
+            self.console.print(line)
 
     def get_renderables(self) -> Iterator[RenderableType]:
         """The rows, and the line of the whole launch below them."""
@@ -161,12 +142,24 @@ class Screen(Progress):
         yield from (self.make_tasks_table(self.tasks), total)
 
 
+# Who is shown a launch.
+Watch = Lines | Screen
+
+
 class Spent(ProgressColumn):
     """How long a trial has been on its slot."""
 
     def render(self, task: Task) -> Text:
         """As `12.3 s` or `2.1 min`."""
         return Text(duration(task.elapsed or 0.0), "dim")
+
+
+def line_after(event: Event, board: Board) -> Text | None:
+    """Move the board on; what is told of an attempt that ended with it."""
+    finished = board.apply(event)
+    if isinstance(event, Requeued):
+        return requeued_line(event, board)
+    return ended_line(finished, board) if finished else None
 
 
 def requeued_line(event: Requeued, board: Board) -> Text:
@@ -180,25 +173,17 @@ def ended_line(finished: Finished, board: Board) -> Text:
     """How one trial ended."""
     ending = finished.ending
     style = {"scored": "green", "diverged": "yellow", "failed": "red"}[ending.state]
-    facts = []
-    if ending.held_out_auc is not None:
-        facts.append(f"AUC {ending.held_out_auc:.3f}")
-    if ending.invalid_rate is not None:
-        facts.append(f"invalid {ending.invalid_rate:.0%}")
-    if ending.failure is not None:
-        facts.append(str(ending.failure))
-    if ending.detail:
-        facts.append(ending.detail)
-    facts.append(duration(finished.wall_s))
     left = board.seconds_left()
-    if left:
-        facts.append(f"about {duration(left)} left")
-    line = Text(f"[{board.n_ended}/{board.n_total}] ")
-    return (
-        line.append(f"{ending.state:<8} ", style)
-        .append(f"{name_of(finished.trial)}  ")
-        .append(" · ".join(facts), "dim")
-    )
+    facts = [
+        "" if ending.held_out_auc is None else f"AUC {ending.held_out_auc:.3f}",
+        "" if ending.invalid_rate is None else f"invalid {ending.invalid_rate:.0%}",
+        str(ending.failure or ""),
+        ending.detail,
+        duration(finished.wall_s),
+        f"about {duration(left)} left" if left else "",
+    ]
+    line = Text(f"[{board.n_ended}/{board.n_total}] ").append(f"{ending.state:<8} ", style)
+    return line.append(f"{name_of(finished.trial)}  ").append(" · ".join(filter(None, facts)), "dim")
 
 
 def summary_line(board: Board) -> str:
