@@ -5,8 +5,8 @@ Pure: no file is read and none written, so a plan can be shown, sealed and teste
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from orchestrator.design.bulk import without_collector
 from orchestrator.design.grid import Design
@@ -33,16 +33,18 @@ class SealedOutcome(Protocol):
         """Spec and coordinates."""
 
 
-class Held(Protocol):
-    """What a store holds, by trial id: what is committed, and why other outcomes can't be trusted."""
+Each_co = TypeVar("Each_co", bound=SealedOutcome, covariant=True)
 
-    @property
-    def committed(self) -> Mapping[str, SealedOutcome]:
-        """Verified outcomes."""
 
-    @property
-    def broken(self) -> Mapping[str, str]:
-        """Why others count for nothing."""
+@dataclass(frozen=True)
+class HeldOf(Generic[Each_co]):
+    """What a store holds, by trial id: verified outcomes, and why others can't be trusted or were quarantined."""
+
+    committed: Mapping[str, Each_co]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+
+Held: TypeAlias = HeldOf[SealedOutcome]
 
 
 @dataclass(frozen=True)

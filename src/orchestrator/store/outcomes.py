@@ -10,13 +10,14 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
 from orchestrator.design.bulk import without_collector
+from orchestrator.design.plan import HeldOf
 from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
 from workers.contract.files import ID, read_regular
 from workers.contract.layout import StoreLayout
@@ -27,14 +28,6 @@ from workers.contract.trial import Trial
 
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 Each = TypeVar("Each")
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What the store holds, by trial id: verified outcomes, and why others can't be trusted or were quarantined."""
-
-    committed: Mapping[str, Outcome]
-    broken: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,14 +51,9 @@ class Seal:
         return Outcome.load(self.path).trial
 
 
-@dataclass(frozen=True)
-class Seals:
-    """What the store holds, like `Outcomes`, at a hundredth of its size."""
-
-    committed: Mapping[str, Seal]
-    broken: Mapping[str, str] = field(default_factory=dict)
-
-
+# What a store holds whole, and at a hundredth of its size.
+Outcomes: TypeAlias = HeldOf[Outcome]
+Seals: TypeAlias = HeldOf[Seal]
 Kept = TypeVar("Kept", Outcomes, Seals)
 
 
