@@ -9,6 +9,7 @@ from orchestrator.design.grid import Design
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 
+EXPERTS = "Rationale audit by experts: {found.n_raters} raters, {found.n_rationales} rationales, blinded."
 AWAITING = "Rationale audit by experts: awaiting raters."
 NOT_RUN = "The automatic audit has not run; `sweep audit run` does it."
 AUTOMATIC = (
@@ -34,15 +35,11 @@ def audit_note(design: Design, layout: StoreLayout) -> AuditNote | None:
             f"{layout.root}: audit.json or agreement.json is damaged ({error.title}); "
             "delete it, and say `sweep audit` again"
         ) from None
-    experts = _experts(found) if found else AWAITING
+    experts = EXPERTS.format(found=found) if found else AWAITING
     return AuditNote(
         statement=f"{experts} {AUTOMATIC if audit else NOT_RUN}",
         measures=(*(_agreement_measures(found) if found else ()), *(_audit_measures(audit) if audit else ())),
     )
-
-
-def _experts(found: Agreement) -> str:
-    return f"Rationale audit by experts: {found.n_raters} raters, {found.n_rationales} rationales, blinded."
 
 
 def _agreement_measures(found: Agreement) -> list[AuditMeasure]:

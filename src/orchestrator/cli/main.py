@@ -21,6 +21,7 @@ from orchestrator.cli.options import (
     TrackingUri,
     console_of,
     named,
+    need_trials,
     open_study,
     print_json,
     shown,
@@ -161,10 +162,7 @@ def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     from orchestrator.store.outcomes import read_store
 
     loaded, layout = open_study(study, store)
-    if not layout.trials.is_dir():
-        raise InputError(
-            Problem(str(layout.root), "holds no trial yet", f"run `sweep run {named(study, store)}` first")
-        )
+    need_trials(layout, named(study, store))
     design, held = expand(loaded), read_store(layout)
     if as_json:
         print_json(find_out(loaded, design, layout, held).model_dump(mode="json"))
@@ -237,7 +235,3 @@ app.command()(doctor)
 app.command()(score)
 app.command()(export)
 app.command()(purge)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from orchestrator.cli.options import (
     TrackingUri,
     console_of,
     named,
+    need_trials,
     open_study,
     print_json,
     shown,
@@ -26,7 +27,6 @@ from workers.contract.errors import InputError, Problem
 if TYPE_CHECKING:
     from orchestrator.explain.explanation import Explanation
     from orchestrator.store.verification import Verification
-    from workers.contract.layout import StoreLayout
 
 
 def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
@@ -66,7 +66,7 @@ def verify(
     from orchestrator.store.verification import verify_store
 
     loaded, layout = open_study(study, store)
-    _need_trials(named(study, store), layout)
+    need_trials(layout, named(study, store))
     n_moved = 0
     # Held from the first look on: what a driver commits meanwhile would be moved for the damage of what it replaced.
     with hold_lock(layout) if set_aside else nullcontext():
@@ -156,11 +156,6 @@ def doctor(
     else:
         show_diagnosis(console_of(), found)
     raise typer.Exit(found.exit_code)
-
-
-def _need_trials(study: str, layout: "StoreLayout") -> None:
-    if not layout.trials.is_dir():
-        raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
 
 
 def _show_verification(found: "Verification", study: str, *, n_moved: int) -> None:

@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from orchestrator.saying.addressing import local_path, sayable, typed
+from workers.contract.errors import InputError, Problem
 from workers.contract.files import true_path
 from workers.contract.system.modes import follow_store
 from workers.contract.system.opening import open_store
@@ -54,6 +55,12 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     layout = open_store(sayable(true_path(stores / study.study)))
     follow_store(layout.root)
     return at_commits(study, layout, look_up=look_up), layout
+
+
+def need_trials(layout: "StoreLayout", study: str) -> None:
+    """Refuse a store without a trial; `study` is how a person names it."""
+    if not layout.trials.is_dir():
+        raise InputError(Problem(str(layout.root), "holds no trial yet", f"run `sweep run {study}` first"))
 
 
 def named(study: Path, stores: Path) -> str:

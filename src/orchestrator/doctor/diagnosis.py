@@ -5,6 +5,7 @@ comes on top.
 """
 
 import os
+import platform
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -81,7 +82,7 @@ def diagnose(
 
 def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[HealthCheck]:
     """The two about packages first."""
-    yield packages.check_python(packages.python_here(), required=packages.required_python())
+    yield packages.check_python(platform.python_version(), required=packages.required_python())
     yield packages.check_packages(packages.required_packages(), packages.installed_version, packages.pinned_versions())
     peaks = [outcome.cost.peak_memory_mib for outcome in _outcomes(layout).committed.values()] if layout else []
     resources = study.resources if study else Resources()

@@ -3,7 +3,6 @@
 Versions other than the pinned ones only warn: ids stay, but numbers may come out otherwise.
 """
 
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
@@ -95,11 +94,6 @@ def required_packages() -> tuple[Requirement, ...]:
 def required_python() -> str:
     """The versions of Python that the project runs on."""
     return str(metadata(PROJECT)["Requires-Python"])
-
-
-def python_here() -> str:
-    """The version of this Python."""
-    return platform.python_version()
 
 
 def installed_version(name: str) -> str | None:

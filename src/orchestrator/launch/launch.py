@@ -20,10 +20,6 @@ from workers.contract.layout import StoreLayout
 EVERYTHING = Selection()
 
 
-def say_nothing(_error: SweepError) -> None:
-    """Where nobody hears."""
-
-
 @dataclass(frozen=True)
 class Launch:
     """Everything that a launch goes by; it is read once, and nothing in it changes.
@@ -50,5 +46,5 @@ class Launch:
     shares_with_group: bool = False
     skips_unfit: bool = False
     machine: Machine = field(default_factory=Machine)
-    tell_error: Callable[[SweepError], object] = say_nothing
+    tell_error: Callable[[SweepError], object] = lambda _: None
     write_report: Callable[[Study, Design, StoreLayout, Snapshot[Outcomes]], object] = write_study_report

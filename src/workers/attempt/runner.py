@@ -56,15 +56,11 @@ class Runner:
         if n_threads is not None:
             torch.set_num_threads(n_threads)
         self._bench = bench or Bench()
-        self._is_spent = False
+        # The GPU failed in this process: no trial can run in it any more, in a fresh one it may.
+        self.is_spent = False
         self._clock = clock
         self._grace_s = grace_s
         self._carry_out = carry_out
-
-    @property
-    def is_spent(self) -> bool:
-        """Whether the GPU failed in this process: no trial can run in it any more, in a fresh one it may."""
-        return self._is_spent
 
     def run(self, order: WorkOrder) -> Run:
         """Carry out one trial and commit it.
@@ -77,7 +73,7 @@ class Runner:
             return (yield from self._run(order, name))
         except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
             attempt = failed_attempt(order, error, name=name, started=started)
-            self._is_spent |= spoils_process(error)
+            self.is_spent |= spoils_process(error)
         with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
             record_attempt(attempt, StoreLayout(Path(order.store)))
         self._clear_bench()
@@ -93,7 +89,7 @@ class Runner:
         try:
             self._bench.clear()
         except RuntimeError:  # a device that failed frees nothing either
-            self._is_spent = True
+            self.is_spent = True
 
     def _run(self, order: WorkOrder, name: str) -> Run:
         """Nothing where the trial is committed; else one attempt, logged, in its time."""

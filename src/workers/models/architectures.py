@@ -66,14 +66,6 @@ def random_model(family: Family, shape: Shape, *, vocabulary_size: int, end_toke
     return BUILDERS[family](settings, shape)
 
 
-def _llama(settings: dict[str, object], _: Shape) -> PreTrainedModel:
-    return LlamaForCausalLM(LlamaConfig(**settings))
-
-
-def _qwen(settings: dict[str, object], _: Shape) -> PreTrainedModel:
-    return Qwen3ForCausalLM(Qwen3Config(**settings, use_sliding_window=False))
-
-
 def _gemma(settings: dict[str, object], shape: Shape) -> PreTrainedModel:
     config = Gemma3TextConfig(
         **settings,
@@ -91,8 +83,8 @@ def _phi(settings: dict[str, object], _: Shape) -> PreTrainedModel:
 
 
 BUILDERS: dict[Family, Callable[[dict[str, object], Shape], PreTrainedModel]] = {
-    Family.LLAMA: _llama,
-    Family.QWEN: _qwen,
+    Family.LLAMA: lambda settings, _: LlamaForCausalLM(LlamaConfig(**settings)),
+    Family.QWEN: lambda settings, _: Qwen3ForCausalLM(Qwen3Config(**settings, use_sliding_window=False)),
     Family.GEMMA: _gemma,
     Family.PHI: _phi,
 }

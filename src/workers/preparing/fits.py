@@ -75,22 +75,18 @@ def outlook(order: WorkOrder, sketches: Sketches) -> Outlook:
 
 
 def _lengths(spec: TrialSpec, layout: StoreLayout, prompts: PromptTokenFigures, *, base: Path) -> Lengths:
+    from workers.models.base import context_tokens
+
     made, rationales = BaseFigures.of(spec, layout), RationaleTokenFigures.of(spec, layout)
     has_all = spec.teacher is None or rationales is not None
     # Prompts that were prepared earlier do not count it: then the base's settings were the usual ones.
     of_base = made.longest_answer_tokens if made else 0
     return Lengths(
-        context=made.context_tokens if made else _context(base),
+        context=made.context_tokens if made else context_tokens(base),
         answer=prompts.longest_answer_tokens or of_base,
         prompt=_longest_prompt(spec, layout, prompts, has_all=has_all, base=base),
         rationale=rationales.longest[spec.supervision] if rationales and spec.supervision else None,
     )
-
-
-def _context(base: Path) -> int:
-    from workers.models.base import context_tokens
-
-    return context_tokens(base)
 
 
 def _longest_prompt(

@@ -61,11 +61,6 @@ class Answering:
         self._label: list[int] = []
 
     @property
-    def is_unread(self) -> bool:
-        """Whether it ended, or was ended, without an answer line."""
-        return not self.at_label
-
-    @property
     def line_to_force(self) -> list[int]:
         """The answer line for a text that brought none, an open thought closed before it."""
         if self._thinks and self.answer.thought is not None:

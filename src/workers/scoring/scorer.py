@@ -134,7 +134,7 @@ class Scorer:
             Answering(self.base.tokenizer, self.answer, self.evaluation.max_new_tokens) for _ in range(session.n_rows)
         ]
         session.write(choose, listeners)
-        lines = [listener.line_to_force if listener.is_unread else [] for listener in listeners]
+        lines = [[] if listener.at_label else listener.line_to_force for listener in listeners]
         validity = [listener.validity or Validity.TRUNCATED for listener in listeners]
         return read_labels(session, lines, self.answer), validity
 

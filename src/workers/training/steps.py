@@ -108,7 +108,9 @@ def train(
         TrainingDiverged: Loss or gradient norm is not finite.
     """
     started = time.monotonic() - start.wall_s
-    for step, rows in numbered_batches(len(examples), recipe, start=start):
+    # A batch follows from seed and step, so nothing is shuffled anew.
+    numbered = enumerate(batches(len(examples), recipe), start=1)
+    for step, rows in itertools.islice(numbered, start.step, None):
         batch = [examples[row] for row in rows]
         learnt = learn(engine, batch, recipe, step=step, pad_token=pad_token, n_parts=n_micro_batches)
         if not math.isfinite(learnt.loss):
@@ -177,11 +179,6 @@ def budgeted(recipe: TrainingRecipe, examples: Sequence[Example]) -> TrainingRec
             taken = [sum(len(view.target) for view in example) for example in examples]
     steps = math.ceil(recipe.budget.amount * len(taken) / (recipe.batch_size * sum(taken)))
     return recipe.model_copy(update={"steps": steps})
-
-
-def numbered_batches(n_examples: int, recipe: TrainingRecipe, *, start: Start) -> Iterator[tuple[int, list[int]]]:
-    """Number and rows of each step after `start`; a batch follows from seed and step, so nothing is shuffled anew."""
-    return itertools.islice(enumerate(batches(n_examples, recipe), start=1), start.step, None)
 
 
 def batches(n_examples: int, recipe: TrainingRecipe) -> Iterator[list[int]]:

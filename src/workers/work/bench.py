@@ -116,12 +116,8 @@ class Bench:
         """Forget everything, after a failure that may have left a base in a bad state."""
         if not self._folders:  # nothing was laid on it, and a collection over all that is imported takes 0.3 s
             return
-        self._folders.clear()
-        self._bases.clear()
-        self._answers.clear()
-        self._tables.clear()
-        self._features.clear()
-        self._kept.clear()
+        for kept in (self._folders, self._bases, self._answers, self._tables, self._features, self._kept):
+            kept.clear()
         gc.unfreeze()  # what was frozen is looked at by no collection
         gc.collect()
         if self.device.type == "cuda":

@@ -37,10 +37,6 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(kinds.is_boolean(kind) or kinds.is_integer(kind) or kinds.is_floating(kind))
 
 
-def _is_id(kind: pa.DataType) -> bool:
-    return bool(kinds.is_integer(kind))
-
-
 @dataclass(frozen=True)
 class Column:
     """One column that a file must or may have, and what it must hold."""
@@ -52,7 +48,7 @@ class Column:
     may_be_null: bool = False
 
 
-SUBJECT = Column("subject_id", _is_id, "int64")
+SUBJECT = Column("subject_id", kinds.is_integer, "int64")
 EVENT_COLUMNS = (
     SUBJECT,
     Column("time", _is_time, "timestamp[us] without a time zone", may_be_null=True),

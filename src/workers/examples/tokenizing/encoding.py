@@ -85,10 +85,6 @@ class Encoder:
             raise InputError(Problem("bases", what, "write `special_tokens: split` under the base: then it stays text"))
         return parsed
 
-    def is_control(self, token: int) -> bool:
-        """Whether a token steers the model instead of spelling text."""
-        return token in self._controls
-
     def n_controls(self, tokens: Sequence[int]) -> int:
         """How many of these steer the model."""
         return sum(token in self._controls for token in tokens)

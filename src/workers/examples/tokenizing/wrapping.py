@@ -49,4 +49,4 @@ def end_of_turn(base: BaseSettings, tokenizer: "PreTrainedTokenizerBase") -> int
     text = text_after_reply(tokenizer, base.template_arguments).lstrip()
     encoder = Encoder.of(tokenizer, base)
     first = encoder.begin(text)[:1] if text else []
-    return first[0] if first and encoder.is_control(first[0]) else None
+    return first[0] if encoder.n_controls(first) else None
