@@ -1,7 +1,6 @@
 """What filled sheets say: how far raters agree with each other and with themselves, and what they judged."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +21,8 @@ from orchestrator.audit.coefficients import (
 )
 from orchestrator.disclosure import Count, is_small
 from workers.contract.answers.audit import SHEET_ITEMS, Part, SheetItem
-from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.system.durable import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -153,12 +150,6 @@ def _share(rows: pd.DataFrame, name: str, judge: Judge, *, supervision: Supervis
         n_rationales=Count.of(total, min_cell=min_cell),
         share=None if is_small(total, min_cell) else wilson(int(verdicts.sum()), total),
     )
-
-
-def write_agreement(found: Agreement, layout: StoreLayout) -> Path:
-    """Write `agreement.json` into the store, and return its path."""
-    replace_file(layout.agreement, found.sealed().model_dump_json(indent=1))
-    return layout.agreement
 
 
 def show_agreement(console: "Console", found: Agreement) -> None:

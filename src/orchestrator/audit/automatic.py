@@ -1,6 +1,5 @@
 """The automatic audit of a study: whose rationales to ask a worker about, and what of its answer may be shown."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
@@ -12,7 +11,6 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.system.durable import replace_file
 from workers.contract.trial import TrialSpec
 
 if TYPE_CHECKING:
@@ -111,12 +109,6 @@ def _shown(audit: RationaleAudit, *, min_cell: int) -> ShownAudit:
         words_per_sentence=None if is_hidden else audit.words_per_sentence,
         self_bleu=None if is_hidden else audit.self_bleu,
     )
-
-
-def write_audit(audit: StudyAudit, layout: StoreLayout) -> Path:
-    """Write `audit.json` into the store, and return its path."""
-    replace_file(layout.audit, audit.sealed().model_dump_json(indent=1))
-    return layout.audit
 
 
 def show_audit(console: "Console", audit: StudyAudit) -> None:

@@ -8,6 +8,7 @@ import typer
 from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, console_of, named, open_study, print_json
 from orchestrator.saying.addressing import local_path
 from workers.contract.files import true_path
+from workers.contract.system.durable import replace_file
 
 audit_app = typer.Typer(
     no_args_is_help=True, help="Check rationales against the records; have them rated, and see how far raters agree."
@@ -18,7 +19,7 @@ audit_app = typer.Typer(
 def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Check every rationale of a study; writes audit.json into its store."""
     from orchestrator.asking import ask
-    from orchestrator.audit.automatic import show_audit, shown_audit, specs_with_rationales, write_audit
+    from orchestrator.audit.automatic import show_audit, shown_audit, specs_with_rationales
     from orchestrator.design.grid import expand
     from workers.contract.answers.audit import AuditOrder
     from workers.contract.answers.questions import AUDIT_RATIONALES
@@ -31,12 +32,12 @@ def run(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) ->
         data_class=loaded.cohort.data_class,
         min_cell=loaded.cohort.min_cell,
     )
-    path = write_audit(shown, layout)
+    replace_file(layout.audit, shown.sealed().model_dump_json(indent=1))
     if as_json:
         print_json(shown, without={"checksum"})
         return
     show_audit(console_of(), shown)
-    console_of().print(f"audit  {path}   (`sweep report {named(study, store)}` takes it in)")
+    console_of().print(f"audit  {layout.audit}   (`sweep report {named(study, store)}` takes it in)")
 
 
 @audit_app.command()
@@ -99,15 +100,15 @@ def agree(
 ) -> None:
     """Compare filled sheets; writes agreement.json into the store that holds the key."""
     from orchestrator.audit.agreement import agree as compare
-    from orchestrator.audit.agreement import show_agreement, write_agreement
+    from orchestrator.audit.agreement import show_agreement
     from orchestrator.audit.ratings import read_key, read_ratings
 
     ratings = read_ratings(files, read_key(key))
     loaded, layout = open_study(true_path(key).parents[1], STORES)
     found = compare(ratings, study=loaded.study, min_cell=loaded.cohort.min_cell)
-    path = write_agreement(found, layout)
+    replace_file(layout.agreement, found.sealed().model_dump_json(indent=1))
     if as_json:
         print_json(found, without={"checksum"})
         return
     show_agreement(console_of(), found)
-    console_of().print(f"agreement  {path}")
+    console_of().print(f"agreement  {layout.agreement}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.audit.automatic import StudyAudit, write_audit
+from orchestrator.audit.automatic import StudyAudit
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.reporting import write_study_report
 from orchestrator.launch.run import run_study
@@ -22,6 +22,7 @@ from support.stores.full import DESIGN, STUDY, full_store, rewrite
 from support.stores.tracked import with_database
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import replace_file
 
 CHANGED = "is not what was written"
 
@@ -86,7 +87,8 @@ def test_what_is_older_than_checksums_is_taken_as_it_is_and_gets_them(settled: S
 
 def test_records_of_audits_are_sealed(tmp_path: Path) -> None:
     layout = StoreLayout(tmp_path)
-    write_audit(StudyAudit(study="micro", is_synthetic=True, min_cell=11, rows=()), layout)
+    audit = StudyAudit(study="micro", is_synthetic=True, min_cell=11, rows=())
+    replace_file(layout.audit, audit.sealed().model_dump_json(indent=1))
     assert derived_damages(layout) == {}
     rewrite(layout.audit, lambda body: body.replace(b"11", b"10"))
     assert derived_damages(layout) == {"audit.json": CHANGED}
