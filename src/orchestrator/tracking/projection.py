@@ -54,6 +54,12 @@ class Facts:
     curve: Mapping[str, float] = field(default_factory=dict)
 
 
+# The trial is in the queue of this launch; a worker has begun it; its driver ended and the store has nothing of it.
+WAITING = Facts("SCHEDULED", {STATE: "scheduled"})
+RUNNING = Facts("RUNNING", {STATE: "running"})
+INTERRUPTED = Facts("KILLED", {STATE: "interrupted"})
+
+
 @dataclass(frozen=True)
 class News:
     """What a run does not hold yet, and what it holds otherwise or has lost (`wrong`); false where there is nothing."""
@@ -116,21 +122,6 @@ def news(run: KnownRun, facts: Facts, trial: Trial | None, *, in_design: bool = 
 def _is_same(held: float, told: float) -> bool:
     """Whether MLflow holds a number as it keeps it: an infinite one is cut to the largest that there is."""
     return held == max(-LARGEST, min(LARGEST, told)) or (math.isnan(held) and math.isnan(told))
-
-
-def waiting() -> Facts:
-    """The trial is in the queue of this launch."""
-    return Facts("SCHEDULED", {STATE: "scheduled"})
-
-
-def running() -> Facts:
-    """A worker has begun it."""
-    return Facts("RUNNING", {STATE: "running"})
-
-
-def interrupted() -> Facts:
-    """It was waiting or running when its driver ended, and the store holds nothing about it."""
-    return Facts("KILLED", {STATE: "interrupted"})
 
 
 def failed(attempt: Attempt) -> Facts:

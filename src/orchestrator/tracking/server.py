@@ -217,7 +217,7 @@ class Server:
 
     def close_abandoned(self, settled: set[str]) -> int:
         """Close every run that still waits or runs though the store holds nothing about it."""
-        facts = projection.interrupted()
+        facts = projection.INTERRUPTED
         unsettled = [run for trial_id, run in self._known_runs().items() if trial_id not in settled]
         abandoned = [run for run in unsettled if run.status in ("SCHEDULED", "RUNNING")]
         for run in abandoned:

@@ -60,11 +60,11 @@ class Tracking:
     def schedule(self, trial: Trial) -> None:
         """The trial is in this launch's queue; its run is created unless it exists."""
         self._trials[trial.trial_id] = trial
-        self._queue.submit(self._server.project, trial, projection.waiting())
+        self._queue.submit(self._server.project, trial, projection.WAITING)
 
     def start(self, trial_id: str) -> None:
         """A worker has begun a trial that was scheduled."""
-        self._queue.submit(lambda: self._server.project(self._trials[trial_id], projection.running()))
+        self._queue.submit(lambda: self._server.project(self._trials[trial_id], projection.RUNNING))
 
     def commit(self, outcome: Outcome) -> None:
         """The trial has an outcome: its steps, final metrics and end are written."""
