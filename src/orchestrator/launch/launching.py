@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
@@ -82,7 +83,7 @@ def launch_trials(
             if unfit is None:
                 return Ran()
             if len(unfit) == len(queue.trials):
-                raise refusal(unfit)
+                raise InputError(*chain.from_iterable(unfit.values()))
             tracking.open_study(launch.study.study, question=launch.study.question)
             for trial in queue.by_id.values():
                 tracking.schedule(trial)
@@ -121,13 +122,8 @@ def prepare(pool: Pool, groups: Sequence[Sequence[Path]], *, skips_unfit: bool) 
             return None
         unfit |= found
         if unfit and not skips_unfit:
-            raise refusal(unfit)
+            raise InputError(*chain.from_iterable(unfit.values()))
     return unfit
-
-
-def refusal(unfit: Unfit) -> InputError:
-    """Why trials can't be run, every problem once."""
-    return InputError(*{str(problem): problem for problems in unfit.values() for problem in problems}.values())
 
 
 def _write_orders(launch: Launch, queue: Queue, recovery: Recovery) -> list[list[Path]]:

@@ -48,11 +48,11 @@ class SweepError(Exception):
 
 
 class InputError(SweepError):
-    """One or many problems with what the user gave, all reported at once."""
+    """One or many problems with what the user gave, all reported at once, and each once."""
 
     def __init__(self, *problems: Problem) -> None:
-        self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class StoreError(SweepError):

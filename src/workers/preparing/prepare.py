@@ -6,6 +6,7 @@ made and prove themselves. What a teacher's endpoint writes costs more than eith
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from workers.contract.errors import InputError, Problem
@@ -31,9 +32,8 @@ def prepare(orders: Iterable[WorkOrder]) -> None:
     """
     given = list(orders)
     for stage in Stage:
-        found = (problem for problems in make(given, stage).values() for problem in problems)
-        if problems := {str(problem): problem for problem in found}:
-            raise InputError(*problems.values())
+        if unfit := make(given, stage):
+            raise InputError(*chain.from_iterable(unfit.values()))
 
 
 def make(orders: Iterable[WorkOrder], stage: Stage) -> dict[str, Problems]:

@@ -68,8 +68,8 @@ class RayPool:
                 return None  # Ray was stopped with us
             if made is None:
                 return None
-            if broken := {str(problem): problem for each in made for problem in each.broken}:
-                raise InputError(*broken.values())
+            if broken := [problem for each in made for problem in each.broken]:
+                raise InputError(*broken)
             for each in made:
                 unfit |= each.unfit
         return unfit
