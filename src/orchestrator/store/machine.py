@@ -12,22 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import IO
 
-import psutil
-
 from orchestrator.store.hold_records import Holder
-from workers.contract.system.leases import boot_id
+from workers.contract.system.leases import boot_id, is_running
 
 HEARTBEAT_S = 5.0
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process of this machine lives."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
 
 
 @contextmanager
@@ -63,10 +51,9 @@ class Machine:
 
     def is_dead(self, holder: Holder | None) -> bool:
         """Whether this very machine knows that a process is gone; of others it knows nothing."""
-        is_ours = (
-            holder is not None and bool(self.boot_id) and (holder.host, holder.boot_id) == (self.host, self.boot_id)
-        )
-        return is_ours and holder is not None and not self.is_running(holder.pid)
+        if holder is None or not self.boot_id or (holder.host, holder.boot_id) != (self.host, self.boot_id):
+            return False
+        return not self.is_running(holder.pid)
 
 
 def account() -> str:

@@ -53,15 +53,10 @@ class Lease(Record):
             return None
 
 
-def is_gone(lease: Lease, *, host: str | None = None, boot: str | None = None) -> bool:
-    """Whether the process of a lease is known not to run any more: this machine runs none of its number and start.
-
-    Args:
-        host: Name of this machine.
-        boot: Of this start of this machine.
-    """
-    here = host or socket.gethostname(), boot_id() if boot is None else boot
-    return bool(lease.boot_id) and (lease.host, lease.boot_id) == here and not _runs(lease)
+def is_gone(lease: Lease) -> bool:
+    """Whether the process of a lease is known not to run any more: this machine runs none of its number and start."""
+    is_ours = bool(lease.boot_id) and (lease.host, lease.boot_id) == (socket.gethostname(), boot_id())
+    return is_ours and not is_running(lease.pid, started=lease.process_started)
 
 
 def take_lease(path: Path) -> None:
@@ -78,11 +73,12 @@ def boot_id() -> str:
         return ""
 
 
-def _runs(lease: Lease) -> bool:
+def is_running(pid: int, *, started: float | None = None) -> bool:
+    """Whether a process of this machine lives, and began then if that is known: in seconds from the machine's start."""
     try:
-        process = psutil.Process(lease.pid)
+        process = psutil.Process(pid)
         is_dead = process.status() == psutil.STATUS_ZOMBIE  # its parent has not asked for its end yet
-        return not is_dead and abs(_started(process) - lease.process_started) < SAME_START_S
+        return not is_dead and (started is None or abs(_started(process) - started) < SAME_START_S)
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
