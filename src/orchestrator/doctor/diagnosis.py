@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -71,32 +72,35 @@ def diagnose(
         start_ray: Tries a Ray of our own, which a launch without an address needs; says why it does not start.
     """
     has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
+    outcomes = Outcomes({})
+    with suppress(StoreError):  # a folder that can't be read is told of by the store's own checks
+        outcomes = read_outcomes(layout) if layout else outcomes
     with ThreadPoolExecutor(max_workers=2) as pool:
         worker = pool.submit(lambda: list(packages.check_worker(ask_worker, has_gpu_device=has_gpu_device)))
         ray = None if address else pool.submit(services.check_ray, start_ray)
-        mine = [*_environment(study, layout), *_services(study, layout, address, tracking_uri)]
+        mine = [*_environment(study, outcomes), *_services(study, layout, outcomes, address, tracking_uri)]
         if study is not None and layout is not None:
-            mine += _study(study, layout, tracking_uri, ask_bases)
-        return Diagnosis(checks=(*mine[:2], *worker.result(), *([ray.result()] if ray else []), *mine[2:]))
+            mine += _study(study, layout, outcomes, tracking_uri, ask_bases)
+        checks = (*mine[:2], *worker.result(), ray and ray.result(), *mine[2:])
+        return Diagnosis(checks=tuple(filter(None, checks)))
 
 
-def _environment(study: Study | None, layout: StoreLayout | None) -> Iterator[HealthCheck]:
+def _environment(study: Study | None, outcomes: Outcomes) -> Iterator[HealthCheck]:
     """The two about packages first."""
     yield packages.check_python(platform.python_version(), required=packages.required_python())
     yield packages.check_packages(packages.required_packages(), packages.installed_version, packages.pinned_versions())
-    peaks = [outcome.cost.peak_memory_mib for outcome in _outcomes(layout).committed.values()] if layout else []
+    peaks = [outcome.cost.peak_memory_mib for outcome in outcomes.committed.values()]
     resources = study.resources if study else Resources()
     yield from machine.check_machine(machine.read_capacity(), resources, peak_mib=max(peaks, default=None))
 
 
 def _services(
-    study: Study | None, layout: StoreLayout | None, address: str | None, tracking_uri: str | None
-) -> Iterator[HealthCheck]:
+    study: Study | None, layout: StoreLayout | None, outcomes: Outcomes, address: str | None, tracking_uri: str | None
+) -> Iterator[HealthCheck | None]:
+    """Null where there is nothing to ask."""
     if address is not None:
         yield services.check_cluster(address, lambda place: _slots_at(place, study))
-    token = services.check_token(os.environ, address=address)
-    if token is not None:
-        yield token
+    yield services.check_token(os.environ, address=address)
     uri = tracking_uri or (database_uri(layout) if layout else None)
     if uri is None:
         return
@@ -105,20 +109,20 @@ def _services(
     elif path := database_path(uri):
         yield services.check_database(path, file_system=file_system_of(path))
         if study is not None and layout is not None and lock_holder(layout) is None:
-            committed = _outcomes(layout).committed
-            tracked = services.check_tracked(path, committed, store=layout.root)
-            if tracked is not None:
-                yield tracked
+            yield services.check_tracked(path, outcomes.committed, store=layout.root)
     else:
         yield ok("tracking", f"{uri.partition(':')[0]} is not looked at from here")
 
 
 def _study(
-    study: Study, layout: StoreLayout, tracking_uri: str | None, ask_bases: Callable[[SketchQuestion], Sketched]
-) -> Iterator[HealthCheck]:
+    study: Study,
+    layout: StoreLayout,
+    outcomes: Outcomes,
+    tracking_uri: str | None,
+    ask_bases: Callable[[SketchQuestion], Sketched],
+) -> Iterator[HealthCheck | None]:
     """What the study names, and its store."""
-    design, outcomes = expand(study), _outcomes(layout)
-    problems = source_problems(study)
+    design, problems = expand(study), source_problems(study)
     if not problems:
         yield ok("sources", "data and weights are there, and are the ones that the study names")
     yield from (fail(f"sources: {each.where}", each.what, each.remedy) for each in problems)
@@ -130,7 +134,10 @@ def _study(
     }
     yield from _bases([order_of(trial, study, layout) for trial in firsts.values()], ask_bases)
     yield from _elsewhere(study, design, outcomes, layout)
-    plan = make_plan(design, outcomes, _attempts(layout), study=study.study)
+    attempts: dict[str, list[Attempt]] = {}
+    with suppress(StoreError):
+        attempts = read_attempts(layout)
+    plan = make_plan(design, outcomes, attempts, study=study.study)
     forecast = forecast_disk(plan, layout, tracks_here=tracking_uri is None)
     yield from store.check_folder(layout, forecast=forecast)
     if not layout.root.is_dir():
@@ -166,7 +173,7 @@ def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched
     yield from (fail(each.where, each.what, each.remedy) for each in found.problems)
 
 
-def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[HealthCheck]:
+def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[HealthCheck | None]:
     """The hub and the teacher's endpoint, where what is missing needs them."""
     specs = [trial.spec for trial_id, trial in design.by_id.items() if trial_id not in outcomes.committed]
     to_fetch = {
@@ -175,9 +182,7 @@ def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLa
         if isinstance(spec.base, HubBase) and not _is_there(InputKind.BASE, spec, layout) and not _is_cached(spec.base)
     }
     hub, is_offline = os.environ.get("HF_ENDPOINT", "https://huggingface.co"), bool(os.environ.get("HF_HUB_OFFLINE"))
-    found = services.check_hub(to_fetch, hub=hub, reach=services.reach, is_offline=is_offline)
-    if found is not None:
-        yield found
+    yield services.check_hub(to_fetch, hub=hub, reach=services.reach, is_offline=is_offline)
     is_taught = any(
         isinstance(spec.teacher, EndpointTeacherRecipe) and not _is_there(InputKind.RATIONALES, spec, layout)
         for spec in specs
@@ -205,21 +210,6 @@ def _slots_at(address: str, study: Study | None) -> str:
     with cluster(address):
         slots = find_slots(study.resources if study else Resources())
     return f"{slots.n_slots} trials at once, each on {slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
-
-
-def _outcomes(layout: StoreLayout) -> Outcomes:
-    """What can be read; a folder that can't is told of by the store's own checks."""
-    try:
-        return read_outcomes(layout)
-    except StoreError:
-        return Outcomes({})
-
-
-def _attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
-    try:
-        return read_attempts(layout)
-    except StoreError:
-        return {}
 
 
 def file_system_of(path: Path) -> str:
