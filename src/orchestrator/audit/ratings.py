@@ -49,13 +49,8 @@ def read_ratings(paths: Sequence[Path], key: pd.DataFrame) -> pd.DataFrame:
     ids = pd.Series([one for frame in read for one in frame.index], dtype="str")
     within = sum(int(frame.index.duplicated().sum()) for frame in read)
     if n_repeated := int(ids.duplicated().sum()) - within:
-        problems.append(
-            Problem(
-                f"{len(paths)} files: column {ID_COLUMN}",
-                f"{n_repeated} ids stand in two files",
-                "give each sheet once",
-            )
-        )
+        where = f"{len(paths)} files: column {ID_COLUMN}"
+        problems.append(Problem(where, f"{n_repeated} ids stand in two files", "give each sheet once"))
     if problems:
         raise InputError(*problems)
     ratings = pd.concat(read).join(key)

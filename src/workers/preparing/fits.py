@@ -23,13 +23,8 @@ def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
     problems = []
     if cohort is not None and (spec.train_size or 0) > cohort.largest_balanced_size:
         largest = cohort.largest_balanced_size
-        problems.append(
-            Problem(
-                "axes.train_size",
-                f"{spec.train_size} is larger than the cohort allows: {largest} label-balanced training examples",
-                f"use at most {largest}",
-            )
-        )
+        what = f"{spec.train_size} is larger than the cohort allows: {largest} label-balanced training examples"
+        problems.append(Problem("axes.train_size", what, f"use at most {largest}"))
     if prompts is not None:
         try:
             problems += _token_misfits(order, _lengths(spec, layout, prompts, base=sketches.of(order, layout)))
@@ -116,27 +111,19 @@ def _token_misfits(order: WorkOrder, known: Lengths) -> list[Problem]:
         target += known.rationale
         target += spec.target.ordering == "label_first"  # a line break more, after the answer
     if target > allowed:
-        problems.append(
-            Problem(
-                "evaluation.max_new_tokens",
-                f"{allowed} is shorter than the longest {spec.supervision or spec.method} target, {target} tokens"
-                f"{_on_its_base(order)}",
-                f"use at least {target}, or lower teacher.max_words",
-            )
-        )
+        longest = f"the longest {spec.supervision or spec.method} target, {target} tokens{_on_its_base(order)}"
+        remedy = f"use at least {target}, or lower teacher.max_words"
+        problems.append(Problem("evaluation.max_new_tokens", f"{allowed} is shorter than {longest}", remedy))
     written = max(allowed, spec.evaluation.reasoned_tokens)
     needed = known.prompt + max(target, written + known.answer)  # appended where no answer came in time
     if needed > known.context:
-        problems.append(
-            Problem(
-                "bases",
-                f"the longest prompt takes {known.prompt} tokens and its answer up to {needed - known.prompt}, "
-                f"together {needed} tokens, the base holds {known.context}{_stated_in(order)}"
-                if known.prompt
-                else f"an answer alone takes up to {needed} tokens, the base holds {known.context}{_stated_in(order)}",
-                f"choose a base with a longer context, or lower evaluation.max_new_tokens{_or_fewer_words(spec)}",
-            )
-        )
+        what = f"an answer alone takes up to {needed} tokens"
+        if known.prompt:
+            answer = f"its answer up to {needed - known.prompt}, together {needed} tokens"
+            what = f"the longest prompt takes {known.prompt} tokens and {answer}"
+        what += f", the base holds {known.context}{_stated_in(order)}"
+        remedy = f"choose a base with a longer context, or lower evaluation.max_new_tokens{_or_fewer_words(spec)}"
+        problems.append(Problem("bases", what, remedy))
     return problems
 
 
