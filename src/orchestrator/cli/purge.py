@@ -87,19 +87,14 @@ def _show_forecast(forecast: "Forecast") -> None:
 def _show(record: "Purge") -> None:
     n_files = sum(part.n_files for part in record.removed.values())
     n_bytes = sum(part.n_bytes for part in record.removed.values())
-    lines = [
-        f"removed  {n_files:,} files, {n_bytes / 1e6:,.1f} MB; {record.n_runs} MLflow runs",
-        f"kept     the scores of {record.n_trials} trials, beside the record",
-    ]
     console = console_of()
-    for line in lines:
-        console.print(line)
+    console.print(f"removed  {n_files:,} files, {n_bytes / 1e6:,.1f} MB; {record.n_runs} MLflow runs")
+    console.print(f"kept     the scores of {record.n_trials} trials, beside the record")
     if record.n_runs_marked:
         what = f"{record.n_runs_marked} runs are only marked as deleted: run `mlflow gc` where the MLflow server runs"
         console.print(what, style="red")
-    if record.proof is None:
+    if (proof := record.proof) is None:
         return
-    proof = record.proof
     sought = f"{proof.n_identifiers:,} identifiers, {proof.n_pseudonyms:,} pseudonyms and {proof.n_spans:,} texts"
     left = "none is left" if proof.holds else "not all of it is gone"
     console.print(f"searched {proof.n_files} files, {proof.n_bytes / 1e6:,.1f} MB, for {sought}: {left}")
@@ -109,5 +104,4 @@ def _show(record: "Purge") -> None:
         console.print(f"found    {n_found} of them in {place}", style="red")
     for place in proof.unread:
         console.print(f"unread   {place}", style="red")
-    what = "what `export`, `cohort predictions` and `audit sheet` wrote elsewhere is yours to remove"
-    console.print(what)
+    console.print("what `export`, `cohort predictions` and `audit sheet` wrote elsewhere is yours to remove")
