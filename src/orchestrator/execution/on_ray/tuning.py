@@ -166,27 +166,20 @@ class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
 
 
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
-    """Translates Tune's callbacks into events and verdicts."""
+    """Translates Tune's callbacks, which come by name, into events and verdicts."""
 
     def __init__(self, queue: _Queue, overseer: Overseer) -> None:
         self._queue = queue
         self._overseer = overseer
         self._began: dict[str, Began] = {}
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
+    def on_trial_start(self, *, trial: Any, **_: object) -> None:
         """A slot took the trial."""
         name = trial.config["trial_id"]
         self._began[name] = Began()
         self._overseer.hear(Started(name))
 
-    def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[Any],
-        trial: Any,
-        result: dict[str, Any],
-        **_: object,
-    ) -> None:
+    def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: object) -> None:
         """About once a second, and at the end."""
         name = trial.config["trial_id"]
         if ending := result.get(ENDING):
@@ -195,7 +188,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
             self._began[name].node = Node(**result[NODE])
             self._overseer.hear(Progressed(name, Progress.model_validate(progress)))
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: object) -> None:
+    def on_trial_error(self, *, trial: Any, **_: object) -> None:
         """The worker vanished, could not take the trial, or is of no more use after it."""
         error = error_of(trial)
         if ending := ending_in(error):
