@@ -6,7 +6,7 @@ Nothing else writes to a terminal but JSON, and errors (`cli/main.py`), which ar
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
@@ -55,21 +55,17 @@ def print_table(
     bold = painted(console, "bold")
     if console.is_terminal and sum(widths) + len(GAP) * (len(widths) - 1) > console.width:
         label = max(map(cell_len, head))
-        names = [bold(_padded(name, label)) for name in head]
+        names = [bold(set_cell_size(name, label)) for name in head]
         blocks = ("".join(f"{name}{GAP}{cell}\n" for name, cell in zip(names, row, strict=True)) for row in body)
         console.file.write("\n".join(blocks))
         return
     n_left = len(head) if n_left is None else n_left
 
     def line(cells: Sequence[str]) -> str:
-        left = map(_padded, cells[:n_left], widths)
+        left = map(set_cell_size, cells[:n_left], widths)
         return GAP.join([*left, *map(_filled, cells[n_left:], widths[n_left:])]).rstrip()
 
     console.file.write("".join(f"{each}\n" for each in (bold(line(head)), *map(line, body))))
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - cell_len(text))
 
 
 def _filled(text: str, width: int) -> str:
