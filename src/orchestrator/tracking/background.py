@@ -31,11 +31,9 @@ class Background:
     """
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.failures = Failures()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._clock = clock
-        self._in_a_row = 0
-        self._paused_until = float("-inf")
+        self._forget()
 
     def submit(self, call: Callable[..., int], *arguments: object) -> Future[int]:
         """Queue a call; the future holds what it returns, or 0 where it was given up, and never raises."""
@@ -43,13 +41,13 @@ class Background:
 
     def try_again(self) -> None:
         """End a pause now, and forget what failed before: what follows makes up for it."""
-        self._thread.submit(self._resume)
+        self._thread.submit(self._forget)
 
     def close(self) -> None:
         """Wait for what is queued and stop the thread."""
         self._thread.shutdown(wait=True)
 
-    def _resume(self) -> None:
+    def _forget(self) -> None:
         self.failures = Failures()
         self._in_a_row = 0
         self._paused_until = float("-inf")
