@@ -10,7 +10,7 @@ from orchestrator.design.grid import Design
 from orchestrator.design.plan import Plan, PlannedTrial
 from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import FailureKind, TrialState
-from workers.contract.trial import AxisValue, Trial
+from workers.contract.trial import AxisValue
 
 # Of the values of an axis, those that a message names.
 MAX_NAMED = 12
@@ -96,12 +96,10 @@ def _is_chosen(planned: PlannedTrial, selection: Selection) -> bool:
         return False
     if selection.kind is not None and planned.failure is not selection.kind:
         return False
-    return all(_has_one_of(planned.trial, axis, texts) for axis, texts in selection.only.items())
-
-
-def _has_one_of(trial: Trial, axis: str, texts: Sequence[str]) -> bool:
-    value = trial.coordinates.get(axis)
-    return value is not None and any(_is_spelled(value, text) for text in texts)
+    held = planned.trial.coordinates
+    return all(
+        axis in held and any(_is_spelled(held[axis], text) for text in of) for axis, of in selection.only.items()
+    )
 
 
 def _is_spelled(value: AxisValue, text: str) -> bool:

@@ -173,7 +173,8 @@ class PastLaunch(Record):
 
     def about(self, trial_id: str) -> "PastLaunch":
         """What of it was decided about one trial."""
-        return PastLaunch(number=self.number, entries=tuple(each for each in self.entries if _is_of(each, trial_id)))
+        entries = (entry for entry in self.entries if getattr(entry, "trial_id", None) == trial_id)
+        return PastLaunch(number=self.number, entries=tuple(entries))
 
     def told(self, *, is_running: bool) -> str:
         """In a sentence."""
@@ -182,10 +183,6 @@ class PastLaunch(Record):
         if over is not None:
             return f"{who}, ended {over.at}: {over.why}"
         return f"{who} goes on" if is_running else f"{who}, cut off after {self.entries[-1].at}: {CUT_OFF}"
-
-
-def _is_of(entry: Entry, trial_id: str) -> bool:
-    return getattr(entry, "trial_id", None) == trial_id
 
 
 def past_launches(layout: StoreLayout) -> list[PastLaunch]:

@@ -167,7 +167,9 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
         raise StoreError(f"{layout.dataset}: no dataset yet; run `sweep run` until a trial has ended")
     with duckdb.connect(":memory:") as connection:
         try:
-            _check_read_only(duckdb.extract_statements(sql))
+            statements = duckdb.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type.name not in ("SELECT", "EXPLAIN"):
+                raise InputError(_sql_problem("exactly one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN is answered"))
             asked = [table for table in TABLES if table in sql.lower()] or TABLES
             _refuse_damaged(layout, asked)
             for table in asked:
@@ -205,11 +207,6 @@ def _parts(files: Sequence[Path], *, below: Path) -> "ds.Dataset":
     except (pa.ArrowException, OSError) as error:
         what = f"{below}: can't be read ({type(error).__name__})"
         raise StoreError(f"{what}; delete {below.parent.name}/, and `sweep run` makes it again") from None
-
-
-def _check_read_only(statements: list[Any]) -> None:
-    if len(statements) != 1 or statements[0].type.name not in ("SELECT", "EXPLAIN"):
-        raise InputError(_sql_problem("exactly one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN is answered"))
 
 
 def _sql_problem(what: str) -> Problem:

@@ -233,19 +233,14 @@ def _move_away(layout: StoreLayout, trial_id: str, judged: str | None) -> bool:
         target = next(target for target in targets if not os.path.lexists(target))
         suspect.rename(target)  # and then look: it may have been replaced up to this moment
         if is_kept := _checksum_at(target) not in (None, judged):
-            _put_back(target, suspect)
+            with suppress(FileExistsError):  # where another was committed meanwhile, this one stays where it is
+                os.link(target, suspect)
+                target.unlink()
         for changed in (layout.root, layout.quarantine, suspect.parent):
             sync_folder(changed)
     except OSError as error:
         raise unusable(suspect, error, "moved to quarantine") from None
     return not is_kept
-
-
-def _put_back(moved: Path, home: Path) -> None:
-    """Unless another outcome was committed meanwhile: then this one stays where it is."""
-    with suppress(FileExistsError):
-        os.link(moved, home)
-        moved.unlink()
 
 
 def _checksum_at(path: Path) -> str | None:

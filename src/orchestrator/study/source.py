@@ -99,7 +99,10 @@ def read_source(path: Path) -> StudySource:
         InputError: The file is missing, unreadable, empty, not YAML, or not a mapping.
     """
     text = _read_text(path)
-    root, data = _parse(path, text)
+    try:
+        root, data = parse(text)
+    except MarkedYAMLError as error:
+        raise InputError(_yaml_problem(path, error)) from None
     if data is None:
         raise InputError(Problem(str(path), "is empty", "start from a copy of sweeps/quickstart.yaml"))
     if not isinstance(root, MappingNode) or not isinstance(data, dict):
@@ -118,13 +121,6 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         remedy = "name a study file that you may read"
         raise InputError(Problem(str(path), f"can't be read ({error.strerror})", remedy)) from None
-
-
-def _parse(path: Path, text: str) -> tuple[Node | None, Any]:
-    try:
-        return parse(text)
-    except MarkedYAMLError as error:
-        raise InputError(_yaml_problem(path, error)) from None
 
 
 def _yaml_problem(path: Path, error: MarkedYAMLError) -> Problem:

@@ -69,7 +69,9 @@ def publish(recipe: InputRecipe, layout: StoreLayout, build: Callable[[Path], Co
         raise
     if not won:
         remove(folder, within=layout.root)
-        _check_same(recipe, manifest, layout)
+        published = Manifest.load(layout.manifest(recipe.digest()))
+        if published is not None and published.files != manifest.files:
+            raise StoreError(f"{recipe.kind} {recipe.digest()}: two nodes made different files; compare their packages")
 
 
 def _is_named(folder: Path, path: Path) -> bool:
@@ -79,9 +81,3 @@ def _is_named(folder: Path, path: Path) -> bool:
     except StoreError:
         return True
     return manifest is not None and manifest.folder == folder.name
-
-
-def _check_same(recipe: InputRecipe, mine: Manifest, layout: StoreLayout) -> None:
-    published = Manifest.load(layout.manifest(recipe.digest()))
-    if published is not None and published.files != mine.files:
-        raise StoreError(f"{recipe.kind} {recipe.digest()}: two nodes made different files; compare their packages")

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from workers.contract.errors import ClusterError
@@ -19,6 +18,8 @@ PREFIX = "sweep-ray-"
 SOCKET = f"{PREFIX}abcd1234/r/session_2026-01-05_09-00-00_000000_4194304/sockets/plasma_store"
 LONGEST_FOLDER = LONGEST_SOCKET - len(SOCKET) - 1
 LAST_RESORT = Path("/tmp")
+# One a process: Ray reads it once.
+TOKEN = secrets.token_hex(32)
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,8 @@ def own_token() -> Iterator[None]:
     if any(name.startswith("RAY_AUTH_") for name in os.environ):
         yield
         return
-    os.environ["RAY_AUTH_TOKEN"] = _token()
+    os.environ["RAY_AUTH_TOKEN"] = TOKEN
     try:
         yield
     finally:
         os.environ.pop("RAY_AUTH_TOKEN", None)
-
-
-@cache
-def _token() -> str:
-    """One a process: Ray reads it once."""
-    return secrets.token_hex(32)

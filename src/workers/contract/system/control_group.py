@@ -3,7 +3,6 @@
 Versions 1 and 2. Page cache that the kernel takes back when asked is no use: a reader of large files looks full else.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +38,9 @@ def read_control_group(*, below: int, mount: Path = MOUNT, membership: Path = ME
     """
     for controller, place, limit, used, cache in VERSIONS:
         own = _own_group(membership, controller)
-        found = [_read(folder, limit, used, cache) for folder in _around(mount / place, own)]
+        # Out to the mount, which in a container may be the group itself.
+        around = dict.fromkeys((own, *own.parents))
+        found = [_read(mount / place / group, limit, used, cache) for group in around]
         limiting = [group for group in found if group is not None and group.limit < below]
         if limiting:
             return min(limiting, key=lambda group: group.room)
@@ -54,12 +55,6 @@ def _own_group(membership: Path, controller: str) -> Path:
         return Path()
     own = Path(next((path.lstrip("/") for names, path in lines if controller in names.split(",")), ""))
     return Path() if ".." in own.parts else own
-
-
-def _around(mount: Path, own: Path) -> Iterator[Path]:
-    """From our own group out to the mount, which in a container may be the group itself."""
-    for group in dict.fromkeys((own, *own.parents)):
-        yield mount / group
 
 
 def _read(folder: Path, limit: str, used: str, cache: str) -> ControlGroup | None:
