@@ -21,7 +21,7 @@ from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
 from workers.cohort.sources import read_cohort
 from workers.contract.recipes.cohorts import MedsCohort, TableCohort
-from workers.examples.history import items_by_row, render_history
+from workers.examples.history import items_by_row, write_history
 
 PEOPLE = [
     {
@@ -96,7 +96,7 @@ def look(recipe: TableCohort | MedsCohort, place: Path) -> Cohort:
     check_cohort(cohort)
     if cohort.lexicon is not None:
         for items in items_by_row(cohort.records(), n_rows=len(cohort.labels)):
-            render_history(items, cohort.lexicon, max_words=60)
+            write_history(items, cohort.lexicon, max_words=60)
     return cohort
 
 

@@ -69,16 +69,11 @@ class _Line(NamedTuple):
     fact: Fact
 
 
-def render_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | None = None) -> str:
-    """A record as one paragraph that ends with the lexicon's question; `max_words` counts all of it."""
-    return write_history(items, lexicon, max_words=max_words).text
-
-
 def write_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | None = None) -> History:
     """A record as one paragraph that ends with the lexicon's question, and how many items it leaves out.
 
-    Over `max_words` the item of lowest priority goes first, among equals the one last seen longest ago; age, sex and
-    the question always stay. An event is dated by its first record, a number is the latest.
+    Over `max_words`, which counts all of it, the item of lowest priority goes first, among equals the one last seen
+    longest ago; age, sex and the question always stay. An event is dated by its first record, a number is the latest.
     """
     person, question = _person(items, lexicon), clean(lexicon.question)
     opening = f"{person.text}." if person else ""

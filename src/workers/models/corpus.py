@@ -15,7 +15,7 @@ from workers.cohort.adrd.lexicon import ADRD_LEXICON
 from workers.cohort.lexicon import Band, Concept
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.facts import Case
-from workers.examples.history import Item, facts_of_items, knowledge_of, render_history
+from workers.examples.history import Item, facts_of_items, knowledge_of, write_history
 from workers.examples.targets import target_text
 from workers.examples.template.teacher import TemplateTeacher
 from workers.models.pretraining import Document
@@ -80,7 +80,7 @@ def documents(endings: tuple[Continuation, ...], *, seed: int, are_whole: bool =
         case = Case(key=f"{seed}|{number}", facts=tuple(facts_of_items(items, ADRD_LEXICON)), has_event=coin)
         (ending,) = source.choices(endings, weights=shares)
         n_words = source.randint(FEWEST_WORDS, MOST_WORDS)
-        prompt = render_history(items, ADRD_LEXICON, max_words=None if are_whole else n_words)
+        prompt = write_history(items, ADRD_LEXICON, max_words=None if are_whole else n_words).text
         if ending.supervision is None:
             yield Document(prompt, _noted(case, source))
         else:

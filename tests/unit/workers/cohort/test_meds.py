@@ -33,7 +33,7 @@ from workers.cohort.sources import load_cohort
 from workers.cohort.splits import split_of
 from workers.contract.errors import InputError
 from workers.contract.system.sources import digest_of_place
-from workers.examples.history import items_by_row, render_history
+from workers.examples.history import items_by_row, write_history
 
 ALL_SPLITS = {1: "train", 2: "held_out"}
 
@@ -116,7 +116,7 @@ class TestSoundFolders:
         assert (concepts["ICD10CM//I10"].name, concepts["ICD10CM//I10"].kind) == ("hypertension", "event")
         assert concepts["ICD10CM//E11"].name == "ICD10CM//E11"
         items = next(items_by_row(cohort.records(), n_rows=3))
-        text = render_history(items, cohort.lexicon)
+        text = write_history(items, cohort.lexicon).text
         assert text.startswith("Man, age 70. Glucose in blood 7")
         assert "Hypertension, 0 y ago." in text
 

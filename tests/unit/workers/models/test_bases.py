@@ -18,7 +18,7 @@ from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import EvaluationRecipe, LoraRecipe
 from workers.examples.facts import Case
-from workers.examples.history import facts_of_items, knowledge_of, render_history
+from workers.examples.history import facts_of_items, knowledge_of, write_history
 from workers.examples.template.teacher import TemplateTeacher
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens, tokenise
 from workers.examples.tokenizing.wrapping import wrapping_of
@@ -298,7 +298,7 @@ class TestCorpus:
     def test_records_and_rationales_of_the_504_fit_its_limits(self, tokenizer: PreTrainedTokenizerFast) -> None:
         source = random.Random(3)
         records = [invented_record(source) for _ in range(400)]
-        texts = [f"{render_history(items, ADRD_LEXICON, max_words=70)}\n" for items in records]
+        texts = [f"{write_history(items, ADRD_LEXICON, max_words=70).text}\n" for items in records]
         assert max(map(len, tokenizer(texts)["input_ids"])) <= 160
         teacher = TemplateTeacher(TemplateTeacherRecipe(max_words=32), 0, knowledge_of(ADRD_LEXICON))
         for supervision in (Supervision.FREE_FORM, Supervision.STEP_BY_STEP):
