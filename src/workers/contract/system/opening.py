@@ -44,16 +44,12 @@ def refuse_links(layout: StoreLayout, *, is_thorough: bool = False) -> None:
     Raises:
         StoreError: One is something else than what belongs there.
     """
-    for part in layout.files:
-        if part.is_symlink():
-            raise _refusal(part, "is a link")
-        if os.path.lexists(part) and not part.is_file():
-            raise _refusal(part, "is no file, and one belongs there")
-    for part in layout.folders:
-        if part.is_symlink():
-            raise _refusal(part, "is a link")
-        if os.path.lexists(part) and not part.is_dir():
-            raise _refusal(part, "is no folder, and one belongs there")
+    for parts, is_one, name in ((layout.files, Path.is_file, "file"), (layout.folders, Path.is_dir, "folder")):
+        for part in parts:
+            if part.is_symlink():
+                raise _refusal(part, "is a link")
+            if os.path.lexists(part) and not is_one(part):
+                raise _refusal(part, f"is no {name}, and one belongs there")
     for part in layout.entered:
         for entry in _entries(part, is_thorough=is_thorough):
             if entry.is_symlink():
