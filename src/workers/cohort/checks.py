@@ -68,20 +68,18 @@ def check_cohort(cohort: Cohort) -> CohortCheck:
 
 def label_problems(labels: pd.DataFrame) -> Iterator[Problem]:
     """What is wrong with the labels and splits of a cohort, whoever made it."""
-    where = "cohort: labels"
-    repeated = int(labels.duplicated(["subject_id", "prediction_time"]).sum())
-    if repeated:
-        yield Problem(where, f"{repeated} index dates of a participant stand twice", "keep one row an index date")
-    shared = int((labels.groupby("subject_id")["split"].nunique() > 1).sum())
-    if shared:
-        yield Problem(where, f"{shared} participants are in more than one split", "split by participant")
-    unknown = int((~labels["split"].isin(SPLITS)).sum())
-    if unknown:
-        yield Problem(where, f"{unknown} rows are in no split of {', '.join(SPLITS)}", "give each row one of them")
-    wrong = int((~labels["boolean_value"].isin([0, 1])).sum())
-    if wrong:
-        yield Problem(where, f"{wrong} labels are neither 0 nor 1", "a binary outcome needs exactly these two values")
-    else:
+    is_repeated = labels.duplicated(["subject_id", "prediction_time"])
+    is_shared = labels.groupby("subject_id")["split"].nunique() > 1
+    is_unknown, is_wrong = ~labels["split"].isin(SPLITS), ~labels["boolean_value"].isin([0, 1])
+    for flags, what, remedy in (
+        (is_repeated, "index dates of a participant stand twice", "keep one row an index date"),
+        (is_shared, "participants are in more than one split", "split by participant"),
+        (is_unknown, f"rows are in no split of {', '.join(SPLITS)}", "give each row one of them"),
+        (is_wrong, "labels are neither 0 nor 1", "a binary outcome needs exactly these two values"),
+    ):
+        if flags.any():
+            yield Problem("cohort: labels", f"{flags.sum()} {what}", remedy)
+    if not is_wrong.any():
         yield from _one_sided(labels)
 
 
