@@ -30,6 +30,17 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_collection_finish() -> None:
+    _keep_what_is_alive()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Of a file's last test: what its tests imported stays too."""
+    if nextitem is None or nextitem.path != item.path:
+        _keep_what_is_alive()
+
+
+def _keep_what_is_alive() -> None:
     """What was imported stays: to look through it takes a full collection 0.4 s, through what is new 0.02 s."""
     gc.collect()
     gc.freeze()
