@@ -3,6 +3,7 @@
 One prepared store serves all tests of workers: the micro base takes seconds to build, so it is built once.
 """
 
+import atexit
 import gc
 import shutil
 from pathlib import Path
@@ -20,7 +21,7 @@ from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.modes import keep_private
 
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
-settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
 
 
@@ -46,9 +47,8 @@ def _keep_what_is_alive() -> None:
     gc.freeze()
 
 
-def pytest_unconfigure() -> None:
-    """What is frozen still at the end looks leaked to the libraries that count their objects."""
-    gc.unfreeze()
+# What is frozen still at the end looks leaked to the libraries that count their objects.
+atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session")

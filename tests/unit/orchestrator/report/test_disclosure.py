@@ -125,7 +125,7 @@ def test_counts_that_do_not_add_up_are_hidden_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("has_test_set", [False, True], ids=["flow alone", "test set shown above"])
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(counts=cohorts())
 def test_no_hidden_small_count_can_be_computed(has_test_set: bool, counts: dict[str, int]) -> None:
     small = {name for name, n in counts.items() if 1 <= n <= MIN_CELL}

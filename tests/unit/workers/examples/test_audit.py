@@ -22,7 +22,7 @@ from workers.examples.facts import Case, Fact, Knowledge
 from workers.examples.history import Item, cases_of_records, facts_of_items, knowledge_of
 from workers.examples.template.teacher import TemplateTeacher, fit_threshold
 
-N_CASES = 500
+N_CASES = 200
 RATIONALES = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
 ADRD = vocabulary_of(ADRD_LEXICON)
 EXAM = vocabulary_of(None)
