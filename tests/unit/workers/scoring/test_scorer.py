@@ -126,7 +126,7 @@ def test_strict_and_forced_agree_where_the_model_answers_and_rows_end_at_their_o
 
 def real_prompts(base: Base) -> list[list[int]]:
     texts = [f"{who}, age {age}. Systolic pressure {pressure}0, high. Cardiovascular disease within five years?\n"
-             for who in ("Man", "Woman") for age in (40, 55, 70) for pressure in (11, 14)]  # fmt: skip
+             for who in ("Man", "Woman") for age in (40, 70) for pressure in (11, 14)]  # fmt: skip
     texts += [f"Short {number}?" for number in range(3)]
     return [base.tokenizer(text)["input_ids"] for text in texts]
 
@@ -384,7 +384,7 @@ def test_marginal_at_nearly_no_temperature_is_the_greedy_forced_score(base: Base
 
 def test_rows_left_behind_by_a_shrinking_batch_score_as_one_by_one(base: Base, answer: AnswerTokens) -> None:
     """Sampled rows end at many different lengths, so a batch of four times the minimum is shed more than once."""
-    prompts = [prompt for prompt in real_prompts(base) for _ in range(5)]
+    prompts = [prompt for prompt in real_prompts(base) for _ in range(6)]
     assert len(prompts) > 4 * MIN_ROWS_TO_SHED
     hot = Decoding(temperature=1.5)
     scorer = scorer_of(base.model, base, answer, evaluation=EvaluationRecipe(max_new_tokens=40), decoding=hot)
