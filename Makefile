@@ -9,10 +9,9 @@ SMOLLM2 := $(VENV)/smollm2.stamp
 # Per cent of lines and branches that the unit tests alone reach.
 COVERED := 89
 # The unit tests in three parts, the longest first: what loads models, the driver's side, and the rest of a worker.
-UNITS := learning orchestrator data
-UNIT_orchestrator := tests/unit/orchestrator
-UNIT_learning := $(addprefix tests/unit/workers/,attempt models scoring training)
-UNIT_data := $(filter-out $(UNIT_learning),$(wildcard tests/unit/workers/* tests/unit/*.py))
+UNITS := learning records
+UNIT_learning := $(addprefix tests/unit/workers/,attempt models preparing requests scoring training)
+UNIT_records := tests/unit/orchestrator $(filter-out $(UNIT_learning),$(wildcard tests/unit/workers/* tests/unit/*.py))
 # What it can't do, branches of the tests themselves, nobody asks for.
 COVERAGE := $(BIN)/python -W "ignore:Unable to activate pytest branch coverage" -m slipcover --branch
 # `HASHED=cpu` or `cuda`: install nothing whose SHA-256 is not in cluster/hashes.
@@ -34,8 +33,8 @@ PART ?= a1 a2 b1 b2 b3 c1
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
-	@echo "make test                                 the tests that CI runs: unit-learning, unit-data,"
-	@echo "                                          unit-orchestrator, schedules, fuzz, end-to-end-launches,"
+	@echo "make test                                 the tests that CI runs: unit-learning, unit-records,"
+	@echo "                                          schedules, fuzz, end-to-end-launches,"
 	@echo "                                          end-to-end-commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
