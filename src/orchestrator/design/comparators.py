@@ -1,17 +1,20 @@
 """The controls of a study as trials: what fine-tuning has to beat, and what must come out if nothing is wrong."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 
 from orchestrator.design.places import Place, fine_tune, places_of, spec_at
 from orchestrator.study.study import Control, Study
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import Method, Trial, TrialSpec
+from workers.contract.trial import AxisValue, Method, Trial, TrialSpec
 
 # The value of the coordinate `train_size` where a comparator learns from everybody in the train split.
 WHOLE_TRAIN_SPLIT = "whole"
 # Share of prompts whose planted marker agrees with the label: a model that learns must find it.
 PLANTED_SIGNAL = 0.95
+# The coordinate `control` of the mirror image of a trial with permuted labels.
+MIRRORED = "mirrored_labels"
 
 Specs = Iterator[tuple[TrialSpec, Place]]
 
@@ -31,9 +34,20 @@ def _zero_shot(study: Study) -> Specs:
 
 
 def _permuted_labels(study: Study) -> Specs:
-    """Labels shuffled before training: must end at a ROC-AUC of 0.5."""
+    """Labels shuffled before training, and their mirror images: two that differ must not both rank well."""
     for place in _label_only_places(study):
-        yield fine_tune(place, study, labels="permuted"), place
+        for rate, number in product(_primary_rates(study), range(study.checks.permutations)):
+            drawn = {**place, "learning_rate": rate, "seed": (int(place["seed"]) + number) % 2**32}
+            yield fine_tune(drawn, study, labels="permuted"), drawn
+            yield fine_tune(drawn, study, labels="mirrored"), {**drawn, "control": MIRRORED}
+
+
+def _primary_rates(study: Study) -> Sequence[AxisValue]:
+    """The rates of the cells that the first contrast compares; of the first block alone, as its other values are."""
+    rates = study.blocks[0].learning_rate if study.blocks else ()
+    primary = next(iter(study.contrasts.values()), None)
+    kept = primary.where.get("learning_rate", rates) if primary else rates[:1]
+    return [rate for rate in rates if rate in kept] or rates[:1]
 
 
 def _planted_signal(study: Study) -> Specs:

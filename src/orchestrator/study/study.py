@@ -83,6 +83,27 @@ class Interaction(Section):
     minus: str
 
 
+class Checks(Section):
+    """What must be shown before a contrast is read; no part of an id, but `permutations` adds controls."""
+
+    learning_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="of logistic regression's gain over 0.5: what label-only training must reach",
+    )
+    power: float = Field(default=0.8, ge=0.5, lt=1, description="below it, learning that is not shown is not judged")
+    margin: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="of ROC-AUC: no difference is said where it is surely within this; or never",
+    )
+    permutations: int = Field(
+        default=1, ge=1, le=1000, description="of the labels, each with its mirror image; 19 give a p-value of 0.05"
+    )
+
+
 class Resources(Section):
     """What one trial reserves on its node, and how it is kept there; no part of an id."""
 
@@ -113,6 +134,7 @@ class StudyFile(Section):
     controls: tuple[Control, ...] = ()
     contrasts: dict[str, Contrast] = {}
     interactions: dict[str, Interaction] = {}
+    checks: Checks = Checks()
     resources: Resources = Resources()
 
 

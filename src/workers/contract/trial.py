@@ -166,7 +166,9 @@ class TrialSpec(Recipe):
     evaluation: EvaluationRecipe
     compute_version: int
     method: Method = Method.LORA
-    labels: Literal["recorded", "permuted"] = "recorded"
+    labels: Literal["recorded", "permuted", "mirrored"] = Field(
+        default="recorded", description="permuted by the seed; mirrored are the permuted ones, each turned round"
+    )
     train_size: int | None = Field(default=None, ge=2, description="label-balanced; null means the whole train split")
     prompt: PromptRecipe | None = None
     supervision: Supervision | None = None

@@ -146,8 +146,10 @@ def training_examples(work: Work, words: Scaffold, rows: IntArray) -> list[Examp
 
 
 def taught_labels(work: Work, rows: IntArray) -> list[bool]:
-    """Labels of the training rows; permuted ones keep their number, not their owners."""
+    """Labels of the training rows; permuted ones keep their number, not their owners, and mirrored ones turn each."""
     outcomes = work.outcomes[rows]
-    if work.spec.labels == "permuted":
+    if work.spec.labels != "recorded":
         outcomes = np.random.default_rng([PERMUTATION_SEED, work.training.seed]).permutation(outcomes)
+    if work.spec.labels == "mirrored":
+        outcomes = 1 - outcomes
     return [bool(outcome) for outcome in outcomes]

@@ -67,7 +67,7 @@ def invent_people(n_participants: int, *, seed: int = 0) -> People:
 def usual_signal(trial: Trial) -> float:
     """How much of the risk a trial sees: labels beat rationales, permuted labels teach nothing."""
     spec = trial.spec
-    if spec.labels == "permuted":
+    if spec.labels != "recorded":
         return 0.0
     if spec.prompt and spec.prompt.planted_signal:
         return 6.0

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.design.grid import Design, expand
-from orchestrator.study.study import Study, load_study
+from orchestrator.study.study import Checks, Study, load_study
 from support.places import SWEEPS
 from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import Supervision
@@ -31,10 +31,10 @@ def test_every_study_in_sweeps_expands_without_twins(path: Path) -> None:
     assert len(design.by_id) == len(design.everything)
 
 
-def test_quickstart_has_12_trials_in_4_cells_and_6_controls(design: Design) -> None:
+def test_quickstart_has_12_trials_in_4_cells_and_7_controls(design: Design) -> None:
     assert len(design.trials) == 12
     assert len({trial.cell_id for trial in design.trials}) == 4
-    assert len(design.controls) == 6
+    assert len(design.controls) == 7
 
 
 def test_smollm2_study_has_one_cell() -> None:
@@ -81,16 +81,17 @@ def test_coordinates_say_what_the_spec_holds(design: Design) -> None:
 
 
 def test_controls_name_themselves_and_the_axes_that_apply(design: Design) -> None:
+    place = {
+        "supervision": "label_only",
+        "base": "tiny-llama",
+        "train_size": 640,
+        "learning_rate": 3e-3,
+        "seed": 11,
+    }
     assert [trial.coordinates for trial in design.controls] == [
         {"control": "zero_shot", "base": "tiny-llama"},
-        {
-            "control": "permuted_labels",
-            "supervision": "label_only",
-            "base": "tiny-llama",
-            "train_size": 640,
-            "learning_rate": 3e-3,
-            "seed": 11,
-        },
+        {"control": "permuted_labels", **place},
+        {"control": "mirrored_labels", **place},
         {"control": "age_sex", "train_size": 640},
         {"control": "age_sex", "train_size": "whole"},
         {"control": "logistic", "train_size": 640},
@@ -100,7 +101,7 @@ def test_controls_name_themselves_and_the_axes_that_apply(design: Design) -> Non
 
 
 def test_comparators_hold_only_what_determines_them(design: Design) -> None:
-    zero_shot, permuted, *classical = (trial.spec for trial in design.controls)
+    zero_shot, permuted, mirrored, *classical = (trial.spec for trial in design.controls)
     assert zero_shot.prompt is not None
     assert zero_shot.base is not None
     assert (zero_shot.training, zero_shot.train_size, zero_shot.supervision) == (None, None, None)
@@ -108,13 +109,36 @@ def test_comparators_hold_only_what_determines_them(design: Design) -> None:
         assert (spec.prompt, spec.base, spec.training, spec.teacher) == (None, None, None, None)
     assert [spec.method for spec in classical] == [Method.AGE_SEX] * 2 + [Method.LOGISTIC] * 2
     assert [spec.train_size for spec in classical] == [640, None, 640, None]
-    assert permuted.labels == "permuted"
+    assert (permuted.labels, mirrored.labels) == ("permuted", "mirrored")
 
 
 def test_permuted_control_is_a_grid_trial_but_for_its_labels(design: Design) -> None:
-    permuted = design.controls[1].spec
-    twin = permuted.model_copy(update={"labels": "recorded"})
-    assert twin.trial_id in {trial.trial_id for trial in design.trials}
+    for control in design.controls[1:3]:
+        twin = control.spec.model_copy(update={"labels": "recorded"})
+        assert twin.trial_id in {trial.trial_id for trial in design.trials}
+
+
+def drawn(study: Study) -> list[tuple[str, object, object]]:
+    permuted = [trial for trial in expand(study).controls if trial.spec.labels != "recorded"]
+    return [(trial.spec.labels, trial.coordinates["learning_rate"], trial.coordinates["seed"]) for trial in permuted]
+
+
+def test_labels_are_permuted_at_every_rate_that_the_primary_contrast_compares(quickstart: Study) -> None:
+    assert quickstart.axes is not None
+    study = quickstart.model_copy(
+        update={"axes": quickstart.axes.model_copy(update={"learning_rate": (1e-3, 3e-3, 1e-2)})}
+    )
+    assert [rate for _, rate, _ in drawn(study)[::2]] == [1e-3, 3e-3, 1e-2]
+    primary, *others = study.contrasts.values()
+    narrowed = primary.model_copy(update={"where": {"learning_rate": (3e-3,)}})
+    contrasts = {"primary": narrowed, **{str(i): other for i, other in enumerate(others)}}
+    assert {rate for _, rate, _ in drawn(study.model_copy(update={"contrasts": contrasts}))} == {3e-3}
+    assert {rate for _, rate, _ in drawn(study.model_copy(update={"contrasts": {}}))} == {1e-3}
+
+
+def test_each_further_permutation_has_a_seed_and_a_mirror_image_of_its_own(quickstart: Study) -> None:
+    study = quickstart.model_copy(update={"checks": Checks(permutations=3)})
+    assert drawn(study) == [(labels, 3e-3, seed) for seed in (11, 12, 13) for labels in ("permuted", "mirrored")]
 
 
 def test_controls_are_optional(quickstart: Study) -> None:
@@ -127,4 +151,4 @@ def test_two_names_for_one_base_are_refused_with_both_places(quickstart: Study) 
     axes = quickstart.axes.model_copy(update={"base": ("one", "other")})
     with pytest.raises(InputError, match=r"base one,.* and .*base other,.* are the same trial") as caught:
         expand(quickstart.model_copy(update={"bases": {"one": base, "other": base}, "axes": axes}))
-    assert len(caught.value.problems) == 12 + 2
+    assert len(caught.value.problems) == 12 + 3

@@ -127,9 +127,11 @@ def test_the_controls_of_a_base_are_trained_like_its_largest_label_only_trial() 
         trial
         for trial in at(design, supervision="label_only", base="qwen-s", train_size=576, learning_rate=1e-3, seed=11)
     )
-    controls = {str(trial.coordinates["control"]): trial.spec for trial in design.controls if _is_of(trial, "qwen-s")}
-    assert set(controls) == {"zero_shot", "permuted_labels", "planted_signal", "head"}
-    assert controls["permuted_labels"].model_copy(update={"labels": "recorded"}) == largest.spec
+    at_first_rate = [trial for trial in design.controls if trial.coordinates.get("learning_rate", 1e-3) == 1e-3]
+    controls = {str(trial.coordinates["control"]): trial.spec for trial in at_first_rate if _is_of(trial, "qwen-s")}
+    assert set(controls) == {"zero_shot", "permuted_labels", "mirrored_labels", "planted_signal", "head"}
+    for name in ("permuted_labels", "mirrored_labels"):
+        assert controls[name].model_copy(update={"labels": "recorded"}) == largest.spec
     assert controls["planted_signal"].model_copy(update={"prompt": largest.spec.prompt}) == largest.spec
     assert controls["head"].training == largest.spec.training
     assert controls["head"].method is Method.HEAD
