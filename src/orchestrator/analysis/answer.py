@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.checks.equivalence import Equivalence
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.learning import Verdict
 from workers.contract.recipes.scorings import Scoring
@@ -13,27 +14,40 @@ SHARED_TEST_SET = (
 )
 
 
-def phrase_answer(primary: ContrastFindings | None, verdict: Verdict) -> str:
+def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equivalence | None = None) -> str:
     """Say what the primary contrast (the first declared) shows, or why nothing may be concluded from it."""
     if primary is None:
         return "No verdict: the study declares no contrast."
     if (strict := primary[Scoring.STRICT]) is None:
         return "No verdict: no matched cell has scores for everything that the primary contrast compares."
     if not verdict.allowed:
-        objections = " ".join(f"({i}) {reason}." for i, reason in enumerate(verdict.reasons, start=1))
+        objections = numbered(verdict.reasons)
         return (
-            f"No verdict: without proof of learning a difference means nothing. {objections} "
+            f"No verdict: a difference means nothing where a leak is not ruled out. {objections} "
             f"Measured, and not interpreted: {_size(strict)} over {_cells(primary)}."
         )
     return " ".join(
         part
         for part in (
             f"{_direction(primary)}: {_size(strict)} over {_cells(primary)}, strict scoring.",
+            _no_difference(verdict, equal) if sign(strict) == 0 else "",
             _beside(primary),
             SHARED_TEST_SET,
         )
         if part
     )
+
+
+def numbered(reasons: Sequence[str]) -> str:
+    """`(1) One. (2) Another.`"""
+    return " ".join(f"({i}) {reason}." for i, reason in enumerate(reasons, start=1))
+
+
+def _no_difference(verdict: Verdict, equal: Equivalence | None) -> str:
+    """Whether the lack of a difference may be read as its absence."""
+    if not verdict.none_allowed:
+        return f"That there is none can't be said either: {numbered(verdict.none_reasons)}"
+    return equal.statement if equal else ""
 
 
 def sign(estimate: Estimate) -> int:

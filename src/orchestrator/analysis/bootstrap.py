@@ -60,10 +60,10 @@ class Sample:
     observed: float
     replicates: FloatArray
 
-    def estimate(self) -> Estimate:
+    def estimate(self, confidence: float = CONFIDENCE) -> Estimate:
         """Its value and percentile interval; replicates in which it can't be computed are left out."""
         finite = self.replicates[np.isfinite(self.replicates)]
-        tail = (1 - CONFIDENCE) / 2
+        tail = (1 - confidence) / 2
         low, high = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (None, None)
         return Estimate(value=self.observed, low=low, high=high)
 
@@ -122,24 +122,24 @@ def combine(aucs: Aucs, weights: Mapping[Scoring, Mapping[str, float]]) -> Estim
     return Sample(sum(sample.observed for sample in known), total).estimate()
 
 
-def align_held_out(predictions: Mapping[str, Predictions]) -> HeldOut:
-    """Bring the held-out rows of all trials into one order.
+def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held_out") -> HeldOut:
+    """Bring the held-out rows of all trials, or those of tuning, into one order.
 
     Raises:
         StoreError: There is no trial, the trials were not scored on the same examples, or these hold one class only.
     """
     if not predictions:
         raise StoreError("no trial is scored yet; run `sweep run` first")
-    tables = {trial_id: _sorted_held_out(table) for trial_id, table in predictions.items()}
+    tables = {trial_id: _sorted_rows(table, split) for trial_id, table in predictions.items()}
     first_id, first = next(iter(tables.items()))
     for trial_id, table in tables.items():
         if not _same_examples(first, table):
             raise StoreError(
-                f"trials/{trial_id}: scored on other held-out examples than trials/{first_id}; of the one whose inputs "
+                f"trials/{trial_id}: scored on other {split} examples than trials/{first_id}; of the one whose inputs "
                 "changed, delete outcome.json and run again"
             )
     if len(np.unique(first.label)) < 2:
-        raise StoreError("the held-out examples hold one class only; score more participants")
+        raise StoreError(f"the {split} examples hold one class only; score more participants")
     scorings = [scoring for scoring in SCORINGS if any(scoring in table.risks for table in tables.values())]
     missing = np.full(len(first.label), np.nan)
     return HeldOut(
@@ -253,9 +253,9 @@ class Ranking:
         return aucs
 
 
-def _sorted_held_out(table: Predictions) -> Predictions:
-    """The held-out rows in the order of their example ids."""
-    rows = np.flatnonzero(table.split == "held_out")
+def _sorted_rows(table: Predictions, split: str) -> Predictions:
+    """The rows of one split in the order of their example ids."""
+    rows = np.flatnonzero(table.split == split)
     rows = rows[np.argsort(table.example_id[rows], kind="stable")]
     return table.at(rows)
 

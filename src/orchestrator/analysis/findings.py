@@ -12,6 +12,9 @@ import numpy as np
 from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
+from orchestrator.analysis.checks.check import Check
+from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
+from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place
 from orchestrator.analysis.contrasts import (
     ContrastFindings,
     InteractionFindings,
@@ -19,7 +22,7 @@ from orchestrator.analysis.contrasts import (
     interaction_findings,
 )
 from orchestrator.analysis.factorial import DifferenceInDifferences, differences_in_differences
-from orchestrator.analysis.learning import Check, Verdict, judge, learning_checks
+from orchestrator.analysis.learning import Verdict, judge, run_checks
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
@@ -105,6 +108,8 @@ class Findings(Record):
     answer: str
     verdict: Verdict
     checks: tuple[Check, ...]
+    learning: tuple[LearningAt, ...] = ()
+    equivalence: Equivalence | None = None
     warnings: tuple[str, ...]
     held_out: HeldOutSet | None
     completeness: tuple[Completeness, ...]
@@ -138,13 +143,16 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     min_cell = study.cohort.min_cell
     held_out = align_held_out(results.predictions) if results.predictions else None
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else _no_aucs()
-    checks = learning_checks(design, results, aucs if held_out else None)
+    learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
+    checks = run_checks(design, results, asked=study.checks, places=learning, held_out=held_out, aucs=aucs)
     verdict = judge(checks)
     cells = {name: match_cells(design.trials, contrast) for name, contrast in study.contrasts.items()}
     contrasts = tuple(
         contrast_findings(name, contrast, cells=cells[name], results=results, aucs=aucs)
         for name, contrast in study.contrasts.items()
     )
+    primary = contrasts[0] if contrasts else None
+    equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
     completeness = ("grid", design.trials), ("control", design.controls)
     return Findings(
@@ -152,9 +160,11 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         question=study.question,
         n_replicates=n_replicates,
         bootstrap_seed=seed,
-        answer=phrase_answer(contrasts[0] if contrasts else None, verdict),
+        answer=phrase_answer(primary, verdict, equal),
         verdict=verdict,
         checks=checks,
+        learning=learning,
+        equivalence=equal,
         warnings=_warnings(design, results, held_out, cells),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         completeness=tuple(_completeness(role, trials, results) for role, trials in completeness),

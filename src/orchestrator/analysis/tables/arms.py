@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.analysis.bootstrap import Aucs
+from orchestrator.analysis.checks.check import mean_weights
 from orchestrator.analysis.estimates import ByScoring
-from orchestrator.analysis.learning import mean_weights
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import invalid_of, mean_of_known, scored
 from orchestrator.analysis.tables.validity import InvalidShares

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from orchestrator.analysis.bootstrap import Aucs
+from orchestrator.analysis.checks.check import mean_weights
 from orchestrator.analysis.estimates import ByScoring
-from orchestrator.analysis.learning import mean_weights, size_order
+from orchestrator.analysis.learning import size_order
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
@@ -83,8 +84,8 @@ def kind_of(trial: Trial) -> str:
     """What a trial is in the words of a study file: a supervision, the name of a control, or `few_shot`."""
     if trial.role == "control" and "control" in trial.coordinates:
         return str(trial.coordinates["control"])
-    if trial.spec.labels == "permuted":
-        return "permuted_labels"
+    if trial.spec.labels != "recorded":
+        return f"{trial.spec.labels}_labels"
     if trial.spec.method is Method.LORA and trial.spec.supervision:
         return trial.spec.supervision.value
     return trial.spec.method.value

@@ -184,7 +184,7 @@ def test_observed_aucs_equal_those_of_the_workers(findings: Findings, results: R
         (usual_signal, "ranked participants worse than"),
         (reverse_signal, "ranked participants better than"),
         (same_signal, "No difference was shown"),
-        (no_signal, "No verdict: without proof of learning"),
+        (no_signal, "That there is none can't be said either: (1) of 2 places"),
     ],
     ids=["harm", "benefit", "no difference", "no learning"],
 )
@@ -226,30 +226,53 @@ def test_failed_trial_makes_its_cell_incomplete_and_counts_as_chance_in_the_sens
     assert [(group.kind, group.n_attempts, group.n_trials) for group in found.failures] == [("out_of_memory", 2, 1)]
 
 
-@pytest.mark.parametrize("method", ["zero_shot", "permuted"])
-def test_missing_control_allows_no_verdict(study: Study, design: Design, results: Results, method: str) -> None:
-    controls = tuple(trial for trial in design.controls if method not in (trial.spec.method.value, trial.spec.labels))
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [
+        ("zero_shot", "a base has no scored zero-shot control"),
+        ("permuted", "the study has no permuted-label control"),
+        ("mirrored", "the mirror image of the permuted labels is not trained yet; run the study again"),
+    ],
+)
+def test_missing_control_allows_no_verdict(
+    study: Study, design: Design, results: Results, missing: str, why: str
+) -> None:
+    controls = tuple(trial for trial in design.controls if missing not in (trial.spec.method.value, trial.spec.labels))
     found = analyse(study, replace(design, controls=controls), results, n_replicates=20)
-    assert not found.verdict.allowed
-    assert [check.passed for check in found.checks].count(None) == 1
-    assert found.answer.startswith("No verdict") and "not run" in found.answer
+    assert not found.verdict.allowed and not found.verdict.none_allowed
+    assert found.checks[0].passed is None and found.checks[0].of == "leak"
+    assert found.answer.startswith("No verdict") and f"not run: {why}" in found.answer
 
 
-def test_permuted_control_off_chance_allows_no_verdict(study: Study, design: Design, tmp_path: Path) -> None:
-    layout = build_store(
-        tmp_path,
-        study,
-        design,
-        signal=lambda trial: 1.0 if trial.spec.labels == "permuted" else usual_signal(trial),
-    )
+@pytest.mark.parametrize(
+    ("leaking", "passes"),
+    [(("permuted", "mirrored"), False), (("permuted",), True)],
+    ids=["both twins", "a lucky permutation"],
+)
+def test_labels_that_both_twins_rank_by_are_a_leak(
+    study: Study, design: Design, tmp_path: Path, leaking: tuple[str, ...], passes: bool
+) -> None:
+    def signal(trial: Trial) -> float:
+        lucky = {"permuted": 0.6, "mirrored": 0.6 if len(leaking) == 2 else -0.6}
+        return lucky.get(trial.spec.labels, usual_signal(trial))
+
+    layout = build_store(tmp_path, study, design, signal=signal)
     found = analyse(study, design, read(layout, design), n_replicates=N_REPLICATES)
-    assert [check.passed for check in found.checks] == [True, True, False]
-    assert not found.verdict.allowed
+    assert found.checks[0].passed is passes
+    assert found.verdict.allowed is passes
 
 
-def test_learning_checks_pass_where_labels_teach(findings: Findings) -> None:
-    assert [check.passed for check in findings.checks] == [True, True, True]
-    assert findings.verdict == Verdict(allowed=True, reasons=())
+def test_where_labels_teach_both_verdicts_may_be_said(findings: Findings) -> None:
+    assert [check.passed for check in findings.checks] == [True, True]
+    assert findings.verdict == Verdict(allowed=True, reasons=(), none_allowed=True, none_reasons=())
+    assert [place.standing for place in findings.learning] == ["learnt", "learnt"]
+
+
+def test_difference_is_said_though_nothing_was_shown_to_learn(study: Study, design: Design, tmp_path: Path) -> None:
+    layout = build_store(tmp_path, study, design, signal=lambda trial: 2.5 if trial.spec.teacher else no_signal(trial))
+    found = analyse(study, design, read(layout, design), n_replicates=N_REPLICATES)
+    assert [check.passed for check in found.checks] == [True, False]
+    assert "ranked participants better than" in found.answer
 
 
 def test_empty_store_gives_findings_without_numbers(study: Study, design: Design) -> None:

@@ -1,0 +1,74 @@
+"""One condition for a verdict, and the trials that conditions speak of."""
+
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+from orchestrator.analysis.bootstrap import Estimate, Ranking
+from orchestrator.analysis.results import FloatArray, IntArray, Results
+from orchestrator.design.grid import Design
+from workers.contract.outcome import Record
+from workers.contract.trial import Method, Trial
+
+NORMAL = NormalDist()
+
+
+class Check(Record):
+    """One condition; `passed` is null where it could not be run or judged, which is no pass.
+
+    A leak stands against every verdict, a lack of learning only against the verdict that there is no difference.
+    """
+
+    name: str
+    requirement: str
+    passed: bool | None
+    estimate: Estimate | None
+    statement: str
+    of: Literal["leak", "learning"] = "learning"
+
+
+def not_run(name: str, requirement: str, why: str, *, of: Literal["leak", "learning"] = "learning") -> Check:
+    """A condition of which nothing is known."""
+    return Check(name=name, requirement=requirement, passed=None, estimate=None, statement=f"not run: {why}", of=of)
+
+
+def scored_among(trials: Iterable[Trial], results: Results) -> list[Trial]:
+    """Those with predictions."""
+    return [trial for trial in trials if results.is_scored(trial.trial_id)]
+
+
+def is_planted(trial: Trial) -> bool:
+    """Whether its prompts hold a marker of the label."""
+    return trial.spec.prompt is not None and trial.spec.prompt.planted_signal > 0
+
+
+def untrained_bases(design: Design, results: Results) -> dict[str, str]:
+    """The scored zero-shot control of each base, by the base's digest."""
+    return {
+        trial.spec.base.digest(): trial.trial_id
+        for trial in scored_among(design.controls, results)
+        if trial.spec.method is Method.ZERO_SHOT and trial.spec.base and not is_planted(trial)
+    }
+
+
+def mean_weights(trials: Sequence[Trial]) -> dict[str, float]:
+    """Equal weights that add up to 1; none for no trials."""
+    return {trial.trial_id: 1 / len(trials) for trial in trials}
+
+
+def auc_of(risks: FloatArray, labels: IntArray, weights: FloatArray) -> float:
+    """ROC-AUC as observed, each array of shape (n_examples,)."""
+    return float(Ranking.of(risks, labels).aucs(weights[:, None])[0])
+
+
+def is_above(bound: float | None, threshold: float) -> bool:
+    """An unknown bound is not."""
+    return bound is not None and bound > threshold
+
+
+def shown(estimate: Estimate, spec: str) -> str:
+    """The estimate in words, with the sign that its unit needs."""
+    low, high = (format(np.nan if bound is None else bound, spec) for bound in (estimate.low, estimate.high))
+    return f"{estimate.value:{spec}} ({low} to {high})".replace("-", "−")

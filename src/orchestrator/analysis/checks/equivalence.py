@@ -1,0 +1,80 @@
+"""Whether the primary contrast is surely smaller than what the study declared to matter: two one-sided tests.
+
+Only cells at places that learnt count: where nothing was learnt, nothing can differ. The places follow from tuning data
+by a rule that was fixed before the run, so held-out results choose nothing.
+Source: protocol, section 3.8, point 6.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.analysis.bootstrap import Aucs, Estimate
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.checks.learnt import LearningAt
+from orchestrator.analysis.contrasts import ContrastFindings, mean_of
+from orchestrator.study.study import Checks
+from workers.contract.outcome import Record
+from workers.contract.recipes.scorings import Scoring
+from workers.contract.trial import AxisValue
+
+# Both one-sided tests reject at 5 % where this interval lies within the margin.
+CONFIDENCE = 0.90
+
+
+class Equivalence(Record):
+    """The strict difference over the cells that learnt, with its 90 % interval; `holds` is null where none is known."""
+
+    margin: float | None
+    n_cells: int
+    n_complete: int
+    estimate: Estimate | None
+    holds: bool | None
+    statement: str
+
+
+def equivalence(
+    contrast: ContrastFindings, cells: Sequence[Cell], learning: Sequence[LearningAt], asked: Checks, aucs: Aucs
+) -> Equivalence:
+    """Test the contrast against `asked.margin`; in a study that trains nothing every cell counts."""
+    learnt = {(place.base, place.train_size) for place in learning if place.standing == "learnt"}
+    complete = {cell.cell_id for cell in contrast.cells}
+    compared = [cell for cell in cells if cell.cell_id in complete]
+    kept = [cell for cell in compared if not learning or _place(cell.coordinates) in learnt]
+    sample = aucs[Scoring.STRICT].sample(mean_of([_difference(cell, contrast) for cell in kept])) if kept else None
+    estimate = sample.estimate(CONFIDENCE) if sample else None
+    is_tested = asked.margin is not None and estimate is not None
+    holds = _is_within(estimate, asked.margin) if is_tested else None
+    return Equivalence(
+        margin=asked.margin,
+        n_cells=len(kept),
+        n_complete=len(compared),
+        estimate=estimate,
+        holds=holds,
+        statement=_statement(
+            estimate, asked.margin, holds=holds, of=f"{len(kept)} of {len(compared)} cells that learnt"
+        ),
+    )
+
+
+def _place(coordinates: Mapping[str, AxisValue]) -> tuple[str, AxisValue | None]:
+    return str(coordinates.get("base")), coordinates.get("train_size")
+
+
+def _difference(cell: Cell, contrast: ContrastFindings) -> dict[str, float]:
+    share = 1 / len(contrast.treatment)
+    return {**{cell.members[value]: share for value in contrast.treatment}, cell.members[contrast.reference]: -1.0}
+
+
+def _is_within(estimate: Estimate | None, margin: float | None) -> bool:
+    if estimate is None or estimate.low is None or estimate.high is None or margin is None:
+        return False
+    return -margin < estimate.low and estimate.high < margin
+
+
+def _statement(estimate: Estimate | None, margin: float | None, *, holds: bool | None, of: str) -> str:
+    if margin is None:
+        return "The study declared no margin, so that there is no difference can't be concluded."
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return "No cell that learnt can be compared, so that there is no difference can't be concluded."
+    found = f"{estimate.value:+.3f} (90 % interval {estimate.low:+.3f} to {estimate.high:+.3f}) over {of}"
+    says = f"Any difference is within ±{margin:g}" if holds else f"A difference beyond ±{margin:g} is not excluded"
+    return f"{says}: {found}.".replace("-", "−")

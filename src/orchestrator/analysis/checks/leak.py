@@ -1,0 +1,164 @@
+"""Whether a model can rank participants whose labels it never saw.
+
+A model that is trained on permuted labels ranks by wherever these happen to point, and its twin, trained on their
+mirror image, by the opposite: the mean of the two stays where the untrained base is. What reaches both alike does not
+cancel out, and that is a leak. It can't see labels that were not permuted at all, for then the twin ranks backwards.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.analysis.bootstrap import Aucs, HeldOut
+from orchestrator.analysis.checks.check import NORMAL, Check, auc_of, not_run, scored_among, shown, untrained_bases
+from orchestrator.analysis.results import FloatArray, IntArray, Results
+from orchestrator.design.grid import Design
+from workers.contract.recipes.scorings import Scoring
+from workers.contract.trial import Trial
+
+NAME = "Opposite permutations of the labels rank no better than the untrained base"
+# What both twins gain that optimisation does not mirror: standard deviation of a pair's mean AUC over permutations, of
+# the built-in base on the Framingham data (of one twin it is 0.062): tests/benchmarks/leak_check.py.
+SPREAD_OF_PAIRS = 0.013
+# What a leak is at least taken to give; ours.
+LEAK = 0.10
+CHANCE = 0.5
+ONE_SIDED_95 = NORMAL.inv_cdf(0.95)
+N_SIMULATIONS = 100
+# A probability of 1 has no logit.
+CLIPPED = 1e-12
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Trial ids of the twins and of their base before training."""
+
+    permuted: str
+    mirrored: str
+    base: str
+
+
+@dataclass(frozen=True)
+class Null:
+    """The gap between twins and base that a study of this size shows without a leak: its mean and its spread."""
+
+    mean: float
+    spread: float
+
+    @property
+    def margin(self) -> float:
+        """What 95 % of such studies stay under, above the mean."""
+        return ONE_SIDED_95 * self.spread
+
+    def power(self, leak: float = LEAK) -> float:
+        """The chance to see a leak that adds so much to both."""
+        return NORMAL.cdf((leak - self.margin) / self.spread)
+
+
+def leak_check(
+    design: Design, results: Results, *, held_out: HeldOut | None, aucs: Aucs | None, enough_power: float
+) -> Check:
+    """The mean of each pair of twins against its base, forced: an untrained base seldom writes an answer line."""
+    requirement = (
+        "mean forced AUC of each permutation with its mirror image, against the untrained base: not above what 95 % of "
+        f"studies of this size without a leak show, a leak of +{LEAK:.2f} being seen with a power of {enough_power:.0%}"
+    )
+    permuted = [trial for trial in design.controls if trial.spec.labels == "permuted"]
+    pairs = _pairs(permuted, design, results)
+    if isinstance(pairs, str) or held_out is None or aucs is None:
+        why = pairs if isinstance(pairs, str) else "nothing is scored"
+        return not_run(NAME, requirement, why, of="leak")
+    weights: dict[str, float] = {}
+    for pair in pairs:
+        for trial_id, weight in ((pair.permuted, 0.5), (pair.mirrored, 0.5), (pair.base, -1.0)):
+            weights[trial_id] = weights.get(trial_id, 0.0) + weight / len(pairs)
+    estimate = aucs[Scoring.FORCED].estimate(weights)
+    assert estimate is not None  # every trial has forced scores
+    # Bases and rates share a permutation: it follows from the train size and the seed alone.
+    spec_of = {trial.trial_id: trial.spec for trial in permuted}
+    drawn = [spec_of[pair.permuted] for pair in pairs]
+    n_permutations = len({(spec.train_size, spec.training and spec.training.seed) for spec in drawn})
+    null = simulate_null(held_out, pairs, n_permutations=n_permutations)
+    is_low = estimate.value <= null.mean + null.margin
+    is_seen = null.power() >= enough_power
+    statement = (
+        f"over {len(pairs)} of {len(permuted)} pairs, of {n_permutations} permutations, the gap is "
+        f"{shown(estimate, '+.3f')}; without a leak it stays under {null.mean + null.margin:+.3f}"
+    ).replace("-", "−")
+    if is_low and not is_seen:
+        statement += f"; can't be judged: the power against a leak of +{LEAK:.2f} is {null.power():.0%}"
+    return Check(
+        name=NAME,
+        requirement=requirement,
+        passed=(True if is_seen else None) if is_low else False,
+        estimate=estimate,
+        statement=statement,
+        of="leak",
+    )
+
+
+def simulate_null(held_out: HeldOut, pairs: Sequence[Pair], *, n_permutations: int, seed: int = 0) -> Null:
+    """Change each base as much as training changed it, in directions that know nobody.
+
+    What training added to the log odds of the twins is dealt out anew among the test participants, to both in one
+    order, so that what they share and what they turn round stays. Training that forgets a base that ranks backwards
+    brings it up to 0.5, which is no leak.
+    """
+    orders = _dealt_out(held_out.participant, np.random.default_rng(seed))
+    row_of = {trial_id: row for row, trial_id in enumerate(held_out.trial_ids)}
+    risks = np.clip(held_out.risks[Scoring.FORCED], CLIPPED, 1 - CLIPPED)
+    log_odds = np.log(risks / (1 - risks))
+    gaps, forgotten = np.zeros(N_SIMULATIONS), 0.0
+    for pair in pairs:
+        base = log_odds[row_of[pair.base]]
+        before = _aucs(base[None], held_out)[0]
+        for twin in (pair.permuted, pair.mirrored):
+            added = log_odds[row_of[twin]] - base
+            gaps += (_aucs(base + added[orders], held_out) - before) / (2 * len(pairs))
+        forgotten += (CHANCE - before) / len(pairs)
+    spread = float(np.hypot(gaps.std(ddof=1), SPREAD_OF_PAIRS / np.sqrt(n_permutations)))
+    return Null(mean=max(float(gaps.mean()), forgotten), spread=spread)
+
+
+def _dealt_out(participant: IntArray, generator: np.random.Generator) -> IntArray:
+    """From which row each row takes what another participant has, (N_SIMULATIONS, n_examples).
+
+    Participants are dealt out whole, for what a model adds to the examples of one hangs together; of a donor who has
+    fewer, some are taken twice.
+    """
+    rows = np.argsort(participant, kind="stable")
+    counts = np.bincount(participant)
+    starts = np.cumsum(counts) - counts
+    place = np.empty_like(participant)
+    place[rows] = np.arange(len(rows)) - starts[participant[rows]]
+    donors = np.stack([generator.permutation(len(counts)) for _ in range(N_SIMULATIONS)])[:, participant]
+    taken: IntArray = rows[starts[donors] + place % counts[donors]]
+    return taken
+
+
+def _aucs(scores: FloatArray, held_out: HeldOut) -> FloatArray:
+    """ROC-AUC of each row of scores, (n_rows, n_examples) to (n_rows,)."""
+    return np.array([auc_of(row, held_out.label, held_out.weight) for row in scores])
+
+
+def _pairs(permuted: Sequence[Trial], design: Design, results: Results) -> list[Pair] | str:
+    """Whole pairs on scored bases, or why there is none."""
+    if not permuted:
+        return "the study has no permuted-label control"
+    mirrored = {trial.trial_id for trial in scored_among(design.controls, results) if trial.spec.labels == "mirrored"}
+    untrained = untrained_bases(design, results)
+    trained = scored_among(permuted, results)
+    twins = [(one, one.spec.model_copy(update={"labels": "mirrored"}).trial_id) for one in trained]
+    found = [
+        Pair(one.trial_id, twin, untrained[one.spec.base.digest()])
+        for one, twin in twins
+        if twin in mirrored and one.spec.base and one.spec.base.digest() in untrained
+    ]
+    if found:
+        return found
+    if not trained:
+        return "no permuted-label control is scored"
+    if not any(twin in mirrored for _, twin in twins):
+        return "the mirror image of the permuted labels is not trained yet; run the study again"
+    return "a base has no scored zero-shot control"
