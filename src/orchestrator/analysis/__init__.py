@@ -1,1 +1,1 @@
-"""What the study found: paired contrasts, intervals, learning checks."""
+"""What the study found: paired contrasts, intervals, checks of leak and learning."""

@@ -187,8 +187,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
 
 
 def _no_aucs() -> Aucs:
-    empty = AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0)))
-    return dict.fromkeys(ALWAYS_SCORED, empty)
+    return dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
 
 
 def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:

@@ -5,7 +5,7 @@ by a rule that was fixed before the run, so held-out results choose nothing.
 Source: protocol, section 3.8, point 6.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.analysis.bootstrap import Aucs, Estimate
 from orchestrator.analysis.cells import Cell
@@ -34,11 +34,11 @@ class Equivalence(Record):
 def equivalence(
     contrast: ContrastFindings, cells: Sequence[Cell], learning: Sequence[LearningAt], asked: Checks, aucs: Aucs
 ) -> Equivalence:
-    """Test the contrast against `asked.margin`; in a study that trains nothing every cell counts."""
+    """Test the contrast against `asked.margin`; where nothing is trained every cell counts."""
     learnt = {(place.base, place.train_size) for place in learning if place.standing == "learnt"}
     complete = {cell.cell_id for cell in contrast.cells}
     compared = [cell for cell in cells if cell.cell_id in complete]
-    kept = [cell for cell in compared if not learning or _place(cell.coordinates) in learnt]
+    kept = [cell for cell in compared if _has_learnt(cell, contrast, learnt)]
     sample = aucs[Scoring.STRICT].sample(mean_of([_difference(cell, contrast) for cell in kept])) if kept else None
     estimate = sample.estimate(CONFIDENCE) if sample else None
     is_tested = asked.margin is not None and estimate is not None
@@ -55,8 +55,10 @@ def equivalence(
     )
 
 
-def _place(coordinates: Mapping[str, AxisValue]) -> tuple[str, AxisValue | None]:
-    return str(coordinates.get("base")), coordinates.get("train_size")
+def _has_learnt(cell: Cell, contrast: ContrastFindings, learnt: set[tuple[str, AxisValue]]) -> bool:
+    """Whether every member that is trained stands at a place that learnt."""
+    places = [{**cell.coordinates, contrast.axis: value} for value in cell.members]
+    return all("train_size" not in place or (str(place["base"]), place["train_size"]) in learnt for place in places)
 
 
 def _difference(cell: Cell, contrast: ContrastFindings) -> dict[str, float]:

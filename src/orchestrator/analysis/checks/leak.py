@@ -18,13 +18,11 @@ from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
 NAME = "Opposite permutations of the labels rank no better than the untrained base"
-# What both twins gain that optimisation does not mirror: standard deviation of a pair's mean AUC over permutations, of
-# the built-in base on the Framingham data (of one twin it is 0.062): tests/benchmarks/leak_check.py.
-SPREAD_OF_PAIRS = 0.013
 # What a leak is at least taken to give; ours.
 LEAK = 0.10
 CHANCE = 0.5
-ONE_SIDED_95 = NORMAL.inv_cdf(0.95)
+# One side of a 95 % interval.
+TAIL_AT = NORMAL.inv_cdf(0.975)
 N_SIMULATIONS = 100
 # A probability of 1 has no logit.
 CLIPPED = 1e-12
@@ -48,12 +46,12 @@ class Null:
 
     @property
     def margin(self) -> float:
-        """What 95 % of such studies stay under, above the mean."""
-        return ONE_SIDED_95 * self.spread
+        """What 97.5 % of such studies stay under, above the mean."""
+        return TAIL_AT * self.spread
 
     def power(self, leak: float = LEAK) -> float:
-        """The chance to see a leak that adds so much to both."""
-        return NORMAL.cdf((leak - self.margin) / self.spread)
+        """The chance to see a leak that adds so much to both; where training changed nothing, any would be seen."""
+        return NORMAL.cdf((leak - self.margin) / self.spread) if self.spread else 1.0
 
 
 def leak_check(
@@ -61,8 +59,9 @@ def leak_check(
 ) -> Check:
     """The mean of each pair of twins against its base, forced: an untrained base seldom writes an answer line."""
     requirement = (
-        "mean forced AUC of each permutation with its mirror image, against the untrained base: not above what 95 % of "
-        f"studies of this size without a leak show, a leak of +{LEAK:.2f} being seen with a power of {enough_power:.0%}"
+        "mean forced AUC of each permutation with its mirror image, against the untrained base: not above what 97.5 % "
+        f"of studies of this size without a leak stay under, the power against a leak of +{LEAK:.2f} being at least "
+        f"{enough_power:.0%}"
     )
     permuted = [trial for trial in design.controls if trial.spec.labels == "permuted"]
     pairs = _pairs(permuted, design, results)
@@ -75,16 +74,12 @@ def leak_check(
             weights[trial_id] = weights.get(trial_id, 0.0) + weight / len(pairs)
     estimate = aucs[Scoring.FORCED].estimate(weights)
     assert estimate is not None  # every trial has forced scores
-    # Bases and rates share a permutation: it follows from the train size and the seed alone.
-    spec_of = {trial.trial_id: trial.spec for trial in permuted}
-    drawn = [spec_of[pair.permuted] for pair in pairs]
-    n_permutations = len({(spec.train_size, spec.training and spec.training.seed) for spec in drawn})
-    null = simulate_null(held_out, pairs, n_permutations=n_permutations)
+    null = simulate_null(held_out, pairs)
     is_low = estimate.value <= null.mean + null.margin
     is_seen = null.power() >= enough_power
     statement = (
-        f"over {len(pairs)} of {len(permuted)} pairs, of {n_permutations} permutations, the gap is "
-        f"{shown(estimate, '+.3f')}; without a leak it stays under {null.mean + null.margin:+.3f}"
+        f"over {len(pairs)} of {len(permuted)} pairs the gap is {shown(estimate, '+.3f')}; "
+        f"without a leak it stays under {null.mean + null.margin:+.3f}"
     ).replace("-", "−")
     if is_low and not is_seen:
         statement += f"; can't be judged: the power against a leak of +{LEAK:.2f} is {null.power():.0%}"
@@ -98,7 +93,7 @@ def leak_check(
     )
 
 
-def simulate_null(held_out: HeldOut, pairs: Sequence[Pair], *, n_permutations: int, seed: int = 0) -> Null:
+def simulate_null(held_out: HeldOut, pairs: Sequence[Pair], *, seed: int = 0) -> Null:
     """Change each base as much as training changed it, in directions that know nobody.
 
     What training added to the log odds of the twins is dealt out anew among the test participants, to both in one
@@ -117,8 +112,7 @@ def simulate_null(held_out: HeldOut, pairs: Sequence[Pair], *, n_permutations: i
             added = log_odds[row_of[twin]] - base
             gaps += (_aucs(base + added[orders], held_out) - before) / (2 * len(pairs))
         forgotten += (CHANCE - before) / len(pairs)
-    spread = float(np.hypot(gaps.std(ddof=1), SPREAD_OF_PAIRS / np.sqrt(n_permutations)))
-    return Null(mean=max(float(gaps.mean()), forgotten), spread=spread)
+    return Null(mean=max(float(gaps.mean()), forgotten), spread=float(gaps.std(ddof=1)))
 
 
 def _dealt_out(participant: IntArray, generator: np.random.Generator) -> IntArray:

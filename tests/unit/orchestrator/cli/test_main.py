@@ -22,7 +22,7 @@ def test_plan_lists_every_trial_as_json_with_ids_and_state(tmp_path: Path) -> No
     plan = json.loads(sweep("plan", SWEEPS / "quickstart.yaml", "--json", cwd=tmp_path).stdout)
     assert len(plan["trials"]) == 12
     assert {trial["state"] for trial in plan["trials"] + plan["controls"]} == {"add"}
-    assert len({trial["trial_id"] for trial in plan["trials"] + plan["controls"]}) == 18
+    assert len({trial["trial_id"] for trial in plan["trials"] + plan["controls"]}) == 19
     assert len({trial["cell_id"] for trial in plan["trials"]}) == 4
 
 

@@ -13,7 +13,8 @@ from workers.work.bench import Bench, Work
 
 def taught(store: Path, labels: Literal["recorded", "permuted", "mirrored"], *, seed: int = 11) -> list[bool]:
     spec = micro_spec(training=micro_training(seed=seed)).model_copy(update={"labels": labels})
-    return taught_labels(Work(spec=spec, layout=StoreLayout(store), folder=store, bench=Bench()))
+    work = Work(spec=spec, layout=StoreLayout(store), folder=store, bench=Bench())
+    return taught_labels(work, np.flatnonzero(work.labels["split"] == "train"))
 
 
 def test_mirrored_labels_turn_each_permuted_one_round(prepared_store: Path) -> None:

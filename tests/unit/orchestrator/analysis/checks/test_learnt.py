@@ -17,7 +17,7 @@ from orchestrator.study.study import Checks, Study, load_study
 from support.places import SWEEPS
 from support.stores.builders import build_store, usual_signal
 from workers.contract.errors import InputError
-from workers.contract.outcome import Scoring
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Trial
 
@@ -161,7 +161,7 @@ def test_both_one_sided_tests_are_read_from_the_90_percent_interval(
     study: Study, design: Design, results: Results
 ) -> None:
     found = told(study, design, results, None)
-    wide, narrow = found.contrasts[0].strict, found.equivalence and found.equivalence.estimate
+    wide, narrow = found.contrasts[0][Scoring.STRICT], found.equivalence and found.equivalence.estimate
     assert wide and narrow and wide.low and wide.high and narrow.low and narrow.high
     assert narrow.value == pytest.approx(wide.value)
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
