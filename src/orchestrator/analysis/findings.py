@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
+from orchestrator.analysis.bootstrap import AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
@@ -45,6 +45,7 @@ from workers.contract.trial import Trial
 
 # Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
 ENOUGH_EVENTS = 200
+NO_AUCS = dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
 
 
 class Completeness(Record):
@@ -142,7 +143,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     """
     min_cell = study.cohort.min_cell
     held_out = align_held_out(results.predictions) if results.predictions else None
-    aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else _no_aucs()
+    aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else NO_AUCS
     learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
     checks = run_checks(design, results, asked=study.checks, places=learning, held_out=held_out, aucs=aucs)
     verdict = judge(checks)
@@ -184,10 +185,6 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         cost=_total_cost(results) if results.outcomes else None,
         provenance=_provenance(results) if results.outcomes else None,
     )
-
-
-def _no_aucs() -> Aucs:
-    return dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
 
 
 def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:

@@ -179,9 +179,10 @@ def test_the_sign_reversal_is_the_difference_of_its_two_contrasts(findings: Find
     assert known(reversal).value == pytest.approx(known(shown).value - known(taught).value)
 
 
-def test_no_verdict_without_learning(findings: Findings) -> None:
-    assert not findings.verdict.allowed
-    assert findings.answer.startswith("No verdict")
+def test_no_difference_is_not_said_without_learning(findings: Findings) -> None:
+    assert [place.standing for place in findings.learning] != ["learnt"] * len(findings.learning)
+    assert not findings.verdict.none_allowed
+    assert "of 1 places of base and train size, 0 learnt" in findings.verdict.none_reasons[0]
 
 
 def test_a_second_run_of_any_trial_does_nothing(design: Design, layout: StoreLayout) -> None:

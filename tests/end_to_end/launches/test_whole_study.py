@@ -183,7 +183,7 @@ def test_query_and_report_answer_from_the_store(broken_then_mended: Case) -> Non
     rows = json.loads(sweep("query", study, "select count(*) as n from trials", "--json", cwd=study.parent).stdout)
     findings = json.loads(sweep("report", study, "--json", cwd=study.parent).stdout)
     assert rows == [{"n": 4}]
-    assert findings["verdict"]["allowed"] is False  # four steps on a micro base: nothing was learnt, and it says so
+    assert findings["verdict"]["allowed"] is False  # it has no control by which a leak is ruled out
     assert "<html" in layout.report.read_text()
 
 

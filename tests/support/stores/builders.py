@@ -152,11 +152,16 @@ def predict(
     invalid_rate: float,
     further: Mapping[Scoring, float] = NO_SIGNALS,
 ) -> pa.Table:
-    """A predictions table; the noise depends on the trial's place in the design alone, not on its recipe."""
-    place = json.dumps([trial.role, trial.coordinates], sort_keys=True)
+    """A predictions table; the noise depends on the trial's place in the design alone, not on its recipe.
+
+    A trial with mirrored labels has that of its twin, turned round.
+    """
+    is_mirrored = trial.spec.labels == "mirrored"
+    coordinates = {**trial.coordinates, **({"control": "permuted_labels"} if is_mirrored else {})}
+    place = json.dumps([trial.role, coordinates], sort_keys=True)
     generator = np.random.default_rng(zlib.crc32(place.encode()))
     n = len(people.label)
-    logit = signal * people.risk + generator.normal(size=n)
+    logit = signal * people.risk + (-1 if is_mirrored else 1) * generator.normal(size=n)
     forced = 1 / (1 + np.exp(-logit))
     is_invalid = generator.random(n) < invalid_rate
     also = {
