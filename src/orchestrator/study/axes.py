@@ -178,6 +178,9 @@ class Axes(AxisBlock):
             spelled="rank {}",
         ),
     ] = ()
+    training_draw: Annotated[
+        tuple[Seed, ...], Axis(sets=("training_draw",), usual=0, spelled="draw {}", is_averaged=True)
+    ] = ()
 
 
 class FewShotAxes(AxisBlock):

@@ -22,13 +22,14 @@ def split_of(subject_id: str, *, salt: str) -> str:
     return "tuning" if bucket < TUNING_BELOW else "held_out"
 
 
-def balanced_train_rows(labels: pd.DataFrame, *, size: int, salt: str) -> IntArray:
+def balanced_train_rows(labels: pd.DataFrame, *, size: int, salt: str, draw: int = 0) -> IntArray:
     """Row numbers of `size` training examples, half with the outcome; a smaller size is a subset of a larger one.
 
-    `size` is at most `largest_balanced_size`; preparing a trial checks that.
+    Another `draw` is another such sample of the train split. `size` is at most `largest_balanced_size`; preparing a
+    trial checks that.
     """
     train = labels[labels["split"] == "train"]
-    order = _hash_order(train, salt=f"{salt}|train")
+    order = _hash_order(train, salt=f"{salt}|train|{draw}" if draw else f"{salt}|train")
     by_class = [
         order[train.loc[order, "boolean_value"].to_numpy() == outcome][: size // 2] for outcome in (True, False)
     ]

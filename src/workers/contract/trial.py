@@ -170,6 +170,7 @@ class TrialSpec(Recipe):
         default="recorded", description="permuted by the seed; mirrored are the permuted ones, each turned round"
     )
     train_size: int | None = Field(default=None, ge=2, description="label-balanced; null means the whole train split")
+    training_draw: int = Field(default=0, ge=0, lt=2**32, description="which sample of that size; 0 is the first")
     prompt: PromptRecipe | None = None
     supervision: Supervision | None = None
     teacher: TeacherRecipe | None = None

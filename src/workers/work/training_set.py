@@ -36,7 +36,8 @@ class TrainingSet:
             return cls(np.empty(0, dtype=np.int64), Prevalence(train=0.5 if has_shown else natural, natural=natural))
         asked = np.flatnonzero(is_train)
         if spec.train_size is not None:
-            asked = balanced_train_rows(work.labels, size=spec.train_size, salt=spec.cohort.split_salt)
+            salt, draw = spec.cohort.split_salt, spec.training_draw
+            asked = balanced_train_rows(work.labels, size=spec.train_size, salt=salt, draw=draw)
         rows = asked if spec.supervision in (None, Supervision.LABEL_ONLY) else explained(work, asked)
         rows.setflags(write=False)
         prevalence = Prevalence(train=float(work.outcomes[rows].mean()), natural=natural)

@@ -32,6 +32,7 @@ VALUES: dict[str, tuple[AxisValue, AxisValue]] = {
     "label_access": ("blind", "conditioned"),
     "budget": ("steps", "label_tokens@480"),
     "lora_rank": (8, 4),
+    "training_draw": (0, 1),
     "shows": ("label", "rationale"),
     "inference": ("direct", "reason"),
     "shots": (2, 4),

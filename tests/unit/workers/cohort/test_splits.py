@@ -1,6 +1,7 @@
 """Splits and samples: by participant, free of order, nested, balanced, and weighted back to everybody."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,21 @@ class TestTrainSizes:
     def test_another_salt_chooses_others(self, labels: pd.DataFrame) -> None:
         chosen = [set(balanced_train_rows(labels, size=64, salt=salt)) for salt in ("a", "b")]
         assert chosen[0] != chosen[1]
+
+    @given(seed=SEEDS, draw=st.integers(0, 9))
+    def test_every_draw_is_balanced_and_nested(self, seed: int, draw: int) -> None:
+        labels = invented_labels(seed)
+        small, large = (balanced_train_rows(labels, size=size, salt="salt", draw=draw) for size in (4, 8))
+        assert set(small) <= set(large) and labels.loc[large, "boolean_value"].sum() == 4
+
+    def test_the_first_draw_is_the_sample_of_a_study_without_draws(self, labels: pd.DataFrame) -> None:
+        usual = balanced_train_rows(labels, size=64, salt="salt")
+        assert usual.tolist() == balanced_train_rows(labels, size=64, salt="salt", draw=0).tolist()
+
+    def test_another_draw_is_another_sample_of_the_same_split(self, labels: pd.DataFrame) -> None:
+        chosen = [set(balanced_train_rows(labels, size=64, salt="salt", draw=draw)) for draw in (0, 1, 2)]
+        assert all(len(one & other) < 32 for one, other in pairwise(chosen))
+        assert set(labels.loc[list(chosen[2]), "split"]) == {"train"}
 
     def test_a_cohort_without_cases_allows_no_size(self) -> None:
         labels = invented_labels(0).assign(boolean_value=False)

@@ -198,6 +198,13 @@ def work_on(spec: TrialSpec, store: Path, folder: Path) -> tuple[Work, Scaffold]
     return work, Scaffold.of(base.tokenizer, answer)
 
 
+def test_a_trial_is_trained_on_the_sample_of_its_draw(store: Path, tmp_path: Path) -> None:
+    specs = [micro_spec(Supervision.LABEL_ONLY, train_size=64, training_draw=draw) for draw in (0, 1)]
+    first, other = (set(TrainingSet.of(work_on(spec, store, tmp_path)[0]).rows) for spec in specs)
+    assert len(first) == len(other) == 64 and len(first & other) < 48
+    assert specs[0].trial_id == micro_spec(Supervision.LABEL_ONLY, train_size=64).trial_id != specs[1].trial_id
+
+
 def test_examples_that_a_filtered_teacher_left_out_are_dropped_and_counted(store: Path, tmp_path: Path) -> None:
     spec = micro_spec(Supervision.FREE_FORM, teacher=TemplateTeacherRecipe(label_access="filtered"), train_size=64)
     work, words = work_on(spec, store, tmp_path)
