@@ -1,4 +1,8 @@
-"""The answer to the study's question as one plain paragraph, its direction decided by the intervals alone."""
+"""The answer to the study's question as one plain paragraph, its direction decided by the intervals alone.
+
+The intervals are those of the widest layer of uncertainty that the design supports. Where the difference depends on an
+axis of the design, where it holds comes first, and the pooled difference is called what it then is.
+"""
 
 from collections.abc import Sequence
 
@@ -6,36 +10,32 @@ from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.checks.equivalence import Equivalence
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.learning import Verdict
+from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction
+from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, PARTICIPANTS, Layer
+from orchestrator.analysis.wording import listed
 from workers.contract.recipes.scorings import Scoring
 
-SHARED_TEST_SET = (
-    "All cells, seeds included, share one test set: the interval covers the choice of its participants, "
-    "not the choice of seeds, bases or cohorts."
-)
+RANKED = {-1: "worse than", 1: "better than"}
+SUMMED_UP = {-1: "worse", 0: "no difference shown", 1: "better"}
+THESE_MODELS = Layer(name=PARTICIPANTS, covers="these trained models on new participants")
 
 
 def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equivalence | None = None) -> str:
     """Say what the primary contrast (the first declared) shows, or why nothing may be concluded from it."""
     if primary is None:
         return "No verdict: the study declares no contrast."
-    if (strict := primary[Scoring.STRICT]) is None:
+    if primary[Scoring.STRICT] is None:
         return "No verdict: no matched cell has scores for everything that the primary contrast compares."
+    layer = widest_layer(primary)
     if not verdict.allowed:
         objections = numbered(verdict.reasons)
         return (
             f"No verdict: a difference means nothing where a leak is not ruled out. {objections} "
-            f"Measured, and not interpreted: {_size(strict)} over {_cells(primary)}."
+            f"Measured, and not interpreted: {_pooled(primary, layer)}. {_scope(primary)}"
         )
-    return " ".join(
-        part
-        for part in (
-            f"{_direction(primary)}: {_size(strict)} over {_cells(primary)}, strict scoring.",
-            _no_difference(verdict, equal) if sign(strict) == 0 else "",
-            _beside(primary),
-            SHARED_TEST_SET,
-        )
-        if part
-    )
+    absent = _no_difference(verdict, equal) if _known(layer[Scoring.STRICT]).sign == 0 else ""
+    parts = (_shown(primary, layer), absent, _beside(primary, layer), _scope(primary), _narrowest(primary))
+    return " ".join(part for part in parts if part)
 
 
 def numbered(reasons: Sequence[str]) -> str:
@@ -50,28 +50,57 @@ def _no_difference(verdict: Verdict, equal: Equivalence | None) -> str:
     return equal.statement if equal else ""
 
 
-def sign(estimate: Estimate) -> int:
-    """-1 or 1 where the whole interval lies on that side of 0, else 0."""
-    if estimate.high is not None and estimate.high < 0:
-        return -1
-    return 1 if estimate.low is not None and estimate.low > 0 else 0
+def widest_layer(contrast: ContrastFindings) -> Layer:
+    """The layer of the headline: the last that has an interval, or that of the test set."""
+    supported = [layer for layer in contrast.layers if layer[Scoring.STRICT] is not None]
+    if supported:
+        return supported[-1]
+    alone = {"estimates": contrast.estimates, "sensitivity": contrast.sensitivity}
+    return THESE_MODELS.model_copy(update=alone)
 
 
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+def _shown(contrast: ContrastFindings, layer: Layer) -> str:
+    """The difference where it holds, then pooled; pooled alone where it was not seen to depend on anything."""
+    strict, pooled = _known(layer[Scoring.STRICT]), f"{_pooled(contrast, layer)}, strict scoring"
+    depends = [interaction for interaction in contrast.by_axis if interaction.differs]
+    if not depends:
+        return f"{_direction(contrast, strict)}: {pooled}."
+    named = listed([_words(interaction.axis) for interaction in depends])
+    return (
+        f"{_subject(contrast)}: the difference depends on {named}. "
+        f"{' '.join(_along(interaction) for interaction in depends)} "
+        f"Pooled, an average over unlike cells: {pooled} ({SUMMED_UP[strict.sign]})."
+    )
 
 
-def _direction(contrast: ContrastFindings) -> str:
-    treatment = listed([str(value) for value in contrast.treatment])
-    reference = str(contrast.reference)
-    trained = "trained on" if contrast.axis == "supervision" else f"with {contrast.axis.replace('_', ' ')}"
-    narrowed = listed([f"{axis} {listed([str(value) for value in values])}" for axis, values in contrast.where.items()])
-    place = f" (where {narrowed})" if narrowed else ""
-    ranked = {-1: "worse than", 1: "better than"}.get(sign(_known(contrast[Scoring.STRICT])))
+def _along(interaction: AxisInteraction) -> str:
+    """At which levels of an axis the treatment ranked worse, better, or neither was shown."""
+    by_sign: dict[int, list[str]] = {-1: [], 1: [], 0: []}
+    for one in interaction.levels:
+        by_sign[one.difference.sign].append(f"{one.level} ({_short(one.difference)})")
+    words = {-1: "ranked participants worse at", 1: "ranked participants better at", 0: "no difference was shown at"}
+    parts = [f"{words[sign]} {listed(levels)}" for sign, levels in by_sign.items() if levels]
+    return f"By {_words(interaction.axis)}: {'; '.join(parts)}."
+
+
+def _direction(contrast: ContrastFindings, estimate: Estimate) -> str:
+    ranked = RANKED.get(estimate.sign)
+    trained, treatment, reference, place = _parts(contrast)
     if ranked:
         return f"Models {trained} {treatment} ranked participants {ranked} those {trained} {reference}{place}"
     return f"No difference was shown between models {trained} {treatment} and {_again(trained)} {reference}{place}"
+
+
+def _subject(contrast: ContrastFindings) -> str:
+    trained, treatment, reference, place = _parts(contrast)
+    return f"Models {trained} {treatment} against those {trained} {reference}{place}"
+
+
+def _parts(contrast: ContrastFindings) -> tuple[str, str, str, str]:
+    treatment = listed([str(value) for value in contrast.treatment])
+    trained = "trained on" if contrast.axis == "supervision" else f"with {_words(contrast.axis)}"
+    narrowed = listed([f"{axis} {listed([str(value) for value in values])}" for axis, values in contrast.where.items()])
+    return trained, treatment, str(contrast.reference), f" (where {narrowed})" if narrowed else ""
 
 
 def _again(trained: str) -> str:
@@ -79,33 +108,56 @@ def _again(trained: str) -> str:
     return trained.removeprefix("trained ")
 
 
-def _beside(contrast: ContrastFindings) -> str:
+def _beside(contrast: ContrastFindings, layer: Layer) -> str:
     """Forced scoring, and the sensitivity where trials failed; a change of direction is said."""
     parts = []
     has_failures = contrast.n_cells_sensitivity > contrast.n_complete
     for name, estimate in (
-        ("With a forced answer", contrast[Scoring.FORCED]),
-        ("With failed trials at an AUC of 0.5", contrast.sensitivity if has_failures else None),
+        ("With a forced answer", layer[Scoring.FORCED]),
+        ("With failed trials at an AUC of 0.5", layer.sensitivity if has_failures else None),
     ):
         if estimate is not None:
-            changes = sign(estimate) != sign(_known(contrast[Scoring.STRICT]))
-            note = ", which changes the conclusion" if changes else ""
+            note = ", which changes the conclusion" if estimate.sign != _known(layer[Scoring.STRICT]).sign else ""
             parts.append(f"{name} the difference is {_interval(estimate)}{note}.")
     return " ".join(parts)
 
 
-def _cells(contrast: ContrastFindings) -> str:
-    return f"{contrast.n_complete} of {contrast.n_cells} matched cells"
+def _scope(contrast: ContrastFindings) -> str:
+    """What the intervals cover, and why no more."""
+    layer = widest_layer(contrast)
+    beyond = [f"{DRAWN_ANEW[one.name]} ({one.reason})" for one in contrast.layers if one.reason]
+    degrees = f", by t with {layer.degrees_of_freedom:.1f} degrees of freedom" if layer.degrees_of_freedom else ""
+    *others, last = [*beyond, "other cohorts"]
+    no_further = f"{', '.join(others)} or {last}" if others else last
+    return f"The intervals cover {layer.covers}{degrees}, not {no_further}."
 
 
-def _size(estimate: Estimate) -> str:
-    return f"mean difference in ROC-AUC {_interval(estimate)}"
+def _narrowest(contrast: ContrastFindings) -> str:
+    """The interval of these trained models alone, beside a wider one."""
+    if widest_layer(contrast).name == PARTICIPANTS:
+        return ""
+    return f"For {THESE_MODELS.covers} it is {_interval(_known(contrast[Scoring.STRICT]))}."
+
+
+def _words(axis: str) -> str:
+    return axis.replace("_", " ")
+
+
+def _pooled(contrast: ContrastFindings, layer: Layer) -> str:
+    cells = f"{contrast.n_complete} of {contrast.n_cells} matched cells"
+    return f"mean difference in ROC-AUC {_interval(_known(layer[Scoring.STRICT]))} over {cells}"
 
 
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{_signed(estimate.value)} (no interval: too few events)"
     return f"{_signed(estimate.value)} (95 % interval {_signed(estimate.low)} to {_signed(estimate.high)})"
+
+
+def _short(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{_signed(estimate.value)}, no interval"
+    return f"{_signed(estimate.value)}, {_signed(estimate.low)} to {_signed(estimate.high)}"
 
 
 def _signed(value: float) -> str:

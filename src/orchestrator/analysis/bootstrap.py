@@ -25,11 +25,18 @@ CONFIDENCE = 0.95
 
 
 class Estimate(Record):
-    """A value and its 95 % percentile interval over participants; null where it could not be computed."""
+    """A value and its 95 % interval, by percentiles over participants unless a layer says more; null without one."""
 
     value: float
     low: float | None
     high: float | None
+
+    @property
+    def sign(self) -> int:
+        """-1 or 1 where the whole interval lies on that side of 0, else 0."""
+        if self.high is not None and self.high < 0:
+            return -1
+        return 1 if self.low is not None and self.low > 0 else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +67,10 @@ class Sample:
     observed: float
     replicates: FloatArray
 
-    def estimate(self, confidence: float = CONFIDENCE) -> Estimate:
+    def estimate(self, *, error: float = 1 - CONFIDENCE) -> Estimate:
         """Its value and percentile interval; replicates in which it can't be computed are left out."""
         finite = self.replicates[np.isfinite(self.replicates)]
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(finite, [tail, 1 - tail]) if len(finite) else (None, None)
+        low, high = np.quantile(finite, [error / 2, 1 - error / 2]) if len(finite) else (None, None)
         return Estimate(value=self.observed, low=low, high=high)
 
 

@@ -7,10 +7,15 @@ Source: protocol, sections 3.3, 3.8 and 3.9.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate
+from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import Results
+from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
+from orchestrator.analysis.uncertainty.components import Component, components_of
+from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, interactions_of
+from orchestrator.analysis.uncertainty.layers import Layer, layers_of, support_of
+from orchestrator.analysis.uncertainty.units import Place, Units, mean_sample
 from orchestrator.study.study import Contrast, Interaction
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
@@ -51,7 +56,8 @@ class ContrastFindings(ByScoring):
 
     Estimates are null where no cell is complete. `sensitivity` repeats the strict one over all cells of whose
     members the ending is known, with every failed or diverged trial at an AUC of 0.5. `share_below` is the share of
-    complete cells whose strict difference is negative.
+    complete cells whose strict difference is negative. The last four tell what the difference would be elsewhere, and
+    where in the design it holds, strict; they are empty where nothing is scored, and in older findings.
     """
 
     name: str
@@ -66,6 +72,10 @@ class ContrastFindings(ByScoring):
     groups: tuple[GroupDifference, ...]
     cells: tuple[CellDifference, ...]
     incomplete: tuple[IncompleteCell, ...]
+    layers: tuple[Layer, ...] = ()
+    by_axis: tuple[AxisInteraction, ...] = ()
+    components: tuple[Component, ...] = ()
+    across_bases: AcrossBases | None = None
 
     @property
     def n_complete(self) -> int:
@@ -93,7 +103,8 @@ def contrast_findings(
     complete = [cell for cell in cells if not _unscored(cell, results)]
     ended = [cell for cell in cells if UNKNOWN.isdisjoint(_unscored(cell, results).values())]
     differences = [(cell, _difference(cell, contrast)) for cell in complete]
-    return ContrastFindings(
+    failures = _with_failures(ended, contrast, results, aucs[Scoring.STRICT])
+    found = ContrastFindings(
         name=name,
         axis=contrast.axis,
         where=dict(contrast.where),
@@ -101,7 +112,7 @@ def contrast_findings(
         reference=contrast.reference,
         n_cells=len(cells),
         share_below=aucs[Scoring.STRICT].share_below_zero([weights for _, weights in differences]),
-        sensitivity=_with_failures(ended, contrast, results, aucs[Scoring.STRICT]),
+        sensitivity=mean_sample([sample for _, sample in failures]).estimate() if failures else None,
         n_cells_sensitivity=len(ended),
         groups=tuple(_groups(differences, aucs)),
         cells=tuple(
@@ -114,6 +125,34 @@ def contrast_findings(
             if cell not in complete
         ),
     ).of_aucs(aucs, mean_of([weights for _, weights in differences]))
+    if not differences:
+        return found
+    placed = {scoring: _placed(differences, table) for scoring, table in aucs.items()}
+    return found.model_copy(update=_elsewhere(contrast, placed, failures))
+
+
+def _elsewhere(
+    contrast: Contrast,
+    placed: Mapping[Scoring, Sequence[tuple[Place, Sample]]],
+    failures: Sequence[tuple[Place, Sample]],
+) -> dict[str, object]:
+    """What a contrast tells beyond its pooled difference, from the differences of its cells by scoring."""
+    strict = placed[Scoring.STRICT]
+    units = Units.of(strict)
+    support = support_of(units, compared=contrast.axis)
+    return {
+        "layers": layers_of(placed, support, sensitivity=failures),
+        "by_axis": interactions_of(strict, support),
+        "components": components_of(units) if units else (),
+        "across_bases": across_bases(support.units, float(support.units.observed.mean())) if support.units else None,
+    }
+
+
+def _placed(differences: Sequence[tuple[Cell, Mapping[str, float]]], aucs: AucTable) -> list[tuple[Place, Sample]]:
+    """Each cell's difference in every resample; none where a trial behind one was not scored so."""
+    samples = [(cell.coordinates, aucs.sample(weights)) for cell, weights in differences]
+    known = [(place, sample) for place, sample in samples if sample is not None]
+    return known if len(known) == len(samples) else []
 
 
 def interaction_findings(
@@ -181,11 +220,16 @@ def _difference(cell: Cell, contrast: Contrast) -> dict[str, float]:
     return {**weights, cell.members[contrast.reference]: -1.0}
 
 
-def _with_failures(cells: Sequence[Cell], contrast: Contrast, results: Results, aucs: AucTable) -> Estimate | None:
-    """The pooled difference with every failed or diverged trial at `AUC_OF_FAILURE`."""
-    pooled = mean_of([_difference(cell, contrast) for cell in cells])
-    scored = {trial_id: weight for trial_id, weight in pooled.items() if results.is_scored(trial_id)}
-    if not scored:
-        return None
-    fixed = sum(weight for trial_id, weight in pooled.items() if trial_id not in scored)
-    return aucs.estimate(scored, constant=AUC_OF_FAILURE * fixed)
+def _with_failures(
+    cells: Sequence[Cell], contrast: Contrast, results: Results, aucs: AucTable
+) -> list[tuple[Place, Sample]]:
+    """The cells' differences with every failed or diverged trial at `AUC_OF_FAILURE`; none where no trial is scored."""
+    found = []
+    for cell in cells:
+        weights = _difference(cell, contrast)
+        scored = {trial_id: weight for trial_id, weight in weights.items() if results.is_scored(trial_id)}
+        fixed = sum(weight for trial_id, weight in weights.items() if trial_id not in scored)
+        sample = aucs.sample(scored, constant=AUC_OF_FAILURE * fixed)
+        if sample is not None:
+            found.append((cell.coordinates, sample))
+    return found if any(map(results.is_scored, (one for cell in cells for one in cell.members.values()))) else []

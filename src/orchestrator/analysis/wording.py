@@ -1,6 +1,6 @@
 """How numbers, intervals and settings are written on the page, decided here once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
@@ -71,3 +71,8 @@ def level(value: object) -> str:
 def place(coordinates: Mapping[str, AxisValue]) -> str:
     """Where a cell or trial stands in the design, on one line."""
     return ", ".join(f"{axis} {level(value)}" for axis, value in coordinates.items())
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

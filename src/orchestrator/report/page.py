@@ -13,6 +13,7 @@ from markupsafe import Markup
 from orchestrator.analysis import wording
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.scores import ALL_SIZES
+from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design
 from orchestrator.report import tables
@@ -85,6 +86,7 @@ def render_report(
             scorings=(*ALWAYS_SCORED, *further),
             further=further,
             readings=SCORINGS,
+            layer_words=DRAWN_ANEW,
             protocols=tables.protocols_of(findings),
             by_base=tables.pivot_places(findings.places, at_each_size=False),
             by_place=tables.pivot_places(findings.places, at_each_size=True),

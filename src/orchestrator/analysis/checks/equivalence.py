@@ -40,7 +40,7 @@ def equivalence(
     compared = [cell for cell in cells if cell.cell_id in complete]
     kept = [cell for cell in compared if _has_learnt(cell, contrast, learnt)]
     sample = aucs[Scoring.STRICT].sample(mean_of([_difference(cell, contrast) for cell in kept])) if kept else None
-    estimate = sample.estimate(CONFIDENCE) if sample else None
+    estimate = sample.estimate(error=1 - CONFIDENCE) if sample else None
     is_tested = asked.margin is not None and estimate is not None
     holds = _is_within(estimate, asked.margin) if is_tested else None
     return Equivalence(

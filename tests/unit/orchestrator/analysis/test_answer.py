@@ -1,0 +1,111 @@
+"""What the headline says: where the difference holds, how far its interval reaches, and why no further."""
+
+import numpy as np
+import pytest
+
+from orchestrator.analysis.answer import phrase_answer, widest_layer
+from orchestrator.analysis.bootstrap import AucTable
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings
+from orchestrator.analysis.learning import Verdict
+from orchestrator.analysis.results import Results
+from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, TRAINING
+from orchestrator.study.study import Contrast
+from support.stores.estimates import known
+from support.studies.simulated import FloatArray, cells_at, normal
+from workers.contract.recipes.scorings import Scoring
+
+ALLOWED = Verdict(allowed=True, reasons=())
+CONTRAST = Contrast(treatment=("free_form",), reference="label_only")
+N_REPLICATES = 200
+
+
+class AllScored(Results):
+    """Every trial that is asked for has scores."""
+
+    def standing(self, trial_id: str) -> str:  # type: ignore[override]
+        return "scored"
+
+
+def contrast_of(differences: FloatArray) -> ContrastFindings:
+    """Cells of bases, seeds, draws and sizes that differ so, on a test set that moves all alike and each a little."""
+    test_set = np.random.default_rng(4)
+    shared, own = test_set.normal(size=(N_REPLICATES, 1)), test_set.normal(size=(N_REPLICATES, differences.size))
+    gaps = differences.ravel()
+    treated, reference = ([f"{arm}-{cell}" for cell in range(gaps.size)] for arm in ("free", "label"))
+    replicates = np.hstack([0.7 + gaps + 0.01 * (shared + 0.5 * own), np.full((N_REPLICATES, gaps.size), 0.7)])
+    table = AucTable((*treated, *reference), np.concatenate([0.7 + gaps, np.full(gaps.size, 0.7)]), replicates)
+    cells = [
+        Cell(cell_id=str(row), coordinates=place, members={"free_form": treated[row], "label_only": reference[row]})
+        for row, (place, _) in enumerate(cells_at(differences))
+    ]
+    results = AllScored(outcomes={}, predictions={}, attempts={})
+    aucs = {Scoring.STRICT: table, Scoring.FORCED: table}
+    return contrast_findings("free_vs_label", CONTRAST, cells=cells, results=results, aucs=aucs)
+
+
+def harm(*shape: int) -> FloatArray:
+    return -0.1 + 0.01 * normal(*shape)
+
+
+def test_one_base_of_two_seeds_is_about_these_trained_models() -> None:
+    contrast = contrast_of(harm(1, 2, 1, 1))
+    answer = phrase_answer(contrast, ALLOWED)
+    assert widest_layer(contrast).name == PARTICIPANTS
+    assert answer.startswith(
+        "Models trained on free_form ranked participants worse than those trained on label_only: mean"
+    )
+    assert (
+        "The intervals cover these trained models on new participants, not new seeds and training draws (2 s" in answer
+    )
+    assert answer.endswith(", new bases (one base of the 5 that it takes) or other cohorts.")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "draws", "covers"),
+    [
+        (5, 1, "new participants and new seeds, on the training draw of this study"),
+        (5, 2, "new participants and new seeds, on the training draws of this study"),
+        (3, 5, "new participants and new training draws, with the seeds of this study"),
+        (5, 5, "new participants, new seeds and new training draws"),
+    ],
+)
+def test_seeds_and_draws_widen_the_answer(seeds: int, draws: int, covers: str) -> None:
+    contrast = contrast_of(harm(1, seeds, draws, 2))
+    assert widest_layer(contrast).name == TRAINING
+    assert f"The intervals cover {covers}, by t with " in phrase_answer(contrast, ALLOWED)
+
+
+def test_five_bases_carry_an_answer_about_new_ones() -> None:
+    contrast = contrast_of(harm(5, 1, 1, 2))
+    layer, answer = widest_layer(contrast), phrase_answer(contrast, ALLOWED)
+    assert layer.name == BASES
+    assert "cover new participants, new bases and their seeds, on the training draw of this study, by t with" in answer
+    assert "For these trained models on new participants it is −" in answer
+    assert known(layer).value == pytest.approx(known(contrast).value)
+    assert contrast.across_bases is not None and contrast.across_bases.sign_flip_p == 2 / 2**5
+
+
+def test_a_difference_of_one_base_in_five_is_none_of_new_bases() -> None:
+    """Four bases without a difference and one with a large one: shown of these models, not of the next."""
+    contrast = contrast_of(np.array([0.0, 0.0, 0.0, 0.0, -0.5])[:, None, None, None] + 0.002 * normal(5, 2, 1, 1))
+    answer = phrase_answer(contrast, ALLOWED)
+    assert known(contrast).sign == -1 and known(widest_layer(contrast)).sign == 0
+    assert "By base: ranked participants worse at base-4 (−" in answer
+    assert "no difference was shown at base-0 (" in answer
+    assert "matched cells, strict scoring (no difference shown)." in answer
+
+
+def test_where_the_difference_holds_comes_before_the_pooled_one() -> None:
+    answer = phrase_answer(contrast_of(np.array([0.0, -0.1])[None, None, None]), ALLOWED)
+    assert "the difference depends on train size. By train size: ranked participants worse at 640 (−0.100, −" in answer
+    assert answer.index("no difference was shown at 64 (") < answer.index("Pooled, an average over unlike cells: mean")
+
+
+def test_older_findings_tell_of_their_models_alone() -> None:
+    contrast = contrast_of(harm(1, 5, 1, 1))
+    assert ContrastFindings.model_validate_json(contrast.model_dump_json()) == contrast
+    written = contrast.model_dump(mode="json", exclude={"layers", "by_axis", "components", "across_bases"})
+    older = ContrastFindings.model_validate(written)
+    assert widest_layer(older).name == PARTICIPANTS
+    assert known(widest_layer(older), Scoring.FORCED) == known(contrast, Scoring.FORCED)
