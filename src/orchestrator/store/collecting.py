@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.design.grid import Design
-from orchestrator.store.orders import discard_orders
 from orchestrator.store.outcomes import Outcomes, Seals, attempts_at, unusable
 from workers.contract.files import ID, LAUNCH, NO_RESUME_POINT, PLAIN, RESUME_POINT, TEMPORARY
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import is_abandoned, temporary_prefix
 from workers.contract.system.leases import Lease, boot_id, is_gone
-from workers.contract.system.removal import remove
+from workers.contract.system.removal import remove, try_to_remove
 
 LEASE_NAME = re.compile(rf"({ID.pattern})\.({PLAIN.pattern})\.json")
 TRANSFERS, OUTCOME, STEP_MANIFEST = "transfers", "outcome.json", "manifest.json"
@@ -74,7 +73,10 @@ def collect(layout: StoreLayout, design: Design, outcomes: Outcomes | Seals) -> 
         found = find_leftovers(layout, design, outcomes, now=_store_time(layout))
     except OSError as error:
         raise unusable(Path(error.filename or layout.root), error, "looked through") from None
-    discard_orders(layout, needed=design.by_id.keys() - outcomes.committed.keys())
+    needed = design.by_id.keys() - outcomes.committed.keys()
+    for path in layout.orders.glob("*.json"):
+        if ID.fullmatch(path.stem) and path.stem not in needed:
+            try_to_remove(path, within=layout.root)
     sizes = [_remove(path, layout) for path in found.unneeded]
     removed = [size for size in sizes if size is not None]
     for folder in {path.parent for path in found.unneeded if path.parent.parent == layout.all_checkpoints}:

@@ -1,14 +1,11 @@
 """The orders in `plans/`: what a worker is given for each trial that may still be run, and no others."""
 
-from collections.abc import Container
 from pathlib import Path
 
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study
-from workers.contract.files import ID
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import replace_file
-from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import Trial, WorkOrder
 
 
@@ -34,10 +31,3 @@ def order_of(trial: Trial, study: Study, layout: StoreLayout, *, n_micro_batches
         timeout_s=study.resources.timeout_s,
         checkpoint_every_s=study.resources.checkpoint_every_s,
     )
-
-
-def discard_orders(layout: StoreLayout, *, needed: Container[str]) -> None:
-    """Remove the orders of all trials but the needed ones; for the lock's holder, after a launch."""
-    for path in layout.orders.glob("*.json"):
-        if ID.fullmatch(path.stem) and path.stem not in needed:
-            try_to_remove(path, within=layout.root)
