@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeGuard
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -49,9 +50,7 @@ def resolve_revisions(
         StoreError: The sealed file can't be read.
     """
     known = _read(sealed)
-    wanted = dict.fromkeys(
-        base.id for base in study_bases.values() if _is_unresolved(base) and isinstance(base, HubBase)
-    )
+    wanted = dict.fromkeys(base.id for base in study_bases.values() if _is_unresolved(base))
     found = {
         model_id: commit for model_id in wanted if model_id not in known and (commit := _commit(model_id, look_up))
     }
@@ -67,7 +66,7 @@ def unresolved(bases: Mapping[str, BaseRecipe]) -> tuple[str, ...]:
     return tuple(name for name, base in bases.items() if _is_unresolved(base))
 
 
-def _is_unresolved(base: BaseRecipe) -> bool:
+def _is_unresolved(base: BaseRecipe) -> TypeGuard[HubBase]:
     return isinstance(base, HubBase) and base.revision == UNRESOLVED
 
 
@@ -81,22 +80,20 @@ def _commit(model_id: str, look_up: Callable[[str], str]) -> str | None:
 
 
 def _at_commit(base: BaseRecipe, known: Mapping[str, str]) -> BaseRecipe:
-    if not isinstance(base, HubBase) or not _is_unresolved(base) or base.id not in known:
+    if not _is_unresolved(base) or base.id not in known:
         return base
     return base.model_copy(update={"revision": known[base.id]})
 
 
 def _read(sealed: Path) -> dict[str, str]:
     """Sealed commits by model id; none where nothing is sealed."""
+    remedy = "restore the file, or write the commits into the study"
     try:
         known = COMMIT_BY_ID.validate_json(read_regular(sealed))
     except FileNotFoundError:
         return {}
     except (OSError, ValidationError) as error:
-        what = f"{sealed}: unreadable sealed revisions ({type(error).__name__})"
-        raise StoreError(f"{what}; restore the file, or write the commits into the study") from None
+        raise StoreError(f"{sealed}: unreadable sealed revisions ({type(error).__name__}); {remedy}") from None
     if not all(COMMIT.fullmatch(commit) for commit in known.values()):
-        raise StoreError(
-            f"{sealed}: a sealed revision is no commit; restore the file, or write the commits into the study"
-        )
+        raise StoreError(f"{sealed}: a sealed revision is no commit; {remedy}")
     return known
