@@ -167,7 +167,8 @@ def _read_shard(gate: Gate, path: Path, *, until: "pd.Series[pd.Timestamp] | Non
     table["numeric_value"] = numbers
     for n, what in _disorder(table):
         gate.count(path, n, what, "sort each subject's events by time, in one stretch")
-    births, deaths = (_first_times(table, code) for code in (BIRTH, DEATH))
+    timed = table.dropna(subset=["time"])
+    births, deaths = (timed[_is_code(timed, code)].groupby("subject_id")["time"].min() for code in (BIRTH, DEATH))
     # By day: many sources know the day of a birth or death, not the hour.
     day = table["time"].dt.normalize()
     early = int((day < times_of(table["subject_id"], births).dt.normalize()).sum())
@@ -194,13 +195,6 @@ def _disorder(table: pd.DataFrame) -> Iterator[tuple[int, str]]:
     is_same = timed["subject_id"].to_numpy()[1:] == timed["subject_id"].to_numpy()[:-1]
     times = timed["time"].to_numpy()
     yield int((is_same & (times[1:] < times[:-1])).sum()), "events are not sorted by time"
-
-
-def _first_times(table: pd.DataFrame, code: str) -> "pd.Series[pd.Timestamp]":
-    times: pd.Series[pd.Timestamp] = (
-        table[_is_code(table, code)].dropna(subset=["time"]).groupby("subject_id")["time"].min()
-    )
-    return times
 
 
 def _is_code(table: pd.DataFrame, code: str) -> "pd.Series[bool]":

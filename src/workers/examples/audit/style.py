@@ -57,14 +57,10 @@ def self_bleu(texts: Sequence[str]) -> float | None:
     lengths = [len(of_text) for of_text in words]
     logs = [0.0] * len(texts)
     for size in range(1, LONGEST_NGRAM + 1):
-        counted = [Counter(_ngrams(of_text, size)) for of_text in words]
+        counted = [Counter(zip(*(of_text[start:] for start in range(size)), strict=False)) for of_text in words]
         for place, precision in enumerate(_precisions(counted)):
             logs[place] += log(precision) / LONGEST_NGRAM if precision else -float("inf")
     return fmean(exp(mean + _brevity(lengths, place)) for place, mean in enumerate(logs))
-
-
-def _ngrams(words: Sequence[str], size: int) -> list[Ngram]:
-    return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]
 
 
 def _precisions(counted: Sequence[Counter[Ngram]]) -> list[float]:
