@@ -78,9 +78,8 @@ def read_order(path: Path) -> WorkOrder:
     except OSError as error:
         raise InputError(Problem(str(path), f"can't be read ({error.strerror})", "give a file of plans/")) from None
     except ValidationError as error:
-        raise InputError(
-            Problem(str(path), f"is not a work order ({error.error_count()} problems)", "plan again")
-        ) from None
+        what = f"is not a work order ({error.error_count()} problems)"
+        raise InputError(Problem(str(path), what, "plan again")) from None
     follow_store(Path(order.store))
     return order
 

@@ -30,9 +30,8 @@ def read_key(path: Path) -> pd.DataFrame:
         numbers.isna().any(axis=1).sum() + (~key["part"].isin(list(Part))).sum() + key.index.duplicated().sum()
     )
     if n_wrong or key.empty:
-        raise InputError(
-            Problem(str(path), f"{n_wrong} of {len(key)} rows are damaged", "take it from the store again")
-        )
+        what = f"{n_wrong} of {len(key)} rows are damaged"
+        raise InputError(Problem(str(path), what, "take it from the store again"))
     return key.assign(**{name: numbers[name].astype("int64") for name in numbers})
 
 

