@@ -13,7 +13,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.trial import Precision
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.scoring.choosing import greedy
-from workers.scoring.engines.chosen import CANNOT_RUN, first_line
+from workers.scoring.engines.engine import CANNOT_RUN, first_line
 from workers.scoring.labels import read_labels
 from workers.scoring.listening import Counting
 from workers.scoring.openers import opener_of

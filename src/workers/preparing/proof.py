@@ -24,7 +24,7 @@ from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.models.adapters import adapted_layers, fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base, context_tokens, load
 from workers.preparing.company import IMPOSSIBLE, MOST_CONTRADICTED, RECORD, try_company
-from workers.scoring.engines.chosen import first_line
+from workers.scoring.engines.engine import first_line
 from workers.training.objectives import Batch, View, collate, step_loss
 
 # Of logits, under an adapter that was stored and loaded again; a file keeps every bit.

@@ -14,7 +14,7 @@ from workers.contract.inputs import InputKind, precision_of
 from workers.contract.trial import Precision
 from workers.scoring.choosing import greedy
 from workers.scoring.engines.continuous import Continuous
-from workers.scoring.engines.engine import WritingEngine
+from workers.scoring.engines.engine import CANNOT_RUN, WritingEngine, first_line
 from workers.scoring.engines.vllm import Library, Served, Vllm, installed
 from workers.scoring.listening import Counting
 from workers.scoring.sessions import Plain
@@ -22,8 +22,6 @@ from workers.work.bench import Work
 
 # Prompts from the shortest to the longest are tried, each for so many tokens.
 TRIED = (12, 4, 9, 12)
-# What the library and its models raise where a way of running them does not exist.
-CANNOT_RUN = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 REMEDY = "write `engine: transformers`"
 
 
@@ -110,8 +108,3 @@ def engine_of(
 def _number_of(adapter: Path | None) -> int:
     """vLLM keeps adapters by number: another folder must have another one."""
     return 1 + int(hashlib.sha256(str(adapter).encode()).hexdigest()[:7], 16)
-
-
-def first_line(error: Exception) -> str:
-    """What a library says of a model, short; no data has come near it."""
-    return next(iter(str(error).splitlines()), "")[:160]

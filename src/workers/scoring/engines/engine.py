@@ -10,6 +10,9 @@ from workers.scoring.choosing import Choice, greedy
 from workers.scoring.listening import Listener
 from workers.scoring.sessions import Plain
 
+# What the library and its models raise where a way of running them does not exist.
+CANNOT_RUN = (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+
 
 class WritingEngine(Protocol):
     """Continues texts by the likeliest token, many at a time and each as if it were alone."""
@@ -60,3 +63,8 @@ class Dictated(Plain):
                     "shorten prompts or max_new_tokens, or write `engine: transformers`"
                 )
             text.extend(listener.tokens)
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a model, short; no data has come near it."""
+    return next(iter(str(error).splitlines()), "")[:160]
