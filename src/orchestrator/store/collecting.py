@@ -205,14 +205,17 @@ def _of_trainings(
         trials.setdefault(trial.spec.training_id, []).append(trial_id)
     is_stranger_at_work = any(trial_id not in design.by_id for trial_id in works.held)
     for folder in _entries(layout.all_checkpoints):
-        of_it = trials.get(folder.name, [])
-        if not _is_folder(folder) or not (of_it or _names_itself(folder)):
+        of_it, points = trials.get(folder.name, []), _entries(folder)
+        is_ours = bool(of_it) or (_names_itself(folder) if points else bool(ID.fullmatch(folder.name)))
+        if not _is_folder(folder) or not is_ours:
             yield _Seen(folder, is_unneeded=False)
             continue
         is_held = is_stranger_at_work if not of_it else any(trial_id in works.held for trial_id in of_it)
         is_done = all(trial_id in outcomes.committed for trial_id in of_it)
         is_over = any(trial_id in works.over for trial_id in of_it)
-        for path in _entries(folder):
+        if not points and is_done and not is_held:  # cut off as it was about to go
+            yield _Seen(folder, is_unneeded=True)
+        for path in points:
             is_point, is_other = RESUME_POINT.fullmatch(path.name), NO_RESUME_POINT.fullmatch(path.name)
             if not (is_point or is_other) or not _is_folder(path):
                 yield _Seen(path, is_unneeded=False)

@@ -365,6 +365,12 @@ class TestWhatIsNotOurs:
         told = f"checkpoints/{DONE.spec.training_id}/notes, checkpoints/{STRANGER}, checkpoints/my-notes and 6 more"
         assert str(found).endswith(f"; left alone, as no record of the store names it: {told}")
 
+    def test_an_empty_folder_of_resume_points_goes_once_its_training_is_done(self, layout: StoreLayout) -> None:
+        for training_id in (DONE.spec.training_id, OPEN.spec.training_id):
+            layout.checkpoints(training_id).mkdir(parents=True)
+        tidy(layout)
+        assert [path.name for path in layout.all_checkpoints.iterdir()] == [OPEN.spec.training_id]
+
     @pytest.mark.parametrize("part", ["checkpoints", "inputs", "leases", "plans", "logs", "trials", "attempts"])
     def test_lies_behind_a_link_and_so_is_never_reached(
         self, layout: StoreLayout, part: str, tmp_path_factory: pytest.TempPathFactory
