@@ -110,7 +110,7 @@ class Cells:
         """ISO dates without their time zone, in UTC where they have one; a plain number or a month is none."""
         cells = self.rows[column]
         if pd.api.types.is_numeric_dtype(cells):
-            return pd.Series(np.datetime64("NaT", "us"), index=cells.index)
+            return pd.Series(pd.NaT, index=cells.index, dtype="datetime64[us]")
         if pd.api.types.is_datetime64_any_dtype(cells):
             zoned = cells.notna() & (cells.dt.tz is not None)
             clocked = cells.notna() & (cells != cells.dt.normalize())

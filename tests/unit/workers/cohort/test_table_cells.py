@@ -10,6 +10,7 @@ import pytest
 
 from support.studies.tables import LONG, WIDE, events, exams, read, recipe
 from workers.cohort.cohort import Cohort
+from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.read import read_table
 from workers.contract.errors import InputError
 
@@ -109,3 +110,9 @@ def test_a_pipe_is_no_table(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match="it is no regular file"):
         read_table(tmp_path / name, recipe(WIDE))
+
+
+def test_numbers_are_no_dates_and_their_column_is_one_of_times_all_the_same() -> None:
+    cells = Cells(Path("table.csv"), pd.DataFrame({"day": [1, 2]}), "dates", "2000-01-01")
+    times = cells.times("day")
+    assert (str(times.dtype), bool(times.isna().all()), len(cells.problems)) == ("datetime64[us]", True, 1)
