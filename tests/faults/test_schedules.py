@@ -274,7 +274,7 @@ def run_schedules(n: int, capsys: pytest.CaptureFixture[str], *, is_search: bool
 
 
 def test_random_schedules_commit_every_trial_once(capsys: pytest.CaptureFixture[str]) -> None:
-    run_schedules(120, capsys)
+    run_schedules(200, capsys)
 
 
 @pytest.mark.slow
