@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.checks.equivalence import Equivalence
+from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.contrasts import ContrastFindings
-from orchestrator.analysis.learning import Verdict
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, PARTICIPANTS, Layer
 from orchestrator.analysis.wording import listed

@@ -15,16 +15,16 @@ from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
 from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place
+from orchestrator.analysis.checks.verdict import Verdict, judge, run_checks
 from orchestrator.analysis.contrasts import (
     ContrastFindings,
     InteractionFindings,
     contrast_findings,
     interaction_findings,
 )
-from orchestrator.analysis.factorial import DifferenceInDifferences, differences_in_differences
-from orchestrator.analysis.learning import Verdict, judge, run_checks
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
+from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,

@@ -12,8 +12,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.findings import Findings
-from orchestrator.analysis.learning import size_order
 from orchestrator.analysis.tables.scores import ALL_SIZES, BaselineScore, SupervisionScore
 from orchestrator.analysis.wording import level
 from workers.contract.recipes.scorings import Scoring

@@ -28,7 +28,7 @@ from orchestrator.store.holding import Hold
 from orchestrator.store.machine import HEARTBEAT_S, Machine
 from orchestrator.store.outcomes import read_attempts, read_seals
 from orchestrator.study.study import Study, load_study
-from support.launches.in_process import InProcess, Untracked
+from support.executors.in_process import InProcess, Untracked
 from support.schedules.stepping import SLEEP, WRITING, Disk, Killed, Process
 from support.studies.micro_study import write_study
 from support.studies.played_trials import Play, trials

@@ -25,7 +25,7 @@ CHANCE = 0.5
 TAIL_AT = NORMAL.inv_cdf(0.975)
 N_SIMULATIONS = 100
 # What models learn hangs together with the risk, and what is dealt out does not: on the tiny base pairs spread by 1.0
-# (640 labels) to 1.4 (128) times the simulated spread, tests/benchmarks/leak_check.py.
+# (640 labels) to 1.4 (128) times the simulated spread, tests/benchmarks/statistics/leak_check.py.
 HANGING_TOGETHER = 1.4
 # A probability of 1 has no logit.
 CLIPPED = 1e-12

@@ -6,8 +6,8 @@ from statistics import fmean
 
 from orchestrator.analysis.bootstrap import Aucs
 from orchestrator.analysis.checks.check import mean_weights
+from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.estimates import ByScoring
-from orchestrator.analysis.learning import size_order
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT

@@ -2,7 +2,7 @@
 
 Bases are whole plots, seeds and their places the plots within; the main effects of all axes beside them, the residual
 holds every interaction. On balanced cells the components equal those of REML (statsmodels' MixedLM, compared in
-tests/benchmarks/layers_of_uncertainty.py); one that comes out below 0 is 0.
+tests/benchmarks/statistics/layers_of_uncertainty.py); one that comes out below 0 is 0.
 """
 
 import math

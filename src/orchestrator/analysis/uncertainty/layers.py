@@ -3,7 +3,7 @@
 Each holds the ones before it. Seeds, draws and bases scatter as the cells do; what all cells share, the test set, comes
 from the bootstrap, less what of it the cells' scatter already holds. Balanced random effects: Searle, Casella &
 McCulloch, Variance Components, 1992; degrees of freedom: Satterthwaite, Biometrics 1946. The layers, and from how many
-units on they are used, are ours; tests/benchmarks/layers_of_uncertainty.py measures how often they err.
+units on they are used, are ours; tests/benchmarks/statistics/layers_of_uncertainty.py measures how often they err.
 """
 
 import math

@@ -6,8 +6,8 @@ import pytest
 from orchestrator.analysis.answer import phrase_answer, widest_layer
 from orchestrator.analysis.bootstrap import AucTable
 from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings
-from orchestrator.analysis.learning import Verdict
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, TRAINING
 from orchestrator.study.study import Contrast

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.answer import phrase_answer
+from orchestrator.analysis.checks.verdict import AUC_OF_PLANTED_SIGNAL, Verdict
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.findings import Findings, analyse
-from orchestrator.analysis.learning import AUC_OF_PLANTED_SIGNAL, Verdict
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.scores import kind_of
 from orchestrator.analysis.traces import read_trace

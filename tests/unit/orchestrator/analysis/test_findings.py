@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.cells import match_cells
+from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.findings import Findings, analyse
-from orchestrator.analysis.learning import Verdict
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.design.grid import Design, expand
 from orchestrator.store.outcomes import read_attempts, read_outcomes

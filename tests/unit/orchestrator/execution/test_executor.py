@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from support.launches.claims import CLAIMS, Claim
-from support.launches.in_process import Inline, InProcess
+from support.executors.claims import CLAIMS, Claim
+from support.executors.in_process import Inline, InProcess
 from support.studies.orders import order_of
 from support.studies.played_trials import Play, publish_inputs, trials
 from workers.attempt.runner import Runner

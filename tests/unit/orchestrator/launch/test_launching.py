@@ -17,7 +17,7 @@ from orchestrator.launch.record import LaunchRecord
 from orchestrator.store.orders import write_order
 from orchestrator.study.study import Study, load_study
 from orchestrator.tracking.tracking import Tracking
-from support.launches.in_process import InProcess
+from support.executors.in_process import InProcess
 from support.studies.micro_study import write_study
 from workers.contract.errors import Problem
 from workers.contract.layout import StoreLayout

@@ -30,7 +30,7 @@ from orchestrator.launch.record import (
 from orchestrator.launch.run import RunSummary, run_study
 from orchestrator.store.outcomes import attempts_at, read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
-from support.launches.in_process import Inline, InProcess, Untracked
+from support.executors.in_process import Inline, InProcess, Untracked
 from support.studies.micro_study import write_study
 from support.studies.played_trials import Play, publish_inputs, trials
 from workers.attempt.runner import Runner

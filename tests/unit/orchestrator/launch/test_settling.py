@@ -17,7 +17,7 @@ from orchestrator.store.outcomes import read_store
 from orchestrator.store.verification import check_derived
 from orchestrator.study.study import load_sealed, sealed_text
 from orchestrator.tracking.tracking import Tracking
-from support.launches.in_process import InProcess
+from support.executors.in_process import InProcess
 from support.stores.full import DESIGN, STUDY, full_store, rewrite
 from support.stores.tracked import with_database
 from workers.contract.errors import InputError

@@ -1,8 +1,8 @@
 """How often the leak check errs: without a leak, and with one that gives +0.10.
 
-Run by hand, in 10 minutes: `python tests/benchmarks/leak_check.py`; with the folder of a store of a study that has
-`checks: {permutations: 20}` it measures its twins instead. First logistic models on the Framingham cohort, then
-invented studies: a risk in four parts, a base that ranks by some of them, and twins that are pushed along a random
+Run by hand, in 10 minutes: `python tests/benchmarks/statistics/leak_check.py`; with the folder of a store of a study
+that has `checks: {permutations: 20}` it measures its twins instead. First logistic models on the Framingham cohort,
+then invented studies: a risk in four parts, a base that ranks by some of them, and twins that are pushed along a random
 direction of the parts and back, beside what training adds to both. The old rule held one twin to 0.5 within 1.96 times
 the spread of its test set (by DeLong) and 0.066.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.analysis.bootstrap import HeldOut, align_held_out
 from orchestrator.analysis.checks.check import auc_of, untrained_bases

@@ -1,6 +1,6 @@
 """How long the bootstrap of a whole study takes on one core, and how much memory.
 
-Run: OMP_NUM_THREADS=1 python tests/benchmarks/bootstrap_speed.py
+Run: OMP_NUM_THREADS=1 python tests/benchmarks/statistics/bootstrap_speed.py
 """
 
 import resource

@@ -1,8 +1,8 @@
 """How often the interval of each layer misses, by whole studies whose truth is known: participants, trainings, bases.
 
-Run by hand: `python tests/benchmarks/layers_of_uncertainty.py [N_STUDIES [NAME …]]`; 4,000 studies of one design take
-half a minute to two minutes of one core. `--components` compares the variance components with those of statsmodels'
-MixedLM, which is no dependency: install it for this alone.
+Run by hand: `python tests/benchmarks/statistics/layers_of_uncertainty.py [N_STUDIES [NAME …]]`; 4,000 studies of one
+design take half a minute to two minutes of one core. `--components` compares the variance components with those of
+statsmodels' MixedLM, which is no dependency: install it for this alone.
 """
 
 import sys
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.analysis.uncertainty.across_bases import across_bases
 from orchestrator.analysis.uncertainty.components import components_of
