@@ -6,6 +6,7 @@ A `Findings` holds aggregates only, small counts already hidden, so its JSON may
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import get_args
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from orchestrator.analysis.contrasts import (
     contrast_findings,
     interaction_findings,
 )
-from orchestrator.analysis.results import Results
+from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
@@ -41,7 +42,6 @@ from orchestrator.disclosure import Count
 from orchestrator.study.study import Study
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import ALWAYS_SCORED
-from workers.contract.trial import Trial
 
 # Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
 ENOUGH_EVENTS = 200
@@ -146,29 +146,25 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else NO_AUCS
     learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
     checks = run_checks(design, results, asked=study.checks, places=learning, held_out=held_out, aucs=aucs)
-    verdict = judge(checks)
     cells = {name: match_cells(design.trials, contrast) for name, contrast in study.contrasts.items()}
-    contrasts = tuple(
-        contrast_findings(name, contrast, cells=cells[name], results=results, aucs=aucs)
-        for name, contrast in study.contrasts.items()
-    )
+    compare = partial(contrast_findings, results=results, aucs=aucs)
+    contrasts = tuple(compare(name, one, cells=cells[name]) for name, one in study.contrasts.items())
     primary = contrasts[0] if contrasts else None
     equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
-    completeness = ("grid", design.trials), ("control", design.controls)
     return Findings(
         study=study.study,
         question=study.question,
         n_replicates=n_replicates,
         bootstrap_seed=seed,
-        answer=phrase_answer(primary, verdict, equal),
-        verdict=verdict,
+        answer=phrase_answer(primary, judge(checks), equal),
+        verdict=judge(checks),
         checks=checks,
         learning=learning,
         equivalence=equal,
         warnings=_warnings(design, results, held_out, cells),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
-        completeness=tuple(_completeness(role, trials, results) for role, trials in completeness),
+        completeness=_completeness(design, results),
         contrasts=contrasts,
         interactions=tuple(subtract(name, one) for name, one in study.interactions.items()),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
@@ -182,8 +178,8 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         trials=trial_rows(design, results, aucs, min_cell=min_cell),
         failures=_failures(results),
         damaged=tuple(results.damaged.values()),
-        cost=_total_cost(results) if results.outcomes else None,
-        provenance=_provenance(results) if results.outcomes else None,
+        cost=_total_cost(results),
+        provenance=_provenance(results),
     )
 
 
@@ -240,17 +236,14 @@ def _n_shortened(results: Results, cells: Mapping[str, Sequence[Cell]]) -> int:
     return len(shortened)
 
 
-def _completeness(role: str, trials: tuple[Trial, ...], results: Results) -> Completeness:
-    standings = Counter(results.standing(trial.trial_id) for trial in trials)
-    return Completeness(
-        role=role,
-        planned=len(trials),
-        scored=standings["scored"],
-        diverged=standings["diverged"],
-        failed=standings["failed"],
-        damaged=standings["damaged"],
-        missing=standings["missing"],
-    )
+def _completeness(design: Design, results: Results) -> tuple[Completeness, ...]:
+    """Of the grid, and of the controls."""
+    found = []
+    for role, trials in (("grid", design.trials), ("control", design.controls)):
+        standings = Counter(results.standing(trial.trial_id) for trial in trials)
+        counts = {standing: standings[standing] for standing in get_args(Standing)}
+        found.append(Completeness(role=role, planned=len(trials), **counts))
+    return tuple(found)
 
 
 def _failures(results: Results) -> tuple[FailureGroup, ...]:
@@ -266,7 +259,9 @@ def _failures(results: Results) -> tuple[FailureGroup, ...]:
     )
 
 
-def _total_cost(results: Results) -> TotalCost:
+def _total_cost(results: Results) -> TotalCost | None:
+    if not results.outcomes:
+        return None
     costs = [outcome.cost for outcome in results.outcomes.values()]
     return TotalCost(
         wall_s=sum(cost.wall_s for cost in costs),
@@ -277,7 +272,9 @@ def _total_cost(results: Results) -> TotalCost:
     )
 
 
-def _provenance(results: Results) -> ProvenanceSummary:
+def _provenance(results: Results) -> ProvenanceSummary | None:
+    if not results.outcomes:
+        return None
     records = [outcome.provenance for outcome in results.outcomes.values()]
     names = sorted({name for record in records for name in record.packages})
     packages = {
