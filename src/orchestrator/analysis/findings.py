@@ -3,10 +3,8 @@
 A `Findings` holds aggregates only, small counts already hidden, so its JSON may be passed on as the page may.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import get_args
 
 import numpy as np
 
@@ -23,9 +21,19 @@ from orchestrator.analysis.contrasts import (
     contrast_findings,
     interaction_findings,
 )
-from orchestrator.analysis.results import Results, Standing
+from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
+from orchestrator.analysis.tables.ledger import (
+    Completeness,
+    FailureGroup,
+    ProvenanceSummary,
+    TotalCost,
+    completeness_of,
+    failures_of,
+    provenance_of,
+    total_cost_of,
+)
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,
@@ -48,55 +56,12 @@ ENOUGH_EVENTS = 200
 NO_AUCS = dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
 
 
-class Completeness(Record):
-    """How far the trials of one role got."""
-
-    role: str
-    planned: int
-    scored: int
-    diverged: int
-    failed: int
-    damaged: int
-    missing: int
-
-
 class HeldOutSet(Record):
     """The test set that every trial shares."""
 
     n_participants: Count
     n_examples: Count
     n_events: Count
-
-
-class TotalCost(Record):
-    """What the committed trials used, summed, damaged ones aside; failed attempts leave no account."""
-
-    wall_s: float
-    cpu_s: float
-    n_input_tokens: int
-    n_target_tokens: int
-    peak_memory_mib: float
-
-
-class FailureGroup(Record):
-    """Failed attempts of one kind at one place."""
-
-    kind: str
-    where: str
-    n_attempts: int
-    n_trials: int
-
-
-class ProvenanceSummary(Record):
-    """With what the outcomes were computed: each distinct value once, sorted; hosts are only counted."""
-
-    commits: tuple[str, ...]
-    pythons: tuple[str, ...]
-    devices: tuple[str, ...]
-    packages: dict[str, tuple[str, ...]]
-    n_hosts: int
-    first_started_at: str
-    last_ended_at: str
 
 
 class Findings(Record):
@@ -164,7 +129,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         equivalence=equal,
         warnings=_warnings(design, results, held_out, cells),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
-        completeness=_completeness(design, results),
+        completeness=completeness_of(design, results),
         contrasts=contrasts,
         interactions=tuple(subtract(name, one) for name, one in study.interactions.items()),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
@@ -176,10 +141,10 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         probes=arm_probes(design, results),
         baselines=baseline_scores(design, results, aucs, min_cell=min_cell),
         trials=trial_rows(design, results, aucs, min_cell=min_cell),
-        failures=_failures(results),
+        failures=failures_of(results),
         damaged=tuple(results.damaged.values()),
-        cost=_total_cost(results),
-        provenance=_provenance(results),
+        cost=total_cost_of(results),
+        provenance=provenance_of(results),
     )
 
 
@@ -234,62 +199,3 @@ def _n_shortened(results: Results, cells: Mapping[str, Sequence[Cell]]) -> int:
         if dropped & (members := set(cell.members.values()))
     }
     return len(shortened)
-
-
-def _completeness(design: Design, results: Results) -> tuple[Completeness, ...]:
-    """Of the grid, and of the controls."""
-    found = []
-    for role, trials in (("grid", design.trials), ("control", design.controls)):
-        standings = Counter(results.standing(trial.trial_id) for trial in trials)
-        counts = {standing: standings[standing] for standing in get_args(Standing)}
-        found.append(Completeness(role=role, planned=len(trials), **counts))
-    return tuple(found)
-
-
-def _failures(results: Results) -> tuple[FailureGroup, ...]:
-    """Failed attempts by kind and place, most frequent first; messages stay in the store."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for trial_id, attempts in results.attempts.items():
-        for attempt in attempts:
-            groups.setdefault((attempt.kind.value, attempt.where), []).append(trial_id)
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return tuple(
-        FailureGroup(kind=kind, where=where, n_attempts=len(trial_ids), n_trials=len(set(trial_ids)))
-        for (kind, where), trial_ids in ordered
-    )
-
-
-def _total_cost(results: Results) -> TotalCost | None:
-    if not results.outcomes:
-        return None
-    costs = [outcome.cost for outcome in results.outcomes.values()]
-    return TotalCost(
-        wall_s=sum(cost.wall_s for cost in costs),
-        cpu_s=sum(cost.cpu_s for cost in costs),
-        n_input_tokens=sum(cost.n_input_tokens for cost in costs),
-        n_target_tokens=sum(cost.n_target_tokens for cost in costs),
-        peak_memory_mib=max(cost.peak_memory_mib for cost in costs),
-    )
-
-
-def _provenance(results: Results) -> ProvenanceSummary | None:
-    if not results.outcomes:
-        return None
-    records = [outcome.provenance for outcome in results.outcomes.values()]
-    names = sorted({name for record in records for name in record.packages})
-    packages = {
-        name: _distinct(record.packages[name] for record in records if name in record.packages) for name in names
-    }
-    return ProvenanceSummary(
-        commits=_distinct(record.commit for record in records),
-        pythons=_distinct(record.python for record in records),
-        devices=_distinct(record.device for record in records),
-        packages=packages,
-        n_hosts=len({record.host for record in records}),
-        first_started_at=min(record.started_at for record in records),
-        last_ended_at=max(record.ended_at for record in records),
-    )
-
-
-def _distinct(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(values)))
