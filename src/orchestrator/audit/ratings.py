@@ -11,6 +11,7 @@ from workers.contract.files import open_regular
 from workers.contract.system.csv_rows import MAX_LINE, header_of
 
 ITEM_NAMES = [item.name for item in SHEET_ITEMS]
+COUNT = r"[0-9]{1,9}"
 # What raters write for the choices.
 SPELLINGS = {"y": "yes", "n": "no", "true": "yes", "false": "no"}
 
@@ -25,7 +26,8 @@ def read_key(path: Path) -> pd.DataFrame:
     if missing := [column for column in KEY_COLUMNS if column not in key]:
         raise InputError(Problem(str(path), f"columns {missing} are missing", "give the key that `sheet` named"))
     key = key.set_index(ID_COLUMN)
-    numbers = key[["rater", "rationale", "label"]].apply(pd.to_numeric, errors="coerce")
+    numbers = key[["rater", "rationale", "label"]].apply(_plain)
+    numbers = numbers.where(numbers.apply(lambda cells: cells.str.fullmatch(COUNT)))
     n_wrong = int(
         numbers.isna().any(axis=1).sum() + (~key["part"].isin(list(Part))).sum() + key.index.duplicated().sum()
     )
@@ -89,8 +91,12 @@ def _ratings(path: Path, key: pd.DataFrame, problems: list[Problem]) -> pd.DataF
 def _places(cells: "pd.Series[str]", item: SheetItem) -> "pd.Series[float]":
     """The place of each cell's choice from 0; NaN where it is none."""
     places = {choice: float(place) for place, choice in enumerate(item.choices)}
-    # A spreadsheet may write 4 as 4.0.
-    return cells.str.removesuffix(".0").replace(SPELLINGS).map(places)
+    return _plain(cells).replace(SPELLINGS).map(places)
+
+
+def _plain(cells: "pd.Series[str]") -> "pd.Series[str]":
+    """A spreadsheet may write 4 as 4.0."""
+    return cells.str.removesuffix(".0")
 
 
 def _read(path: Path, *, wanted: Sequence[str]) -> pd.DataFrame:

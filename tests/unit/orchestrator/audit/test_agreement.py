@@ -313,3 +313,11 @@ def test_a_missing_sheet_and_an_empty_one_are_refused(sheets: list[Path], key: P
 def test_a_sheet_is_no_key(sheets: list[Path]) -> None:
     with pytest.raises(InputError, match="key"):
         read_key(sheets[0])
+
+
+@pytest.mark.parametrize("number", ["inf", "1e400", "-1", "1.5", "nan", "1" * 20, ""])
+@pytest.mark.parametrize("column", ["rater", "rationale", "label"])
+def test_a_key_whose_numbers_are_none_is_damaged(key: Path, column: str, number: str) -> None:
+    edit(key, 0, column, number)
+    with pytest.raises(InputError, match=r"1 of .* rows are damaged"):
+        read_key(key)
