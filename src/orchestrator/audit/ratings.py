@@ -34,7 +34,7 @@ def read_key(path: Path) -> pd.DataFrame:
     if n_wrong or key.empty:
         what = f"{n_wrong} of {len(key)} rows are damaged"
         raise InputError(Problem(str(path), what, "take it from the store again"))
-    return key.assign(**{name: numbers[name].astype("int64") for name in numbers})
+    return key.assign(**{str(name): numbers[name].astype("int64") for name in numbers})
 
 
 def read_ratings(paths: Sequence[Path], key: pd.DataFrame) -> pd.DataFrame:
