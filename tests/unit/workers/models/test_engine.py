@@ -22,7 +22,7 @@ from workers.training.steps import batches, learn_targets, rate_at, train
 
 CPU = torch.device("cpu")
 EXAMPLES = [(View(prompt=[5 + i, 30, 40 + i], target=[60 + i, 70, 80], label_at=1),) for i in range(16)]
-N_TRIALS = 30
+N_TRIALS = 12
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def n_hooks(model: torch.nn.Module) -> int:
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in HOOKS)
 
 
-def test_thirty_trials_in_one_process_leave_no_engine_no_hook_and_no_optimizer(base: Base) -> None:
+def test_a_dozen_trials_in_one_process_leave_no_engine_no_hook_and_no_optimizer(base: Base) -> None:
     before = {kind: live(kind) for kind in ("DeepSpeedEngine", "AdamW", "PeftModelForCausalLM", "Parameter")}
     hooks = n_hooks(base.model)
     for number in range(N_TRIALS):

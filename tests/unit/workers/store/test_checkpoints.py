@@ -19,9 +19,12 @@ ORIGIN = Origin.here("f00d", world_size=1)
 
 
 def checkpoint_at(step: int) -> Checkpoint:
+    """Of its history the last ten steps: a million rows take 2 s."""
     tensors = {"weights.0": torch.full((4, 3), float(step)), "step.0": torch.tensor(float(step))}
     return Checkpoint(
-        step, tensors, {"history": [{"step": n, "loss": 1 / n, "share": None} for n in range(1, step + 1)]}
+        step,
+        tensors,
+        {"history": [{"step": n, "loss": 1 / n, "share": None} for n in range(max(step - 9, 1), step + 1)]},
     )
 
 
