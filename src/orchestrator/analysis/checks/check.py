@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Estimate, Ranking
+from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.results import FloatArray, IntArray, Results
 from orchestrator.design.grid import Design
 from workers.contract.outcome import Record
@@ -59,8 +59,14 @@ def mean_weights(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def auc_of(risks: FloatArray, labels: IntArray, weights: FloatArray) -> float:
-    """ROC-AUC as observed, each array of shape (n_examples,)."""
-    return float(Ranking.of(risks, labels).aucs(weights[:, None])[0])
+    """ROC-AUC as observed, ties counting half, each array of shape (n_examples,); NaN where a class has no weight."""
+    is_event = labels == 1
+    order = np.argsort(risks[~is_event])
+    controls, of_events = risks[~is_event][order], weights[is_event]
+    mass = np.concatenate([[0.0], np.cumsum(weights[~is_event][order])])
+    below, up_to = (mass[np.searchsorted(controls, risks[is_event], side=side)] for side in ("left", "right"))
+    pairs = float(of_events.sum() * mass[-1])
+    return float(of_events @ (below + up_to)) / (2 * pairs) if pairs > 0 else np.nan
 
 
 def is_above(bound: float | None, threshold: float) -> bool:

@@ -5,10 +5,13 @@ Whether a share may be shown is judged by distinct participants: the same person
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
 
 from orchestrator.analysis.results import Predictions
 from orchestrator.disclosure import Share
-from workers.contract.outcome import Record, Validity
+from workers.contract.outcome import Record
 
 
 class InvalidShares(Record):
@@ -62,11 +65,13 @@ def _tally(tables: Iterable[Predictions], *, label: int) -> _Tally:
     n_invalid, n_outputs = 0, 0
     with_invalid: set[str] = set()
     with_valid: set[str] = set()
-    for table in tables:
-        rows = (table.split == "held_out") & (table.label == label)
-        invalid = rows & (table.validity != Validity.VALID.value)
-        n_invalid += int(invalid.sum())
+    for _, alike in groupby(tables, key=lambda table: id(table.participant_id)):
+        group = list(alike)
+        rows = np.stack([(table.split == "held_out") & (table.label == label) for table in group])
+        is_valid = np.stack([table.is_valid for table in group])
+        n_invalid += int((rows & ~is_valid).sum())
         n_outputs += int(rows.sum())
-        with_invalid.update(table.participant_id[invalid].tolist())
-        with_valid.update(table.participant_id[rows & ~invalid].tolist())
+        people = group[0].participant_id
+        with_invalid.update(people[(rows & ~is_valid).any(axis=0)].tolist())
+        with_valid.update(people[(rows & is_valid).any(axis=0)].tolist())
     return _Tally(n_invalid, n_outputs, frozenset(with_invalid), frozenset(with_valid))

@@ -16,6 +16,7 @@ from orchestrator.analysis.bootstrap import (
     combine,
     resampled_weights,
 )
+from orchestrator.analysis.checks.check import auc_of
 from orchestrator.analysis.results import Predictions
 from workers.contract.errors import StoreError
 from workers.contract.recipes.scorings import Scoring
@@ -29,7 +30,7 @@ def few_predictions(risks: list[float], labels: list[int]) -> Predictions:
         split=np.array(["held_out"] * n),
         label=np.array(labels),
         weight=np.ones(n),
-        validity=np.array(["valid"] * n),
+        is_valid=np.ones(n, dtype=bool),
         risks=dict.fromkeys((Scoring.STRICT, Scoring.FORCED), np.array(risks)),
     )
 
@@ -42,6 +43,23 @@ def test_auc_of_every_replicate_equals_sklearns(decimals: int) -> None:
     weights = generator.integers(0, 4, (40, 300)) * generator.uniform(0.5, 9.0, 300)
     expected = [roc_auc_score(labels, risks, sample_weight=row) for row in weights]
     np.testing.assert_allclose(Ranking.of(risks, labels).aucs(weights.T), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [1, 8], ids=["ties", "no ties"])
+def test_every_way_to_an_auc_is_the_sum_over_all_pairs(decimals: int) -> None:
+    """Of clustered examples, as drawn and as observed."""
+    generator = np.random.default_rng(5)
+    labels = (generator.random(60) < 0.3).astype(np.int64)
+    risks = np.round(generator.normal(size=60) + 0.5 * labels.astype(np.float64), decimals)
+    drawn = generator.multinomial(20, np.full(20, 1 / 20), size=30)[:, np.arange(60) // 3]
+    weights = np.vstack([np.ones(60), drawn]) * generator.uniform(0.5, 9.0, 60)
+    event, control = (np.flatnonzero(labels == label) for label in (1, 0))
+    gaps = risks[event][:, None] - risks[control][None]
+    wins = np.einsum("ri,rj,ij->r", weights[:, event], weights[:, control], (gaps > 0) + 0.5 * (gaps == 0))
+    expected = wins / (weights[:, event].sum(axis=1) * weights[:, control].sum(axis=1))
+    np.testing.assert_allclose(Ranking.of(risks, labels).aucs(weights.T), expected, rtol=0, atol=1e-12)
+    one_by_one = [auc_of(risks, labels, row) for row in weights]
+    np.testing.assert_allclose(one_by_one, expected, rtol=0, atol=1e-12)
 
 
 def test_replicate_without_events_is_dropped_from_the_interval() -> None:
@@ -104,8 +122,10 @@ def test_share_below_zero_counts_differences_in_every_resample() -> None:
 def test_row_order_does_not_matter() -> None:
     table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
     turned = table.at(np.arange(4)[::-1])
-    held_out = align_held_out({"a": table, "b": turned})
-    np.testing.assert_array_equal(*held_out.risks[Scoring.STRICT])
+    again = replace(table, risks={one: 1 - risks for one, risks in table.risks.items()})
+    assert again.shares_examples(table) and not turned.shares_examples(table)
+    held_out = align_held_out({"a": table, "b": turned, "c": again})
+    np.testing.assert_allclose(held_out.risks[Scoring.STRICT], [[0.9, 0.2, 0.3, 0.4]] * 2 + [[0.1, 0.8, 0.7, 0.6]])
 
 
 @pytest.mark.parametrize(

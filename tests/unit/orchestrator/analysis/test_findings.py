@@ -113,13 +113,19 @@ def test_unusable_predictions_are_damaged_though_their_checksum_holds(
     assert results.outcomes == {} and results.predictions == {}
 
 
+def test_trials_that_scored_the_same_examples_hold_them_once(results: Results) -> None:
+    first, *others = results.predictions.values()
+    assert all(table.shares_examples(first) for table in others)
+    assert any(table.risks[Scoring.STRICT] is not first.risks[Scoring.STRICT] for table in others)
+
+
 def test_few_people_who_fail_in_many_trials_are_hidden(study: Study, design: Design, results: Results) -> None:
     owner = Counter(next(iter(results.predictions.values())).participant_id.tolist())
     first = next(iter(results.predictions.values()))
     held_out_controls = first.participant_id[(first.split == "held_out") & (first.label == 0)].tolist()
     person = next(name for name, n in Counter(held_out_controls).items() if n == owner[name] == 3)
     tables = {
-        trial_id: replace(table, validity=np.where(table.participant_id == person, "truncated", "valid"))
+        trial_id: replace(table, is_valid=table.participant_id != person)
         for trial_id, table in results.predictions.items()
     }
     found = analyse(study, design, replace(results, predictions=tables), n_replicates=10)
