@@ -139,8 +139,8 @@ def _write(content: "pa.Table", path: Path) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True)
-    # One row group: left uncombined, 504 small ones read 700 times more slowly (50 s against 0.07 s).
-    pq.write_table(content.combine_chunks(), path, row_group_size=max(content.num_rows, 1))
+    # One row group: 504 small ones read 700 times more slowly (50 s against 0.07 s). It takes no copy in one piece.
+    pq.write_table(content, path, row_group_size=max(content.num_rows, 1))
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
