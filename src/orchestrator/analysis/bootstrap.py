@@ -2,7 +2,7 @@
 
 Each replicate draws one resample of the held-out participants and recomputes the ROC-AUC of every trial; any
 mean or difference of AUCs is then a linear combination of columns of the same table.
-Cost: 504 trials, 1,000 examples, 2,000 replicates and 3 scorings take 9 CPU seconds and 145 MiB
+Cost: 504 trials, 1,000 examples, 2,000 replicates and 3 scorings take 7 CPU seconds and 175 MiB
 (tests/benchmarks/statistics/bootstrap_speed.py).
 Source: protocol, section 3.8, point 1.
 """

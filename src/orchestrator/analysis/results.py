@@ -1,6 +1,6 @@
 """What the analysis starts from: committed outcomes, their predictions, failed attempts, as plain values.
 
-Trials that were scored on the same examples share the arrays that say so: 574 of 10,000 examples take 0.1 GB, not 2 GB.
+Trials that scored the same examples share the arrays that say so: 574 of 10,000 examples take 0.1 GB, not 1.3 GB.
 Identifiers in here are salted hashes and go no further: nothing after the bootstrap names a participant.
 """
 

@@ -98,6 +98,7 @@ def build_store(
     missing: Collection[str] = (),
     damaged: Collection[str] = (),
     n_participants: int = 600,
+    people: People | None = None,
     further: Mapping[Scoring, Callable[[Trial], float]] = NOTHING_FURTHER,
 ) -> StoreLayout:
     """Write outcomes, predictions and attempts of a whole design below `folder/<study>`.
@@ -109,10 +110,11 @@ def build_store(
         failed: Trial ids with two failed attempts and no outcome.
         missing: Trial ids never tried.
         damaged: Trial ids whose predictions changed after the commit.
+        people: Who is scored, in place of so many invented participants.
         further: Signal of each further scoring that trials of a base have.
     """
     layout = StoreLayout(folder / study.study)
-    people = invent_people(n_participants)
+    people = people or invent_people(n_participants)
     for trial in design.everything:
         if trial.trial_id in failed:
             for number in (1, 2):
