@@ -50,6 +50,9 @@ SharedGroup = Annotated[
 SkipUnfit = Annotated[
     bool, typer.Option("--skip-unfit", help="a base that is missing or too small fails its own trials alone")
 ]
+AllowMixed = Annotated[
+    bool, typer.Option("--allow-mixed", help="nodes may have other software than this one; it is recorded")
+]
 
 
 RESUME = "resume"
@@ -71,6 +74,7 @@ def launch(
     reviewed: Reviewed = None,
     shared_group: SharedGroup = False,
     skip_unfit: SkipUnfit = False,
+    allow_mixed: AllowMixed = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
@@ -99,6 +103,7 @@ def launch(
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
         shares_with_group=shared_group,
         skips_unfit=skip_unfit,
+        allows_mixed=allow_mixed,
         tell_error=partial(fail, as_json=as_json),
     )
     summary = run_study(one)

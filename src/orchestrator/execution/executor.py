@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.execution.events import Event, StopLevel
 from orchestrator.study.study import Resources
+from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
@@ -55,6 +56,9 @@ class Pool(Protocol):
     @property
     def slots(self) -> Slots:
         """What there is of them."""
+
+    def muster(self, call: RollCall) -> tuple[Present, ...]:
+        """What each node says of itself; from now on each worker answers the same call before its first trial."""
 
     def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
         """Make one stage of the inputs that trials need; why trials can't run with it; null where that was stopped.

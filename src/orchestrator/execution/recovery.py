@@ -21,6 +21,7 @@ class Policy:
     """What is done about one class of failure.
 
     retries: Attempts that a trial gets beside the first, after failures of this class, in one launch.
+    is_charged: Whether they are counted; not where no trial is to blame.
     refits: Each of them splits batches in twice as many parts; the effective batch stays.
     ends_launch: Nothing that is started now could do better.
     remedy: What a person can do where the retries are used up.
@@ -30,6 +31,7 @@ class Policy:
     remedy: str
     refits: bool = False
     ends_launch: bool = False
+    is_charged: bool = True
 
 
 POLICIES: Mapping[FailureKind, Policy] = {
@@ -40,6 +42,7 @@ POLICIES: Mapping[FailureKind, Policy] = {
     FailureKind.TIMEOUT: Policy(1, "raise `resources.timeout_s`; the trial goes on from its last resume point"),
     FailureKind.DATA: Policy(0, "mend the input that the message names, then `sweep run`"),
     FailureKind.STORAGE: Policy(2, "see that every node can write the store, then `sweep run`"),
+    FailureKind.UNFIT_NODE: Policy(0, "mend the node that is named, or leave it out", is_charged=False),
     FailureKind.DISK_FULL: Policy(0, "free space where the store lies, then `sweep run`", ends_launch=True),
     FailureKind.CODE: Policy(1, "rerun the trial by hand as `sweep explain` says, and mend the code"),
 }
@@ -89,6 +92,8 @@ class Recovery:
         if policy.ends_launch:
             self._end(f"{name}: {policy.remedy}")
             return Decision(is_tried_again=True, why=f"{name}, left for the next launch")
+        if not policy.is_charged:
+            return Decision(is_tried_again=True, why=f"{name}, tried elsewhere: {detail}")
         self._spent[trial_id, kind] += 1
         if self._spent[trial_id, kind] <= policy.retries:
             if not policy.refits:

@@ -30,6 +30,7 @@ class Launch:
         reviewed: The plan that somebody agreed to.
         shares_with_group: Open the store to its group.
         skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
+        allows_mixed: Nodes may have other software than the driver.
         machine: Where the driver runs.
         tell_error: Hears an error that can't be raised, where the executor holds the main thread.
         write_report: Makes the page of what the store holds.
@@ -45,6 +46,7 @@ class Launch:
     reviewed: PlanHash | None = None
     shares_with_group: bool = False
     skips_unfit: bool = False
+    allows_mixed: bool = False
     machine: Machine = field(default_factory=Machine)
     tell_error: Callable[[SweepError], object] = lambda _: None
     write_report: Callable[[Study, Design, StoreLayout, Snapshot[Outcomes]], object] = write_study_report

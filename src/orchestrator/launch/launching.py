@@ -15,7 +15,8 @@ from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.board import Board, longest_first
 from orchestrator.launch.console import Watch, watch
 from orchestrator.launch.launch import Launch
-from orchestrator.launch.record import LaunchRecord, SlotsFound
+from orchestrator.launch.mustering import mustered
+from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound
 from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at
 from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError, SweepError
@@ -75,8 +76,12 @@ def launch_trials(
     orders = _write_orders(launch, queue, recovery)
     screen: Watch | None = None
     try:
-        with launch.executor.open(launch.study.resources, stop_level=stop_level, last_words=last_words) as pool:
+        with (
+            launch.executor.open(launch.study.resources, stop_level=stop_level, last_words=last_words) as pool,
+            mustered(pool, launch.study, layout, allows_mixed=launch.allows_mixed) as nodes,
+        ):
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
+            record.write(NodesMustered.of(nodes))
             if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
                 console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
             unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit)

@@ -4,15 +4,16 @@ Facts of the driver's own; nothing that a worker read, and no participant's text
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
 from orchestrator.store.hold_records import Holder
 from orchestrator.store.machine import now
+from workers.contract.answers.roll_call import Present, Software
 from workers.contract.errors import SweepError
 from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
@@ -44,6 +45,25 @@ class SlotsFound(LaunchEntry):
     what: Literal["slots"] = "slots"
     n_slots: int
     device: str
+
+
+class NodesMustered(LaunchEntry):
+    """Which nodes answered the call before anything ran, and what differed between them where that was allowed."""
+
+    what: Literal["nodes"] = "nodes"
+    hosts: tuple[str, ...]
+    devices: tuple[str, ...]
+    software: tuple[Software, ...]
+
+    @classmethod
+    def of(cls, present: Sequence[Present]) -> Self:
+        """Each kind of device and of software once."""
+        kinds = {node.software.model_dump_json(): node.software for node in present}
+        return cls(
+            hosts=tuple(node.host for node in present),
+            devices=tuple(sorted({node.device for node in present})),
+            software=tuple(kinds.values()),
+        )
 
 
 class TrialTaken(LaunchEntry):
@@ -95,7 +115,7 @@ class LaunchEnded(LaunchEntry):
     why: str
 
 
-Entry = LaunchBegan | SlotsFound | TrialTaken | TrialRequeued | TrialEnded | StopHeard | LaunchEnded
+Entry = LaunchBegan | SlotsFound | NodesMustered | TrialTaken | TrialRequeued | TrialEnded | StopHeard | LaunchEnded
 _ENTRIES: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="what")])
 
 

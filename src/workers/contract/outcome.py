@@ -42,6 +42,7 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     DATA = "data"
     STORAGE = "storage"
+    UNFIT_NODE = "unfit_node"
     DISK_FULL = "disk_full"
     CODE = "code"
 

@@ -13,12 +13,14 @@ from orchestrator.study.study import Resources
 from orchestrator.tracking.background import Background
 from orchestrator.tracking.tracking import Tracking
 from workers.attempt.runner import Runner
+from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending
 from workers.contract.trial import WorkOrder
 from workers.preparing.prepare import make
+from workers.store.roll_call import answer
 
 POLL_S = 1.0
 
@@ -90,6 +92,10 @@ class InProcess:
         """Nothing can be lost here."""
         self._stop_level = stop_level
         yield self
+
+    def muster(self, call: RollCall) -> tuple[Present, ...]:
+        """There is no node but this."""
+        return (answer(call),)
 
     def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
         """One group after the other."""

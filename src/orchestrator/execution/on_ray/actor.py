@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from orchestrator.execution.on_ray.lost_workers import Node
+from orchestrator.execution.on_ray.lost_workers import Node, UnfitNodeError
+from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.outcome import Ending, Progress
@@ -57,6 +58,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
 
         Raises:
             SpentWorkerError: It failed, and so would any other in this process.
+            UnfitNodeError: It has not begun, and may not begin on this node.
         """
         try:
             progress: Progress = next(self._running)
@@ -77,13 +79,23 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         """Nothing: a trial that moved starts from the store."""
 
     def _run(self, config: dict[str, Any]) -> Generator[Progress, None, Ending]:
-        """The trial; the first one of an actor begins with 10 s of imports."""
+        """The trial; the first one of an actor begins with a look at its node, and 10 s of imports."""
         if self._runner is None:
+            if config["call"] is not None:
+                _check_node(RollCall.model_validate(config["call"]))
             from workers.attempt.runner import Runner
 
             self._runner = Runner(n_threads=int(config["n_threads"]))
         order = _taken(config["order"])
         return (yield from self._runner.run(order))
+
+
+@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+def answer_roll_call(call: RollCall) -> Present:
+    """What the node that this runs on says of itself."""
+    from workers.store.roll_call import answer
+
+    return answer(call)
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,15 @@ def prepare_inputs(orders: Sequence[str], stage: Stage) -> Prepared:
         return Prepared(make(map(_taken, orders), stage))
     except SweepError as error:
         return Prepared({}, (Problem("prepare", str(error), "mend this and run again"),))
+
+
+def _check_node(call: RollCall) -> None:
+    """Raise UnfitNodeError where this node may not work for the launch that calls."""
+    from workers.store.roll_call import unfit
+
+    present, cause = unfit(call)
+    if cause:
+        raise UnfitNodeError(present.host, ray.get_runtime_context().get_node_id(), cause)
 
 
 def _taken(path: str) -> WorkOrder:

@@ -12,10 +12,12 @@ from orchestrator.execution.executor import Overseer, Slots, Unfit
 from orchestrator.execution.on_ray.actor import Prepared, prepare_inputs
 from orchestrator.execution.on_ray.cluster import Lifeline, cluster, find_slots, lifeline
 from orchestrator.execution.on_ray.local_ray import session_folder
+from orchestrator.execution.on_ray.roll_call import ask_nodes
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
 from orchestrator.execution.on_ray.watching import LastWords
 from orchestrator.saying.addressing import typed
 from orchestrator.study.study import Resources
+from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
@@ -45,16 +47,24 @@ class RayTune:
         """See `Executor`."""
         with cluster(self._address, is_stopped=lambda: stop_level() is StopLevel.NOW, last_words=last_words):
             slots = find_slots(resources)
-            yield RayPool(slots, lifeline(slots, address=self._address, tell=self._tell), stop_level)
+            line = lifeline(slots, address=self._address, tell=self._tell)
+            yield RayPool(slots, line, stop_level, is_ours=self._address is None)
 
 
 class RayPool:
-    """The connected cluster's slots."""
+    """The connected cluster's slots; one that is ours is this machine alone, which needs not be asked."""
 
-    def __init__(self, slots: Slots, line: Lifeline, stop_level: Callable[[], StopLevel]) -> None:
+    def __init__(self, slots: Slots, line: Lifeline, stop_level: Callable[[], StopLevel], *, is_ours: bool) -> None:
         self.slots = slots
         self._lifeline = line
         self._stop_level = stop_level
+        self._is_ours = is_ours
+        self._call: RollCall | None = None
+
+    def muster(self, call: RollCall) -> tuple[Present, ...]:
+        """See `Pool`."""
+        self._call = call
+        return () if self._is_ours else ask_nodes(call)
 
     def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
         """See `Pool`; the first group goes first, for the inputs that all share, and the others side by side."""
@@ -76,7 +86,7 @@ class RayPool:
 
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """See `Pool`."""
-        run_trials(trial_ids, layout, self.slots, self._lifeline, overseer)
+        run_trials(trial_ids, layout, self.slots, self._lifeline, overseer, call=self._call)
 
     def _make_together(self, wave: Sequence[Sequence[Path]], stage: Stage) -> list[Prepared] | None:
         tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]

@@ -13,6 +13,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Ending, FailureKind
 from workers.contract.system.attempts import record_attempt
@@ -22,6 +23,17 @@ from workers.contract.trial import GRACE_S, WorkOrder
 KERNEL_COUNTERS = Path("/proc/vmstat")
 ASK_NODE_TIMEOUT_S = 20
 RAY_KILLED_FOR_MEMORY = "running low on memory"
+
+
+class UnfitNodeError(SweepError):
+    """The node that a worker stands on may not work for this launch; no trial is to blame."""
+
+    def __init__(self, host: str, node_id: str, cause: str) -> None:
+        self.host, self.node_id, self.cause = host, node_id, cause
+        super().__init__(host, node_id, cause)  # Ray moves an exception by its arguments
+
+    def __str__(self) -> str:
+        return f"the node may not work for this launch: {self.cause}"
 
 
 @dataclass(frozen=True)
@@ -90,17 +102,20 @@ def record_for_worker(order_path: str, *, error: object, began: Began) -> Ending
         error: What Ray says of it; only its class is kept.
     """
     order = WorkOrder.model_validate_json(Path(order_path).read_bytes())
-    loss = _loss_of(error, order, began)
-    name = "WorkerLost" if error is None else type(getattr(error, "cause", None) or error).__name__
-    is_code = loss.kind is FailureKind.CODE
+    cause = getattr(error, "cause", None) or error
+    unfit = cause if isinstance(cause, UnfitNodeError) else None
+    loss = _Loss(FailureKind.UNFIT_NODE, str(unfit)) if unfit else _loss_of(error, order, began)
+    name = "WorkerLost" if cause is None else type(cause).__name__
+    host = unfit.host if unfit else began.node.host if began.node else ""
+    has_begun = loss.kind not in (FailureKind.CODE, FailureKind.UNFIT_NODE)
     attempt = Attempt(
         trial_id=order.trial.trial_id,
         number=0,
         kind=loss.kind,
         error=name,
-        where="before the trial ran on its worker" if is_code else "on its worker",
+        where="on its worker" if has_begun else "before the trial ran on its worker",
         detail=f"{loss.what}: {loss.evidence}" if loss.evidence else loss.what,
-        host=began.node.host if began.node else "",
+        host=host,
         started_at=began.at.isoformat(timespec="seconds"),
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         n_micro_batches=order.n_micro_batches,

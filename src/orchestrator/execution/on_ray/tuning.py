@@ -6,6 +6,7 @@ Tune executes and does not remember: its folder is scratch, and what a launch ac
 import os
 import pickle
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,12 +26,16 @@ from orchestrator.execution.events import Progressed, Started, StopLevel
 from orchestrator.execution.executor import Overseer, Slots
 from orchestrator.execution.on_ray.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor
 from orchestrator.execution.on_ray.cluster import Lifeline
-from orchestrator.execution.on_ray.lost_workers import Began, Node, record_for_worker
+from orchestrator.execution.on_ray.lost_workers import Began, Node, UnfitNodeError, record_for_worker
+from orchestrator.execution.on_ray.roll_call import drain
+from workers.contract.answers.roll_call import RollCall
 from workers.contract.errors import NO_ROOM, ClusterLostError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Ending, Progress
 from workers.contract.system.removal import try_to_remove
 
+# So often may a node be found unfit before nothing more is placed on it.
+STRIKES = 2
 FINISHED = str(Searcher.FINISHED)
 NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
 
@@ -41,12 +46,15 @@ def run_trials(
     slots: Slots,
     lifeline: Lifeline,
     overseer: Overseer,
+    *,
+    call: RollCall | None,
 ) -> None:
     """Run the trials as a pool does.
 
     Tune retries nothing: what the judge sends back is handed out again, on whatever slot is free.
     """
-    configs = [{"trial_id": name, "order": str(layout.order(name)), "n_threads": slots.n_threads} for name in trial_ids]
+    common = {"n_threads": slots.n_threads, "call": call and call.model_dump()}
+    configs = [{"trial_id": name, "order": str(layout.order(name)), **common} for name in trial_ids]
     queue = _Queue(configs, overseer.stop_level)
     reporter, stopper = _Reporter(queue, overseer), _Stopper(overseer.stop_level, lifeline)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
@@ -172,6 +180,7 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         self._queue = queue
         self._overseer = overseer
         self._began: dict[str, Began] = {}
+        self._strikes: Counter[str] = Counter()
 
     def on_trial_start(self, *, trial: Any, **_: object) -> None:
         """A slot took the trial."""
@@ -194,6 +203,10 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         if ending := ending_in(error):
             self._end(ending)
             return
+        if isinstance(unfit := getattr(error, "cause", None), UnfitNodeError):
+            self._strikes[unfit.node_id] += 1
+            if self._strikes[unfit.node_id] == STRIKES:
+                drain(unfit.node_id)
         began = self._began.get(trial.config["trial_id"]) or Began()
         self._end(record_for_worker(trial.config["order"], error=error, began=began))
 

@@ -31,6 +31,12 @@ def test_a_class_is_retried_as_often_as_its_budget_says(kind: FailureKind) -> No
     assert tries == [True] * POLICIES[kind].retries + [False]
 
 
+def test_an_unfit_node_is_never_charged_to_a_trial() -> None:
+    recovery = Recovery({})
+    assert all(fails(recovery, FailureKind.UNFIT_NODE) for _ in range(50))
+    assert [fails(recovery, FailureKind.CODE) for _ in range(2)] == [True, False]
+
+
 def test_data_errors_are_not_retried_and_code_errors_once() -> None:
     recovery = Recovery({})
     assert fails(recovery, FailureKind.DATA) is False

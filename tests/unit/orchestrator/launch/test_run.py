@@ -21,6 +21,7 @@ from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import (
     LaunchBegan,
     LaunchEnded,
+    NodesMustered,
     SlotsFound,
     StopHeard,
     TrialEnded,
@@ -86,7 +87,7 @@ def test_a_launch_writes_down_what_it_decided_and_why_it_ended(place: Place) -> 
     (launch,) = past_launches(place.layout)
     assert isinstance(launch.entries[0], LaunchBegan)
     assert launch.entries[0].n_todo == 3
-    assert kinds(launch.entries[1:2]) == [SlotsFound.__name__]
+    assert kinds(launch.entries[1:3]) == [SlotsFound.__name__, NodesMustered.__name__]
     of_first = launch.about(FIRST).entries
     assert Counter(kinds(of_first)) == {"TrialTaken": 7, "TrialRequeued": 6, "TrialEnded": 1}
     assert isinstance(of_first[1], TrialRequeued)
@@ -162,6 +163,7 @@ def test_a_stop_request_is_heard_and_written_down(place: Place) -> None:
     assert kinds(launch.entries) == [
         "LaunchBegan",
         "SlotsFound",
+        "NodesMustered",
         "StopHeard",
         "TrialTaken",
         "TrialEnded",
