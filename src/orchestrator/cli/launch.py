@@ -50,6 +50,9 @@ SharedGroup = Annotated[
 SkipUnfit = Annotated[
     bool, typer.Option("--skip-unfit", help="a base that is missing or too small fails its own trials alone")
 ]
+WaitForSlots = Annotated[
+    str | None, typer.Option("--wait-for", metavar="SLOTS[,SECONDS]", help="begin once the cluster has so many; 600 s")
+]
 AllowMixed = Annotated[
     bool, typer.Option("--allow-mixed", help="nodes may have other software than this one; it is recorded")
 ]
@@ -75,6 +78,7 @@ def launch(
     shared_group: SharedGroup = False,
     skip_unfit: SkipUnfit = False,
     allow_mixed: AllowMixed = False,
+    wait_for: WaitForSlots = None,
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
@@ -82,10 +86,12 @@ def launch(
     from orchestrator.design.reviewed import PlanHash
     from orchestrator.design.selection import parse_selection
     from orchestrator.execution.on_ray.executor import RayTune
+    from orchestrator.execution.on_ray.roster import WaitFor
     from orchestrator.launch.launch import Launch
     from orchestrator.launch.run import run_study
     from orchestrator.tracking.tracking import Tracking
 
+    wait = WaitFor.parse(wait_for) if wait_for else None
     selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     if context.info_name == RESUME:
         _need_store(study, store)
@@ -96,7 +102,7 @@ def launch(
         loaded,
         expand(loaded),
         layout,
-        RayTune(address, tell=console.print),
+        RayTune(address, tell=console.print, wait=wait),
         Tracking(layout, tracking_uri=tracking_uri),
         console,
         selection=selection,

@@ -205,7 +205,8 @@ def _is_cached(base: HubBase) -> bool:
 
 
 def _slots_at(address: str, study: Study | None) -> str:
-    from orchestrator.execution.on_ray.cluster import cluster, find_slots
+    from orchestrator.execution.on_ray.cluster import cluster
+    from orchestrator.execution.on_ray.roster import find_slots
 
     with cluster(address):
         slots = find_slots(study.resources if study else Resources())

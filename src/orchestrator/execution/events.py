@@ -44,4 +44,17 @@ class Ended:
     ending: Ending
 
 
-Event = Started | Progressed | Requeued | Ended
+@dataclass(frozen=True)
+class SlotsChanged:
+    """Nodes joined the cluster, or left it; so many trials run at once from now on.
+
+    head: Where a node that was lost joins again.
+    """
+
+    n_slots: int
+    head: str = ""
+    joined: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+
+
+Event = Started | Progressed | Requeued | Ended | SlotsChanged

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.execution.events import Ended, Event, Requeued, Started
+from orchestrator.execution.events import Ended, Event, Requeued, SlotsChanged, Started
 from workers.contract.outcome import Ending
 from workers.contract.trial import Method, Trial
 
@@ -41,6 +41,8 @@ class Board:
         match event:
             case Started(trial_id):
                 self.running[trial_id] = self.clock()
+            case SlotsChanged(n_slots):
+                self.n_slots = n_slots
             case Requeued(ending):
                 self.running.pop(ending.trial_id, None)
             case Ended(ending):
@@ -102,7 +104,7 @@ class Board:
             for trial_id, trial in self.queue.items()
             if trial_id not in ended
         )
-        return left / self.n_slots
+        return left / max(self.n_slots, 1)
 
     def _spent(self, trial_id: str) -> float:
         now = self.clock()

@@ -13,8 +13,9 @@ from rich.text import Text
 from orchestrator.analysis.wording import duration
 from orchestrator.design.naming import name_of
 from orchestrator.design.plan import Plan
-from orchestrator.execution.events import Ended, Event, Progressed, Requeued, Started
+from orchestrator.execution.events import Ended, Event, Progressed, Requeued, SlotsChanged, Started
 from orchestrator.launch.board import Board, Finished
+from orchestrator.saying.addressing import typed
 from orchestrator.saying.terminal import painted
 from orchestrator.store.purging import last_purge
 from workers.contract.inputs import is_prepared
@@ -159,6 +160,8 @@ def line_after(event: Event, board: Board) -> Text | None:
     finished = board.apply(event)
     if isinstance(event, Requeued):
         return requeued_line(event, board)
+    if isinstance(event, SlotsChanged):
+        return slots_line(event, board)
     return ended_line(finished, board) if finished else None
 
 
@@ -167,6 +170,16 @@ def requeued_line(event: Requeued, board: Board) -> Text:
     line = Text(f"[{board.n_ended}/{board.n_total}] ").append("requeued ", "yellow")
     name = name_of(board.queue[event.ending.trial_id])
     return line.append(f"{name}  ").append(f"{event.why} · {event.ending.detail}", "dim")
+
+
+def slots_line(event: SlotsChanged, board: Board) -> Text:
+    """Which nodes came or went, and how one that was lost comes back."""
+    line = Text(f"[{board.n_ended}/{board.n_total}] ").append(f"{event.n_slots} slots  ", "yellow")
+    facts = [f"{', '.join(event.joined)} joined"] if event.joined else []
+    if event.lost:
+        back = typed("ray", "start", f"--address={event.head}")
+        facts.append(f"{', '.join(event.lost)} was lost; `{back}` there brings it back")
+    return line.append(" · ".join(facts), "dim")
 
 
 def ended_line(finished: Finished, board: Board) -> Text:

@@ -16,9 +16,10 @@ from orchestrator.launch.board import Board, longest_first
 from orchestrator.launch.console import Watch, watch
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
-from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound
+from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, past_launches
 from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at
+from orchestrator.study.study import Device, Resources
 from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError, SweepError
 from workers.contract.inputs import Stage, is_prepared
 from workers.contract.layout import StoreLayout
@@ -77,7 +78,7 @@ def launch_trials(
     screen: Watch | None = None
     try:
         with (
-            launch.executor.open(launch.study.resources, stop_level=stop_level, last_words=last_words) as pool,
+            launch.executor.open(resources_of(launch), stop_level=stop_level, last_words=last_words) as pool,
             mustered(pool, launch.study, layout, allows_mixed=launch.allows_mixed) as nodes,
         ):
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
@@ -104,6 +105,16 @@ def launch_trials(
             raise
         return Ran(board.failed, recovery.ended_because, error)
     return Ran(board.failed, recovery.ended_because)
+
+
+def resources_of(launch: Launch) -> Resources:
+    """What a trial reserves; `auto` means what the first launch of the store found, so that no study is on both."""
+    resources = launch.study.resources
+    found = (entry for past in past_launches(launch.layout) for entry in past.entries if isinstance(entry, SlotsFound))
+    first = next((entry.device for entry in found if entry.device), None)
+    if first is None or resources.device is not Device.AUTO:
+        return resources
+    return resources.model_copy(update={"device": Device(first.lower())})
 
 
 def prepare(pool: Pool, groups: Sequence[Sequence[Path]], *, skips_unfit: bool) -> Unfit | None:

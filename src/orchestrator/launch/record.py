@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
+from orchestrator.execution.events import Ended, Event, Requeued, SlotsChanged, Started, StopLevel
 from orchestrator.store.hold_records import Holder
 from orchestrator.store.machine import now
 from workers.contract.answers.roll_call import Present, Software
@@ -40,11 +40,13 @@ class LaunchBegan(LaunchEntry):
 
 
 class SlotsFound(LaunchEntry):
-    """Where its trials run."""
+    """Where its trials run; then, without a device, that nodes joined or were lost."""
 
     what: Literal["slots"] = "slots"
     n_slots: int
-    device: str
+    device: str = ""
+    joined: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 class NodesMustered(LaunchEntry):
@@ -146,6 +148,8 @@ class LaunchRecord:
         match event:
             case Started(trial_id):
                 self.write(TrialTaken(trial_id=trial_id))
+            case SlotsChanged(n_slots, joined, lost):
+                self.write(SlotsFound(n_slots=n_slots, joined=joined, lost=lost))
             case Requeued(ending, why):
                 self.write(TrialRequeued(trial_id=ending.trial_id, failure=ending.failure, why=why))
             case Ended(ending):

@@ -104,11 +104,23 @@ class Checks(Section):
     )
 
 
+class Device(StrEnum):
+    """What trials run on; `auto` is GPUs where the cluster has or offers any at the first launch, else CPUs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 class Resources(Section):
     """What one trial reserves on its node, and how it is kept there; no part of an id."""
 
     cpus_per_trial: float = Field(default=1, gt=0)
-    gpus_per_trial: float = Field(default=1, ge=0, description="where the cluster has any; 1 at most")
+    gpus_per_trial: float = Field(default=1, ge=0, description="where trials run on GPUs; 1 at most")
+    device: Device = Field(
+        default=Device.AUTO,
+        description="what trials run on; auto: GPUs where the cluster has or offers any at the first launch",
+    )
     timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
     checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
 

@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster, how many trials it holds at once, and whether it still does."""
+"""The connection to a Ray cluster, and whether it still has room for a trial."""
 
 import contextlib
 import logging
@@ -19,9 +19,9 @@ os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
-from orchestrator.execution.executor import Slots
 from orchestrator.execution.on_ray.local_ray import own_token
 from orchestrator.execution.on_ray.ray_folder import RayFolder, ray_folder
+from orchestrator.execution.on_ray.roster import Roster
 from orchestrator.execution.on_ray.watching import (
     CONNECT_TIMEOUT_S,
     LOOK_EVERY_S,
@@ -30,7 +30,6 @@ from orchestrator.execution.on_ray.watching import (
     ended_with_its_head,
     say_error,
 )
-from orchestrator.study.study import Resources
 from workers.contract.errors import ClusterError, ClusterLostError, SweepError
 
 QUIET: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -170,20 +169,10 @@ class Lifeline:
         return self.is_cut
 
 
-def lifeline(slots: Slots, *, address: str | None, tell: Callable[[str], object]) -> Lifeline:
+def lifeline(roster: Roster, *, address: str | None, tell: Callable[[str], object]) -> Lifeline:
     """That of the connected cluster; to one on this machine no node comes back."""
     waits_s = 0.0 if address is None else WAIT_FOR_NODE_S
-    return Lifeline(lambda: _has_room(slots), waits_s=waits_s, tell=tell)
-
-
-def _has_room(slots: Slots) -> bool:
-    return any(node["Alive"] and _n_fitting(node["Resources"], slots.cpus, slots.gpus) for node in ray.nodes())
-
-
-def _n_fitting(node: dict[str, float], cpus: float, gpus: float) -> int:
-    """Trials that one node holds at once; a trial never spans two."""
-    by_gpu = node.get("GPU", 0) / gpus if gpus else float("inf")
-    return int(min(node.get("CPU", 0) / cpus, by_gpu))
+    return Lifeline(lambda: roster.n_slots > 0, waits_s=waits_s, tell=tell)
 
 
 def _check_answers(address: str) -> None:
@@ -204,22 +193,3 @@ def _no_cluster(address: str | None, why: str, folder: RayFolder | None = None) 
         f"--address {address}: no Ray cluster answers there ({why}); start one with `ray start --head`, "
         "give its host:port and its RAY_AUTH_TOKEN_PATH, or leave --address out to use this machine"
     )
-
-
-def find_slots(resources: Resources) -> Slots:
-    """How many trials the connected cluster holds at once; on GPUs where it has any.
-
-    Raises:
-        ClusterError: Not one trial fits.
-    """
-    available = ray.cluster_resources()
-    cpus, gpus = float(available.get("CPU", 0)), float(available.get("GPU", 0))
-    gpus_per_trial = resources.gpus_per_trial if gpus else 0.0
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    n_slots = sum(_n_fitting(node, resources.cpus_per_trial, gpus_per_trial) for node in nodes)
-    if n_slots < 1:
-        raise ClusterError(
-            f"resources: a trial asks for {resources.cpus_per_trial:g} CPUs and {gpus_per_trial:g} GPUs on one node; "
-            f"the cluster's {len(nodes)} nodes have {cpus:g} and {gpus:g} in all; lower `resources` or add a node"
-        )
-    return Slots(n_slots, resources.cpus_per_trial, gpus_per_trial)

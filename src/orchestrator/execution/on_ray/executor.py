@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import ray
@@ -10,9 +12,10 @@ import ray
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Overseer, Slots, Unfit
 from orchestrator.execution.on_ray.actor import Prepared, prepare_inputs
-from orchestrator.execution.on_ray.cluster import Lifeline, cluster, find_slots, lifeline
+from orchestrator.execution.on_ray.cluster import Lifeline, cluster, lifeline
 from orchestrator.execution.on_ray.local_ray import session_folder
 from orchestrator.execution.on_ray.roll_call import ask_nodes
+from orchestrator.execution.on_ray.roster import Roster, WaitFor, ask_for, awaited_slots, room_of
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
 from orchestrator.execution.on_ray.watching import LastWords
 from orchestrator.saying.addressing import typed
@@ -29,16 +32,18 @@ class RayTune:
     Args:
         address: Of a cluster; null for a Ray of our own.
         tell: Hears that the cluster is waited for.
+        wait: For how many slots, before anything begins.
 
     Raises:
         ClusterError: No folder of this machine will do for a Ray of our own.
     """
 
-    def __init__(self, address: str | None, *, tell: Callable[[str], object]) -> None:
+    def __init__(self, address: str | None, *, tell: Callable[[str], object], wait: WaitFor | None = None) -> None:
         if address is None:
             session_folder()
         self._address = address
         self._tell = tell
+        self._wait = wait
 
     @contextmanager
     def open(
@@ -46,20 +51,30 @@ class RayTune:
     ) -> Iterator["RayPool"]:
         """See `Executor`."""
         with cluster(self._address, is_stopped=lambda: stop_level() is StopLevel.NOW, last_words=last_words):
-            slots = find_slots(resources)
-            line = lifeline(slots, address=self._address, tell=self._tell)
-            yield RayPool(slots, line, stop_level, is_ours=self._address is None)
+            slots = awaited_slots(resources, self._wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
+            head = str(ray.get_runtime_context().gcs_address)
+            roster = Roster(partial(room_of, slots.cpus, slots.gpus), head=head)
+            line = lifeline(roster, address=self._address, tell=self._tell)
+            yield RayPool(slots, roster, line, stop_level, is_ours=self._address is None)
 
 
 class RayPool:
     """The connected cluster's slots; one that is ours is this machine alone, which needs not be asked."""
 
-    def __init__(self, slots: Slots, line: Lifeline, stop_level: Callable[[], StopLevel], *, is_ours: bool) -> None:
-        self.slots = slots
+    def __init__(
+        self, slots: Slots, roster: Roster, line: Lifeline, stop_level: Callable[[], StopLevel], *, is_ours: bool
+    ) -> None:
+        self._slots = slots
+        self._roster = roster
         self._lifeline = line
         self._stop_level = stop_level
         self._is_ours = is_ours
         self._call: RollCall | None = None
+
+    @property
+    def slots(self) -> Slots:
+        """See `Pool`."""
+        return replace(self._slots, n_slots=self._roster.n_slots)
 
     def muster(self, call: RollCall) -> tuple[Present, ...]:
         """See `Pool`."""
@@ -86,7 +101,11 @@ class RayPool:
 
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """See `Pool`."""
-        run_trials(trial_ids, layout, self.slots, self._lifeline, overseer, call=self._call)
+        ask_for(len(trial_ids), self._slots)
+        try:
+            run_trials(trial_ids, layout, self._slots, self._roster, self._lifeline, overseer, call=self._call)
+        finally:
+            ask_for(0, self._slots)
 
     def _make_together(self, wave: Sequence[Sequence[Path]], stage: Stage) -> list[Prepared] | None:
         tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]

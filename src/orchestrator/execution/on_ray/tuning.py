@@ -28,6 +28,7 @@ from orchestrator.execution.on_ray.actor import ENDING, NODE, PROGRESS, SpentWor
 from orchestrator.execution.on_ray.cluster import Lifeline
 from orchestrator.execution.on_ray.lost_workers import Began, Node, UnfitNodeError, record_for_worker
 from orchestrator.execution.on_ray.roll_call import drain
+from orchestrator.execution.on_ray.roster import Roster
 from workers.contract.answers.roll_call import RollCall
 from workers.contract.errors import NO_ROOM, ClusterLostError
 from workers.contract.layout import StoreLayout
@@ -44,6 +45,7 @@ def run_trials(
     trial_ids: Sequence[str],
     layout: StoreLayout,
     slots: Slots,
+    roster: Roster,
     lifeline: Lifeline,
     overseer: Overseer,
     *,
@@ -55,15 +57,15 @@ def run_trials(
     """
     common = {"n_threads": slots.n_threads, "call": call and call.model_dump()}
     configs = [{"trial_id": name, "order": str(layout.order(name)), **common} for name in trial_ids]
-    queue = _Queue(configs, overseer.stop_level)
-    reporter, stopper = _Reporter(queue, overseer), _Stopper(overseer.stop_level, lifeline)
+    queue = _Queue(configs, overseer.stop_level, roster)
+    reporter, stopper = _Reporter(queue, overseer), _Stopper(overseer, lifeline, roster)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
         tune_config=tune.TuneConfig(
             search_alg=queue,
             num_samples=-1,  # the queue says when it is empty
-            max_concurrent_trials=min(slots.n_slots, len(trial_ids)),
+            max_concurrent_trials=len(trial_ids),  # the queue holds back what no slot is free for
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -126,18 +128,21 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
     A trial that is tried again goes first: what it waited for is usually gone, and a common fault shows early.
     """
 
-    def __init__(self, configs: Sequence[dict[str, Any]], stop_level: Callable[[], StopLevel]) -> None:
+    def __init__(self, configs: Sequence[dict[str, Any]], stop_level: Callable[[], StopLevel], roster: Roster) -> None:
         super().__init__()
         self._waiting: list[dict[str, Any]] = list(reversed(configs))
         self._out: dict[str, dict[str, Any]] = {}
         self._stop_level = stop_level
+        self._roster = roster
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's config; None while what runs may still come back."""
+        """The next trial's config; None while no slot is free, or what runs may still come back."""
         if self._stop_level() > StopLevel.GO_ON:
             return FINISHED
         if not self._waiting:
             return None if self._out else FINISHED
+        if len(self._out) >= self._roster.n_slots:
+            return None
         config = self._waiting.pop()
         self._out[config["trial_id"]] = config
         return config
@@ -159,18 +164,21 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
 
 
 class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
-    """Abandons running trials when asked to stop now."""
+    """Abandons running trials when asked to stop now; being asked all the time, tells of nodes that come and go."""
 
-    def __init__(self, stop_level: Callable[[], StopLevel], lifeline: Lifeline) -> None:
-        self._stop_level = stop_level
+    def __init__(self, overseer: Overseer, lifeline: Lifeline, roster: Roster) -> None:
+        self._overseer = overseer
         self._lifeline = lifeline
+        self._roster = roster
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         """Whether everything ends at once."""
-        return self._stop_level() >= StopLevel.NOW or self._lifeline.check()
+        if news := self._roster.news():
+            self._overseer.hear(news)
+        return self._overseer.stop_level() >= StopLevel.NOW or self._lifeline.check()
 
 
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
