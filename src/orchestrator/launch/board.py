@@ -41,7 +41,7 @@ class Board:
         match event:
             case Started(trial_id):
                 self.running[trial_id] = self.clock()
-            case SlotsChanged(n_slots):
+            case SlotsChanged(n_slots=n_slots):
                 self.n_slots = n_slots
             case Requeued(ending):
                 self.running.pop(ending.trial_id, None)

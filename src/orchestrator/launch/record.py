@@ -148,7 +148,7 @@ class LaunchRecord:
         match event:
             case Started(trial_id):
                 self.write(TrialTaken(trial_id=trial_id))
-            case SlotsChanged(n_slots, joined, lost):
+            case SlotsChanged(n_slots=n_slots, joined=joined, lost=lost):
                 self.write(SlotsFound(n_slots=n_slots, joined=joined, lost=lost))
             case Requeued(ending, why):
                 self.write(TrialRequeued(trial_id=ending.trial_id, failure=ending.failure, why=why))
