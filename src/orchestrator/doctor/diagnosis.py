@@ -21,6 +21,7 @@ from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Grade, HealthCheck, fail, ok
 from orchestrator.launch.forecast import forecast_disk
+from orchestrator.launch.mustering import problems_of, roll_call
 from orchestrator.saying.addressing import database_path
 from orchestrator.store.holding import lock_holder
 from orchestrator.store.orders import order_of
@@ -99,7 +100,7 @@ def _services(
 ) -> Iterator[HealthCheck | None]:
     """Null where there is nothing to ask."""
     if address is not None:
-        yield services.check_cluster(address, lambda place: _slots_at(place, study))
+        yield from services.check_cluster(address, lambda place: _join(place, study, layout))
     yield services.check_token(os.environ, address=address)
     uri = tracking_uri or (database_uri(layout) if layout else None)
     if uri is None:
@@ -204,13 +205,19 @@ def _is_cached(base: HubBase) -> bool:
     return isinstance(try_to_load_from_cache(base.id, "config.json", revision=base.revision), str)
 
 
-def _slots_at(address: str, study: Study | None) -> str:
+def _join(address: str, study: Study | None, layout: StoreLayout | None) -> services.Joined:
     from orchestrator.execution.on_ray.cluster import cluster
+    from orchestrator.execution.on_ray.roll_call import ask_nodes
     from orchestrator.execution.on_ray.roster import find_slots
 
     with cluster(address):
         slots = find_slots(study.resources if study else Resources())
-    return f"{slots.n_slots} trials at once, each on {slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
+        room = f"{slots.n_slots} trials at once, each on {slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
+        if study is None:
+            return services.Joined(room)
+        with roll_call(study, layout if layout and layout.root.is_dir() else None) as call:
+            nodes = ask_nodes(call)
+            return services.Joined(room, nodes, tuple(problems_of(call, nodes)))
 
 
 def file_system_of(path: Path) -> str:

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from orchestrator.saying.addressing import typed
 from workers.contract.addresses import without_credentials
-from workers.contract.errors import ClusterError
+from workers.contract.answers.roll_call import Present
+from workers.contract.errors import ClusterError, Problem
 
 TIMEOUT_S = 5.0
 LOCK_WAIT_S = 1.0
@@ -47,17 +49,33 @@ WHERE trial.key = 'sweep.trial_id' AND state.value IN ('scored', 'diverged') AND
 Reach = Callable[[str], int]
 
 
-def check_cluster(address: str, connect: Callable[[str], str]) -> HealthCheck:
-    """Whether a Ray cluster answers and has room for a trial.
+@dataclass(frozen=True)
+class Joined:
+    """A cluster that answers: what it holds in words, what its nodes say, and what is wrong with them."""
+
+    room: str
+    nodes: tuple[Present, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def check_cluster(address: str, join: Callable[[str], Joined]) -> Iterator[HealthCheck]:
+    """Whether a Ray cluster answers and has room for a trial; then each node, as a launch would ask it.
 
     Args:
-        connect: Joins the cluster and says what it holds; raises ClusterError.
+        join: Raises ClusterError.
     """
     try:
-        return ok("cluster", f"{address}: {connect(address)}")
+        joined = join(address)
     except ClusterError as error:
         what, _, remedy = str(error).partition("; ")
-        return fail("cluster", what, remedy)
+        yield fail("cluster", what, remedy)
+        return
+    yield ok("cluster", f"{address}: {joined.room}")
+    unfit = {problem.where for problem in joined.problems}
+    for node in joined.nodes:
+        if (name := f"node {node.host}") not in unfit:
+            yield ok(name, f"{node.device}, {node.software}")
+    yield from (fail(problem.where, problem.what, problem.remedy) for problem in joined.problems)
 
 
 def check_ray(start: Callable[[], str]) -> HealthCheck:

@@ -93,7 +93,7 @@ class Recovery:
             self._end(f"{name}: {policy.remedy}")
             return Decision(is_tried_again=True, why=f"{name}, left for the next launch")
         if not policy.is_charged:
-            return Decision(is_tried_again=True, why=f"{name}, tried elsewhere: {detail}")
+            return Decision(is_tried_again=True, why=f"{name}, tried elsewhere")
         self._spent[trial_id, kind] += 1
         if self._spent[trial_id, kind] <= policy.retries:
             if not policy.refits:

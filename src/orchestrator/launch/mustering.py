@@ -25,26 +25,34 @@ def mustered(pool: Pool, study: Study, layout: StoreLayout, *, allows_mixed: boo
     Raises:
         InputError: Nodes are unfit; with every cause and host, nothing has started.
     """
-    place = layout.scratch / f"roll-call-{uuid4().hex}"
-    place.mkdir(parents=True)
-    try:
-        call = roll_call(study, place, allows_mixed=allows_mixed)
+    with roll_call(study, layout, allows_mixed=allows_mixed) as call:
         present = pool.muster(call)
         if problems := problems_of(call, present):
             raise InputError(*problems)
         yield present
+
+
+@contextmanager
+def roll_call(study: Study, layout: StoreLayout | None, *, allows_mixed: bool = False) -> Iterator[RollCall]:
+    """What to ask the nodes for a study; the driver's file lies in the store, if there is one, while the block runs."""
+    sizes = {path: size_of_place(Path(path)) for path in sources_of(study).values()}
+    place = layout.scratch / f"roll-call-{uuid4().hex}" if layout else None
+    call = RollCall(
+        place=str(place or ""),
+        nonce=uuid4().hex,
+        sources=sizes,
+        software=Software.here(),
+        allows_mixed=allows_mixed,
+    )
+    if layout is None or place is None:
+        yield call
+        return
+    place.mkdir(parents=True)
+    try:
+        call.file.write_text(call.nonce)
+        yield call
     finally:
         try_to_remove(place, within=layout.root)
-
-
-def roll_call(study: Study, place: Path, *, allows_mixed: bool) -> RollCall:
-    """What to ask the nodes for a study; the driver's own file is there from now on."""
-    sizes = {path: size_of_place(Path(path)) for path in sources_of(study).values()}
-    call = RollCall(
-        place=str(place), nonce=uuid4().hex, sources=sizes, software=Software.here(), allows_mixed=allows_mixed
-    )
-    call.file.write_text(call.nonce)
-    return call
 
 
 def problems_of(call: RollCall, present: Sequence[Present]) -> list[Problem]:
@@ -55,7 +63,7 @@ def problems_of(call: RollCall, present: Sequence[Present]) -> list[Problem]:
         for fault in node.faults:
             what, _, remedy = fault.partition(": ")
             problems.append(Problem(where, what, f"{remedy}, {AGAIN}"))
-        if not node.faults and not Path(call.place, node.answer).is_file():
+        if call.place and not node.faults and not Path(call.place, node.answer).is_file():
             what = "what it writes to the store is not seen here"
             problems.append(Problem(where, what, f"mount the same folder there and here, {AGAIN}"))
         if not call.allows_mixed and node.software.packages and (others := call.software.differences(node.software)):

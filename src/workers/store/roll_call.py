@@ -14,22 +14,13 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 
 def answer(call: RollCall) -> Present:
     """Look around, and leave a file for the driver; torch is not imported, and nothing is raised."""
-    faults, written = [*_sources(call)], uuid4().hex
-    try:
-        if call.file.read_text() != call.nonce:
-            raise FileNotFoundError
-    except OSError as error:
-        store = Path(call.place).parents[1]
-        faults.insert(
-            0, f"it does not see the store {store} ({_said(error)}): mount the same folder there, at that path"
-        )
-    else:
-        try:
-            Path(call.place, written).write_text(written)
-        except OSError as error:
-            faults.insert(0, f"it can't write to the store ({_said(error)}): mount it writable, for the same user")
+    written = uuid4().hex
     return Present(
-        host=socket.gethostname(), software=Software.here(), faults=tuple(faults), answer=written, device=_device()
+        host=socket.gethostname(),
+        software=Software.here(),
+        faults=(*_store(call, written), *_sources(call)),
+        answer=written,
+        device=_device(),
     )
 
 
@@ -37,9 +28,25 @@ def unfit(call: RollCall) -> tuple[Present, str]:
     """What this node says, and why a worker must not begin here; empty where it may. Leaves nothing behind."""
     present = answer(call)
     with suppress(OSError):
-        Path(call.place, present.answer).unlink()
+        Path(call.place, present.answer).unlink(missing_ok=True)
     others = [] if call.allows_mixed else call.software.differences(present.software)
     return present, "; ".join((*present.faults, *others))
+
+
+def _store(call: RollCall, written: str) -> Iterator[str]:
+    if not call.place:
+        return
+    try:
+        if call.file.read_text() != call.nonce:
+            raise FileNotFoundError
+    except OSError as error:
+        store = Path(call.place).parents[1]
+        yield f"it does not see the store {store} ({_said(error)}): mount the same folder there, at that path"
+        return
+    try:
+        Path(call.place, written).write_text(written)
+    except OSError as error:
+        yield f"it can't write to the store ({_said(error)}): mount it writable, for the same user"
 
 
 def _sources(call: RollCall) -> Iterator[str]:

@@ -37,6 +37,10 @@ class Software(Record):
         python = ".".join(platform.python_version_tuple()[:2])
         return cls(code=code_digest(), python=python, packages={name: _version(name) for name in PACKAGES})
 
+    def __str__(self) -> str:
+        named = ", ".join(f"{name} {it}" for name, it in self.packages.items())
+        return f"sources {self.code}, python {self.python}, {named}"
+
     def differences(self, other: "Software") -> list[str]:
         """What of another process is not as here, each in a few words."""
         mine = {"python": self.python, "the sources of sweep": self.code, **self.packages}
@@ -47,7 +51,8 @@ class Software(Record):
 class RollCall(Record):
     """What is asked.
 
-    place: A folder in the store, made for this launch alone, where the driver left `nonce` in a file of that name.
+    place: A folder in the store, made for this launch alone, where the driver left `nonce` in a file of that name;
+        empty where there is no store yet.
     sources: Bytes of each file or folder that the study names, by path.
     allows_mixed: Other software than the driver's will do.
     """

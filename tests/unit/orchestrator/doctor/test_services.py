@@ -15,6 +15,7 @@ from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Grade
 from orchestrator.doctor.diagnosis import diagnose, file_system_of
 from orchestrator.doctor.services import (
+    Joined,
     check_cluster,
     check_database,
     check_endpoint,
@@ -29,8 +30,9 @@ from orchestrator.study.study import Study
 from support.launches.checkups import one, raising
 from support.stores.tracked import FIRST, commit
 from workers.contract.answers.readiness import Readiness
+from workers.contract.answers.roll_call import Present, Software
 from workers.contract.answers.sketches import Sketched
-from workers.contract.errors import ClusterError
+from workers.contract.errors import ClusterError, Problem
 from workers.contract.layout import StoreLayout
 
 HTTP_OK, TEAPOT = 200, 418
@@ -38,12 +40,20 @@ HTTP_OK, TEAPOT = 200, 418
 
 class TestCluster:
     def test_one_that_answers_says_what_it_holds_and_one_that_does_not_fails(self) -> None:
-        def nobody(_: str) -> str:
+        def nobody(_: str) -> Joined:
             raise ClusterError("--address h:1: no Ray cluster answers there; start one")
 
-        assert check_cluster("h:1", lambda _: "2 trials at once").what == "h:1: 2 trials at once"
-        found = check_cluster("h:1", nobody)
+        (found,) = check_cluster("h:1", nobody)
         assert (found.grade, found.remedy) == (Grade.FAIL, "start one")
+
+    def test_each_node_of_a_cluster_is_told_of_and_an_unfit_one_fails(self) -> None:
+        mine = Software.here()
+        nodes = (Present(host="a", software=mine), Present(host="b", software=mine))
+        joined = Joined("2 trials at once", nodes, (Problem("node b", "has no store", "mount it"),))
+        found = {check.name: check for check in check_cluster("h:1", lambda _: joined)}
+        assert found["cluster"].what == "h:1: 2 trials at once"
+        assert mine.code in found["node a"].what
+        assert (found["node b"].grade, found["node b"].remedy) == (Grade.FAIL, "mount it")
 
     def test_a_token_must_be_there_and_private(self, tmp_path: Path) -> None:
         path = tmp_path / "token"

@@ -1,6 +1,7 @@
 """Who hears what becomes of an attempt, and what the order of a trial that is tried again says."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -12,10 +13,10 @@ from orchestrator.execution.events import Ended, Event, Requeued, Started, StopL
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.console import Watch
 from orchestrator.launch.launch import Launch
-from orchestrator.launch.launching import Queue, Referee, give_up_unfit
-from orchestrator.launch.record import LaunchRecord
+from orchestrator.launch.launching import Queue, Referee, give_up_unfit, resources_of
+from orchestrator.launch.record import LaunchRecord, SlotsFound
 from orchestrator.store.orders import write_order
-from orchestrator.study.study import Study, load_study
+from orchestrator.study.study import Device, Study, load_study
 from orchestrator.tracking.tracking import Tracking
 from support.executors.in_process import InProcess
 from support.studies.micro_study import write_study
@@ -117,3 +118,20 @@ def test_a_trial_that_does_not_fit_is_an_attempt_that_failed_for_a_reason_of_the
     attempt = Attempt.model_validate_json(path.read_bytes())
     assert (ending.state, ending.failure, attempt.kind) == ("failed", FailureKind.DATA, FailureKind.DATA)
     assert attempt.detail == ending.detail == "bases.b: holds 256 tokens; choose another"
+
+
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_auto_means_the_device_of_the_first_launch(case: Case, device: str) -> None:
+    launch = case.referee.launch
+    assert resources_of(launch).device is Device.AUTO
+    case.referee.record.write(SlotsFound(n_slots=2, device=device))
+    LaunchRecord(case.layout, 2).write(SlotsFound(n_slots=1, device="CPU"))
+    assert resources_of(launch).device is Device(device.lower())
+
+
+def test_a_device_that_the_study_names_is_taken(case: Case) -> None:
+    case.referee.record.write(SlotsFound(n_slots=2, device="GPU"))
+    launch = case.referee.launch
+    named = launch.study.resources.model_copy(update={"device": Device.CPU})
+    study = launch.study.model_copy(update={"resources": named})
+    assert resources_of(replace(launch, study=study)).device is Device.CPU

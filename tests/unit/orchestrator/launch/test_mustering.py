@@ -1,6 +1,6 @@
 """The roll call: what a node lacks is found before anything runs, and told with its host."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from orchestrator.launch.mustering import problems_of, roll_call
 from orchestrator.study.study import Study, load_study
 from support.studies.micro_study import write_study
 from workers.contract.answers.roll_call import Present, RollCall, Software
+from workers.contract.layout import StoreLayout
 from workers.store.roll_call import answer, unfit
 
 Change = Callable[[RollCall, Path], RollCall]
@@ -20,12 +21,13 @@ def study(tmp_path: Path) -> Study:
 
 
 @pytest.fixture
-def call(study: Study, tmp_path: Path) -> RollCall:
-    place = tmp_path / "store" / "scratch" / "roll-call"
-    place.mkdir(parents=True)
+def call(study: Study, tmp_path: Path) -> Iterator[RollCall]:
     data = tmp_path / "data.csv"
     data.write_text("id,x\n")
-    return roll_call(study, place, allows_mixed=False).model_copy(update={"sources": {str(data): 5}})
+    layout = StoreLayout(tmp_path / "store")
+    with roll_call(study, layout) as made:
+        yield made.model_copy(update={"sources": {str(data): 5}})
+    assert list(layout.scratch.iterdir()) == []
 
 
 def test_a_node_like_the_driver_is_fit(call: RollCall) -> None:
@@ -113,6 +115,11 @@ def test_all_nodes_and_all_their_faults_are_told_at_once(call: RollCall) -> None
         "node b",
         "node b",
     ]
+
+
+def test_without_a_store_only_sources_and_software_are_looked_at(study: Study) -> None:
+    with roll_call(study, None) as call:
+        assert problems_of(call, [answer(call)]) == []
 
 
 def test_software_of_one_installation_does_not_differ() -> None:
