@@ -82,7 +82,11 @@ def cluster(
 
 
 def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords) -> None:
-    """Connect to a cluster, or start one in a folder."""
+    """Connect to a cluster, or start one in a folder; of a node that goes we tell ourselves.
+
+    Ray prints a page for each, `log_to_driver` or not, and has no switch for it.
+    """
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None  # noqa: SLF001
     if folder is None:
         _check_answers(str(address))
         with _own_signals():

@@ -25,8 +25,8 @@ def ask_nodes(call: RollCall) -> tuple[Present, ...]:
         for node in nodes
     ]
     ray.wait(asked, num_returns=len(asked), timeout=TIMEOUT_S)
-    answers = [_answered(node["NodeManagerHostname"], task) for node, task in zip(nodes, asked, strict=True)]
-    return tuple(sorted(answers, key=lambda present: present.host))
+    answers = (_answered(node["NodeManagerHostname"], task) for node, task in zip(nodes, asked, strict=True))
+    return tuple(sorted(filter(None, answers), key=lambda present: present.host))
 
 
 def drain(node_id: str) -> None:
@@ -45,12 +45,15 @@ def drain(node_id: str) -> None:
         )
 
 
-def _answered(host: str, task: "ray.ObjectRef[Present]") -> Present:
+def _answered(host: str, task: "ray.ObjectRef[Present]") -> Present | None:
+    """None of a node that has gone meanwhile."""
     try:
         present: Present = ray.get(task, timeout=0)
     except ray.exceptions.GetTimeoutError:
         ray.cancel(task, force=True)
         why = f"it did not answer within {TIMEOUT_S:.0f} s: see that it can start processes"
+    except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+        return None
     except Exception as error:  # noqa: BLE001  # what another version raises on its way here is nobody's to foresee
         cause = getattr(error, "cause", None) or error
         why = f"it can't answer ({type(cause).__name__}): install the same sweep there, at the same place"
