@@ -120,7 +120,8 @@ def test_a_launch_that_is_told_to_stop_ends_in_order_and_says_so(
     scene: Scene, baseline: Baseline, fault_table: FaultTable, signals: tuple[int, ...], *, drains: bool
 ) -> None:
     launch, seconds = stop(scene, *signals)
-    assert launch.process.returncode == 4, launch.output
+    code = 5 if signal.SIGTERM in signals else 4
+    assert launch.process.returncode == code, launch.output
     assert "Traceback" not in launch.output
     assert not scene.attempt_records()
     n_abandoned = launch.output.count("running  ") - launch.output.count("scored  ")
@@ -133,7 +134,7 @@ def test_a_launch_that_is_told_to_stop_ends_in_order_and_says_so(
     assert_as_undisturbed(scene, baseline)
     what = "running trials end" if drains else f"{n_abandoned} running trials abandoned"
     name = " and ".join(signal.Signals(number).name for number in signals)
-    fault_table.add(f"driver told {name}", f"{what}, exit 4; seconds until the launch ended", recovery_s=seconds)
+    fault_table.add(f"driver told {name}", f"{what}, exit {code}; seconds until the launch ended", recovery_s=seconds)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -146,7 +147,7 @@ def test_a_signal_to_all_processes_of_a_launch_ends_it_in_order(
     os.killpg(launch.process.pid, number)
     ended = launch.end(seconds=120)
     seconds = time.monotonic() - began
-    assert ended.code == 4, ended.output
+    assert ended.code == (5 if number == signal.SIGTERM else 4), ended.output
     assert "Traceback" not in ended.output and "is gone" not in ended.output
     assert "RUNNING" not in {status for _, status in runs(scene.layout.tracking_database)}
     assert_completed_by_the_next(scene, baseline)

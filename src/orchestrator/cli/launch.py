@@ -53,6 +53,10 @@ SkipUnfit = Annotated[
 WaitForSlots = Annotated[
     str | None, typer.Option("--wait-for", metavar="SLOTS[,SECONDS]", help="begin once the cluster has so many; 600 s")
 ]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="have ended by then: ISO 8601, @SECONDS since 1970, or +SECONDS"),
+]
 AllowMixed = Annotated[
     bool, typer.Option("--allow-mixed", help="nodes may have other software than this one; it is recorded")
 ]
@@ -60,7 +64,8 @@ AllowMixed = Annotated[
 
 RESUME = "resume"
 EXIT_CODES = (
-    "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, 75 locked."
+    "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, "
+    "5 trials left, its time was up: run again, 75 locked."
 )
 
 
@@ -79,12 +84,14 @@ def launch(
     skip_unfit: SkipUnfit = False,
     allow_mixed: AllowMixed = False,
     wait_for: WaitForSlots = None,
+    until: Until = None,
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
     from orchestrator.design.grid import expand
     from orchestrator.design.reviewed import PlanHash
     from orchestrator.design.selection import parse_selection
+    from orchestrator.execution.deadline import Deadline
     from orchestrator.execution.on_ray.executor import RayTune
     from orchestrator.execution.on_ray.roster import WaitFor
     from orchestrator.launch.launch import Launch
@@ -110,6 +117,7 @@ def launch(
         shares_with_group=shared_group,
         skips_unfit=skip_unfit,
         allows_mixed=allow_mixed,
+        until=Deadline.parse(until) if until else None,
         tell_error=partial(fail, as_json=as_json),
     )
     summary = run_study(one)

@@ -133,6 +133,7 @@ def stop(
     study: StudyFile,
     store: StoreRoot = STORES,
     now: Annotated[bool, typer.Option("--now", help="abandon running trials instead of letting them end")] = False,
+    save: Annotated[bool, typer.Option("--save", help="abandon them once they have left resume points")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
@@ -143,11 +144,16 @@ def stop(
     holder = lock_holder(layout)
     if holder is None:
         raise InputError(Problem(str(layout.root), "no driver runs on this store", "there is nothing to stop"))
-    layout.stop_request.write_text((StopLevel.NOW if now else StopLevel.DRAIN).name)
+    level = StopLevel.NOW if now else StopLevel.SAVE if save else StopLevel.DRAIN
+    layout.stop_request.write_text(level.name)
     if as_json:
-        print_json({"driver": holder.model_dump(), "now": now})
+        print_json({"driver": holder.model_dump(), "now": now, "save": save})
         return
-    how = "abandons its running trials" if now else "starts no new trials and lets the running ones end"
+    how = {
+        StopLevel.NOW: "abandons its running trials",
+        StopLevel.SAVE: "abandons its running trials once they have left resume points",
+        StopLevel.DRAIN: "starts no new trials and lets the running ones end",
+    }[level]
     console_of().print(f"asked the driver on {holder.host} (pid {holder.pid}): it {how}")
 
 

@@ -11,7 +11,8 @@ class StopLevel(IntEnum):
 
     GO_ON = 0
     DRAIN = 1
-    NOW = 2
+    SAVE = 2  # what trains leaves a resume point first
+    NOW = 3
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ class Overseer(Protocol):
     def stop_level(self) -> StopLevel:
         """How urgently the launch is to end now."""
 
+    def may_start(self, trial_id: str) -> bool:
+        """Whether there is time for the trial."""
+
 
 class Pool(Protocol):
     """Workers that wait for what a launch gives them."""
@@ -74,7 +77,8 @@ class Pool(Protocol):
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """Run trials in the given order; every attempt's end is judged, and stands in the store.
 
-        What the judge sends back goes first. After DRAIN nothing starts; at NOW what runs is abandoned.
+        What the judge sends back goes first. After DRAIN nothing starts; at NOW what runs is abandoned. A trial for
+        which there is no time is passed over.
 
         Raises:
             ClusterLostError: The workers were lost on the way; what had ended is kept.

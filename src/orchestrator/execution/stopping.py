@@ -1,19 +1,36 @@
-"""How urgently a launch was asked to stop: by Ctrl-C, by SIGTERM, by a terminal that closes, or by `sweep stop`."""
+"""How urgently a launch was asked to stop: by a signal, by the clock, or by `sweep stop`."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 
 from orchestrator.execution.events import StopLevel
 from workers.contract.layout import StoreLayout
 
+# What a signal means the first time; any other, and the second, abandons.
+FIRST = {signal.SIGINT: StopLevel.DRAIN, signal.SIGUSR1: StopLevel.SAVE, signal.SIGTERM: StopLevel.SAVE}
+SAID = {
+    StopLevel.DRAIN: "no new trials; press Ctrl-C again to abandon the running ones",
+    StopLevel.SAVE: "no new trials; running ones leave resume points, then the launch ends",
+    StopLevel.NOW: "stopping",
+}
+
+
+def request_save(layout: StoreLayout) -> None:
+    """Let workers know that what trains is to leave a resume point at once; where the store is gone, nobody hears."""
+    with suppress(OSError):
+        layout.stop_request.write_text(StopLevel.SAVE.name)
+
 
 @contextmanager
 def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[], StopLevel]]:
-    """The level as it is asked: Ctrl-C once to drain, twice to abandon; SIGTERM and SIGHUP abandon.
+    """The level as it is asked: Ctrl-C once to drain, twice to abandon; SIGHUP abandons.
+
+    SIGUSR1 and SIGTERM, with which a scheduler takes its nodes back, have resume points written first; workers hear
+    of it by the file that `sweep stop` writes. The same signal again abandons.
 
     A SIGHUP that is ignored stays so: `nohup` means it. Outside of the main thread, which alone hears signals, only
     `sweep stop` is heard.
@@ -21,13 +38,11 @@ def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[]
     asked = [StopLevel.GO_ON]
 
     def on_signal(number: int, _frame: object) -> None:
-        asked[0] = StopLevel.DRAIN if asked[0] is StopLevel.GO_ON and number == signal.SIGINT else StopLevel.NOW
-        text = (
-            "no new trials; press Ctrl-C again to abandon the running ones"
-            if asked[0] is StopLevel.DRAIN
-            else "stopping"
-        )
-        console.print(text)
+        first = FIRST.get(signal.Signals(number), StopLevel.NOW)
+        asked[0] = first if asked[0] < first else StopLevel.NOW
+        if asked[0] is StopLevel.SAVE:
+            request_save(layout)
+        console.print(SAID[asked[0]])
 
     def level() -> StopLevel:
         try:
@@ -35,7 +50,7 @@ def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[]
         except (OSError, KeyError, UnicodeDecodeError):  # none, or the store can't be read just now: asked again soon
             return asked[0]
 
-    heard = [signal.SIGINT, signal.SIGTERM]
+    heard = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         heard.append(signal.SIGHUP)
     is_main = threading.current_thread() is threading.main_thread()

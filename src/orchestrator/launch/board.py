@@ -92,12 +92,9 @@ class Board:
         """
         if not self.finished:
             return None
-        took: dict[str, list[float]] = {}
-        for item in self.finished:
-            took.setdefault(kind_of(item.trial), []).append(item.wall_s)
-        everything = [seconds for kind in took.values() for seconds in kind]
+        everything = [item.wall_s for item in self.finished]
         overall = sum(everything) / len(everything)
-        expected = {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
+        expected = self._expected()
         ended = {item.trial.trial_id for item in self.finished}
         left = sum(
             max(0.0, expected.get(kind_of(trial), overall) - self._spent(trial_id))
@@ -105,6 +102,16 @@ class Board:
             if trial_id not in ended
         )
         return left / max(self.n_slots, 1)
+
+    def expected_s(self, trial_id: str) -> float | None:
+        """What trials of its kind took; None before the first."""
+        return self._expected().get(kind_of(self.queue[trial_id]))
+
+    def _expected(self) -> dict[str, float]:
+        took: dict[str, list[float]] = {}
+        for item in self.finished:
+            took.setdefault(kind_of(item.trial), []).append(item.wall_s)
+        return {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
 
     def _spent(self, trial_id: str) -> float:
         now = self.clock()

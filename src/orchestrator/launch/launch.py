@@ -8,6 +8,7 @@ from rich.console import Console
 from orchestrator.design.grid import Design
 from orchestrator.design.reviewed import PlanHash
 from orchestrator.design.selection import Selection
+from orchestrator.execution.deadline import Deadline
 from orchestrator.execution.executor import Executor
 from orchestrator.launch.reporting import write_study_report
 from orchestrator.store.machine import Machine
@@ -31,6 +32,7 @@ class Launch:
         shares_with_group: Open the store to its group.
         skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
         allows_mixed: Nodes may have other software than the driver.
+        until: When it must have ended.
         machine: Where the driver runs.
         tell_error: Hears an error that can't be raised, where the executor holds the main thread.
         write_report: Makes the page of what the store holds.
@@ -47,6 +49,7 @@ class Launch:
     shares_with_group: bool = False
     skips_unfit: bool = False
     allows_mixed: bool = False
+    until: Deadline | None = None
     machine: Machine = field(default_factory=Machine)
     tell_error: Callable[[SweepError], object] = lambda _: None
     write_report: Callable[[Study, Design, StoreLayout, Snapshot[Outcomes]], object] = write_study_report

@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import chain
@@ -17,6 +17,7 @@ from orchestrator.launch.console import Watch, watch
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
 from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, past_launches
+from orchestrator.launch.saving import Saving
 from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at
 from orchestrator.study.study import Device, Resources
@@ -35,11 +36,13 @@ class Ran:
     failed: Ids of trials that were given up.
     ended_because: Why no more were started, where that was not asked for.
     lost: The workers were lost under them.
+    is_preempted: Its time was up, or a scheduler took its nodes.
     """
 
     failed: frozenset[str] = frozenset()
     ended_because: str = ""
     lost: ClusterLostError | None = None
+    is_preempted: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def launch_trials(
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
             console.print(f"running {len(queue.trials)} trials on {pool.slots.n_slots} {pool.slots.device} slots")
             with watch(console, board) as screen:
-                referee = Referee(launch, queue, recovery, screen=screen, record=record, asked=stop_level)
+                referee = Referee(launch, queue, recovery, board=board, screen=screen, record=record, asked=stop_level)
                 for trial_id, problems in unfit.items():
                     referee.hear(Ended(give_up_unfit(trial_id, problems, layout)))
                 pool.run([trial_id for trial_id in queue.by_id if trial_id not in unfit], layout, referee)
@@ -178,16 +181,24 @@ class Referee:
     queue: Queue
     recovery: Recovery
     _: KW_ONLY
+    board: Board
     screen: Watch
     record: LaunchRecord
     asked: Callable[[], StopLevel]
+    saving: Saving = field(default_factory=Saving)
 
     def stop_level(self) -> StopLevel:
         """What was asked, or what follows from the failures so far."""
-        return max(self.asked(), self.recovery.stop_level)
+        return max(self.saving.level(self.asked()), self.recovery.stop_level)
+
+    def may_start(self, trial_id: str) -> bool:
+        """Whether it would end, or leave a resume point, before the launch must."""
+        until, method = self.launch.until, self.queue.by_id[trial_id].spec.method
+        return until is None or until.allows(self.board.expected_s(trial_id), is_resumable=method.does.trains)
 
     def hear(self, event: Event) -> None:
         """Pass on that a trial began, moved on or ended."""
+        self.saving.hear(event)
         self.screen.see(event)
         self.record.hear(event)
         match event:

@@ -107,7 +107,7 @@ class StopHeard(LaunchEntry):
     """Somebody asked the launch to end, or another driver took its store."""
 
     what: Literal["stop"] = "stop"
-    level: Literal["DRAIN", "NOW"]
+    level: Literal["DRAIN", "SAVE", "NOW"]
 
 
 class LaunchEnded(LaunchEntry):
@@ -122,12 +122,15 @@ _ENTRIES: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator=
 
 
 class LaunchRecord:
-    """The record of a launch that goes on; what can't be written is not: a launch never ends for it."""
+    """The record of a launch that goes on; what can't be written is not: a launch never ends for it.
+
+    `levels` are those that were asked for so far.
+    """
 
     def __init__(self, layout: StoreLayout, number: int) -> None:
         self.number = number
         self._path = layout.launch(number)
-        self._level = StopLevel.GO_ON
+        self.levels = {StopLevel.GO_ON}
         self._is_over = False
 
     def write(self, entry: Entry) -> None:
@@ -158,8 +161,8 @@ class LaunchRecord:
 
     def heard(self, level: StopLevel) -> StopLevel:
         """Write down a stop once it is asked for; the level."""
-        if level > self._level:
-            self._level = level
+        if level > max(self.levels):
+            self.levels.add(level)
             self.write(StopHeard.model_validate({"level": level.name}))
         return level
 

@@ -6,7 +6,7 @@ Sequences the other rooms and decides nothing itself; the store says what is don
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import Plan, PlannedTrial, make_plan
@@ -14,7 +14,7 @@ from orchestrator.design.reviewed import PlanHash
 from orchestrator.design.selection import check_names, choose, left_out_line
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.recovery import Recovery
-from orchestrator.execution.stopping import stop_requests
+from orchestrator.execution.stopping import request_save, stop_requests
 from orchestrator.launch.console import plan_counts
 from orchestrator.launch.forecast import forecast_disk, free_bytes
 from orchestrator.launch.launch import Launch
@@ -36,12 +36,13 @@ from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
 from workers.contract.system.sources import sha256_of
 
-EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 3, 4
+EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED = 0, 3, 4, 5
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a launch left the study; `ended_because` says why it started no more trials where nobody asked for that."""
+    """How a launch left the study; `ended_because` says why it started no more trials where nobody asked for that,
+    `is_preempted` that its time was up, or a scheduler took its nodes."""
 
     study: str
     n_trials: int
@@ -52,10 +53,13 @@ class RunSummary:
     tracking_failures: int
     report: str
     ended_because: str = ""
+    is_preempted: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 complete, 3 failed trials, 4 interrupted."""
+        """0 complete, 3 failed trials, 4 interrupted, 5 ended by a time limit or a scheduler: run again."""
+        if self.n_missing and self.is_preempted:
+            return EXIT_PREEMPTED
         if self.n_failed:
             return EXIT_FAILED
         return EXIT_INTERRUPTED if self.n_missing else EXIT_COMPLETE
@@ -123,7 +127,19 @@ class _Driving:
 
     def stop_level(self) -> StopLevel:
         """What was asked, and at once where another driver has taken the store."""
-        return self.record.heard(StopLevel.NOW if self.hold.is_deposed else self.asked())
+        if self.hold.is_deposed:
+            return self.record.heard(StopLevel.NOW)
+        asked, until = self.asked(), self.launch.until
+        if asked < StopLevel.SAVE and until is not None and until.left_s <= 0:
+            request_save(self.launch.layout)
+            asked = StopLevel.SAVE
+        return self.record.heard(asked)
+
+    def is_preempted(self, ran: Ran) -> bool:
+        """Whether resume points were asked for, or trials passed over for want of time."""
+        levels = self.record.levels
+        is_short = self.launch.until is not None and max(levels) is StopLevel.GO_ON and not ran.ended_because
+        return StopLevel.SAVE in levels or is_short
 
     def settle(self, ran: Ran) -> Plan:
         """Derive what follows from the store, and write down why the launch ended; the plan of what is left."""
@@ -154,8 +170,9 @@ def _drive(driving: _Driving, held: Snapshot[Seals], plan: Plan, todo: Sequence[
             launch, queue, Recovery(held.attempts), driving.record,
             stop_level=driving.stop_level, last_words=driving.say_last_words,
         )  # fmt: skip
+        ran = replace(ran, is_preempted=driving.is_preempted(ran))
     after = driving.settle(ran)
-    if ran.lost is not None and driving.asked() is not StopLevel.NOW:
+    if ran.lost is not None and driving.asked() < StopLevel.SAVE:
         raise ran.lost
     return ran, after
 
@@ -259,4 +276,5 @@ def _summary(launch: Launch, before: Plan, after: Plan, ran: Ran) -> RunSummary:
         tracking_failures=launch.tracking.failures.count,
         report=str(launch.layout.report),
         ended_because=ran.ended_because,
+        is_preempted=ran.is_preempted,
     )

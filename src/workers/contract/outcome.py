@@ -269,12 +269,13 @@ class Attempt(Sealed):
 
 
 class Progress(Record):
-    """A running trial's position, sent to the driver about once a second."""
+    """A running trial's position, sent to the driver about once a second; `is_saved` as the driver asked for."""
 
     phase: Literal["loading", "training", "scoring", "committing"]
     done: int
     total: int
     loss: float | None = None
+    is_saved: bool = False
 
 
 class Ending(Record):

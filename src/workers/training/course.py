@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 
 import torch
 
+from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
 from workers.contract.trial import TrainingRecipe
 from workers.models.engine import Engine
@@ -17,6 +18,8 @@ from workers.training.steps import FIRST_STEP, Start, StepRecord
 from workers.work.bench import PROGRESS_EVERY_S, Work
 from workers.work.faults import TrialTimeout
 
+# What the driver writes, or `sweep stop --save`.
+SAVE = "SAVE"
 HISTORY, DIAGNOSTICS = "history", "diagnostics"
 HOST_RANDOM, DEVICE_RANDOM = "random.cpu", "random.cuda"
 
@@ -52,7 +55,7 @@ class Course:
 
     def follow(self, steps: Iterator[StepRecord], engine: Engine) -> Generator[Progress, None, None]:
         """Take all steps, leaving resume points; yields about once a second."""
-        reported_s = self._saved_at_s
+        reported_s, is_saved = self._saved_at_s, False
         for record in steps:
             self.history.append(record)
             if self._diagnosis is not None:
@@ -63,7 +66,12 @@ class Course:
                 self._saved_at_s = self._work.cadence.clock()
             if now_s - reported_s >= PROGRESS_EVERY_S:
                 reported_s = now_s
-                progress = Progress(phase="training", done=record.step, total=self._recipe.steps, loss=record.loss)
+                if not is_saved and _is_to_save(self._work.layout):
+                    self._save(record.step, engine)
+                    is_saved = True
+                progress = Progress(
+                    phase="training", done=record.step, total=self._recipe.steps, loss=record.loss, is_saved=is_saved
+                )
                 self._work.log.progress(progress)
                 try:
                     yield progress
@@ -101,6 +109,14 @@ class Course:
         torch.set_rng_state(checkpoint.tensors[HOST_RANDOM])
         if engine.device.type == "cuda" and DEVICE_RANDOM in checkpoint.tensors:
             torch.cuda.set_rng_state(checkpoint.tensors[DEVICE_RANDOM], engine.device)
+
+
+def _is_to_save(layout: StoreLayout) -> bool:
+    """Whether the driver asked that what trains leaves a resume point at once."""
+    try:
+        return layout.stop_request.read_text() == SAVE
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:

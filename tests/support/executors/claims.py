@@ -19,10 +19,12 @@ class Told:
 
     again: Trials that are sent back, and how often still.
     stops: What is asked, given what was heard so far.
+    passed_over: Trials for which there is no time.
     """
 
     again: Counter[str] = field(default_factory=Counter)
     stops: Callable[["Told"], StopLevel] = lambda _: StopLevel.GO_ON
+    passed_over: frozenset[str] = frozenset()
     started: list[str] = field(default_factory=list)
     moved: set[str] = field(default_factory=set)
     endings: list[Ending] = field(default_factory=list)
@@ -43,6 +45,9 @@ class Told:
 
     def stop_level(self) -> StopLevel:
         return self.stops(self)
+
+    def may_start(self, trial_id: str) -> bool:
+        return trial_id not in self.passed_over
 
     @property
     def ended(self) -> list[str]:
@@ -91,9 +96,17 @@ def at_now_what_runs_is_abandoned(pool: Pool, layout: StoreLayout, trial_ids: Se
     assert not any(layout.outcome(trial_id).exists() for trial_id in trial_ids)
 
 
+def what_there_is_no_time_for_is_passed_over(pool: Pool, layout: StoreLayout, trial_ids: Sequence[str]) -> None:
+    """And the rest runs."""
+    told = Told(passed_over=frozenset(trial_ids[:1]))
+    pool.run(trial_ids, layout, told)
+    assert told.ended == list(trial_ids[1:])
+
+
 CLAIMS: tuple[Claim, ...] = (
     each_trial_starts_in_its_turn_and_ends_once,
     what_is_sent_back_runs_again_before_what_waits,
     after_drain_nothing_starts_and_what_runs_ends,
     at_now_what_runs_is_abandoned,
+    what_there_is_no_time_for_is_passed_over,
 )

@@ -113,8 +113,11 @@ class InProcess:
         """As many at a time as there are slots."""
         waiting, self.out = deque(trial_ids), {}
         while True:
-            while waiting and len(self.out) < self.slots.n_slots and overseer.stop_level() is StopLevel.GO_ON:
-                trial_id = waiting.popleft()
+            while len(self.out) < self.slots.n_slots and overseer.stop_level() is StopLevel.GO_ON:
+                trial_id = next(filter(overseer.may_start, waiting), None)
+                if trial_id is None:
+                    break
+                waiting.remove(trial_id)
                 self.out[trial_id] = self._begin(layout.order(trial_id))
                 overseer.hear(Started(trial_id))
             if overseer.stop_level() is StopLevel.NOW:

@@ -86,7 +86,7 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
 
     Ray prints a page for each, `log_to_driver` or not, and has no switch for it.
     """
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None  # noqa: SLF001
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     if folder is None:
         _check_answers(str(address))
         with _own_signals():

@@ -50,7 +50,7 @@ class RayTune:
         self, resources: Resources, *, stop_level: Callable[[], StopLevel], last_words: LastWords
     ) -> Iterator["RayPool"]:
         """See `Executor`."""
-        with cluster(self._address, is_stopped=lambda: stop_level() is StopLevel.NOW, last_words=last_words):
+        with cluster(self._address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
             slots = awaited_slots(resources, self._wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
             head = str(ray.get_runtime_context().gcs_address)
             roster = Roster(partial(room_of, slots.cpus, slots.gpus), head=head)
@@ -88,7 +88,7 @@ class RayPool:
             try:
                 made = self._make_together(wave, stage)
             except ClusterError:
-                if self._stop_level() is not StopLevel.NOW:
+                if self._stop_level() < StopLevel.SAVE:
                     raise
                 return None  # Ray was stopped with us
             if made is None:

@@ -7,7 +7,7 @@ import os
 import pickle
 import socket
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,7 +57,7 @@ def run_trials(
     """
     common = {"n_threads": slots.n_threads, "call": call and call.model_dump()}
     configs = [{"trial_id": name, "order": str(layout.order(name)), **common} for name in trial_ids]
-    queue = _Queue(configs, overseer.stop_level, roster)
+    queue = _Queue(configs, overseer, roster)
     reporter, stopper = _Reporter(queue, overseer), _Stopper(overseer, lifeline, roster)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
@@ -128,24 +128,28 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
     A trial that is tried again goes first: what it waited for is usually gone, and a common fault shows early.
     """
 
-    def __init__(self, configs: Sequence[dict[str, Any]], stop_level: Callable[[], StopLevel], roster: Roster) -> None:
+    def __init__(self, configs: Sequence[dict[str, Any]], overseer: Overseer, roster: Roster) -> None:
         super().__init__()
         self._waiting: list[dict[str, Any]] = list(reversed(configs))
         self._out: dict[str, dict[str, Any]] = {}
-        self._stop_level = stop_level
+        self._overseer = overseer
         self._roster = roster
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's config; None while no slot is free, or what runs may still come back."""
-        if self._stop_level() > StopLevel.GO_ON:
+        if self._overseer.stop_level() > StopLevel.GO_ON:
             return FINISHED
-        if not self._waiting:
+        place = next((i for i in reversed(range(len(self._waiting))) if self._may_start(i)), None)
+        if place is None:
             return None if self._out else FINISHED
         if len(self._out) >= self._roster.n_slots:
             return None
-        config = self._waiting.pop()
+        config = self._waiting.pop(place)
         self._out[config["trial_id"]] = config
         return config
+
+    def _may_start(self, place: int) -> bool:
+        return self._overseer.may_start(self._waiting[place]["trial_id"])
 
     def take_back(self, trial_id: str, *, again: bool) -> None:
         """An attempt ended; whether its trial is handed out again."""

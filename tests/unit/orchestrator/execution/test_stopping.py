@@ -11,6 +11,7 @@ from orchestrator.execution.events import StopLevel
 from orchestrator.execution.stopping import stop_requests
 from support.stores.file_systems import out_of_reach
 from workers.contract.layout import StoreLayout
+from workers.training.course import SAVE
 
 
 def test_a_request_is_heard_and_a_store_out_of_reach_asks_for_nothing(tmp_path: Path) -> None:
@@ -33,7 +34,20 @@ def hang_up_is_ignored() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_scheduler_that_takes_its_nodes_back_has_resume_points_written_first(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    layout = StoreLayout(tmp_path)
+    with stop_requests(layout, Console(quiet=True)) as level:
+        signal.raise_signal(number)
+        assert level() is StopLevel.SAVE
+        assert layout.stop_request.read_text() == SAVE  # by which workers know
+        signal.raise_signal(number)
+        assert level() is StopLevel.NOW
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP])
 def test_a_signal_abandons_what_runs_and_the_handlers_come_back(tmp_path: Path, number: signal.Signals) -> None:
     inherited = signal.signal(number, before := signal.SIG_DFL)  # the tests themselves may run under nohup
     with stop_requests(StoreLayout(tmp_path), Console(quiet=True)) as level:

@@ -11,6 +11,7 @@ from rich.console import Console
 from orchestrator.design.grid import expand
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
 from orchestrator.execution.recovery import Recovery
+from orchestrator.launch.board import Board
 from orchestrator.launch.console import Watch
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.launching import Queue, Referee, give_up_unfit, resources_of
@@ -64,6 +65,7 @@ class Case:
             Launch(study, design, layout, InProcess(), tracking, Console(file=io.StringIO())),
             self.queue,
             Recovery({}),
+            board=Board(self.queue.by_id, n_kept=0, n_slots=1),
             screen=cast(Watch, self.screen),
             record=LaunchRecord(layout, 1),
             asked=lambda: StopLevel.GO_ON,
