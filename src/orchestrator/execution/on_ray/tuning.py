@@ -5,7 +5,9 @@ Tune executes and does not remember: its folder is scratch, and what a launch ac
 
 import os
 import pickle
+import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -37,6 +39,7 @@ from workers.contract.system.removal import try_to_remove
 
 # So often may a node be found unfit before nothing more is placed on it.
 STRIKES = 2
+TAKEN_BY_TUNE = signal.SIGUSR1
 FINISHED = str(Searcher.FINISHED)
 NO_NODE = "the cluster was lost: no node with room for a trial is left; what had ended is kept, run again"
 
@@ -193,6 +196,15 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         self._overseer = overseer
         self._began: dict[str, Began] = {}
         self._strikes: Counter[str] = Counter()
+        self._on_signal = signal.getsignal(TAKEN_BY_TUNE)
+
+    def on_step_begin(self, **_: object) -> None:
+        """Take back the signal that Tune makes its own: it would end the launch without resume points."""
+        if (
+            signal.getsignal(TAKEN_BY_TUNE) is not self._on_signal
+            and threading.current_thread() is threading.main_thread()
+        ):
+            signal.signal(TAKEN_BY_TUNE, self._on_signal)
 
     def on_trial_start(self, *, trial: Any, **_: object) -> None:
         """A slot took the trial."""
