@@ -11,13 +11,12 @@ from orchestrator.analysis.checks.equivalence import Equivalence
 from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction
-from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, PARTICIPANTS, Layer
+from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, PARTICIPANTS, THESE_MODELS, Layer
 from orchestrator.analysis.wording import listed
 from workers.contract.recipes.scorings import Scoring
 
 RANKED = {-1: "worse than", 1: "better than"}
 SUMMED_UP = {-1: "worse", 0: "no difference shown", 1: "better"}
-THESE_MODELS = Layer(name=PARTICIPANTS, covers="these trained models on new participants")
 
 
 def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equivalence | None = None) -> str:
@@ -26,7 +25,7 @@ def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equ
         return "No verdict: the study declares no contrast."
     if primary[Scoring.STRICT] is None:
         return "No verdict: no matched cell has scores for everything that the primary contrast compares."
-    layer = widest_layer(primary)
+    layer = primary.widest
     if not verdict.allowed:
         objections = numbered(verdict.reasons)
         return (
@@ -50,15 +49,6 @@ def _no_difference(verdict: Verdict, equal: Equivalence | None) -> str:
     return equal.statement if equal else ""
 
 
-def widest_layer(contrast: ContrastFindings) -> Layer:
-    """The layer of the headline: the last that has an interval, or that of the test set."""
-    supported = [layer for layer in contrast.layers if layer[Scoring.STRICT] is not None]
-    if supported:
-        return supported[-1]
-    alone = {"estimates": contrast.estimates, "sensitivity": contrast.sensitivity}
-    return THESE_MODELS.model_copy(update=alone)
-
-
 def _shown(contrast: ContrastFindings, layer: Layer) -> str:
     """The difference where it holds, then pooled; pooled alone where it was not seen to depend on anything."""
     strict, pooled = _known(layer[Scoring.STRICT]), f"{_pooled(contrast, layer)}, strict scoring"
@@ -69,6 +59,7 @@ def _shown(contrast: ContrastFindings, layer: Layer) -> str:
     return (
         f"{_subject(contrast)}: the difference depends on {named}. "
         f"{' '.join(_along(interaction) for interaction in depends)} "
+        "These intervals hold for all levels of all axes at once. "
         f"Pooled, an average over unlike cells: {pooled} ({SUMMED_UP[strict.sign]})."
     )
 
@@ -124,7 +115,7 @@ def _beside(contrast: ContrastFindings, layer: Layer) -> str:
 
 def _scope(contrast: ContrastFindings) -> str:
     """What the intervals cover, and why no more."""
-    layer = widest_layer(contrast)
+    layer = contrast.widest
     beyond = [f"{DRAWN_ANEW[one.name]} ({one.reason})" for one in contrast.layers if one.reason]
     degrees = f", by t with {layer.degrees_of_freedom:.1f} degrees of freedom" if layer.degrees_of_freedom else ""
     *others, last = [*beyond, "other cohorts"]
@@ -134,7 +125,7 @@ def _scope(contrast: ContrastFindings) -> str:
 
 def _narrowest(contrast: ContrastFindings) -> str:
     """The interval of these trained models alone, beside a wider one."""
-    if widest_layer(contrast).name == PARTICIPANTS:
+    if contrast.widest.name == PARTICIPANTS:
         return ""
     return f"For {THESE_MODELS.covers} it is {_interval(_known(contrast[Scoring.STRICT]))}."
 

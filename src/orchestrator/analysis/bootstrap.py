@@ -74,6 +74,14 @@ class Sample:
         low, high = np.quantile(finite, [error / 2, 1 - error / 2]) if len(finite) else (None, None)
         return Estimate(value=self.observed, low=low, high=high)
 
+    def p_value(self) -> float | None:
+        """Two-sided: the error at which the percentile interval just reaches 0; at least about 2 in all resamples."""
+        finite = np.sort(self.replicates[np.isfinite(self.replicates)])
+        if len(finite) < 2:
+            return None
+        tail = min(_share_up_to_0(finite), _share_up_to_0(-finite[::-1]))
+        return min(1.0, 2 * max(tail, 1 / (len(finite) + 1)))
+
 
 @dataclass(frozen=True, eq=False)
 class AucTable:
@@ -254,6 +262,15 @@ class Ranking:
         pairs = of_events.sum(axis=0) * below[-1]
         np.divide(wins, pairs, out=aucs, where=pairs > 0)
         return aucs
+
+
+def _share_up_to_0(values: FloatArray) -> float:
+    """The largest share whose quantile, as numpy reads it off between sorted values, is not above 0."""
+    n_below = int(np.searchsorted(values, 0.0, side="right"))
+    if n_below in (0, len(values)):
+        return float(n_below > 0)
+    low, high = values[n_below - 1 : n_below + 1]
+    return float(n_below - 1 - low / (high - low)) / (len(values) - 1)
 
 
 def _rows_of(table: Predictions, split: str) -> IntArray:

@@ -13,8 +13,8 @@ from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
 from orchestrator.analysis.uncertainty.components import Component, components_of
-from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, interactions_of
-from orchestrator.analysis.uncertainty.layers import Layer, layers_of, support_of
+from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, difference_of_two, interactions_of
+from orchestrator.analysis.uncertainty.layers import THESE_MODELS, Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Place, Units, mean_sample
 from orchestrator.study.study import Contrast, Interaction
 from workers.contract.outcome import Record
@@ -87,13 +87,25 @@ class ContrastFindings(ByScoring):
         """Complete cells in which the treatment's strict AUC is below the reference's."""
         return sum((strict := cell[Scoring.STRICT]) is not None and strict.value < 0 for cell in self.cells)
 
+    @property
+    def widest(self) -> Layer:
+        """The layer of the headline: the last that has an interval, or that of the test set."""
+        supported = [layer for layer in self.layers if layer[Scoring.STRICT] is not None]
+        if supported:
+            return supported[-1]
+        return THESE_MODELS.model_copy(update={"estimates": self.estimates, "sensitivity": self.sensitivity})
+
 
 class InteractionFindings(ByScoring):
-    """One contrast's pooled difference minus another's; null where one of the two has no complete cell."""
+    """One contrast's pooled difference minus another's; null where one of the two has no complete cell.
+
+    `widest` is the strict one by the widest layer that the cells of both support.
+    """
 
     name: str
     of: str
     minus: str
+    widest: Layer = THESE_MODELS
 
 
 def contrast_findings(
@@ -165,13 +177,18 @@ def interaction_findings(
     aucs: Aucs,
 ) -> InteractionFindings:
     """Subtract one pooled difference from another in every resample."""
-    pooled = []
-    for side in (interaction.of, interaction.minus):
-        complete = [cell for cell in cells[side] if not _unscored(cell, results)]
-        pooled.append(mean_of([_difference(cell, contrasts[side]) for cell in complete]))
-    of, minus = pooled
-    weights = sum_of([of, {trial_id: -weight for trial_id, weight in minus.items()}]) if of and minus else {}
-    return InteractionFindings(name=name, of=interaction.of, minus=interaction.minus).of_aucs(aucs, weights)
+    of, minus = (
+        [(cell, _difference(cell, contrasts[side])) for cell in cells[side] if not _unscored(cell, results)]
+        for side in (interaction.of, interaction.minus)
+    )
+    found = InteractionFindings(name=name, of=interaction.of, minus=interaction.minus)
+    if not of or not minus:
+        return found
+    reversed_minus = {trial_id: -weight for trial_id, weight in mean_of([weights for _, weights in minus]).items()}
+    weights = sum_of([mean_of([weights for _, weights in of]), reversed_minus])
+    placed = [_placed(side, aucs[Scoring.STRICT]) for side in (of, minus)]
+    widest = {"widest": difference_of_two(*placed)} if all(placed) else {}
+    return found.model_copy(update=widest).of_aucs(aucs, weights)
 
 
 def sum_of(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -45,6 +45,7 @@ from orchestrator.analysis.tables.scores import (
     supervision_scores,
     trial_rows,
 )
+from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count
 from orchestrator.study.study import Study
@@ -81,6 +82,7 @@ class Findings(Record):
     completeness: tuple[Completeness, ...]
     contrasts: tuple[ContrastFindings, ...]
     interactions: tuple[InteractionFindings, ...]
+    claims: tuple[Claim, ...] = ()
     supervisions: tuple[SupervisionScore, ...]
     places: tuple[PlaceScore, ...]
     arms: tuple[ArmScore, ...]
@@ -117,6 +119,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     primary = contrasts[0] if contrasts else None
     equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
+    interactions = tuple(subtract(name, one) for name, one in study.interactions.items())
     return Findings(
         study=study.study,
         question=study.question,
@@ -131,7 +134,8 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         completeness=completeness_of(design, results),
         contrasts=contrasts,
-        interactions=tuple(subtract(name, one) for name, one in study.interactions.items()),
+        interactions=interactions,
+        claims=claims_of(contrasts, interactions),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
         places=place_scores(design, results, aucs),
         arms=arm_scores(design, results, aucs, min_cell=min_cell),

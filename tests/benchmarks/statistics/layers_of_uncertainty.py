@@ -74,8 +74,9 @@ def told(case: Case, *, effect: float, source: np.random.Generator) -> dict[str,
     found = {"misses": not estimate.low <= goal <= estimate.high, "narrow": not narrow.low <= goal <= narrow.high}
     # Sizes are alike in every world, and bases where they do not scatter.
     axes = {"train_size", "base"} if case.world.base == 0 else {"train_size"}
-    narrowed = [({axis: at for axis, at in place.items() if axis in axes}, sample) for place, sample in cells]
-    found |= {interaction.axis: interaction.differs for interaction in interactions_of(narrowed, support)}
+    for axis in axes:
+        narrowed = [({axis: place[axis]}, sample) for place, sample in cells]
+        found |= {interaction.axis: interaction.differs for interaction in interactions_of(narrowed, support)}
     checks = across_bases(support.units, estimate.value) if support.units else None
     if case.layer == BASES and checks and checks.new_base and checks.new_base.low and checks.new_base.high:
         new = draw_truth((1, *case.shape[1:]), case.world, effect=effect, source=source).of_models.mean()

@@ -9,6 +9,7 @@ units on they are used, are ours; tests/benchmarks/statistics/layers_of_uncertai
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy import stats
@@ -40,7 +41,8 @@ class Layer(ByScoring):
     """The pooled difference with the interval of one layer, or why the design does not support it.
 
     `covers` says in words what the interval holds for; `sensitivity` counts failed trials as the contrast's does;
-    `degrees_of_freedom` are those of strict scoring, null where the interval is a percentile.
+    `degrees_of_freedom` are those of strict scoring, null where the interval is a percentile; `p_value` is the error at
+    which the strict interval would just reach 0.
     """
 
     name: str
@@ -48,6 +50,10 @@ class Layer(ByScoring):
     reason: str | None = None
     sensitivity: Estimate | None = None
     degrees_of_freedom: float | None = None
+    p_value: float | None = None
+
+
+THESE_MODELS = Layer(name=PARTICIPANTS, covers="these trained models on new participants")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,12 @@ class Spread:
     variance: float
     degrees_of_freedom: float | None
     of_participants: float = 0.0
+    p_value: float | None = None
+
+    @classmethod
+    def of_sample(cls, sample: Sample, *, error: float = ERROR) -> Self:
+        """By percentiles over participants alone."""
+        return cls(sample.estimate(error=error), math.nan, None, p_value=sample.p_value())
 
 
 @dataclass(frozen=True)
@@ -98,6 +110,7 @@ def layers_of(
                 estimates={scoring: spread and spread.estimate for scoring, spread in spreads.items()},
                 sensitivity=failures and failures.estimate,
                 degrees_of_freedom=strict and strict.degrees_of_freedom,
+                p_value=strict and strict.p_value,
             )
         )
     return tuple(found)
@@ -108,7 +121,7 @@ def _pooled(cells: Sequence[tuple[Place, Sample]], layer: str) -> Spread | None:
         return None
     mean = mean_sample([sample for _, sample in cells])
     if layer == PARTICIPANTS:
-        return Spread(mean.estimate(), math.nan, None)
+        return Spread.of_sample(mean)
     support = support_of(Units.of(cells))
     if support.units is None or layer in support.reasons:
         return None
@@ -117,7 +130,7 @@ def _pooled(cells: Sequence[tuple[Place, Sample]], layer: str) -> Spread | None:
 
 def support_of(units: Units | None, *, compared: str = "") -> Support:
     """Which layers a table supports: a source of scatter needs `LEAST_DEGREES`; `compared` is the contrast's axis."""
-    covers = {PARTICIPANTS: "these trained models on new participants"}
+    covers = {PARTICIPANTS: THESE_MODELS.covers}
     if units is None:
         why = "bases, seeds and training draws are not fully crossed by the complete cells"
         return Support(None, covers, {TRAINING: why, BASES: why})
@@ -188,7 +201,13 @@ def spread_of(
     uncertain = sum(part**2 / free[name] for name, part in parts.items())
     degrees = total**2 / uncertain if uncertain else np.inf
     half = float(stats.t.ppf(1 - error / 2, degrees)) * np.sqrt(total)
-    return Spread(Estimate(value=centre, low=centre - half, high=centre + half), total, float(min(degrees, 1e6)), held)
+    return Spread(
+        Estimate(value=centre, low=centre - half, high=centre + half),
+        total,
+        float(min(degrees, 1e6)),
+        held,
+        p_value=float(2 * stats.t.sf(abs(centre) / np.sqrt(total), degrees)),
+    )
 
 
 def _factors(shape: tuple[int, ...], weights: FloatArray, *, is_of_bases: bool) -> dict[str, float]:

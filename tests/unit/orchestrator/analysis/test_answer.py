@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.analysis.answer import phrase_answer, widest_layer
+from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import AucTable
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.checks.verdict import Verdict
@@ -51,7 +51,7 @@ def harm(*shape: int) -> FloatArray:
 def test_one_base_of_two_seeds_is_about_these_trained_models() -> None:
     contrast = contrast_of(harm(1, 2, 1, 1))
     answer = phrase_answer(contrast, ALLOWED)
-    assert widest_layer(contrast).name == PARTICIPANTS
+    assert contrast.widest.name == PARTICIPANTS
     assert answer.startswith(
         "Models trained on free_form ranked participants worse than those trained on label_only: mean"
     )
@@ -72,13 +72,13 @@ def test_one_base_of_two_seeds_is_about_these_trained_models() -> None:
 )
 def test_seeds_and_draws_widen_the_answer(seeds: int, draws: int, covers: str) -> None:
     contrast = contrast_of(harm(1, seeds, draws, 2))
-    assert widest_layer(contrast).name == TRAINING
+    assert contrast.widest.name == TRAINING
     assert f"The intervals cover {covers}, by t with " in phrase_answer(contrast, ALLOWED)
 
 
 def test_five_bases_carry_an_answer_about_new_ones() -> None:
     contrast = contrast_of(harm(5, 1, 1, 2))
-    layer, answer = widest_layer(contrast), phrase_answer(contrast, ALLOWED)
+    layer, answer = contrast.widest, phrase_answer(contrast, ALLOWED)
     assert layer.name == BASES
     assert "cover new participants, new bases and their seeds, on the training draw of this study, by t with" in answer
     assert "For these trained models on new participants it is −" in answer
@@ -90,7 +90,7 @@ def test_a_difference_of_one_base_in_five_is_none_of_new_bases() -> None:
     """Four bases without a difference and one with a large one: shown of these models, not of the next."""
     contrast = contrast_of(np.array([0.0, 0.0, 0.0, 0.0, -0.5])[:, None, None, None] + 0.002 * normal(5, 2, 1, 1))
     answer = phrase_answer(contrast, ALLOWED)
-    assert known(contrast).sign == -1 and known(widest_layer(contrast)).sign == 0
+    assert known(contrast).sign == -1 and known(contrast.widest).sign == 0
     assert "By base: ranked participants worse at base-4 (−" in answer
     assert "no difference was shown at base-0 (" in answer
     assert "matched cells, strict scoring (no difference shown)." in answer
@@ -107,5 +107,5 @@ def test_older_findings_tell_of_their_models_alone() -> None:
     assert ContrastFindings.model_validate_json(contrast.model_dump_json()) == contrast
     written = contrast.model_dump(mode="json", exclude={"layers", "by_axis", "components", "across_bases"})
     older = ContrastFindings.model_validate(written)
-    assert widest_layer(older).name == PARTICIPANTS
-    assert known(widest_layer(older), Scoring.FORCED) == known(contrast, Scoring.FORCED)
+    assert older.widest.name == PARTICIPANTS
+    assert known(older.widest, Scoring.FORCED) == known(contrast, Scoring.FORCED)

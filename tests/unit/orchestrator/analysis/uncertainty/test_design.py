@@ -52,7 +52,9 @@ def test_sizes_are_compared_by_new_bases_and_bases_by_new_seeds() -> None:
     (large,) = [one for one in found["train_size"].levels if one.level == 640]
     gaps = (table[..., 1] - table[..., 0]).mean(axis=(1, 2))
     assert large.deviation.value == pytest.approx(gaps.mean())
-    assert large.deviation.high == pytest.approx(stats.ttest_1samp(gaps, 0).confidence_interval().high, abs=0.005)
+    assert large.deviation.high == pytest.approx(
+        stats.ttest_1samp(gaps, 0).confidence_interval(1 - 0.05 / 6).high, abs=0.005
+    )
 
 
 def test_components_are_those_of_a_balanced_analysis_of_variance() -> None:
