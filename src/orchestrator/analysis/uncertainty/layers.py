@@ -101,8 +101,8 @@ def layers_of(
         if name in support.reasons:
             found.append(Layer(name=name, covers="", reason=support.reasons[name]))
             continue
-        spreads = {scoring: _pooled(cells.get(scoring, ()), name) for scoring in SCORINGS}
-        strict, failures = spreads[Scoring.STRICT], _pooled(sensitivity, name)
+        spreads = {scoring: pooled(cells.get(scoring, ()), name) for scoring in SCORINGS}
+        strict, failures = spreads[Scoring.STRICT], pooled(sensitivity, name)
         found.append(
             Layer(
                 name=name,
@@ -116,16 +116,17 @@ def layers_of(
     return tuple(found)
 
 
-def _pooled(cells: Sequence[tuple[Place, Sample]], layer: str) -> Spread | None:
+def pooled(cells: Sequence[tuple[Place, Sample]], layer: str, *, error: float = ERROR) -> Spread | None:
+    """The mean over cells with the interval of one layer; null where the cells don't support it."""
     if not cells:
         return None
     mean = mean_sample([sample for _, sample in cells])
     if layer == PARTICIPANTS:
-        return Spread.of_sample(mean)
+        return Spread.of_sample(mean, error=error)
     support = support_of(Units.of(cells))
     if support.units is None or layer in support.reasons:
         return None
-    return spread_of(support.units, mean.observed, places=support.units.every_place, layer=layer)
+    return spread_of(support.units, mean.observed, places=support.units.every_place, layer=layer, error=error)
 
 
 def support_of(units: Units | None, *, compared: str = "") -> Support:

@@ -147,8 +147,11 @@ def test_no_difference_is_said_of_the_cells_that_learnt_alone(study: Study, desi
         (2, 4)
     ] * 3
     assert [one.equivalence.holds for one in found.values() if one.equivalence] == [True, False, None]
-    assert "Any difference is within ±0.3" in found[0.3].answer
-    assert "A difference beyond ±0.0001 is not excluded" in found[1e-4].answer
+    assert "Any difference is within ±0.3 for these trained models on new participants: " in found[0.3].answer
+    assert (
+        "A difference beyond ±0.0001 is not excluded for these trained models on new participants: "
+        in found[1e-4].answer
+    )
     assert "declared no margin" in found[None].answer
 
 
