@@ -7,7 +7,7 @@ Cost: 504 trials, 1,000 examples, 2,000 replicates and 3 scorings take 7 CPU sec
 Source: protocol, section 3.8, point 1.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -107,17 +107,6 @@ class AucTable:
             return None
         factors = np.array(list(weights.values()), dtype=np.float64)
         return Sample(constant + float(self.observed[known] @ factors), constant + self.replicates[:, known] @ factors)
-
-    def share_below_zero(self, differences: Sequence[Mapping[str, float]]) -> Estimate | None:
-        """The share of several differences that are negative, in [0, 1]; null where one can't be computed."""
-        samples = [self.sample(weights) for weights in differences]
-        known = [sample for sample in samples if sample is not None]
-        if not known or len(known) < len(samples):
-            return None
-        observed = np.array([sample.observed for sample in known])
-        replicates = np.stack([sample.replicates for sample in known])
-        shares = np.where(np.isfinite(replicates).all(axis=0), (replicates < 0).mean(axis=0), np.nan)
-        return Sample(float((observed < 0).mean()), shares).estimate()
 
     @cached_property
     def _column_of(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ Source: protocol, section 3.3.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 from orchestrator.study.axis_fields import digest_without
 from orchestrator.study.study import Contrast
@@ -22,6 +23,18 @@ class Cell:
     cell_id: str
     coordinates: Mapping[str, AxisValue]
     members: Mapping[AxisValue, str]
+
+
+class Compared(Protocol):
+    """A contrast as it is declared, or as it was found."""
+
+    @property
+    def treatment(self) -> tuple[AxisValue, ...]:
+        """Values whose mean is compared."""
+
+    @property
+    def reference(self) -> AxisValue:
+        """The value that they are compared with."""
 
 
 def match_cells(trials: Iterable[Trial], contrast: Contrast) -> tuple[Cell, ...]:
@@ -55,6 +68,13 @@ def match_cells(trials: Iterable[Trial], contrast: Contrast) -> tuple[Cell, ...]
         for cell_id, cell in members.items()
         if set(wanted) <= set(cell)
     )
+
+
+def difference_in(cell: Cell, contrast: Compared) -> dict[str, float]:
+    """Weights of the trials in [mean AUC(treatment) − AUC(reference)] of one cell."""
+    share = 1 / len(contrast.treatment)
+    weights = {cell.members[value]: share for value in contrast.treatment}
+    return {**weights, cell.members[contrast.reference]: -1.0}
 
 
 def _axes_by_method(trials: Sequence[Trial]) -> dict[Method, set[str]]:

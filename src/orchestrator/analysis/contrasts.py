@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample
-from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
@@ -16,6 +16,7 @@ from orchestrator.analysis.uncertainty.components import Component, components_o
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, difference_of_two, interactions_of
 from orchestrator.analysis.uncertainty.layers import THESE_MODELS, Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Place, Units, mean_sample
+from orchestrator.analysis.uncertainty.win_rate import win_rate
 from orchestrator.study.study import Contrast, Interaction
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
@@ -56,8 +57,9 @@ class ContrastFindings(ByScoring):
 
     Estimates are null where no cell is complete. `sensitivity` repeats the strict one over all cells of whose
     members the ending is known, with every failed or diverged trial at an AUC of 0.5. `share_below` is the share of
-    complete cells whose strict difference is negative. The last four tell what the difference would be elsewhere, and
-    where in the design it holds, strict; they are empty where nothing is scored, and in older findings.
+    complete cells whose strict difference is negative, with an interval over bases. The last four tell what the
+    difference would be elsewhere, and where in the design it holds, strict; they are empty where nothing is scored, and
+    in older findings.
     """
 
     name: str
@@ -114,7 +116,7 @@ def contrast_findings(
     """Compare treatment and reference inside every matched cell."""
     complete = [cell for cell in cells if not _unscored(cell, results)]
     ended = [cell for cell in cells if UNKNOWN.isdisjoint(_unscored(cell, results).values())]
-    differences = [(cell, _difference(cell, contrast)) for cell in complete]
+    differences = [(cell, difference_in(cell, contrast)) for cell in complete]
     failures = _with_failures(ended, contrast, results, aucs[Scoring.STRICT])
     found = ContrastFindings(
         name=name,
@@ -123,7 +125,7 @@ def contrast_findings(
         treatment=contrast.treatment,
         reference=contrast.reference,
         n_cells=len(cells),
-        share_below=aucs[Scoring.STRICT].share_below_zero([weights for _, weights in differences]),
+        share_below=win_rate(placed(differences, aucs[Scoring.STRICT])),
         sensitivity=mean_sample([sample for _, sample in failures]).estimate() if failures else None,
         n_cells_sensitivity=len(ended),
         groups=tuple(_groups(differences, aucs)),
@@ -139,28 +141,28 @@ def contrast_findings(
     ).of_aucs(aucs, mean_of([weights for _, weights in differences]))
     if not differences:
         return found
-    placed = {scoring: _placed(differences, table) for scoring, table in aucs.items()}
-    return found.model_copy(update=_elsewhere(contrast, placed, failures))
+    samples = {scoring: placed(differences, table) for scoring, table in aucs.items()}
+    return found.model_copy(update=_elsewhere(contrast, samples, failures))
 
 
 def _elsewhere(
     contrast: Contrast,
-    placed: Mapping[Scoring, Sequence[tuple[Place, Sample]]],
+    samples: Mapping[Scoring, Sequence[tuple[Place, Sample]]],
     failures: Sequence[tuple[Place, Sample]],
 ) -> dict[str, object]:
     """What a contrast tells beyond its pooled difference, from the differences of its cells by scoring."""
-    strict = placed[Scoring.STRICT]
+    strict = samples[Scoring.STRICT]
     units = Units.of(strict)
     support = support_of(units, compared=contrast.axis)
     return {
-        "layers": layers_of(placed, support, sensitivity=failures),
+        "layers": layers_of(samples, support, sensitivity=failures),
         "by_axis": interactions_of(strict, support),
         "components": components_of(units) if units else (),
         "across_bases": across_bases(support.units, float(support.units.observed.mean())) if support.units else None,
     }
 
 
-def _placed(differences: Sequence[tuple[Cell, Mapping[str, float]]], aucs: AucTable) -> list[tuple[Place, Sample]]:
+def placed(differences: Sequence[tuple[Cell, Mapping[str, float]]], aucs: AucTable) -> list[tuple[Place, Sample]]:
     """Each cell's difference in every resample; none where a trial behind one was not scored so."""
     samples = [(cell.coordinates, aucs.sample(weights)) for cell, weights in differences]
     known = [(place, sample) for place, sample in samples if sample is not None]
@@ -178,7 +180,7 @@ def interaction_findings(
 ) -> InteractionFindings:
     """Subtract one pooled difference from another in every resample."""
     of, minus = (
-        [(cell, _difference(cell, contrasts[side])) for cell in cells[side] if not _unscored(cell, results)]
+        [(cell, difference_in(cell, contrasts[side])) for cell in cells[side] if not _unscored(cell, results)]
         for side in (interaction.of, interaction.minus)
     )
     found = InteractionFindings(name=name, of=interaction.of, minus=interaction.minus)
@@ -186,8 +188,8 @@ def interaction_findings(
         return found
     reversed_minus = {trial_id: -weight for trial_id, weight in mean_of([weights for _, weights in minus]).items()}
     weights = sum_of([mean_of([weights for _, weights in of]), reversed_minus])
-    placed = [_placed(side, aucs[Scoring.STRICT]) for side in (of, minus)]
-    widest = {"widest": difference_of_two(*placed)} if all(placed) else {}
+    samples = [placed(side, aucs[Scoring.STRICT]) for side in (of, minus)]
+    widest = {"widest": difference_of_two(*samples)} if all(samples) else {}
     return found.model_copy(update=widest).of_aucs(aucs, weights)
 
 
@@ -230,20 +232,13 @@ def _unscored(cell: Cell, results: Results) -> dict[str, str]:
     return {value: standing for value, standing in standings.items() if standing != "scored"}
 
 
-def _difference(cell: Cell, contrast: Contrast) -> dict[str, float]:
-    """Weights of the trials in [mean AUC(treatment) − AUC(reference)] of one cell."""
-    share = 1 / len(contrast.treatment)
-    weights = {cell.members[value]: share for value in contrast.treatment}
-    return {**weights, cell.members[contrast.reference]: -1.0}
-
-
 def _with_failures(
     cells: Sequence[Cell], contrast: Contrast, results: Results, aucs: AucTable
 ) -> list[tuple[Place, Sample]]:
     """The cells' differences with every failed or diverged trial at `AUC_OF_FAILURE`; none where no trial is scored."""
     found = []
     for cell in cells:
-        weights = _difference(cell, contrast)
+        weights = difference_in(cell, contrast)
         scored = {trial_id: weight for trial_id, weight in weights.items() if results.is_scored(trial_id)}
         fixed = sum(weight for trial_id, weight in weights.items() if trial_id not in scored)
         sample = aucs.sample(scored, constant=AUC_OF_FAILURE * fixed)

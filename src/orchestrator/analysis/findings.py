@@ -23,6 +23,7 @@ from orchestrator.analysis.contrasts import (
 )
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
+from orchestrator.analysis.tables.best_rate import BestRate, best_rates
 from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
 from orchestrator.analysis.tables.ledger import (
     Completeness,
@@ -45,6 +46,7 @@ from orchestrator.analysis.tables.scores import (
     supervision_scores,
     trial_rows,
 )
+from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count
@@ -83,6 +85,8 @@ class Findings(Record):
     contrasts: tuple[ContrastFindings, ...]
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
+    single_cells: tuple[SingleCells, ...] = ()
+    best_rates: tuple[BestRate, ...] = ()
     supervisions: tuple[SupervisionScore, ...]
     places: tuple[PlaceScore, ...]
     arms: tuple[ArmScore, ...]
@@ -136,6 +140,8 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         contrasts=contrasts,
         interactions=interactions,
         claims=claims_of(contrasts, interactions),
+        single_cells=single_cells(study.contrasts, cells=cells, results=results, held_out=held_out),
+        best_rates=best_rates(study.contrasts, cells=cells, results=results, aucs=aucs),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
         places=place_scores(design, results, aucs),
         arms=arm_scores(design, results, aucs, min_cell=min_cell),

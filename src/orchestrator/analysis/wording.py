@@ -44,9 +44,9 @@ def percentage(share: Share) -> str:
 
 
 def share(estimate: Estimate) -> str:
-    """The interval of a share of cells, in whole percent; the share where there is no interval."""
+    """The interval of a share of cells, in whole percent."""
     if estimate.low is None or estimate.high is None:
-        return f"{100 * estimate.value:.0f} %"
+        return "no interval"
     return f"{100 * estimate.low:.0f} to {100 * estimate.high:.0f} %"
 
 

@@ -9,9 +9,9 @@ Source: protocol, section 3.8, point 6.
 from collections.abc import Sequence
 
 from orchestrator.analysis.bootstrap import Aucs, Estimate
-from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.checks.learnt import LearningAt
-from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.contrasts import ContrastFindings, placed
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, pooled, support_of
 from orchestrator.analysis.uncertainty.units import Units
 from orchestrator.study.study import Checks
@@ -46,10 +46,9 @@ def equivalence(
     complete = {cell.cell_id for cell in contrast.cells}
     compared = [cell for cell in cells if cell.cell_id in complete]
     kept = [cell for cell in compared if _has_learnt(cell, contrast, learnt)]
-    samples = [(cell.coordinates, aucs[Scoring.STRICT].sample(_difference(cell, contrast))) for cell in kept]
-    placed = [(place, sample) for place, sample in samples if sample is not None]
-    layer, support = contrast.widest.name, support_of(Units.of(placed), compared=contrast.axis)
-    spread = pooled(placed, layer, error=1 - CONFIDENCE)
+    samples = placed([(cell, difference_in(cell, contrast)) for cell in kept], aucs[Scoring.STRICT])
+    layer, support = contrast.widest.name, support_of(Units.of(samples), compared=contrast.axis)
+    spread = pooled(samples, layer, error=1 - CONFIDENCE)
     estimate = spread.estimate if spread else None
     is_known = estimate is not None and estimate.low is not None
     return Equivalence(
@@ -74,11 +73,6 @@ def _has_learnt(cell: Cell, contrast: ContrastFindings, learnt: set[tuple[str, A
     """Whether every member that is trained stands at a place that learnt."""
     places = [{**cell.coordinates, contrast.axis: value} for value in cell.members]
     return all("train_size" not in place or (str(place["base"]), place["train_size"]) in learnt for place in places)
-
-
-def _difference(cell: Cell, contrast: ContrastFindings) -> dict[str, float]:
-    share = 1 / len(contrast.treatment)
-    return {**{cell.members[value]: share for value in contrast.treatment}, cell.members[contrast.reference]: -1.0}
 
 
 def _is_within(estimate: Estimate | None, margin: float | None) -> bool:

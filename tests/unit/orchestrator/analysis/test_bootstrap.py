@@ -8,7 +8,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from orchestrator.analysis.bootstrap import (
-    AucTable,
     Estimate,
     Ranking,
     align_held_out,
@@ -107,16 +106,6 @@ def test_combination_over_scorings_is_on_the_same_resamples() -> None:
     aucs = bootstrap_aucs(align_held_out({"a": table}), n_replicates=50)
     gap = combine(aucs, {Scoring.STRICT: {"a": 1.0}, Scoring.FORCED: {"a": -1.0}})
     assert gap == Estimate(value=0.0, low=0.0, high=0.0)
-
-
-def test_share_below_zero_counts_differences_in_every_resample() -> None:
-    replicates = np.array([[0.7, 0.6, 0.5], [0.7, 0.8, 0.9], [0.7, 0.6, 0.9], [0.7, 0.6, np.nan]])
-    table = AucTable(trial_ids=("a", "b", "c"), observed=np.array([0.7, 0.6, 0.8]), replicates=replicates)
-    share = table.share_below_zero([{"b": 1.0, "a": -1.0}, {"c": 1.0, "a": -1.0}])
-    assert share is not None
-    assert share.value == 0.5
-    assert (share.low, share.high) == pytest.approx(tuple(np.quantile([1.0, 0.0, 0.5], [0.025, 0.975])))
-    assert table.share_below_zero([]) is None
 
 
 def test_row_order_does_not_matter() -> None:
