@@ -10,6 +10,8 @@ from typing import Self
 
 from workers.contract.outcome import Record
 
+# Of a share that is not told; it does not say on which side the few participants are.
+HIDDEN = "hidden"
 # A share is told in steps of at least so many examples: 0 then means 0 to 10 of them, the next step 10 to 30.
 EXAMPLES_A_STEP = 20
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
-from orchestrator.disclosure import Share
+from orchestrator.disclosure import HIDDEN, Share
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.trial import AxisValue
 
 NOTHING = "–"
+# The last step of a share in percent with one decimal.
+NEARLY = 0.001
 # Which rows of a base are scored together, because it proved that they get the same scores alone.
 ROWS_TOGETHER = {
     RowsTogether.CACHED: "any rows, on one cache",
@@ -37,10 +39,16 @@ def interval(estimate: Estimate | None, *, difference: bool = False) -> str:
 
 
 def percentage(share: Share) -> str:
-    """A share in percent with one decimal; `few` where it is hidden."""
+    """A share in percent with one decimal, never rounded to none or all; `hidden` where it is."""
     if share.is_hidden:
-        return "few"
-    return NOTHING if share.value is None else f"{100 * share.value:.1f} %"
+        return HIDDEN
+    if share.value is None:
+        return NOTHING
+    if 0 < share.value < NEARLY / 2:
+        return f"< {NEARLY:.1%}".replace("%", " %")
+    if 1 - NEARLY / 2 <= share.value < 1:
+        return f"> {1 - NEARLY:.1%}".replace("%", " %")
+    return f"{100 * share.value:.1f} %"
 
 
 def share(estimate: Estimate) -> str:

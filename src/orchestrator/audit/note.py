@@ -6,6 +6,7 @@ from orchestrator.audit.agreement import Agreement, written
 from orchestrator.audit.automatic import MEASURE_WORDS, StudyAudit
 from orchestrator.audit.measures import AuditMeasure, AuditNote
 from orchestrator.design.grid import Design
+from orchestrator.disclosure import HIDDEN
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 
@@ -69,7 +70,7 @@ def _audit_measures(audit: StudyAudit) -> list[AuditMeasure]:
         for row in audit.rows:
             teacher = f", {row.label_access} teacher" if audit.has_several_teachers else ""
             share = row.shares[measure]
-            few = ", few behind it" if share.is_hidden else ""
-            detail = f"{row.supervision}{teacher}{few}"
+            hidden = f", {HIDDEN}" if share.is_hidden else ""
+            detail = f"{row.supervision}{teacher}{hidden}"
             measures.append(AuditMeasure(name=words, value=share.value, detail=detail))
     return measures
