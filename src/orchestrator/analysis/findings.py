@@ -35,6 +35,7 @@ from orchestrator.analysis.tables.ledger import (
     provenance_of,
     total_cost_of,
 )
+from orchestrator.analysis.tables.noise import NoiseFloor, noise_floor
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,
@@ -86,6 +87,7 @@ class Findings(Record):
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
     single_cells: tuple[SingleCells, ...] = ()
+    noise_floor: NoiseFloor | None = None
     best_rates: tuple[BestRate, ...] = ()
     supervisions: tuple[SupervisionScore, ...]
     places: tuple[PlaceScore, ...]
@@ -141,6 +143,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         interactions=interactions,
         claims=claims_of(contrasts, interactions),
         single_cells=single_cells(study.contrasts, cells=cells, results=results, held_out=held_out),
+        noise_floor=noise_floor(study.contrasts, design, cells=cells, results=results, aucs=aucs),
         best_rates=best_rates(study.contrasts, cells=cells, results=results, aucs=aucs),
         supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
         places=place_scores(design, results, aucs),

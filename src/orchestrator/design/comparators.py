@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
+from math import ceil
 
 from orchestrator.design.places import Place, fine_tune, places_of, spec_at
 from orchestrator.study.study import Control, Study
@@ -15,6 +16,9 @@ WHOLE_TRAIN_SPLIT = "whole"
 PLANTED_SIGNAL = 0.95
 # The coordinate `control` of the mirror image of a trial with permuted labels.
 MIRRORED = "mirrored_labels"
+# That of a trial of the grid that is trained again, from a seed so far away that no axis of seeds gets there.
+RERUN = "rerun"
+RERUN_SEED_AWAY = 2**31
 
 Specs = Iterator[tuple[TrialSpec, Place]]
 
@@ -25,6 +29,14 @@ def control_trials(study: Study) -> Iterator[Trial]:
         if control in study.controls:
             for spec, place in make(study):
                 yield Trial(spec=spec, coordinates={"control": control.value, **place}, role="control")
+    for spec, place in _reruns(study) if study.checks.reruns else ():
+        yield Trial(spec=spec, coordinates={"control": RERUN, **place}, role="control")
+
+
+def first_run_of(spec: TrialSpec) -> TrialSpec:
+    """The trial of the grid that a rerun repeats."""
+    assert spec.training is not None
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"seed": _far(spec.training.seed)})})
 
 
 def _zero_shot(study: Study) -> Specs:
@@ -48,6 +60,19 @@ def _primary_rates(study: Study) -> Sequence[AxisValue]:
     primary = next(iter(study.contrasts.values()), None)
     kept = primary.where.get("learning_rate", rates) if primary else rates[:1]
     return [rate for rate in rates if rate in kept] or rates[:1]
+
+
+def _reruns(study: Study) -> Specs:
+    """A share of the fine-tuned trials from another seed; ids are hashes, so the smallest are a draw by nobody."""
+    first_runs = {fine_tune(place, study).trial_id: place for place in places_of(study.blocks, study)}
+    for trial_id in sorted(first_runs)[: ceil(study.checks.reruns * len(first_runs))]:
+        place = {**first_runs[trial_id], "seed": _far(int(first_runs[trial_id]["seed"]))}
+        yield fine_tune(place, study), place
+
+
+def _far(seed: int) -> int:
+    """Another seed; its own is that of this one."""
+    return (seed + RERUN_SEED_AWAY) % 2**32
 
 
 def _planted_signal(study: Study) -> Specs:

@@ -84,7 +84,7 @@ class Interaction(Section):
 
 
 class Checks(Section):
-    """What must be shown before a contrast is read; no part of an id, but `permutations` adds controls."""
+    """What must be shown before a contrast is read; no part of an id, but `permutations` and `reruns` add controls."""
 
     learning_share: float = Field(
         default=0.5,
@@ -101,6 +101,12 @@ class Checks(Section):
     )
     permutations: int = Field(
         default=1, ge=1, le=1000, description="of the labels, each with its mirror image; 19 give a p-value of 0.05"
+    )
+    reruns: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="share of the fine-tuned trials that are trained again from another seed: the noise floor",
     )
 
 

@@ -31,7 +31,9 @@ PAIRS, HALVES = "pairs of seeds", "halves of the seeds"
 def compared(table: AucTable, trial_ids: Sequence[str]) -> Iterator[tuple[str, Layer]]:
     """Every comparison of seeds that there is, by each layer that supports it; no truth differs in any."""
     names = sorted(trial_ids)
-    sides = [(PAIRS, (one,), (other,)) for one, other in combinations(names, 2)]
+    sides: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [
+        (PAIRS, (one,), (other,)) for one, other in combinations(names, 2)
+    ]
     # A half of one seed is a pair.
     for half in combinations(names, len(names) // 2) if len(names) > 3 else ():
         rest = tuple(name for name in names if name not in half)

@@ -10,7 +10,7 @@ from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
-from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
+from orchestrator.design.comparators import RERUN, WHOLE_TRAIN_SPLIT
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Share
 from workers.contract.outcome import Record
@@ -138,6 +138,8 @@ def baseline_scores(design: Design, results: Results, aucs: Aucs, *, min_cell: i
     """Controls by kind, base and train size, in the order of the design."""
     groups: dict[tuple[str, str | None, int | None], list[Trial]] = {}
     for trial in design.controls:
+        if kind_of(trial) == RERUN:  # a trial of the grid once more, and no comparator
+            continue
         base = str(trial.coordinates["base"]) if "base" in trial.coordinates else None
         groups.setdefault((kind_of(trial), base, trial.spec.train_size), []).append(trial)
     return tuple(
