@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.analysis.bootstrap import Aucs
 from orchestrator.analysis.cells import Cell, difference_in
-from orchestrator.analysis.contrasts import placed
+from orchestrator.analysis.contrasts import UNKNOWN, placed
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.layers import Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Units
@@ -30,10 +30,11 @@ class ChosenRates(Record):
 
 
 class BestRate(Record):
-    """A contrast over places that differ in more than the rate; a place lacks an arm of which no rate is scored.
+    """A contrast over places that differ in more than the rate, compared where the ending of every trial is known.
 
     `n_ties` choices fell to the smallest of several rates that did equally well; `n_unscored` trials have no score on
-    tuning, so their rates could not be chosen. `layer` is the widest that the design supports, null without a place.
+    tuning: missing ones leave their place out, failed ones are not chosen. `layer` is the widest that the design
+    supports, null without a place.
     """
 
     name: str
@@ -65,6 +66,8 @@ def _best_rate(name: str, contrast: Contrast, *, cells: Sequence[Cell], results:
     counts: dict[AxisValue, Counter[float]] = {arm: Counter() for arm in (*contrast.treatment, contrast.reference)}
     n_ties = 0
     for place, members in at_place.items():
+        if any(results.standing(cell.members[arm]) in UNKNOWN for cell in members for arm in counts):
+            continue
         best = {arm: _best(arm, members, results) for arm in counts}
         for arm, found in best.items():
             counts[arm].update(float(cell.coordinates[RATE]) for cell in found[:1])

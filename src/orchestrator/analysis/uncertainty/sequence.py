@@ -23,7 +23,7 @@ class Claim(Record):
     """One declared comparison in the sequence, strict, by the widest layer that its cells support.
 
     `p_value` is null where nothing can be compared, which counts as 1. `adjusted_p` holds for the whole sequence: no
-    smaller than any before it; null where it is not tested, because one of an earlier family was not shown.
+    smaller than any of an earlier family; null too where it is not tested, because one of those was not shown.
     """
 
     name: str
@@ -53,7 +53,7 @@ def claims_of(contrasts: Sequence[ContrastFindings], interactions: Sequence[Inte
                 family=family,
                 covers=member.widest.covers,
                 p_value=member.widest.p_value,
-                adjusted_p=p if is_tested else None,
+                adjusted_p=p if is_tested and member.widest.p_value is not None else None,
                 standing="not tested" if not is_tested else "shown" if p <= ERROR else "not shown",
             )
             for member, p in zip(members, adjusted, strict=True)

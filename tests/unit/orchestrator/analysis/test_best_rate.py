@@ -123,6 +123,13 @@ def test_rates_without_a_score_on_tuning_are_named_and_not_chosen(
     assert (empty.n_compared, empty.n_unscored, empty.layer) == (0, 8, None)
 
 
+def test_a_place_with_a_missing_trial_is_left_out(study: Study, design: Design, results: Results, aucs: Aucs) -> None:
+    lost = cells_of(study, design)[0].members["label_only"]
+    rest = {trial_id: outcome for trial_id, outcome in results.outcomes.items() if trial_id != lost}
+    found = found_in(study, design, replace(results, outcomes=rest), aucs)
+    assert (found.n_places, found.n_compared, found.n_unscored) == (4, 3, 1)
+
+
 def test_one_rate_has_no_choice(study: Study, design: Design, results: Results, aucs: Aucs) -> None:
     one_rate = [cell for cell in cells_of(study, design) if cell.coordinates["learning_rate"] == FAST]
     assert best_rates({NAME: study.contrasts[NAME]}, cells={NAME: one_rate}, results=results, aucs=aucs) == ()
