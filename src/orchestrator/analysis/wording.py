@@ -11,6 +11,7 @@ from workers.contract.trial import AxisValue
 NOTHING = "–"
 # The last step of a share in percent with one decimal.
 NEARLY = 0.001
+SMALLEST_P = 0.0001
 # Which rows of a base are scored together, because it proved that they get the same scores alone.
 ROWS_TOGETHER = {
     RowsTogether.CACHED: "any rows, on one cache",
@@ -28,6 +29,11 @@ def number(value: float | None, digits: int = 3) -> str:
 def signed(value: float | None, digits: int = 3) -> str:
     """A difference, its sign always shown."""
     return NOTHING if value is None else f"{value:+,.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """Four decimals; one that would round to 0 is said to be smaller."""
+    return f"< {SMALLEST_P}" if value is not None and value < SMALLEST_P / 2 else number(value, 4)
 
 
 def interval(estimate: Estimate | None, *, difference: bool = False) -> str:

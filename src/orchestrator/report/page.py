@@ -110,6 +110,7 @@ def _environment() -> Environment:
         "interval": wording.interval,
         "percentage": wording.percentage,
         "share": wording.share,
+        "p_value": wording.p_value,
         "duration": wording.duration,
         "level": wording.level,
         "place": wording.place,

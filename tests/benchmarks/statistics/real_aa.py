@@ -19,6 +19,7 @@ from orchestrator.analysis.results import load_results
 from orchestrator.analysis.uncertainty.layers import Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Place, Units
 from orchestrator.design.grid import expand
+from orchestrator.launch.run import EXIT_COMPLETE, EXIT_INTERRUPTED
 from orchestrator.store.outcomes import read_outcomes
 from orchestrator.study.study import load_study
 from workers.contract.layout import StoreLayout
@@ -56,7 +57,9 @@ def run(store: Path, *, n_seeds: int) -> StoreLayout:
     seeds = [str(seed) for block in load_study(STUDY).blocks for seed in block.seed]
     asked = [option for seed in seeds[:n_seeds] for option in ("--only", f"seed={seed}")]
     command = [sys.executable, "-m", "orchestrator.cli", "run", str(STUDY), "--store", str(store), *asked]
-    subprocess.run(command, check=True)
+    # A run of some of the seeds leaves the others, which counts as interrupted.
+    if (code := subprocess.run(command).returncode) not in (EXIT_COMPLETE, EXIT_INTERRUPTED):
+        sys.exit(code)
     return StoreLayout(store / load_study(STUDY).study)
 
 

@@ -1,6 +1,7 @@
 """In how many single cells the difference is significant by itself: DeLong's test, Benjamini-Hochberg over the cells.
 
-About these trained models on new participants; at 5 %, of the cells that are called significant one in twenty is not.
+About these trained models on new participants; of the cells that are called significant about one in twenty is
+expected to be a false alarm.
 Source: protocol, section 3.8, point 4; Benjamini & Hochberg, JRSS B 1995.
 """
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.analysis.wording import percentage
+from orchestrator.analysis.wording import p_value, percentage
 from orchestrator.disclosure import Share
 
 
@@ -28,3 +28,7 @@ def test_only_none_and_all_are_written_as_such(share: float | None, written: str
 def test_a_hidden_share_says_so_and_not_which_side_is_small(n: int) -> None:
     share = Share.of(n, total=2000, n_participants=n, n_other_participants=2000 - n, min_cell=5)
     assert percentage(share) == "hidden"
+
+
+def test_no_p_value_is_written_as_nothing() -> None:
+    assert [p_value(p) for p in (1e-280, 0.00005, 0.04, 1.0, None)] == ["< 0.0001", "0.0001", "0.0400", "1.0000", "–"]

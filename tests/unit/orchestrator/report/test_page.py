@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Results, load_results
+from orchestrator.analysis.tables.best_rate import BestRate, ChosenRates
+from orchestrator.analysis.tables.noise import Detectable, NoiseFloor
+from orchestrator.analysis.uncertainty.layers import THESE_MODELS
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design, expand
 from orchestrator.report.figure import auc_figure
@@ -202,10 +206,29 @@ def test_page_of_many_axes_and_scorings_is_well_formed_and_complete(many_axes: t
     assert outline.n_tables == outline.n_captions
     for title in (
         *("Direct AUC", "Training target × inference protocol", "Difference in differences", "Saturation"),
+        *("What may be claimed together", "confirmatory: ", "Single cells", "no interval"),
         *("Interactions", "sign_reversal", "Few-shot demonstrations", "By base", "Share of the label token"),
         *("Gradient cosines", "−0.20 / +0.40", "no medical conclusion follows", "awaiting raters"),
     ):
         assert title in page
+
+
+def test_best_rates_and_the_noise_floor_stand_where_they_were_asked_for(
+    study: Study, design: Design, findings: Findings, page: str
+) -> None:
+    chosen = (ChosenRates(arm="free_form", n_by_rate={0.001: 3}), ChosenRates(arm="label_only", n_by_rate={}))
+    rates = BestRate(name="a", n_places=4, n_compared=3, n_ties=1, n_unscored=2, chosen=chosen, layer=THESE_MODELS)
+    few = Estimate(value=0.0123, low=None, high=None)
+    seen = Detectable(name="a", n_cells=4, one_cell=0.0487, pooled=0.0244)
+    noise = NoiseFloor(n_planned=4, n_pairs=3, deviation=few, detectable=(seen,))
+    told = render_report(study, design, findings.model_copy(update={"best_rates": (rates,), "noise_floor": noise}))
+    outline = Outline()
+    outline.feed(told)
+    assert (outline.unmatched, outline.stack, outline.unscoped) == ([], [], 0)
+    assert "free_form: 0.001 × 3<br>label_only: –" in told and "3 of 4" in told
+    assert "3 are scored both times" in told and "so few give no interval" in told
+    assert all(number in told for number in ("0.012", "0.049", "0.024"))
+    assert "best learning rate" not in page and "Noise floor" not in page
 
 
 def test_sections_that_a_study_has_nothing_for_are_left_out(page: str) -> None:
