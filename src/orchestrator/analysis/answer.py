@@ -29,7 +29,7 @@ def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equ
     if not verdict.allowed:
         objections = numbered(verdict.reasons)
         return (
-            f"No verdict: a difference means nothing where a leak is not ruled out. {objections} "
+            f"No verdict: a difference means nothing where a leak is not ruled out or trials are missing. {objections} "
             f"Measured, and not interpreted: {_pooled(primary, layer)}. {_scope(primary)}"
         )
     absent = _no_difference(verdict, equal) if _known(layer[Scoring.STRICT]).sign == 0 else ""

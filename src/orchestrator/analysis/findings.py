@@ -12,6 +12,7 @@ from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
+from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
 from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
 from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place
 from orchestrator.analysis.checks.verdict import Verdict, judge, run_checks
@@ -83,6 +84,7 @@ class Findings(Record):
     warnings: tuple[str, ...]
     held_out: HeldOutSet | None
     completeness: tuple[Completeness, ...]
+    coverage: tuple[Coverage, ...] = ()
     contrasts: tuple[ContrastFindings, ...]
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
@@ -118,8 +120,17 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     held_out = align_held_out(results.predictions) if results.predictions else None
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else NO_AUCS
     learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
-    checks = run_checks(design, results, asked=study.checks, places=learning, held_out=held_out, aucs=aucs)
     cells = {name: match_cells(design.trials, contrast) for name, contrast in study.contrasts.items()}
+    covered = tuple(coverage(name, matched, results) for name, matched in cells.items())
+    checks = run_checks(
+        design,
+        results,
+        asked=study.checks,
+        places=learning,
+        primary=covered[0] if covered else None,
+        held_out=held_out,
+        aucs=aucs,
+    )
     compare = partial(contrast_findings, results=results, aucs=aucs)
     contrasts = tuple(compare(name, one, cells=cells[name]) for name, one in study.contrasts.items())
     primary = contrasts[0] if contrasts else None
@@ -136,9 +147,10 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         checks=checks,
         learning=learning,
         equivalence=equal,
-        warnings=_warnings(design, results, held_out, cells),
+        warnings=(*_warnings(design, results, held_out, cells), *missing_warnings(covered, asked=study.checks)),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         completeness=completeness_of(design, results),
+        coverage=covered,
         contrasts=contrasts,
         interactions=interactions,
         claims=claims_of(contrasts, interactions),

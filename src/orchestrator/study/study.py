@@ -99,6 +99,15 @@ class Checks(Section):
         lt=0.5,
         description="of ROC-AUC: no difference is said where it is surely within this; or never",
     )
+    complete: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="of the primary contrast's matched cells, every level among them: with less there is no verdict",
+    )
+    missing_accepted: str | None = Field(
+        default=None, min_length=1, description="why a verdict may be read with less, in words that the page shows"
+    )
     permutations: int = Field(
         default=1, ge=1, le=1000, description="of the labels, each with its mirror image; 19 give a p-value of 0.05"
     )

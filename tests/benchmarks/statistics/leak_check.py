@@ -18,7 +18,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from orchestrator.analysis.bootstrap import HeldOut, align_held_out
-from orchestrator.analysis.checks.check import auc_of, untrained_bases
+from orchestrator.analysis.checks.check import auc_of, scored_among, untrained_bases
 from orchestrator.analysis.checks.leak import Pair, simulate_null
 from orchestrator.analysis.results import load_results
 from orchestrator.design.grid import expand
@@ -118,7 +118,8 @@ def _of_store(folder: Path) -> Iterator[tuple[float, float]]:
     held_out = align_held_out(results.predictions)
     rows = dict(zip(held_out.trial_ids, held_out.risks[Scoring.FORCED], strict=True))
     aucs = {one: auc_of(row, held_out.label, held_out.weight) for one, row in rows.items()}
-    sys.stdout.write(f"untrained: {[round(aucs[one], 3) for one in untrained_bases(design, results).values()]}\n")
+    untrained = untrained_bases(scored_among(design.controls, results))
+    sys.stdout.write(f"untrained: {[round(aucs[one], 3) for one in untrained.values()]}\n")
     for trial in design.controls:
         twin = trial.spec.model_copy(update={"labels": "mirrored"}).trial_id
         if trial.spec.labels == "permuted" and {trial.trial_id, twin} <= aucs.keys():

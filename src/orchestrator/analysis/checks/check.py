@@ -8,17 +8,20 @@ import numpy as np
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.results import FloatArray, IntArray, Results
-from orchestrator.design.grid import Design
 from workers.contract.outcome import Record
 from workers.contract.trial import Method, Trial
 
 NORMAL = NormalDist()
 
 
+Subject = Literal["completeness", "leak", "learning"]
+
+
 class Check(Record):
     """One condition; `passed` is null where it could not be run or judged, which is no pass.
 
-    A leak stands against every verdict, a lack of learning only against the verdict that there is no difference.
+    What is missing and a leak stand against every verdict, a lack of learning only against the verdict that there is no
+    difference.
     """
 
     name: str
@@ -26,10 +29,10 @@ class Check(Record):
     passed: bool | None
     estimate: Estimate | None
     statement: str
-    of: Literal["leak", "learning"] = "learning"
+    of: Subject = "learning"
 
 
-def not_run(name: str, requirement: str, why: str, *, of: Literal["leak", "learning"] = "learning") -> Check:
+def not_run(name: str, requirement: str, why: str, *, of: Subject = "learning") -> Check:
     """A condition of which nothing is known."""
     return Check(name=name, requirement=requirement, passed=None, estimate=None, statement=f"not run: {why}", of=of)
 
@@ -44,11 +47,11 @@ def is_planted(trial: Trial) -> bool:
     return trial.spec.prompt is not None and trial.spec.prompt.planted_signal > 0
 
 
-def untrained_bases(design: Design, results: Results) -> dict[str, str]:
-    """The scored zero-shot control of each base, by the base's digest."""
+def untrained_bases(controls: Iterable[Trial]) -> dict[str, str]:
+    """The zero-shot control of each base, by the base's digest."""
     return {
         trial.spec.base.digest(): trial.trial_id
-        for trial in scored_among(design.controls, results)
+        for trial in controls
         if trial.spec.method is Method.ZERO_SHOT and trial.spec.base and not is_planted(trial)
     }
 

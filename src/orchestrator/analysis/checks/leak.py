@@ -67,10 +67,10 @@ def leak_check(
         f"{enough_power:.0%}"
     )
     permuted = [trial for trial in design.controls if trial.spec.labels == "permuted"]
-    pairs = _pairs(permuted, design, results)
-    if isinstance(pairs, str) or held_out is None or aucs is None:
-        why = pairs if isinstance(pairs, str) else "nothing is scored"
-        return not_run(NAME, requirement, why, of="leak")
+    scored = scored_among(design.controls, results)
+    pairs = pairs_among(scored)
+    if not pairs or held_out is None or aucs is None:
+        return not_run(NAME, requirement, _why_none(permuted, scored), of="leak")
     weights: dict[str, float] = {}
     for pair in pairs:
         for trial_id, weight in ((pair.permuted, 0.5), (pair.mirrored, 0.5), (pair.base, -1.0)):
@@ -139,23 +139,29 @@ def _aucs(scores: FloatArray, held_out: HeldOut) -> FloatArray:
     return np.array([auc_of(row, held_out.label, held_out.weight) for row in scores])
 
 
-def _pairs(permuted: Sequence[Trial], design: Design, results: Results) -> list[Pair] | str:
-    """Whole pairs on scored bases, or why there is none."""
-    if not permuted:
-        return "the study has no permuted-label control"
-    mirrored = {trial.trial_id for trial in scored_among(design.controls, results) if trial.spec.labels == "mirrored"}
-    untrained = untrained_bases(design, results)
-    trained = scored_among(permuted, results)
-    twins = [(one, one.spec.model_copy(update={"labels": "mirrored"}).trial_id) for one in trained]
-    found = [
+def pairs_among(controls: Sequence[Trial]) -> list[Pair]:
+    """Every permutation of the labels that has its mirror image and its untrained base among these trials."""
+    mirrored = {trial.trial_id for trial in controls if trial.spec.labels == "mirrored"}
+    untrained = untrained_bases(controls)
+    twins = [(one, _twin_of(one)) for one in controls if one.spec.labels == "permuted"]
+    return [
         Pair(one.trial_id, twin, untrained[one.spec.base.digest()])
         for one, twin in twins
         if twin in mirrored and one.spec.base and one.spec.base.digest() in untrained
     ]
-    if found:
-        return found
+
+
+def _twin_of(permuted: Trial) -> str:
+    return permuted.spec.model_copy(update={"labels": "mirrored"}).trial_id
+
+
+def _why_none(permuted: Sequence[Trial], scored: Sequence[Trial]) -> str:
+    """What a study without a whole pair lacks."""
+    if not permuted:
+        return "the study has no permuted-label control"
+    trained = [trial for trial in scored if trial.spec.labels == "permuted"]
     if not trained:
         return "no permuted-label control is scored"
-    if not any(twin in mirrored for _, twin in twins):
+    if {trial.trial_id for trial in scored}.isdisjoint(map(_twin_of, trained)):
         return "the mirror image of the permuted labels is not trained yet; run the study again"
     return "a base has no scored zero-shot control"

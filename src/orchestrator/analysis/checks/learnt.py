@@ -71,7 +71,7 @@ def learning_by_place(
     groups: dict[tuple[str, AxisValue], list[Trial]] = {}
     for trial in label_arm(design):
         groups.setdefault((str(trial.coordinates["base"]), trial.coordinates["train_size"]), []).append(trial)
-    untrained, ceiling = untrained_bases(design, results), _logistic(design, results)
+    untrained, ceiling = untrained_bases(scored_among(design.controls, results)), _logistic(design, results)
     needed = {trial.trial_id for trials in groups.values() for trial in scored_among(trials, results)}
     needed |= {*untrained.values(), *([ceiling] if ceiling else [])}
     tuning = _tuning(results, needed)

@@ -1,4 +1,4 @@
-"""No leak, no verdict; no learning, no verdict that there is no difference.
+"""A leak or too little of the plan, no verdict; no learning, no verdict that there is no difference.
 
 A difference between two ways of training says something unless a model can rank participants whose labels it never
 saw; that there is none says something only where training worked. Source: architecture, section Scores.
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, HeldOut
 from orchestrator.analysis.checks.check import Check, is_above, is_planted, mean_weights, not_run, scored_among, shown
+from orchestrator.analysis.checks.complete import Coverage, completeness_check
 from orchestrator.analysis.checks.leak import leak_check
 from orchestrator.analysis.checks.learnt import LearningAt, learning_check
 from orchestrator.analysis.results import Results
@@ -41,6 +42,7 @@ def run_checks(
     *,
     asked: Checks,
     places: Sequence[LearningAt],
+    primary: Coverage | None,
     held_out: HeldOut | None,
     aucs: Aucs | None,
 ) -> tuple[Check, ...]:
@@ -48,25 +50,28 @@ def run_checks(
 
     Args:
         places: Where the label arm was shown to learn.
+        primary: How much of the primary contrast is there; null where the study declares none.
     """
     strict = aucs[Scoring.STRICT] if aucs and held_out else None
+    complete = completeness_check(primary, design, results, asked=asked)
     if design.trials and all(trial.spec.method is Method.FEW_SHOT for trial in design.trials):
-        return (_demonstrations_help(scored_among(_most_label_shots(design), results), strict),)
+        return (complete, _demonstrations_help(scored_among(_most_label_shots(design), results), strict))
     planted = [trial for trial in design.controls if is_planted(trial)]
     return (
         leak_check(design, results, held_out=held_out, aucs=aucs, enough_power=asked.power),
+        complete,
         learning_check(places, asked=asked),
         *([_finds_planted(scored_among(planted, results), strict)] if planted else []),
     )
 
 
 def judge(checks: Sequence[Check]) -> Verdict:
-    """A difference needs the check of a leak alone; that there is none needs all of them."""
+    """A difference needs what was planned and no leak; that there is none needs all checks."""
     failed = [check for check in checks if not check.passed]
-    leaks = tuple(_objection(check) for check in failed if check.of == "leak")
+    objections = tuple(_objection(check) for check in failed if check.of != "learning")
     return Verdict(
-        allowed=not leaks,
-        reasons=leaks,
+        allowed=not objections,
+        reasons=objections,
         none_allowed=not failed,
         none_reasons=tuple(map(_objection, failed)),
     )

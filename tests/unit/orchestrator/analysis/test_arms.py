@@ -287,7 +287,8 @@ def test_study_without_training_is_judged_by_its_demonstrations(
     layout = build_store(tmp_path, study, only, signal=lambda _: signal, n_participants=200)
     found = analyse(study, only, read(layout, only), n_replicates=100)
     assert [(check.name, check.passed) for check in found.checks] == [
-        ("Labelled demonstrations rank above chance", passes)
+        ("What was planned is there", None),
+        ("Labelled demonstrations rank above chance", passes),
     ]
     assert found.supervisions == ()
 
