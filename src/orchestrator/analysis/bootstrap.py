@@ -219,8 +219,12 @@ class Ranking:
 
     @classmethod
     def of(cls, risks: FloatArray, labels: IntArray) -> Self:
-        """Rank the events of one trial among its controls; risks and labels, 0 or 1, of shape (n_examples,)."""
-        events, controls = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+        """Rank the events of one trial among its controls; risks and labels, 0 or 1, of shape (n_examples,).
+
+        Rows whose risk is NaN are left out.
+        """
+        known = np.isfinite(risks)
+        events, controls = np.flatnonzero((labels == 1) & known), np.flatnonzero((labels == 0) & known)
         scores, of_events = np.unique(risks[events], return_inverse=True)
         below, up_to = (np.searchsorted(scores, risks[controls], side=side) for side in ("left", "right"))
         is_tied = below < up_to
@@ -228,7 +232,7 @@ class Ranking:
         columns = np.concatenate([controls, controls[is_tied], events])
         parts = np.concatenate([np.where(is_tied, 0.5, 1.0), np.full(is_tied.sum(), 0.5), np.ones(len(events))])
         sums = sparse.csr_array((parts, (rows, columns)), shape=(2 * len(scores) + 1, len(risks)))
-        return cls(n_scores=len(scores), sums=sums, is_known=bool(np.isfinite(risks).all()))
+        return cls(n_scores=len(scores), sums=sums, is_known=bool(known.any()))
 
     def aucs(self, weights: FloatArray) -> FloatArray:
         """ROC-AUC under many weightings; ties count half.
@@ -237,7 +241,7 @@ class Ranking:
             weights: One weighting a column, shape (n_examples, n_replicates), ≥ 0.
 
         Returns:
-            Shape (n_replicates,), in [0, 1]; NaN where a class has no weight, or a risk is NaN.
+            Shape (n_replicates,), in [0, 1]; NaN where a class has no weight.
 
         Source:
             AUC = Σᵢ Σⱼ wᵢ wⱼ [1(sᵢ > sⱼ) + ½ 1(sᵢ = sⱼ)] / (Σᵢ wᵢ Σⱼ wⱼ) over events i and controls j.

@@ -26,6 +26,7 @@ from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates
 from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
+from orchestrator.analysis.tables.invalid import InvalidReadings, invalid_readings
 from orchestrator.analysis.tables.ledger import (
     Completeness,
     FailureGroup,
@@ -86,6 +87,7 @@ class Findings(Record):
     completeness: tuple[Completeness, ...]
     coverage: tuple[Coverage, ...] = ()
     contrasts: tuple[ContrastFindings, ...]
+    invalid_readings: InvalidReadings | None = None
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
     single_cells: tuple[SingleCells, ...] = ()
@@ -134,6 +136,18 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     compare = partial(contrast_findings, results=results, aucs=aucs)
     contrasts = tuple(compare(name, one, cells=cells[name]) for name, one in study.contrasts.items())
     primary = contrasts[0] if contrasts else None
+    readings = None
+    if primary:
+        readings = invalid_readings(
+            primary,
+            study.contrasts[primary.name],
+            cells[primary.name],
+            results,
+            aucs,
+            min_cell=min_cell,
+            n_replicates=n_replicates,
+            seed=seed,
+        )
     equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
     interactions = tuple(subtract(name, one) for name, one in study.interactions.items())
@@ -152,6 +166,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         completeness=completeness_of(design, results),
         coverage=covered,
         contrasts=contrasts,
+        invalid_readings=readings,
         interactions=interactions,
         claims=claims_of(contrasts, interactions),
         single_cells=single_cells(study.contrasts, cells=cells, results=results, held_out=held_out),

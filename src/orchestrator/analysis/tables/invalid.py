@@ -1,0 +1,113 @@
+"""The primary contrast under other readings of invalid outputs, on the same resamples of participants.
+
+Worst case: a case counts as 0 and a control as 1. Complete case: each trial over its own valid outputs alone.
+Source: protocol, section 3.6.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample, align_held_out, bootstrap_aucs
+from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.results import FloatArray, Predictions, Results
+from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
+from orchestrator.study.study import Contrast
+from workers.contract.outcome import Record, Validity
+from workers.contract.recipes.scorings import Scoring
+
+FEW = "few invalid outputs, from which their number would follow"
+NO_CLASS = "a trial has no valid output of one class"
+
+
+class InvalidReadings(Record):
+    """The pooled strict difference over the complete cells, and how many outputs were invalid in either arm.
+
+    Where both estimates are null, `reason` says why; where the complete cases' is, a trial is left without a class.
+    """
+
+    contrast: str
+    treatment: InvalidShares
+    reference: InvalidShares
+    worst_case: Estimate | None
+    complete_case: Estimate | None
+    reason: str | None = None
+
+
+def invalid_readings(
+    found: ContrastFindings,
+    contrast: Contrast,
+    cells: Sequence[Cell],
+    results: Results,
+    aucs: Aucs,
+    *,
+    min_cell: int,
+    n_replicates: int,
+    seed: int,
+) -> InvalidReadings | None:
+    """Compute both readings; null where no cell is complete."""
+    complete = {cell.cell_id for cell in found.cells}
+    compared = [cell for cell in cells if cell.cell_id in complete]
+    if not compared:
+        return None
+    weights: dict[str, float] = {}
+    for cell in compared:
+        for value, trial_id in cell.members.items():
+            part = -1.0 if value == contrast.reference else 1 / len(contrast.treatment)
+            weights[trial_id] = weights.get(trial_id, 0.0) + part / len(compared)
+    treatment, reference = (
+        _shares([trial_id for trial_id, weight in weights.items() if (weight < 0) is is_reference], results, min_cell)
+        for is_reference in (False, True)
+    )
+    readings: dict[str, Estimate | None] = {"worst_case": None, "complete_case": None}
+    is_few = treatment.all.is_hidden or reference.all.is_hidden
+    if not is_few:
+        for name, read in (("worst_case", _worst_case), ("complete_case", _complete_case)):
+            changed = {one: results.predictions[one] for one in weights if _is_invalid(results.predictions[one]).any()}
+            tables = {one: replace(table, risks={Scoring.STRICT: read(table)}) for one, table in changed.items()}
+            again = _again(tables, n_replicates=n_replicates, seed=seed)
+            readings[name] = _estimate(weights, again, aucs[Scoring.STRICT])
+    reason = FEW if is_few else NO_CLASS if readings["complete_case"] is None else None
+    return InvalidReadings(contrast=found.name, treatment=treatment, reference=reference, reason=reason, **readings)
+
+
+def _again(tables: Mapping[str, Predictions], *, n_replicates: int, seed: int) -> AucTable | None:
+    """Trials that have invalid outputs, read anew; null where no trial has any."""
+    if not tables:
+        return None
+    return bootstrap_aucs(align_held_out(tables), n_replicates=n_replicates, seed=seed)[Scoring.STRICT]
+
+
+def _estimate(weights: Mapping[str, float], again: AucTable | None, before: AucTable) -> Estimate | None:
+    """The difference with the trials of `again` as they are there, and all others as they were."""
+    parts: list[Sample | None] = []
+    anew = set(again.trial_ids) if again else set()
+    for table, are_anew in ((before, False), (again, True)):
+        mine = {trial_id: weight for trial_id, weight in weights.items() if (trial_id in anew) is are_anew}
+        if table and mine:
+            parts.append(table.sample(mine))
+    known = [part for part in parts if part]
+    if len(known) < len(parts):
+        return None
+    total = np.sum([part.replicates for part in known], axis=0)
+    return Sample(sum(part.observed for part in known), total).estimate()
+
+
+def _shares(trial_ids: Sequence[str], results: Results, min_cell: int) -> InvalidShares:
+    return invalid_shares([results.predictions[trial_id] for trial_id in trial_ids], min_cell=min_cell)
+
+
+def _is_invalid(table: Predictions) -> npt.NDArray[np.bool_]:
+    return np.asarray(table.validity != Validity.VALID.value)
+
+
+def _worst_case(table: Predictions) -> FloatArray:
+    return np.where(_is_invalid(table), 1.0 - table.label, table.risks[Scoring.STRICT])
+
+
+def _complete_case(table: Predictions) -> FloatArray:
+    """Without a risk, a row is left out of the ranking."""
+    return np.where(_is_invalid(table), np.nan, table.risks[Scoring.STRICT])
