@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from orchestrator.analysis.answer import phrase_answer
+from orchestrator.analysis.answer import phrase_answer, widest_layer
 from orchestrator.analysis.bootstrap import AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
@@ -49,6 +49,7 @@ from orchestrator.analysis.tables.scores import (
     supervision_scores,
     trial_rows,
 )
+from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
 from orchestrator.design.grid import Design
@@ -88,6 +89,7 @@ class Findings(Record):
     coverage: tuple[Coverage, ...] = ()
     contrasts: tuple[ContrastFindings, ...]
     invalid_readings: InvalidReadings | None = None
+    detectable: Detectable | None = None
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
     single_cells: tuple[SingleCells, ...] = ()
@@ -167,6 +169,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         coverage=covered,
         contrasts=contrasts,
         invalid_readings=readings,
+        detectable=detectable_in(primary.widest) if primary else None,
         interactions=interactions,
         claims=claims_of(contrasts, interactions),
         single_cells=single_cells(study.contrasts, cells=cells, results=results, held_out=held_out),
