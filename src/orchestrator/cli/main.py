@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ from orchestrator.cli.options import (
     shown,
 )
 from orchestrator.cli.purge import purge
+from orchestrator.cli.views.power import foretell
 from orchestrator.saying.streams import open_streams
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.system.modes import keep_private
@@ -76,8 +78,23 @@ def options(
 
 
 @app.command()
-def plan(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+def plan(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    power: Annotated[bool, typer.Option("--power", help="say what differences the design will be able to see")] = False,
+    guess: Annotated[
+        list[str] | None,
+        typer.Option("--guess", metavar="NAME=NUMBER", help="for --power: events, controls, auc, bases, cells, …"),
+    ] = None,
+    pilot: Annotated[
+        Path | None, typer.Option("--pilot", metavar="STORE", help="for --power: a store to learn scatter from")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List every trial of a study with its ids and state, and what a launch would miss here; runs nothing."""
+    if power or guess or pilot:
+        foretell(study, store, guess or (), pilot=pilot, as_json=as_json)
+        return
     from dataclasses import asdict
 
     from orchestrator.design.reviewed import PlanHash

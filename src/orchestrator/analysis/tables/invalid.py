@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell
-from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.contrasts import ContrastFindings, mean_of
 from orchestrator.analysis.results import FloatArray, Predictions, Results
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from orchestrator.study.study import Contrast
@@ -53,11 +53,7 @@ def invalid_readings(
     compared = [cell for cell in cells if cell.cell_id in complete]
     if not compared:
         return None
-    weights: dict[str, float] = {}
-    for cell in compared:
-        for value, trial_id in cell.members.items():
-            part = -1.0 if value == contrast.reference else 1 / len(contrast.treatment)
-            weights[trial_id] = weights.get(trial_id, 0.0) + part / len(compared)
+    weights = mean_of([cell.difference(contrast) for cell in compared])
     treatment, reference = (
         _shares([trial_id for trial_id, weight in weights.items() if (weight < 0) is is_reference], results, min_cell)
         for is_reference in (False, True)
