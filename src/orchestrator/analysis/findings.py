@@ -5,11 +5,12 @@ A `Findings` holds aggregates only, small counts already hidden, so its JSON may
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer, widest_layer
-from orchestrator.analysis.bootstrap import AucTable, HeldOut, align_held_out, bootstrap_aucs
+from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
@@ -21,6 +22,7 @@ from orchestrator.analysis.contrasts import (
     InteractionFindings,
     contrast_findings,
     interaction_findings,
+    mean_of,
 )
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
@@ -38,6 +40,7 @@ from orchestrator.analysis.tables.ledger import (
     total_cost_of,
 )
 from orchestrator.analysis.tables.noise import NoiseFloor, noise_floor
+from orchestrator.analysis.tables.operating import Operating, operating
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,
@@ -90,6 +93,7 @@ class Findings(Record):
     contrasts: tuple[ContrastFindings, ...]
     invalid_readings: InvalidReadings | None = None
     detectable: Detectable | None = None
+    operating: Operating | None = None
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
     single_cells: tuple[SingleCells, ...] = ()
@@ -126,30 +130,15 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
     cells = {name: match_cells(design.trials, contrast) for name, contrast in study.contrasts.items()}
     covered = tuple(coverage(name, matched, results) for name, matched in cells.items())
+    first = covered[0] if covered else None
     checks = run_checks(
-        design,
-        results,
-        asked=study.checks,
-        places=learning,
-        primary=covered[0] if covered else None,
-        held_out=held_out,
-        aucs=aucs,
+        design, results, asked=study.checks, places=learning, primary=first, held_out=held_out, aucs=aucs
     )
     compare = partial(contrast_findings, results=results, aucs=aucs)
     contrasts = tuple(compare(name, one, cells=cells[name]) for name, one in study.contrasts.items())
     primary = contrasts[0] if contrasts else None
-    readings = None
-    if primary:
-        readings = invalid_readings(
-            primary,
-            study.contrasts[primary.name],
-            cells[primary.name],
-            results,
-            aucs,
-            min_cell=min_cell,
-            n_replicates=n_replicates,
-            seed=seed,
-        )
+    weights = _weights_of(primary, study, cells)
+    resampled = {"min_cell": min_cell, "n_replicates": n_replicates, "seed": seed}
     equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
     interactions = tuple(subtract(name, one) for name, one in study.interactions.items())
@@ -165,30 +154,50 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         equivalence=equal,
         warnings=(*_warnings(design, results, held_out, cells), *missing_warnings(covered, asked=study.checks)),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
-        completeness=completeness_of(design, results),
         coverage=covered,
         contrasts=contrasts,
-        invalid_readings=readings,
+        invalid_readings=invalid_readings(weights, results, aucs, **resampled),
+        operating=operating(design, results, weights, **resampled),
         detectable=detectable_in(primary.widest) if primary else None,
         interactions=interactions,
         claims=claims_of(contrasts, interactions),
         single_cells=single_cells(study.contrasts, cells=cells, results=results, held_out=held_out),
         noise_floor=noise_floor(study.contrasts, design, cells=cells, results=results, aucs=aucs),
         best_rates=best_rates(study.contrasts, cells=cells, results=results, aucs=aucs),
-        supervisions=supervision_scores(design, results, aucs, min_cell=min_cell),
-        places=place_scores(design, results, aucs),
-        arms=arm_scores(design, results, aucs, min_cell=min_cell),
         differences_in_differences=differences_in_differences(design, results, aucs, narrowed=study.contrasts.values()),
-        saturation=saturation_rows(design, results),
-        training=arm_training(design, results),
-        probes=arm_probes(design, results),
-        baselines=baseline_scores(design, results, aucs, min_cell=min_cell),
-        trials=trial_rows(design, results, aucs, min_cell=min_cell),
-        failures=failures_of(results),
-        damaged=tuple(results.damaged.values()),
-        cost=total_cost_of(results),
-        provenance=provenance_of(results),
+        **_described(design, results, aucs, min_cell=min_cell),
     )
+
+
+def _described(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -> dict[str, Any]:
+    """Findings that compare nothing: how far trials got, what they scored, cost and came from."""
+    return {
+        "completeness": completeness_of(design, results),
+        "supervisions": supervision_scores(design, results, aucs, min_cell=min_cell),
+        "places": place_scores(design, results, aucs),
+        "arms": arm_scores(design, results, aucs, min_cell=min_cell),
+        "saturation": saturation_rows(design, results),
+        "training": arm_training(design, results),
+        "probes": arm_probes(design, results),
+        "baselines": baseline_scores(design, results, aucs, min_cell=min_cell),
+        "trials": trial_rows(design, results, aucs, min_cell=min_cell),
+        "failures": failures_of(results),
+        "damaged": tuple(results.damaged.values()),
+        "cost": total_cost_of(results),
+        "provenance": provenance_of(results),
+    }
+
+
+def _weights_of(
+    primary: ContrastFindings | None, study: Study, cells: Mapping[str, Sequence[Cell]]
+) -> dict[str, float]:
+    """Of the trials in the primary contrast's pooled difference; none without a complete cell."""
+    if primary is None:
+        return {}
+    complete = {cell.cell_id for cell in primary.cells}
+    contrast = study.contrasts[primary.name]
+    matched = [cell.difference(contrast) for cell in cells[primary.name] if cell.cell_id in complete]
+    return mean_of(matched) if matched else {}
 
 
 def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:

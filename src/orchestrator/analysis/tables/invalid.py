@@ -11,11 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample, align_held_out, bootstrap_aucs
-from orchestrator.analysis.cells import Cell
-from orchestrator.analysis.contrasts import ContrastFindings, mean_of
 from orchestrator.analysis.results import FloatArray, Predictions, Results
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
-from orchestrator.study.study import Contrast
 from workers.contract.outcome import Record, Validity
 from workers.contract.recipes.scorings import Scoring
 
@@ -29,7 +26,6 @@ class InvalidReadings(Record):
     Where both estimates are null, `reason` says why; where the complete cases' is, a trial is left without a class.
     """
 
-    contrast: str
     treatment: InvalidShares
     reference: InvalidShares
     worst_case: Estimate | None
@@ -38,22 +34,11 @@ class InvalidReadings(Record):
 
 
 def invalid_readings(
-    found: ContrastFindings,
-    contrast: Contrast,
-    cells: Sequence[Cell],
-    results: Results,
-    aucs: Aucs,
-    *,
-    min_cell: int,
-    n_replicates: int,
-    seed: int,
+    weights: Mapping[str, float], results: Results, aucs: Aucs, *, min_cell: int, n_replicates: int, seed: int
 ) -> InvalidReadings | None:
-    """Compute both readings; null where no cell is complete."""
-    complete = {cell.cell_id for cell in found.cells}
-    compared = [cell for cell in cells if cell.cell_id in complete]
-    if not compared:
+    """Both readings of a pooled difference, by the weights of its trials; null where it has none."""
+    if not weights:
         return None
-    weights = mean_of([cell.difference(contrast) for cell in compared])
     treatment, reference = (
         _shares([trial_id for trial_id, weight in weights.items() if (weight < 0) is is_reference], results, min_cell)
         for is_reference in (False, True)
@@ -67,7 +52,7 @@ def invalid_readings(
             again = _again(tables, n_replicates=n_replicates, seed=seed)
             readings[name] = _estimate(weights, again, aucs[Scoring.STRICT])
     reason = FEW if is_few else NO_CLASS if readings["complete_case"] is None else None
-    return InvalidReadings(contrast=found.name, treatment=treatment, reference=reference, reason=reason, **readings)
+    return InvalidReadings(treatment=treatment, reference=reference, reason=reason, **readings)
 
 
 def _again(tables: Mapping[str, Predictions], *, n_replicates: int, seed: int) -> AucTable | None:

@@ -107,7 +107,7 @@ def supervision_scores(design: Design, results: Results, aucs: Aucs, *, min_cell
     trained = fine_tuned(design.trials)
     scores = []
     for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision):
-        for size, trials in _by_size(fine_tuned(trained, supervision), sizes_of=trained):
+        for size, trials in by_size(fine_tuned(trained, supervision), sizes_of=trained):
             scores.append(_supervision_score(supervision, size, trials, results, aucs, min_cell=min_cell))
     return tuple(scores)
 
@@ -126,7 +126,7 @@ def place_scores(design: Design, results: Results, aucs: Aucs) -> tuple[PlaceSco
         ).of_aucs(aucs, mean_weights(scored(trials, results)))
         for base in (bases if len(bases) > 1 else ())
         for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision)
-        for size, trials in _by_size(
+        for size, trials in by_size(
             [trial for trial in fine_tuned(trained, supervision) if trial.coordinates["base"] == base],
             sizes_of=trained,
         )
@@ -227,7 +227,7 @@ def invalid_of(trials: Iterable[Trial], results: Results, *, min_cell: int) -> I
     return invalid_shares(tables, min_cell=min_cell)
 
 
-def _by_size(trials: Sequence[Trial], *, sizes_of: Iterable[Trial]) -> list[tuple[AxisValue, list[Trial]]]:
+def by_size(trials: Sequence[Trial], *, sizes_of: Iterable[Trial]) -> list[tuple[AxisValue, list[Trial]]]:
     """All trials, then by train size where `sizes_of` have several, smallest first."""
     sizes = sorted({trial.spec.train_size for trial in sizes_of}, key=size_order)
     groups: list[tuple[AxisValue, list[Trial]]] = [(ALL_SIZES, list(trials))]
