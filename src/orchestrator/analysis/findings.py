@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.analysis.answer import phrase_answer, widest_layer
+from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
@@ -27,6 +27,7 @@ from orchestrator.analysis.contrasts import (
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates
+from orchestrator.analysis.tables.calibration import Calibration, calibrations
 from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
 from orchestrator.analysis.tables.invalid import InvalidReadings, invalid_readings
 from orchestrator.analysis.tables.ledger import (
@@ -94,6 +95,7 @@ class Findings(Record):
     invalid_readings: InvalidReadings | None = None
     detectable: Detectable | None = None
     operating: Operating | None = None
+    calibration: tuple[Calibration, ...] = ()
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
     single_cells: tuple[SingleCells, ...] = ()
@@ -157,6 +159,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         coverage=covered,
         contrasts=contrasts,
         invalid_readings=invalid_readings(weights, results, aucs, **resampled),
+        calibration=calibrations(design, results, held_out, min_cell=min_cell),
         operating=operating(design, results, weights, **resampled),
         detectable=detectable_in(primary.widest) if primary else None,
         interactions=interactions,

@@ -42,22 +42,29 @@ def compute_metrics(risks: FloatArray, outcomes: IntArray, weights: FloatArray) 
 def calibration_error(risks: FloatArray, outcomes: IntArray, weights: FloatArray, *, n_bins: int = 10) -> float:
     """Average gap between predicted risk and observed rate, weighted by bin mass.
 
-    Equal predictions are never split between bins, so the value does not depend on the order of the rows.
-
     Returns:
         A value in [0, 1]; 0 is perfectly calibrated.
 
     Source:
         Expected calibration error, Naeini et al., AAAI 2015, binary form, equal-mass bins.
     """
+    bins = bins_of(risks, weights, n_bins=n_bins)
+    predicted = np.bincount(bins, weights=weights * risks, minlength=n_bins)
+    observed = np.bincount(bins, weights=weights * outcomes, minlength=n_bins)
+    return float(np.abs(predicted - observed).sum() / weights.sum())
+
+
+def bins_of(risks: FloatArray, weights: FloatArray, *, n_bins: int) -> IntArray:
+    """The bin of equal mass of each row, from 0.
+
+    Equal predictions are never split between bins, so nothing depends on the order of the rows.
+    """
     group = np.unique(risks, return_inverse=True)[1]
     mass = np.bincount(group, weights=weights)
     middle = np.cumsum(mass) - mass / 2
     # Rounded, because the last bits of a sum follow the order of the rows, and the side of a bin edge must not.
-    bins = np.minimum(np.round(middle / mass.sum() * n_bins, 9).astype(np.int64), n_bins - 1)[group]
-    predicted = np.bincount(bins, weights=weights * risks, minlength=n_bins)
-    observed = np.bincount(bins, weights=weights * outcomes, minlength=n_bins)
-    return float(np.abs(predicted - observed).sum() / weights.sum())
+    bins = np.minimum(np.round(middle / mass.sum() * n_bins, 9).astype(np.int64), n_bins - 1)
+    return np.asarray(bins[group])
 
 
 def calibration_line(risks: FloatArray, outcomes: IntArray, weights: FloatArray) -> tuple[float | None, float | None]:
