@@ -53,8 +53,8 @@ from orchestrator.analysis.tables.scores import (
     supervision_scores,
     trial_rows,
 )
-from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
+from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count

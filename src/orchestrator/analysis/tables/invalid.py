@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample, align_held_out, bootstrap_aucs
 from orchestrator.analysis.results import FloatArray, Predictions, Results
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
-from workers.contract.outcome import Record, Validity
+from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
 
 FEW = "few invalid outputs, from which their number would follow"
@@ -81,14 +80,10 @@ def _shares(trial_ids: Sequence[str], results: Results, min_cell: int) -> Invali
     return invalid_shares([results.predictions[trial_id] for trial_id in trial_ids], min_cell=min_cell)
 
 
-def _is_invalid(table: Predictions) -> npt.NDArray[np.bool_]:
-    return np.asarray(table.validity != Validity.VALID.value)
-
-
 def _worst_case(table: Predictions) -> FloatArray:
-    return np.where(_is_invalid(table), 1.0 - table.label, table.risks[Scoring.STRICT])
+    return np.where(~table.is_valid, 1.0 - table.label, table.risks[Scoring.STRICT])
 
 
 def _complete_case(table: Predictions) -> FloatArray:
     """Without a risk, a row is left out of the ranking."""
-    return np.where(_is_invalid(table), np.nan, table.risks[Scoring.STRICT])
+    return np.where(~table.is_valid, np.nan, table.risks[Scoring.STRICT])

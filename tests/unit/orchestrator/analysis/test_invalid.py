@@ -62,12 +62,12 @@ def test_worst_and_complete_case_equal_those_of_scikit_learn(store: Store, found
 
     def worst(table: Predictions) -> float:
         risks = table.risks[Scoring.STRICT].copy()
-        invalid = table.validity != "valid"
+        invalid = ~table.is_valid
         risks[invalid] = 1 - table.label[invalid]
         return auc_of(table.label, risks)
 
     def complete(table: Predictions) -> float:
-        valid = table.validity == "valid"
+        valid = table.is_valid
         return auc_of(table.label[valid], table.risks[Scoring.STRICT][valid])
 
     assert read.worst_case.value == pytest.approx(pooled(store, worst), abs=1e-12)
@@ -91,7 +91,7 @@ def test_without_invalid_outputs_every_reading_is_the_primary_one(tmp_path_facto
 def changed(store: Store, is_invalid: Callable[[Trial, Predictions], npt.NDArray[np.bool_]]) -> Store:
     study, design, results = store
     tables = {
-        one: replace(table, validity=np.where(is_invalid(design.by_id[one], table), "truncated", "valid"))
+        one: replace(table, is_valid=~is_invalid(design.by_id[one], table))
         for one, table in results.predictions.items()
     }
     return study, design, replace(results, predictions=tables)

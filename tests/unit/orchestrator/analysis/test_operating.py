@@ -49,7 +49,7 @@ def toy(risks: list[float], labels: list[int], *, split: str = "tuning") -> Pred
         split=np.full(n, split),
         label=np.array(labels),
         weight=np.ones(n),
-        validity=np.full(n, "valid"),
+        is_valid=np.full(n, True),
         risks={Scoring.STRICT: np.array(risks), Scoring.FORCED: np.array(risks)},
     )
 
