@@ -18,8 +18,8 @@ from orchestrator.analysis.results import load_results
 from orchestrator.design.comparators import CONTROLS
 from orchestrator.design.grid import Design, expand
 from orchestrator.report.page import render_report
-from orchestrator.store.dataset import aggregate
-from orchestrator.store.dataset_columns import table_schemas
+from orchestrator.store.dataset.aggregate import aggregate
+from orchestrator.store.dataset.columns import table_schemas
 from orchestrator.store.outcomes import read_outcomes
 from orchestrator.study.bases import StudyBase
 from orchestrator.study.files import sources_of

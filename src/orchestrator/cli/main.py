@@ -196,7 +196,7 @@ def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
 @app.command()
 def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
     """Ask the aggregated dataset in SQL: tables trials, predictions, history."""
-    from orchestrator.store.dataset import query as ask
+    from orchestrator.store.dataset.query import query as ask
 
     _, layout = open_study(study, store)
     answer = ask(layout, sql)

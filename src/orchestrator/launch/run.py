@@ -21,7 +21,7 @@ from orchestrator.launch.launch import Launch
 from orchestrator.launch.launching import Queue, Ran, launch_trials
 from orchestrator.launch.record import LaunchRecord, recorded
 from orchestrator.store.collecting import collect
-from orchestrator.store.dataset import aggregate
+from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.derived import derived_damages
 from orchestrator.store.folder import ensure_writable
 from orchestrator.store.holding import Hold, hold_lock

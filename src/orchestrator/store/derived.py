@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from orchestrator.store.dataset_columns import TABLES
+from orchestrator.store.dataset.columns import TABLES
 from workers.contract.files import FileName
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Sealed, checksum_of

@@ -1,6 +1,6 @@
 """The driver's view of a store: what is committed, what was tried.
 
-Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset.py`
+Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset`
 makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
 

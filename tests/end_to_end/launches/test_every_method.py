@@ -9,7 +9,8 @@ import pytest
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import load_results
 from orchestrator.design.grid import Design, expand
-from orchestrator.store.dataset import aggregate, query
+from orchestrator.store.dataset.aggregate import aggregate
+from orchestrator.store.dataset.query import query
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
 from support.stores.estimates import known

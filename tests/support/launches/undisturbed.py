@@ -13,7 +13,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from orchestrator.store.dataset_columns import TABLES
+from orchestrator.store.dataset.columns import TABLES
 from orchestrator.store.outcomes import read_outcomes
 from orchestrator.tracking.projection import STEP_METRICS, TRIAL_ID
 from support.launches.scenes import Scene

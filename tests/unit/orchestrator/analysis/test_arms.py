@@ -16,7 +16,8 @@ from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.scores import kind_of
 from orchestrator.analysis.traces import read_trace
 from orchestrator.design.grid import Design, expand
-from orchestrator.store.dataset import aggregate, query
+from orchestrator.store.dataset.aggregate import aggregate
+from orchestrator.store.dataset.query import query
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Contrast, Study, load_study
 from support.places import SWEEPS

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli.main import app
 from orchestrator.design.grid import expand
-from orchestrator.store.dataset import aggregate
+from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.study.study import load_study
 from support.stores.builders import build_store
 from support.stores.odd_folders import odd_folders

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.launch.run import EXIT_INTERRUPTED
-from orchestrator.store.dataset import aggregate, query
+from orchestrator.store.dataset.aggregate import aggregate
+from orchestrator.store.dataset.query import query
 from orchestrator.store.derived import dataset_damages
 from orchestrator.store.outcomes import unusable
 from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite

@@ -265,7 +265,7 @@ class TestLock:
 
 
 def test_reading_a_store_loads_neither_arrow_nor_sklearn_nor_torch() -> None:
-    rooms = "orchestrator.store.outcomes", "orchestrator.store.dataset", "orchestrator.design.plan"
+    rooms = "orchestrator.store.outcomes", "orchestrator.store.dataset.aggregate", "orchestrator.design.plan"
     program = f"import sys, {', '.join(rooms)}, orchestrator.tracking.tracking; "
     program += "print({'pyarrow', 'pandas', 'sklearn', 'torch', 'mlflow', 'ray', 'duckdb'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

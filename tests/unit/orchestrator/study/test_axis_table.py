@@ -13,7 +13,7 @@ import pytest
 from orchestrator.analysis.cells import match_cells
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.naming import name_of
-from orchestrator.store.dataset_columns import AXIS_COLUMNS, table_schemas
+from orchestrator.store.dataset.columns import AXIS_COLUMNS, table_schemas
 from orchestrator.study.axes import AXES, Axes, Axis
 from orchestrator.study.axis_fields import digest_without
 from orchestrator.study.study import Contrast, Study, load_study

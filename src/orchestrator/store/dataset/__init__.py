@@ -1,0 +1,1 @@
+"""The dataset: what is committed as tables, and SQL over them."""

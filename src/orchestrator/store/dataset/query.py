@@ -1,0 +1,84 @@
+"""SQL over the dataset, read-only; it can reach nothing outside of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.store.dataset.columns import TABLES, Table
+from orchestrator.store.derived import dataset_damages
+from orchestrator.store.outcomes import unusable
+from workers.contract.errors import InputError, Problem, StoreError
+from workers.contract.layout import StoreLayout
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """Rows of a query, in its order, and their column names."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def query(layout: StoreLayout, sql: str) -> QueryResult:
+    """Answer one read-only SQL statement over the views trials, predictions, history and diagnostics.
+
+    The statement can read nothing outside `dataset/` and write nowhere.
+
+    Raises:
+        StoreError: There is no dataset yet, or a file that the statement reads is damaged.
+        InputError: The statement is wrong, or is not a single query.
+    """
+    import duckdb
+
+    if not any(layout.dataset.glob("trials/*/*.parquet")):
+        raise StoreError(f"{layout.dataset}: no dataset yet; run `sweep run` until a trial has ended")
+    with duckdb.connect(":memory:") as connection:
+        try:
+            statements = duckdb.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type.name not in ("SELECT", "EXPLAIN"):
+                raise InputError(_sql_problem("exactly one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN is answered"))
+            asked = [table for table in TABLES if table in sql.lower()] or TABLES
+            _refuse_damaged(layout, asked)
+            for table in asked:
+                if files := sorted(layout.dataset.glob(f"{table}/*/*.parquet")):  # an old dataset lacks some tables
+                    connection.register(table, _parts(files, below=layout.dataset / table))
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            answer = connection.execute(sql)
+            return QueryResult(tuple(column[0] for column in answer.description), tuple(answer.fetchall()))
+        except duckdb.Error as error:
+            # The second paragraph only repeats the statement.
+            raise InputError(_sql_problem(str(error).split("\n\n")[0])) from None
+
+
+def _refuse_damaged(layout: StoreLayout, tables: Iterable[Table]) -> None:
+    """See that the tables are what was derived from the outcomes; about a second a gigabyte."""
+    try:
+        damages = dataset_damages(layout, tables=tuple(tables))
+    except OSError as error:
+        raise unusable(Path(error.filename or layout.dataset), error) from None
+    for name, what in damages.items():
+        raise StoreError(f"{layout.root / name}: {what}; `sweep run` writes the dataset again from the outcomes")
+
+
+def _parts(files: Sequence[Path], *, below: Path) -> "ds.Dataset":
+    """Files as one table, in which the folders below a folder name a column, and those above it none."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    folders = ds.partitioning(pa.schema([("supervision", pa.string())]), flavor="hive")
+    # Each by its path, not by a pattern: a store may lie in `[ab]`, or in `supervision=x`.
+    paths = [str(file) for file in files]
+    try:
+        return ds.dataset(paths, format="parquet", partitioning=folders, partition_base_dir=str(below))
+    except (pa.ArrowException, OSError) as error:
+        what = f"{below}: can't be read ({type(error).__name__})"
+        raise StoreError(f"{what}; delete {below.parent.name}/, and `sweep run` makes it again") from None
+
+
+def _sql_problem(what: str) -> Problem:
+    return Problem("sql", what, f"see the columns with {', '.join(f'`DESCRIBE {table}`' for table in TABLES)}")
