@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from workers.contract.answers.ending import Ending
 from workers.contract.answers.questions import QUESTIONS, WorkerQuestion
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.files import read_regular
-from workers.contract.outcome import Ending
 from workers.contract.system.modes import follow_store, keep_private
 from workers.contract.system.opening import open_store
 from workers.contract.system.visible import visible

@@ -15,7 +15,8 @@ from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
 from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
-from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place
+from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place, learning_check
+from orchestrator.analysis.checks.planned import SealedContrast, sealed_contrast
 from orchestrator.analysis.checks.verdict import Verdict, judge, run_checks
 from orchestrator.analysis.contrasts import (
     ContrastFindings,
@@ -56,14 +57,18 @@ from orchestrator.analysis.tables.scores import (
 from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
 from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
+from orchestrator.analysis.tables.tuning import TuningScore, tuning_scores
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count
+from orchestrator.store.sealing import Standing
 from orchestrator.study.study import Study
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import ALWAYS_SCORED
 
 # Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
 ENOUGH_EVENTS = 200
+UNSEALED = Standing()
+CLOSED = "No answer yet: scores on held-out are closed to everybody until every trial has an outcome."
 NO_AUCS = dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
 
 
@@ -83,12 +88,15 @@ class Findings(Record):
     n_replicates: int
     bootstrap_seed: int
     answer: str
+    plan: Standing = Standing()
+    sealed_contrast: SealedContrast | None = None
     verdict: Verdict
     checks: tuple[Check, ...]
     learning: tuple[LearningAt, ...] = ()
     equivalence: Equivalence | None = None
     warnings: tuple[str, ...]
     held_out: HeldOutSet | None
+    tuning: tuple[TuningScore, ...] = ()
     completeness: tuple[Completeness, ...]
     coverage: tuple[Coverage, ...] = ()
     contrasts: tuple[ContrastFindings, ...]
@@ -116,16 +124,27 @@ class Findings(Record):
     provenance: ProvenanceSummary | None
 
 
-def analyse(study: Study, design: Design, results: Results, *, n_replicates: int = 2000, seed: int = 0) -> Findings:
+def analyse(
+    study: Study,
+    design: Design,
+    results: Results,
+    *,
+    plan: Standing = UNSEALED,
+    n_replicates: int = 2000,
+    seed: int = 0,
+) -> Findings:
     """Compute every finding of a study from its results; the same inputs give the same findings.
 
     Args:
+        plan: How the study stands to what was sealed.
         n_replicates: Bootstrap resamples of the held-out participants.
         seed: Of the resamples.
 
     Raises:
         StoreError: The trials were scored on different examples.
     """
+    if results.are_withheld:
+        return _on_tuning(study, design, results, plan=plan, n_replicates=n_replicates, seed=seed)
     min_cell = study.cohort.min_cell
     held_out = align_held_out(results.predictions) if results.predictions else None
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else NO_AUCS
@@ -142,6 +161,7 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
     weights = _weights_of(primary, study, cells)
     resampled = {"min_cell": min_cell, "n_replicates": n_replicates, "seed": seed}
     equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
+    changed = sealed_contrast(plan, study, lambda name, one: compare(name, one, cells=match_cells(design.trials, one)))
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
     interactions = tuple(subtract(name, one) for name, one in study.interactions.items())
     return Findings(
@@ -149,7 +169,9 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         question=study.question,
         n_replicates=n_replicates,
         bootstrap_seed=seed,
-        answer=phrase_answer(primary, judge(checks), equal),
+        answer=" ".join([*([changed.statement] if changed else []), phrase_answer(primary, judge(checks), equal)]),
+        plan=plan,
+        sealed_contrast=changed,
         verdict=judge(checks),
         checks=checks,
         learning=learning,
@@ -169,6 +191,43 @@ def analyse(study: Study, design: Design, results: Results, *, n_replicates: int
         best_rates=best_rates(study.contrasts, cells=cells, results=results, aucs=aucs),
         differences_in_differences=differences_in_differences(design, results, aucs, narrowed=study.contrasts.values()),
         **_described(design, results, aucs, min_cell=min_cell),
+    )
+
+
+def _on_tuning(
+    study: Study, design: Design, results: Results, *, plan: Standing, n_replicates: int, seed: int
+) -> Findings:
+    """What may be found out while the scores on held_out are closed."""
+    learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
+    return Findings(
+        study=study.study,
+        question=study.question,
+        n_replicates=n_replicates,
+        bootstrap_seed=seed,
+        answer=CLOSED,
+        plan=plan,
+        verdict=Verdict(allowed=False, reasons=(CLOSED,), none_reasons=(CLOSED,)),
+        checks=(learning_check(learning, asked=study.checks),),
+        learning=learning,
+        warnings=(),
+        held_out=None,
+        tuning=tuning_scores(design, results),
+        completeness=completeness_of(design, results),
+        contrasts=(),
+        interactions=(),
+        supervisions=(),
+        places=(),
+        arms=(),
+        differences_in_differences=(),
+        saturation=(),
+        training=arm_training(design, results),
+        probes=arm_probes(design, results),
+        baselines=(),
+        trials=(),
+        failures=failures_of(results),
+        damaged=tuple(results.damaged.values()),
+        cost=total_cost_of(results),
+        provenance=provenance_of(results),
     )
 
 

@@ -11,12 +11,10 @@ from typing import Literal, Self, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.design.grid import Design
-from orchestrator.store.outcomes import verified_bytes
+from orchestrator.store.outcomes import read_predictions as read_table
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Validity
@@ -89,6 +87,11 @@ class Results:
     damaged: Mapping[str, str] = field(default_factory=dict)
     traces: Mapping[str, Trace] = field(default_factory=dict)
 
+    @property
+    def are_withheld(self) -> bool:
+        """Whether nothing of held_out is in here, since nobody may see it yet."""
+        return any(outcome.is_withheld for outcome in self.outcomes.values())
+
     def standing(self, trial_id: str) -> Standing:
         """How far a trial got; a failed attempt before a committed outcome does not count."""
         if trial_id in self.damaged:
@@ -143,8 +146,7 @@ def read_predictions(layout: StoreLayout, outcome: Outcome, shared: SharedColumn
         StoreError: The file is missing or damaged, lacks a column, or holds a probability that is not finite.
     """
     try:
-        table = pq.ParquetFile(pa.BufferReader(verified_bytes(layout, outcome, PREDICTIONS))).read()
-        predictions = _typed(table, shared)
+        predictions = _typed(read_table(layout, outcome), shared)
     except (StoreError, pa.ArrowException, KeyError, ValueError) as error:
         is_ours = isinstance(error, StoreError)
         what = str(error) if is_ours else f"{PREDICTIONS} holds no predictions ({type(error).__name__})"

@@ -174,6 +174,11 @@ def _print_summary(
             f"{summary.study}: {summary.n_done} of {summary.n_trials} trials have an outcome, {summary.n_failed} "
             f"failed, {summary.n_missing} not run; `sweep run {follow_up.launched}` runs what is missing"
         )
+    if summary.is_blinded:
+        console.print(
+            "scores on held-out stay closed: not every trial has an outcome; "
+            f"`sweep report {follow_up.study} --unblind` opens them all the same"
+        )
     if summary.ended_because:
         console.print(f"no more trials were started: {summary.ended_because}")
     if summary.tracking_failures:

@@ -178,15 +178,28 @@ app.command()(status)
 
 
 @app.command()
-def report(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+def report(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    unblind: Annotated[
+        bool, typer.Option("--unblind", help="open the scores on held-out though trials are missing; is recorded")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Write the report of what the store holds now; with --json print the findings instead."""
     from orchestrator.design.grid import expand
     from orchestrator.launch.reporting import find_out, write_study_report
+    from orchestrator.launch.sealing import open_early
     from orchestrator.store.outcomes import read_store
 
     loaded, layout = open_study(study, store)
     need_trials(layout, named(study, store))
-    design, held = expand(loaded), read_store(layout)
+    design = expand(loaded)
+    if unblind:
+        told = console_of(stderr=as_json)
+        told.print(f"analysis {open_early(loaded, design, layout, tell=told.print)}")
+        told.print(f"`sweep sync {named(study, store)}` tells MLflow too")
+    held = read_store(layout)
     if as_json:
         print_json(find_out(loaded, design, layout, held).model_dump(mode="json"))
     else:

@@ -36,11 +36,13 @@ def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     from orchestrator.launch.console import plan_counts
     from orchestrator.launch.record import past_launches
     from orchestrator.launch.run import plan_study
+    from orchestrator.launch.sealing import standing
     from orchestrator.store.holding import lock_holder
 
     loaded, layout = open_study(study, store)
     _, planned = plan_study(loaded, layout)
-    found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout))
+    sealed = standing(loaded, layout) if layout.study.exists() else None
+    found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout), sealed)
     if as_json:
         print_json(found.model_dump(mode="json"))
         return
@@ -187,6 +189,8 @@ def _show_verification(found: "Verification", study: str, *, n_moved: int) -> No
         console.print("delete damaged folders below transfers/; `sweep score` makes them again")
     if Place.DERIVED in parts:
         console.print(f"`sweep run {study}` writes dataset, report and sealed study again; `sweep audit` its own")
+    if Place.PLAN in parts:
+        console.print("restore the analysis plan and its unblinding from a copy: nothing can write them again")
     if Place.RETRAINED in parts:
         console.print(
             "what does not come out again was changed, or ran on other hardware or versions: compare its provenance"

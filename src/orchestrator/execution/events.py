@@ -1,9 +1,10 @@
 """What a launch tells about its trials, and how it is told to end; plain values, no Ray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from workers.contract.outcome import Ending, Progress
+from workers.contract.answers.ending import Ending
+from workers.contract.outcome import Progress
 
 
 class StopLevel(IntEnum):
@@ -59,3 +60,8 @@ class SlotsChanged:
 
 
 Event = Started | Progressed | Requeued | Ended | SlotsChanged
+
+
+def withheld(event: Event) -> Event:
+    """What of an event may be seen while the store is blinded."""
+    return replace(event, ending=event.ending.withheld()) if isinstance(event, Requeued | Ended) else event

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from orchestrator.execution.events import Event, StopLevel
 from orchestrator.study.study import Resources
+from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending
 
 # Why trials can't be run, by their ids.
 Unfit = Mapping[str, tuple[Problem, ...]]

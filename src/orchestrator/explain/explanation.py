@@ -34,11 +34,15 @@ class Change(Record):
 
 
 class Committed(Record):
-    """What came of a trial; the share of invalid outputs is coarse, so that no small count follows from it."""
+    """What came of a trial; the share of invalid outputs is coarse, so that no small count follows from it.
+
+    While the store is blinded, there is nothing of held_out.
+    """
 
     attempt: str
     outcome: str
     detail: str
+    tuning_auc: float | None
     held_out_auc: float | None
     invalid_rate: float | None
     cost: Cost
@@ -206,12 +210,14 @@ def _shown(value: object) -> str:
 
 
 def _committed(outcome: Outcome) -> Committed:
+    aucs = {split: scores.metrics[Scoring.STRICT].roc_auc for split, scores in outcome.scores.items()}
     held_out = outcome.scores.get("held_out")
     return Committed(
         attempt=outcome.attempt,
         outcome=outcome.state,
         detail=outcome.detail,
-        held_out_auc=held_out.metrics[Scoring.STRICT].roc_auc if held_out else None,
+        tuning_auc=aucs.get("tuning"),
+        held_out_auc=aucs.get("held_out"),
         invalid_rate=coarse(held_out.invalid_rate, n_examples=held_out.n_examples) if held_out else None,
         cost=outcome.cost,
         provenance=outcome.provenance,

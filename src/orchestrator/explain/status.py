@@ -11,6 +11,7 @@ from orchestrator.design.plan import TO_DO, Plan
 from orchestrator.explain.files import Working
 from orchestrator.launch.record import PastLaunch
 from orchestrator.store.holding import Sighting
+from orchestrator.store.sealing import Standing
 from workers.contract.outcome import FailureKind, Record, TrialState
 
 # Of running trials, those that are shown: a launch has one a slot.
@@ -34,6 +35,7 @@ class StudyStatus(Record):
     n_untrusted: Missing trials whose outcome was damaged.
     n_cut_off: Attempts of this machine whose process is gone; their trials are missing.
     last_launch: What the last launch's record says, in a sentence; empty where none left one.
+    plan: How the study stands to its sealed analysis plan; null before a launch.
     """
 
     study: str
@@ -44,6 +46,7 @@ class StudyStatus(Record):
     n_cut_off: int
     driver: Sighting | None
     last_launch: str = ""
+    plan: Standing | None = None
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -51,7 +54,8 @@ class StudyStatus(Record):
         orphaned = "; what still runs ends by itself, or its machine is gone" if self.running else ""
         driver = str(self.driver) if self.driver else f"no driver runs{orphaned}"
         last = [f"last     {self.last_launch}"] if self.last_launch else []
-        return (*self._failures(), *self._running(), *last, driver)
+        sealed = [f"analysis {self.plan}"] if self.plan else []
+        return (*self._failures(), *self._running(), *sealed, *last, driver)
 
     def _failures(self) -> list[str]:
         parts = [f"{n} {kind.replace('_', ' ')}" for kind, n in self.failed.items()]
@@ -71,7 +75,11 @@ class StudyStatus(Record):
 
 
 def status_of(
-    plan: Plan, working: Sequence[Working], driver: Sighting | None, launches: Sequence[PastLaunch] = ()
+    plan: Plan,
+    working: Sequence[Working],
+    driver: Sighting | None,
+    launches: Sequence[PastLaunch] = (),
+    sealed: Standing | None = None,
 ) -> StudyStatus:
     """Put together what the store says."""
     trials = {planned.trial.trial_id: planned for planned in plan.trials + plan.controls}
@@ -98,4 +106,5 @@ def status_of(
         n_cut_off=sum(each.is_gone for each in works),
         driver=driver,
         last_launch=launches[-1].told(is_running=driver is not None) if launches else "",
+        plan=sealed,
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.execution.events import Ended, Event, Requeued, SlotsChanged, Started
-from workers.contract.outcome import Ending
+from workers.contract.answers.ending import Ending
 from workers.contract.trial import Method, Trial
 
 
@@ -78,11 +78,12 @@ class Board:
         return self.n_done + self.n_failed
 
     def invalid_rates(self) -> dict[str, float]:
-        """Mean share of invalid outputs on held_out by supervision, over the trials that ended so far, in [0, 1]."""
+        """Mean share of invalid outputs as shown by supervision, over the trials that ended so far, in [0, 1]."""
         by_kind: dict[str, list[float]] = {}
         for item in self.finished:
-            if item.trial.role == "grid" and item.ending.invalid_rate is not None:
-                by_kind.setdefault(str(item.trial.spec.supervision), []).append(item.ending.invalid_rate)
+            if item.trial.role == "grid" and item.ending.shown is not None:
+                _, scores = item.ending.shown
+                by_kind.setdefault(str(item.trial.spec.supervision), []).append(scores.invalid_rate)
         return {kind: sum(rates) / len(rates) for kind, rates in sorted(by_kind.items())}
 
     def seconds_left(self) -> float | None:

@@ -18,9 +18,11 @@ from orchestrator.launch.board import Board, Finished
 from orchestrator.saying.addressing import typed
 from orchestrator.saying.terminal import painted
 from orchestrator.store.purging import last_purge
+from workers.contract.answers.ending import Ending
 from workers.contract.inputs import is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.visible import visible_line
 
 STATE_STYLES = {
@@ -188,8 +190,7 @@ def ended_line(finished: Finished, board: Board) -> Text:
     style = {"scored": "green", "diverged": "yellow", "failed": "red"}[ending.state]
     left = board.seconds_left()
     facts = [
-        "" if ending.held_out_auc is None else f"AUC {ending.held_out_auc:.3f}",
-        "" if ending.invalid_rate is None else f"invalid {ending.invalid_rate:.0%}",
+        *scores_shown(ending),
         str(ending.failure or ""),
         ending.detail,
         duration(finished.wall_s),
@@ -197,6 +198,16 @@ def ended_line(finished: Finished, board: Board) -> Text:
     ]
     line = Text(f"[{board.n_ended}/{board.n_total}] ").append(f"{ending.state:<8} ", style)
     return line.append(f"{name_of(finished.trial)}  ").append(" · ".join(filter(None, facts)), "dim")
+
+
+def scores_shown(ending: Ending) -> list[str]:
+    """Strict scores on held_out, or those on tuning, which are named so."""
+    if ending.shown is None:
+        return []
+    split, scores = ending.shown
+    auc = scores.metrics[Scoring.STRICT].roc_auc
+    of = "tuning " if split == "tuning" else ""
+    return [*([] if auc is None else [f"{of}AUC {auc:.3f}"]), f"invalid {scores.invalid_rate:.0%}"]
 
 
 def summary_line(board: Board) -> str:

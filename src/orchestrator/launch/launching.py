@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
+from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel, withheld
 from orchestrator.execution.executor import Pool, Unfit
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.board import Board, longest_first
@@ -18,13 +18,15 @@ from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
 from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, past_launches
 from orchestrator.launch.saving import Saving
+from orchestrator.launch.sealing import seal
 from orchestrator.store.orders import write_order
-from orchestrator.store.outcomes import attempts_at
+from orchestrator.store.outcomes import attempts_at, read_outcome
 from orchestrator.study.study import Device, Resources
+from workers.contract.answers.ending import Ending
 from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError, SweepError
 from workers.contract.inputs import Stage, is_prepared
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind, Outcome
+from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import AxisValue, Trial
 
@@ -75,6 +77,7 @@ def launch_trials(
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
         ClusterError: No workers, none with room for a trial, or the preparation broke.
+        StoreError: The analysis plan can't be sealed.
     """
     layout, console, tracking = launch.layout, launch.console, launch.tracking
     orders = _write_orders(launch, queue, recovery)
@@ -93,7 +96,9 @@ def launch_trials(
                 return Ran()
             if len(unfit) == len(queue.trials):
                 raise InputError(*chain.from_iterable(unfit.values()))
-            tracking.open_study(launch.study.study, question=launch.study.question)
+            if (plan := seal(launch.study, launch.design, layout)).is_worth_telling:
+                console.print(f"analysis {plan}")
+            tracking.open_study(launch.study.study, question=launch.study.question, plan=plan)
             for trial in queue.by_id.values():
                 tracking.schedule(trial)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
@@ -197,8 +202,10 @@ class Referee:
         return until is None or until.allows(self.board.expected_s(trial_id), is_resumable=method.does.trains)
 
     def hear(self, event: Event) -> None:
-        """Pass on that a trial began, moved on or ended."""
+        """Pass on that a trial began, moved on or ended; of its scores, what may be seen."""
         self.saving.hear(event)
+        if self.launch.layout.is_blinded:
+            event = withheld(event)
         self.screen.see(event)
         self.record.hear(event)
         match event:
@@ -227,6 +234,6 @@ class Referee:
         layout, tracking = self.launch.layout, self.launch.tracking
         with suppress(StoreError):
             if ending.state != "failed":
-                tracking.commit(Outcome.load(layout.outcome(ending.trial_id)))
+                tracking.commit(read_outcome(layout, ending.trial_id))
             elif attempts := attempts_at(layout, ending.trial_id):
                 tracking.fail(attempts[-1])

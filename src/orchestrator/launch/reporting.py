@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
+from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.study.study import Study
 from workers.contract.inputs import InputKind, Manifest, ProofFigures, input_recipes
@@ -23,7 +24,7 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
     from orchestrator.analysis.results import load_results
 
     results = load_results(layout, design, outcomes=held.outcomes.committed, attempts=held.attempts)
-    return analyse(study, design, results)
+    return analyse(study, design, results, plan=standing(study, layout))
 
 
 def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> Path:

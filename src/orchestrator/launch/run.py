@@ -20,6 +20,7 @@ from orchestrator.launch.forecast import forecast_disk, free_bytes
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.launching import Queue, Ran, launch_trials
 from orchestrator.launch.record import LaunchRecord, recorded
+from orchestrator.launch.sealing import open_where_complete, standing
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.derived import derived_damages
@@ -41,8 +42,11 @@ EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED = 0, 3, 4, 5
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a launch left the study; `ended_because` says why it started no more trials where nobody asked for that,
-    `is_preempted` that its time was up, or a scheduler took its nodes."""
+    """How a launch left the study; `ended_because` says why it started no more trials where nobody asked for that.
+
+    is_preempted: Its time was up, or a scheduler took its nodes.
+    is_blinded: Nobody may see scores on held_out yet.
+    """
 
     study: str
     n_trials: int
@@ -54,6 +58,7 @@ class RunSummary:
     report: str
     ended_because: str = ""
     is_preempted: bool = False
+    is_blinded: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -161,6 +166,7 @@ class _Driving:
 def _drive(driving: _Driving, held: Snapshot[Seals], plan: Plan, todo: Sequence[PlannedTrial]) -> tuple[Ran, Plan]:
     """Seal the study, run the trials, and derive what follows; the plan of what is left."""
     launch, ran = driving.launch, Ran()
+    standing(launch.study, launch.layout)  # a damaged plan is refused before anything runs
     launch.layout.settled.unlink(missing_ok=True)
     replace_file(launch.layout.study, sealed_text(launch.study), is_durable=True)
     if todo:
@@ -233,13 +239,16 @@ def _settle(launch: Launch, ran: Ran) -> Plan:
     """Derive from the store everything that follows from it: MLflow, the dataset, the report; what is left to do."""
     study, design, layout, tracking = launch.study, launch.design, launch.layout, launch.tracking
     held = read_store(layout)
+    after = make_plan(design, held.outcomes, held.attempts, study=study.study)
+    if open_where_complete(after, layout):
+        launch.console.print("every trial has an outcome: the scores on held-out are open now")
+        held = read_store(layout)
     outcomes = held.outcomes
     collect(layout, design, outcomes)
-    tracking.open_study(study.study, question=study.question)
+    tracking.open_study(study.study, question=study.question, plan=standing(study, layout))
     tracking.reconcile(design, outcomes, held.attempts)
     if tracking.n_mended:
         launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
-    after = make_plan(design, outcomes, held.attempts, study=study.study)
     tracking.close(complete=not after.todo, why=_why_ended(after, ran))
     for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
         launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
@@ -258,7 +267,7 @@ def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, *, tell
     with hold_lock(layout, tell=tell):
         design, held = expand(study), read_store(layout)
         plan = make_plan(design, held.outcomes, held.attempts, study=study.study)
-        tracking.open_study(study.study, question=study.question)
+        tracking.open_study(study.study, question=study.question, plan=standing(study, layout))
         writes = tracking.reconcile(design, held.outcomes, held.attempts)
         tracking.close(complete=not plan.todo)
         return Synced(writes, tracking.n_mended, tracking.failures)
@@ -277,4 +286,5 @@ def _summary(launch: Launch, before: Plan, after: Plan, ran: Ran) -> RunSummary:
         report=str(launch.layout.report),
         ended_because=ran.ended_because,
         is_preempted=ran.is_preempted,
+        is_blinded=launch.layout.is_blinded,
     )

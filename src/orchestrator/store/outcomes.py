@@ -1,5 +1,7 @@
 """The driver's view of a store: what is committed, what was tried.
 
+While the store is blinded, nothing that is read here tells of held_out, and whatever people see is made of it.
+
 Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset`
 makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
@@ -12,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,6 +27,9 @@ from workers.contract.outcome import PREDICTIONS, Attempt, Outcome
 from workers.contract.system.durable import sync_folder
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Trial
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 Each = TypeVar("Each")
@@ -73,7 +78,18 @@ def read_outcomes(layout: StoreLayout) -> Outcomes:
     Raises:
         StoreError: A folder or an outcome is there and can't be read, so that nobody knows what it holds.
     """
-    return Outcomes(*_read_each(layout, lambda outcome: outcome))
+    keep: Callable[[Outcome], Outcome] = Outcome.withheld if layout.is_blinded else lambda outcome: outcome
+    return Outcomes(*_read_each(layout, keep))
+
+
+def read_outcome(layout: StoreLayout, trial_id: str) -> Outcome:
+    """Read and verify one committed outcome.
+
+    Raises:
+        StoreError: It is missing or damaged.
+    """
+    outcome = Outcome.load(layout.outcome(trial_id))
+    return outcome.withheld() if layout.is_blinded else outcome
 
 
 def read_seals(layout: StoreLayout) -> Seals:
@@ -249,6 +265,24 @@ def _checksum_at(path: Path) -> str | None:
         return Outcome.load(path).checksum
     except StoreError:
         return None
+
+
+def read_predictions(layout: StoreLayout, outcome: Outcome) -> "pa.Table":
+    """The predictions of a scored trial, as it committed them; none on held_out where its scores there are withheld.
+
+    Raises:
+        StoreError: As `verified_bytes`, or they are no table.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    body = verified_bytes(layout, outcome, PREDICTIONS)
+    try:
+        table = pq.ParquetFile(pa.BufferReader(body)).read()
+        return table.filter(pc.field("split") != "held_out") if outcome.is_withheld else table
+    except pa.ArrowException as error:
+        raise StoreError(f"{PREDICTIONS} holds no predictions ({type(error).__name__})") from None
 
 
 def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:

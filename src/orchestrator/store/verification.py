@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.asking import ask
 from orchestrator.design.grid import expand
-from orchestrator.store.derived import derived_damages, derived_files
+from orchestrator.store.derived import CHANGED, derived_damages, derived_files, is_sound_record
 from orchestrator.store.orders import order_of
 from orchestrator.store.outcomes import Outcomes, read_outcomes
 from orchestrator.study.study import Study
@@ -37,6 +37,7 @@ class Place(StrEnum):
     INPUT = "input"
     TRANSFER = "transfer"
     DERIVED = "derived"
+    PLAN = "plan"
     RETRAINED = "retrained"
 
 
@@ -98,7 +99,7 @@ def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Ve
     of_trials = [check_outcome(layout, outcome) for outcome in outcomes.committed.values()]
     of_inputs = [check_input(path) for path in sorted(layout.inputs.glob("*/manifest.json"))]
     of_transfers = [check_transfer(layout, path) for path in sorted(layout.trials.glob("*/transfers/*/scores.json"))]
-    checked = sum([*of_trials, *of_inputs, *of_transfers, check_derived(layout)], Checked())
+    checked = sum([*of_trials, *of_inputs, *of_transfers, check_derived(layout), check_plan(layout)], Checked())
     suspect = {damage.name for damage in checked.damages}
     sound = [name for name, outcome in outcomes.committed.items() if name not in suspect]
     design = expand(study).by_id if n_retrain else {}
@@ -164,6 +165,14 @@ def check_derived(layout: StoreLayout) -> Checked:
     files = [*derived_files(layout), *layout.dataset.rglob("*.parquet")]
     damages = tuple(Damage(Place.DERIVED, name, what) for name, what in derived_damages(layout).items())
     return Checked(len(files), sum(path.stat().st_size for path in files), damages)
+
+
+def check_plan(layout: StoreLayout) -> Checked:
+    """The sealed analysis plan and the record of its opening, each against its own checksum."""
+    files = [path for path in (layout.analysis_plan, layout.unblinding) if path.exists()]
+    wrong = [path.name for path in files if not is_sound_record(path.read_bytes())]
+    n_bytes = sum(path.stat().st_size for path in files)
+    return Checked(len(files), n_bytes, tuple(Damage(Place.PLAN, name, CHANGED) for name in wrong))
 
 
 def draw(trial_ids: list[str], n: int, *, study: Study) -> list[str]:

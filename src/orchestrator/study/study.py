@@ -162,6 +162,10 @@ class StudyFile(Section):
     contrasts: dict[str, Contrast] = {}
     interactions: dict[str, Interaction] = {}
     checks: Checks = Checks()
+    blind: bool = Field(
+        default=True,
+        description="show nobody a score on held-out before every trial has an outcome; false for a demonstration",
+    )
     resources: Resources = Resources()
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from orchestrator.design.naming import name_of
 from orchestrator.disclosure import coarse
+from orchestrator.store.sealing import Standing
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.recipes.scorings import SCORINGS, further_scorings
 from workers.contract.trial import Trial
@@ -26,8 +27,11 @@ STATE = "sweep.state"
 IN_DESIGN = "sweep.in_design"
 # The digest of the history that is in MLflow, written once all of its steps are.
 HISTORY = "sweep.history"
-# The checksum of the outcome that the run tells of.
+# The checksum of the outcome that the run tells all of: not before its scores on held_out may be seen.
 OUTCOME = "sweep.outcome"
+# Of the parent run: the digest of the analysis plan, whether scores are closed, and what was changed since.
+PLAN, BLINDED, DEVIATIONS = "sweep.plan", "sweep.blinded", "sweep.deviations"
+LONGEST_TAG = 5000
 STEP_METRICS = ("loss", "learning_rate", "grad_norm", "label_loss_share", "label_gradient_share")
 # Of a teacher: names, numbers and switches only.
 TEACHER = (
@@ -136,7 +140,7 @@ def failed(attempt: Attempt) -> Facts:
 
 def committed(outcome: Outcome) -> Facts:
     """It has an outcome; a diverged trial is a result too, so both are finished."""
-    tags: dict[str, str] = {STATE: outcome.state, OUTCOME: outcome.checksum}
+    tags: dict[str, str] = {STATE: outcome.state} | ({} if outcome.is_withheld else {OUTCOME: outcome.checksum})
     if digest := outcome.files.get("history.parquet"):
         tags[HISTORY] = digest
     return Facts(
@@ -146,6 +150,17 @@ def committed(outcome: Outcome) -> Facts:
         milliseconds(outcome.provenance.started_at),
         milliseconds(outcome.provenance.ended_at),
     )
+
+
+def plan_tags(plan: Standing) -> dict[str, str]:
+    """How a study stands to its sealed analysis plan; deviations in the study file's own words, cut to what MLflow
+    takes.
+    """
+    return {
+        PLAN: plan.digest or "unsealed",
+        BLINDED: "yes" if plan.is_blinded else "no",
+        DEVIATIONS: "\n".join(map(str, plan.deviations))[:LONGEST_TAG] or "none",
+    }
 
 
 def metrics_of(outcome: Outcome) -> dict[str, float]:

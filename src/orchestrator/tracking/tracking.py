@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.design.grid import Design
 from orchestrator.store.outcomes import Outcomes
+from orchestrator.store.sealing import Standing
 from orchestrator.tracking import projection
 from orchestrator.tracking.background import Background, Failures
 from orchestrator.tracking.place import refuse_no_database
@@ -53,9 +54,10 @@ class Tracking:
         """How much could not be written so far, and why."""
         return self._queue.failures
 
-    def open_study(self, study: str, *, question: str = "") -> None:
-        """Find or create the study's experiment and parent run."""
-        self._queue.submit(self._server.open_study, study, {"mlflow.note.content": question})
+    def open_study(self, study: str, *, question: str = "", plan: Standing | None = None) -> None:
+        """Find or create the study's experiment and parent run, which says how the study stands to its sealed plan."""
+        tags = {"mlflow.note.content": question, **projection.plan_tags(plan or Standing())}
+        self._queue.submit(self._server.open_study, study, tags)
 
     def schedule(self, trial: Trial) -> None:
         """The trial is in this launch's queue; its run is created unless it exists."""

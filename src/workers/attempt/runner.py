@@ -15,9 +15,9 @@ import torch
 
 from workers.attempt.attempting import attempt_folder, carried_out, failed_attempt, place_line
 from workers.attempt.deadline import ended_if_hung, within
+from workers.contract.answers.ending import Ending
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending, Outcome, Progress
-from workers.contract.recipes.scorings import Scoring
+from workers.contract.outcome import Outcome, Progress
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 from workers.preparing.prepare import prepare
@@ -96,7 +96,7 @@ class Runner:
         layout = StoreLayout(Path(order.store))
         trial_id = order.trial.trial_id
         if layout.outcome(trial_id).exists():
-            ending = _ending(Outcome.load(layout.outcome(trial_id)))
+            ending = _ending(Outcome.load(layout.outcome(trial_id)), layout)
             remove_checkpoints(layout.checkpoints(order.trial.spec.training_id))
             return ending
         log = TrialLog(layout.logs(trial_id) / f"{name}.log", clock=self._clock)
@@ -133,15 +133,9 @@ class Runner:
         log.say(
             f"end: {outcome.state}" if won else f"end: {outcome.state}, but another attempt had committed the trial"
         )
-        return _ending(outcome if won else Outcome.load(layout.outcome(trial_id)))
+        return _ending(outcome if won else Outcome.load(layout.outcome(trial_id)), layout)
 
 
-def _ending(outcome: Outcome) -> Ending:
-    held_out = outcome.scores.get("held_out")
-    return Ending(
-        trial_id=outcome.trial_id,
-        state=outcome.state,
-        held_out_auc=held_out.metrics[Scoring.STRICT].roc_auc if held_out else None,
-        invalid_rate=held_out.invalid_rate if held_out else None,
-        detail=outcome.detail,
-    )
+def _ending(outcome: Outcome, layout: StoreLayout) -> Ending:
+    """What leaves this process of a committed trial: the driver is told no more, and neither is who ran it by hand."""
+    return Ending.of(outcome.withheld() if layout.is_blinded else outcome)

@@ -22,6 +22,10 @@ class StoreLayout:
 
     study = StorePart("study.json")
     """The sealed study, as the last `sweep run` read it."""
+    analysis_plan = StorePart("analysis_plan.json")
+    """What the study is to be judged by, sealed before its first trial ran."""
+    unblinding = StorePart("unblinding.json")
+    """When the scores on held_out were opened to people, and why."""
     revisions = StorePart("revisions.json")
     """Commits of hub models that were looked up once, by model id."""
     salt = StorePart(".salt")
@@ -81,7 +85,13 @@ class StoreLayout:
     def files(self) -> tuple[Path, ...]:
         """What is a file, if it is there."""
         control = (self.study, self.revisions, self.salt, self.lock, self.stop_request, self.settled)
-        return (*control, self.tracking_database, self.report, self.audit, self.agreement)
+        analysis = (self.analysis_plan, self.unblinding)
+        return (*control, *analysis, self.tracking_database, self.report, self.audit, self.agreement)
+
+    @property
+    def is_blinded(self) -> bool:
+        """Whether nobody may see scores on held_out yet: a plan is sealed, and nothing has opened them."""
+        return self.analysis_plan.exists() and not self.unblinding.exists()
 
     @property
     def entered(self) -> tuple[Path, ...]:

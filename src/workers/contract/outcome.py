@@ -22,6 +22,7 @@ from workers.contract.trial import Trial
 
 # Of a scored trial's files, the one that its scores follow from.
 PREDICTIONS = "predictions.parquet"
+Split = Literal["tuning", "held_out"]
 
 
 class TrialState(StrEnum):
@@ -123,6 +124,17 @@ class SplitScores(Record):
     saturation: dict[Scoring, Saturation] = {}
 
 
+class BySplit(Record):
+    """What tells of a trial's scores."""
+
+    scores: dict[Split, SplitScores] = {}
+
+    def withheld(self) -> Self:
+        """What of it may be seen while its store is blinded."""
+        kept = {split: scores for split, scores in self.scores.items() if split != "held_out"}
+        return self.model_copy(update={"scores": kept})
+
+
 class Cost(Record):
     """What the attempt used on its node, and what it was taught with: the ledger by which supervisions are compared.
 
@@ -169,7 +181,7 @@ class Provenance(Record):
     ended_at: str
 
 
-class Outcome(Record):
+class Outcome(BySplit):
     """The committed result of a trial; creating its file is the commit."""
 
     trial_id: Name
@@ -181,7 +193,7 @@ class Outcome(Record):
     detail: str = ""
     train_prevalence: float
     natural_prevalence: float
-    scores: dict[Literal["tuning", "held_out"], SplitScores]
+    scores: dict[Split, SplitScores]
     cost: Cost
     provenance: Provenance
     files: dict[FileName, str]
@@ -191,6 +203,11 @@ class Outcome(Record):
     def predictions(self) -> str | None:
         """SHA-256 of the trial's predictions; null where it has none."""
         return self.files.get(PREDICTIONS)
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether its scores on held_out are kept back."""
+        return self.state == "scored" and "held_out" not in self.scores
 
     def sealed(self) -> Self:
         """The same outcome with its checksum filled in."""
@@ -276,14 +293,3 @@ class Progress(Record):
     total: int
     loss: float | None = None
     is_saved: bool = False
-
-
-class Ending(Record):
-    """How one call of the runner ended, as the driver hears it; the store holds the rest."""
-
-    trial_id: str
-    state: Literal["scored", "diverged", "failed"]
-    held_out_auc: float | None = None
-    invalid_rate: float | None = None
-    failure: FailureKind | None = None
-    detail: str = ""

@@ -21,7 +21,7 @@ from workers.contract.inputs import InputKind, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.metrics import shift_prior
 from workers.contract.outcome import PREDICTIONS, Outcome
-from workers.contract.system.opening import open_store
+from workers.contract.system.opening import open_store, refuse_blinded
 from workers.contract.system.sources import sha256_of
 from workers.store.private_files import refuse_unfit_place
 from workers.store.published import LABELS, verified_folder
@@ -35,10 +35,11 @@ def write_predictions(order: PredictionsOrder) -> WrittenPredictions:
     """Write the strict, prior-shifted predictions of a committed trial; one row an example of held_out.
 
     Raises:
-        InputError: The trial has no predictions, or `out` is no fit place for participant data.
+        InputError: The store is blinded, the trial has no predictions, or `out` is no fit place for participant data.
         StoreError: Something in the store is missing or damaged.
     """
     layout, trial_id, out = open_store(Path(order.store)), order.trial_id, order.out
+    refuse_blinded(layout)
     if not layout.outcome(trial_id).is_file():
         raise InputError(Problem("--trial", f"the store holds no outcome of {trial_id}", "take an id of `sweep plan`"))
     outcome = Outcome.load(layout.outcome(trial_id))

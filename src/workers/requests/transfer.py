@@ -15,7 +15,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.recipes.cohorts import CohortRecipe
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree
-from workers.contract.system.opening import open_store
+from workers.contract.system.opening import open_store, refuse_blinded
 from workers.contract.system.removal import remove, try_to_remove
 from workers.contract.trial import Method, WorkOrder
 from workers.models.adapters import stored_adapter
@@ -33,10 +33,11 @@ def apply_adapter(order: TransferOrder) -> Transfer:
     """Score a committed trial's adapter on another cohort, or return what was scored before.
 
     Raises:
-        InputError: No such trial, it holds no adapter, or the cohort's data are wrong.
+        InputError: The store is blinded, no such trial, it holds no adapter, or the cohort's data are wrong.
         StoreError: The outcome or the adapter is damaged.
     """
     layout = open_store(Path(order.store))
+    refuse_blinded(layout)
     path = layout.transfer(order.trial_id, order.cohort.digest())
     with suppress(FileNotFoundError):
         return Transfer.load(path)

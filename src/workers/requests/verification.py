@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from workers.contract.answers.ending import Ending
 from workers.contract.answers.verification import RETRAIN_TOLERANCE, Retrained, VerifyFindings, VerifyOrder
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Ending, Outcome
+from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.recipes.recipe import flattened
 from workers.contract.recipes.scorings import SCORINGS
 from workers.contract.system.durable import temporary_prefix

@@ -125,6 +125,7 @@ def whole_trial() -> Figure:
         return Figure(name, of, f"not run without {', '.join(absent) or 'the Framingham table'}")
     from support.studies.orders import micro_spec, order_of
     from workers.attempt.runner import Runner
+    from workers.contract.recipes.scorings import Scoring
 
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as store:
@@ -134,7 +135,7 @@ def whole_trial() -> Figure:
                 next(run)
         except StopIteration as end:
             ending = end.value
-    auc = ending.held_out_auc
+    auc = ending.scores["held_out"].metrics[Scoring.STRICT].roc_auc if ending.state == "scored" else None
     return Figure(
         name,
         of,

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.execution.events import Event, Progressed, Started, StopLevel
 from orchestrator.execution.executor import Pool
+from workers.contract.answers.ending import Ending
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending, FailureKind
+from workers.contract.outcome import FailureKind
 from workers.contract.trial import WorkOrder
 
 Claim = Callable[[Pool, StoreLayout, Sequence[str]], None]

@@ -13,11 +13,11 @@ from orchestrator.study.study import Resources
 from orchestrator.tracking.background import Background
 from orchestrator.tracking.tracking import Tracking
 from workers.attempt.runner import Runner
+from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending
 from workers.contract.trial import WorkOrder
 from workers.preparing.prepare import make
 from workers.store.roll_call import answer

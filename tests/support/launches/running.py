@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from workers.attempt.runner import Runner
+from workers.contract.answers.ending import Ending
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, Outcome
+from workers.contract.outcome import Attempt, Outcome
 from workers.contract.trial import TrialSpec, WorkOrder
 from workers.work.bench import unheard
 

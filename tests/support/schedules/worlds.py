@@ -33,9 +33,10 @@ from support.schedules.stepping import SLEEP, WRITING, Disk, Killed, Process
 from support.studies.micro_study import write_study
 from support.studies.played_trials import Play, trials
 from workers.attempt.runner import Runner
+from workers.contract.answers.ending import Ending
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
 from workers.contract.system.durable import replace_file
 from workers.contract.system.leases import Lease

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from orchestrator.design.grid import Design
 from orchestrator.study.study import Study
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Cost, FailureKind, Outcome, Provenance, SplitScores, Validity
-from workers.contract.recipes.scorings import Scoring
+from workers.contract.outcome import Attempt, Cost, FailureKind, Metrics, Outcome, Provenance, SplitScores, Validity
+from workers.contract.recipes.scorings import ALWAYS_SCORED, Scoring
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.durable import file_digests, link_exclusive
 from workers.contract.trial import Method, Trial
@@ -214,6 +214,22 @@ def commit_trial(layout: StoreLayout, trial: Trial, predictions: pa.Table | None
     ).sealed()
     link_exclusive(layout.outcome(trial.trial_id), outcome.model_dump_json().encode())
     return outcome
+
+
+def split_scores(*, auc: float, invalid_rate: float = 0.0) -> SplitScores:
+    """Scores of one split, alike under every scoring that all trials have."""
+    metrics = Metrics(roc_auc=auc, pr_auc=auc, brier=0.1, ece=0.1, calibration_slope=1.0, calibration_intercept=0.0)
+    return SplitScores(
+        n_examples=100,
+        n_participants=100,
+        n_events=10,
+        prevalence=0.1,
+        invalid_rate=invalid_rate,
+        invalid_rate_events=invalid_rate,
+        invalid_rate_controls=invalid_rate,
+        n_distinct=100,
+        metrics=dict.fromkeys(ALWAYS_SCORED, metrics),
+    )
 
 
 def write_attempt(

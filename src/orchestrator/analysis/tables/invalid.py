@@ -46,7 +46,7 @@ def invalid_readings(
     is_few = treatment.all.is_hidden or reference.all.is_hidden
     if not is_few:
         for name, read in (("worst_case", _worst_case), ("complete_case", _complete_case)):
-            changed = {one: results.predictions[one] for one in weights if _is_invalid(results.predictions[one]).any()}
+            changed = {one: results.predictions[one] for one in weights if not results.predictions[one].is_valid.all()}
             tables = {one: replace(table, risks={Scoring.STRICT: read(table)}) for one, table in changed.items()}
             again = _again(tables, n_replicates=n_replicates, seed=seed)
             readings[name] = _estimate(weights, again, aucs[Scoring.STRICT])

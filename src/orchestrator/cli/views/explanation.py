@@ -65,7 +65,9 @@ def _show_attempt(console: "Console", attempt: "Attempt") -> None:
 def _show_committed(console: "Console", committed: "Committed") -> None:
     cost, where = committed.cost, committed.provenance
     invalid = "" if committed.invalid_rate is None else f", invalid {100 * committed.invalid_rate:.0f} %"
-    score = f"AUC {number(committed.held_out_auc)} (held out, strict){invalid}" if committed.outcome == "scored" else ""
+    is_open = committed.held_out_auc is not None
+    auc, split = (committed.held_out_auc, "held out") if is_open else (committed.tuning_auc, "tuning")
+    score = f"AUC {number(auc)} ({split}, strict){invalid}" if committed.outcome == "scored" else ""
     lines = [f"{committed.outcome:<8} {score or committed.detail}"]
     steps = f", {cost.n_steps} steps" if cost.n_steps else ""
     resumed = f", gone on with after step {cost.resumed_from_step}" if cost.resumed_from_step else ""

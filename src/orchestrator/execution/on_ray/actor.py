@@ -12,10 +12,11 @@ import ray
 from ray import tune
 
 from orchestrator.execution.on_ray.lost_workers import Node, UnfitNodeError
+from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
-from workers.contract.outcome import Ending, Progress
+from workers.contract.outcome import Progress
 from workers.contract.system.modes import follow_store
 from workers.contract.trial import WorkOrder
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from workers.contract.answers.ending import Ending
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 

@@ -31,10 +31,11 @@ from orchestrator.execution.on_ray.cluster import Lifeline
 from orchestrator.execution.on_ray.lost_workers import Began, Node, UnfitNodeError, record_for_worker
 from orchestrator.execution.on_ray.roll_call import drain
 from orchestrator.execution.on_ray.roster import Roster
+from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import RollCall
 from workers.contract.errors import NO_ROOM, ClusterLostError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Ending, Progress
+from workers.contract.outcome import Progress
 from workers.contract.system.removal import try_to_remove
 
 # So often may a node be found unfit before nothing more is placed on it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.design.grid import Design
 from orchestrator.store.dataset.columns import Table, may_lack, table_schemas, trial_row
 from orchestrator.store.derived import DatasetSeal
-from orchestrator.store.outcomes import Outcomes, read_outcomes, unusable, verified_bytes
+from orchestrator.store.outcomes import Outcomes, read_outcomes, read_predictions, unusable, verified_bytes
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
@@ -109,20 +109,26 @@ def _tables(
 
 def _file_table(layout: StoreLayout, outcome: Outcome, table: Table, *, needed: bool) -> "pa.Table":
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = table_schemas()[table]
     name = f"{table}.parquet"
     if name not in outcome.files and not needed:
         return schema.empty_table()
     try:
-        read = pq.read_table(pa.BufferReader(verified_bytes(layout, outcome, name)))
+        read = read_predictions(layout, outcome) if table == "predictions" else _read_file(layout, outcome, name)
         columns = dict(zip(read.column_names, read.columns, strict=True))
         columns |= {"trial_id": pa.repeat(outcome.trial_id, read.num_rows)}
         columns |= {name: pa.nulls(read.num_rows) for name in schema.names if name not in columns and may_lack(name)}
         return pa.table({name: columns[name] for name in schema.names}).cast(schema)
     except (pa.ArrowException, KeyError) as error:
         raise StoreError(f"{name} has other columns than expected ({type(error).__name__})") from None
+
+
+def _read_file(layout: StoreLayout, outcome: Outcome, name: str) -> "pa.Table":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_table(pa.BufferReader(verified_bytes(layout, outcome, name)))
 
 
 def _write(content: "pa.Table", path: Path) -> None:

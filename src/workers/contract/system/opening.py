@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from workers.contract.errors import StoreError
+from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
@@ -25,6 +25,17 @@ def open_store(root: Path) -> StoreLayout:
         raise StoreError(f"{root}: a link leads in a circle here; mend it, or choose another --store")
     refuse_links(layout)
     return layout
+
+
+def refuse_blinded(layout: StoreLayout) -> None:
+    """See that scores on people who taught no model may be looked at.
+
+    Raises:
+        InputError: Not yet.
+    """
+    if layout.is_blinded:
+        what = "scores on held-out participants are closed until every trial has an outcome"
+        raise InputError(Problem(str(layout.root), what, "run what is missing, or `sweep report … --unblind`"))
 
 
 def _leads_in_a_circle(path: Path) -> bool:

@@ -8,8 +8,10 @@ from orchestrator.execution.events import Ended, Progressed, Requeued, Started
 from orchestrator.launch.board import Board, longest_first
 from orchestrator.launch.console import Lines, Screen, watch
 from orchestrator.saying.terminal import Terminal
+from support.stores.builders import split_scores
 from support.studies.orders import comparator_spec, micro_spec, micro_training
-from workers.contract.outcome import Ending, FailureKind, Progress
+from workers.contract.answers.ending import Ending
+from workers.contract.outcome import FailureKind, Progress
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Method, Trial
 
@@ -44,7 +46,8 @@ def board(clock: Clock) -> Board:
 
 
 def scored(trial_id: str, invalid_rate: float = 0.0) -> Ended:
-    return Ended(Ending(trial_id=trial_id, state="scored", held_out_auc=0.7, invalid_rate=invalid_rate))
+    scores = {"held_out": split_scores(auc=0.7, invalid_rate=invalid_rate)}
+    return Ended(Ending(trial_id=trial_id, state="scored", scores=scores))
 
 
 def failed(trial_id: str) -> Ended:

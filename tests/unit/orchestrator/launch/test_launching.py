@@ -21,9 +21,10 @@ from orchestrator.study.study import Device, Study, load_study
 from orchestrator.tracking.tracking import Tracking
 from support.executors.in_process import InProcess
 from support.studies.micro_study import write_study
+from workers.contract.answers.ending import Ending
 from workers.contract.errors import Problem
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import WorkOrder
 

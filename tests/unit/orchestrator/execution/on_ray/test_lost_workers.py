@@ -11,8 +11,9 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from orchestrator.execution.on_ray.lost_workers import Began, Node, n_killed_for_memory, record_for_worker
 from orchestrator.execution.on_ray.tuning import error_of
 from support.studies.orders import micro_spec, order_of
+from workers.contract.answers.ending import Ending
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, Ending, FailureKind
+from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.trial import GRACE_S
 
 LOW_ON_MEMORY = RayActorError("0a", "Task was killed due to the node running low on memory.")

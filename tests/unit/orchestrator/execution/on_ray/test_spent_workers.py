@@ -14,7 +14,8 @@ from orchestrator.execution.on_ray.tuning import ending_in, error_of
 from support.launches.running import attempts_of
 from support.studies.orders import micro_spec, order_of
 from workers.attempt.runner import Run, Runner
-from workers.contract.outcome import Ending, FailureKind, Outcome, Progress
+from workers.contract.answers.ending import Ending
+from workers.contract.outcome import FailureKind, Outcome, Progress
 from workers.contract.trial import WorkOrder
 from workers.work.bench import Work, unheard
 

@@ -1,0 +1,175 @@
+"""The analysis plan as a store keeps it, and when the scores on held_out were opened; each file is written once.
+
+Whether a store is blinded follows from these files being there: `StoreLayout.is_blinded`.
+"""
+
+import socket
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from orchestrator.design.analysis_plan import AnalysisPlan, Deviation, deviations
+from orchestrator.store.derived import is_sound_record
+from orchestrator.store.machine import account, now
+from orchestrator.store.outcomes import unusable
+from orchestrator.study.study import Contrast, Study
+from workers.contract.errors import OtherVersionError, StoreError
+from workers.contract.files import read_regular
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Record, Sealed
+from workers.contract.recipes.recipe import digest_of
+from workers.contract.system.durable import link_exclusive
+
+Kind = TypeVar("Kind", "SealedPlan", "Unblinding")
+
+
+class Opening(StrEnum):
+    """Why scores on held_out may be seen."""
+
+    COMPLETE = "every trial had an outcome"
+    ASKED = "somebody asked for it"
+    DECLARED = "the study declares `blind: false`"
+
+
+class SealedPlan(Sealed):
+    """`analysis_plan.json`; `sealed_at` is UTC, ISO 8601, `digest` that of the plan."""
+
+    version: Literal[1] = 1
+    sealed_at: str
+    by: str
+    host: str
+    digest: str
+    plan: AnalysisPlan
+
+
+class Unblinding(Sealed):
+    """`unblinding.json`: who opened the scores on held_out, when, why, and how many trials had an outcome then."""
+
+    version: Literal[1] = 1
+    opened_at: str
+    by: str
+    host: str
+    why: Opening
+    n_done: int
+    n_trials: int
+
+
+# What a store is without one of the two.
+LOST: Mapping[type[Sealed], str] = {
+    SealedPlan: "every report then says that no plan was sealed",
+    Unblinding: "the scores on held-out are closed until they are opened anew",
+}
+
+
+class Standing(Record):
+    """How a study stands to its sealed plan; all null where none was sealed before the first outcome.
+
+    primary, contrast: The name of the sealed primary contrast, and what it compares.
+    """
+
+    sealed_at: str | None = None
+    digest: str | None = None
+    is_blinded: bool = False
+    opened_at: str | None = None
+    opened_because: Opening | None = None
+    n_done_when_opened: int | None = None
+    primary: str | None = None
+    contrast: Contrast | None = None
+    deviations: tuple[Deviation, ...] = ()
+
+    @property
+    def is_worth_telling(self) -> bool:
+        """Whether a launch has something to say of it: scores are closed, or the plan was changed."""
+        return self.is_blinded or bool(self.deviations)
+
+    def __str__(self) -> str:
+        if self.sealed_at is None or self.digest is None:
+            return "the analysis plan was not sealed before the first outcome, and can't be sealed any more"
+        n = len(self.deviations)
+        changed = f", {n} {'deviation' if n == 1 else 'deviations'} since" if n else ""
+        opened = f"open since {self.opened_at}: {self.opened_because}" if self.opened_at else "never closed"
+        scores = "closed until every trial has an outcome" if self.is_blinded else opened
+        return f"plan {self.digest[:12]} sealed {self.sealed_at}{changed}; scores on held-out {scores}"
+
+
+def seal_plan(layout: StoreLayout, plan: AnalysisPlan) -> None:
+    """Seal a plan; for the holder of the driver's lock, before any trial runs.
+
+    Raises:
+        StoreError: It can't be written.
+    """
+    digest = digest_of(plan.model_dump(mode="json"))
+    sealed = SealedPlan(sealed_at=now(), by=account(), host=socket.gethostname(), digest=digest, plan=plan)
+    _write(layout.analysis_plan, sealed.sealed())
+
+
+def open_scores(layout: StoreLayout, why: Opening, *, n_done: int, n_trials: int) -> None:
+    """Open the scores on held_out for good, and record who did; for the holder of the driver's lock. The first counts.
+
+    Raises:
+        StoreError: It can't be written.
+    """
+    who = {"opened_at": now(), "by": account(), "host": socket.gethostname()}
+    _write(layout.unblinding, Unblinding(**who, why=why, n_done=n_done, n_trials=n_trials).sealed())
+
+
+def standing_of(study: Study, layout: StoreLayout, rules: Mapping[str, str]) -> Standing:
+    """Compare a study with its sealed plan.
+
+    Raises:
+        OtherVersionError: Plan or unblinding is of another version.
+        StoreError: One of them is damaged.
+    """
+    sealed, opened = read_plan(layout), _read(layout.unblinding, Unblinding)
+    if sealed is None:
+        return Standing()
+    primary = next(iter(sealed.plan.contrasts), None)
+    return Standing(
+        sealed_at=sealed.sealed_at,
+        digest=sealed.digest,
+        is_blinded=layout.is_blinded,
+        opened_at=opened.opened_at if opened else None,
+        opened_because=opened.why if opened else None,
+        n_done_when_opened=opened.n_done if opened else None,
+        primary=primary,
+        contrast=sealed.plan.contrasts[primary] if primary else None,
+        deviations=deviations(sealed.plan, study, rules),
+    )
+
+
+def read_plan(layout: StoreLayout) -> SealedPlan | None:
+    """The sealed plan; null where none was sealed.
+
+    Raises:
+        OtherVersionError: It is of another version.
+        StoreError: It is damaged.
+    """
+    return _read(layout.analysis_plan, SealedPlan)
+
+
+def _read(path: Path, kind: type[Kind]) -> Kind | None:
+    try:
+        body = read_regular(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unusable(path, error) from None
+    try:
+        if (record := kind.model_validate_json(body)).checksum:
+            return record
+    except ValidationError:
+        if is_sound_record(body):
+            raise OtherVersionError(f"{path}: written by another version; use that one, or another --store") from None
+    raise StoreError(
+        f"{path}: is not what was written; restore it from a copy, or move it away: no trial is lost, and {LOST[kind]}"
+    )
+
+
+def _write(path: Path, record: Sealed) -> None:
+    try:
+        link_exclusive(path, record.model_dump_json(indent=1).encode())
+    except OSError as error:
+        raise unusable(path, error, "written") from None
