@@ -55,9 +55,9 @@ from orchestrator.analysis.tables.scores import (
     trial_rows,
 )
 from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
+from orchestrator.analysis.tables.tuning import TuningScore, tuning_scores
 from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
-from orchestrator.analysis.tables.tuning import TuningScore, tuning_scores
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count
 from orchestrator.store.sealing import Standing

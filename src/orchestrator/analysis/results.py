@@ -11,6 +11,7 @@ from typing import Literal, Self, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.design.grid import Design

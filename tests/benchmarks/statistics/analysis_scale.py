@@ -16,7 +16,7 @@ import numpy as np
 from orchestrator.analysis.results import load_results
 from orchestrator.design.grid import Design, expand
 from orchestrator.launch.reporting import write_study_report
-from orchestrator.store.dataset import aggregate
+from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.outcomes import Outcomes, Snapshot, read_store
 from orchestrator.study.study import Study, load_study
 from support.places import SWEEPS

@@ -2,7 +2,8 @@
 
 from orchestrator.execution.events import Ended, Progressed, StopLevel
 from orchestrator.launch.saving import WITHIN_S, Saving
-from workers.contract.outcome import Ending, Progress
+from workers.contract.answers.ending import Ending
+from workers.contract.outcome import Progress
 
 
 def trains(trial_id: str, *, is_saved: bool = False) -> Progressed:
