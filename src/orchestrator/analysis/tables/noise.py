@@ -23,7 +23,7 @@ from workers.contract.recipes.scorings import Scoring
 POWER = 0.80
 
 
-class Detectable(Record):
+class AboveNoise(Record):
     """The smallest strict differences that `POWER` of studies would find, were training all that scatters."""
 
     name: str
@@ -41,7 +41,7 @@ class NoiseFloor(Record):
     n_planned: int
     n_pairs: int
     deviation: Estimate | None
-    detectable: tuple[Detectable, ...]
+    detectable: tuple[AboveNoise, ...]
 
 
 def noise_floor(
@@ -68,7 +68,7 @@ def noise_floor(
             one_cell, pooled = (
                 _detectable(weights, deviation.value) for weights in (differences[0], mean_of(differences))
             )
-            found.append(Detectable(name=name, n_cells=len(complete), one_cell=one_cell, pooled=pooled))
+            found.append(AboveNoise(name=name, n_cells=len(complete), one_cell=one_cell, pooled=pooled))
     return NoiseFloor(n_planned=len(reruns), n_pairs=len(gaps), deviation=deviation, detectable=tuple(found))
 
 

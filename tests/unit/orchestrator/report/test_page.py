@@ -10,7 +10,7 @@ from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.best_rate import BestRate, ChosenRates
-from orchestrator.analysis.tables.noise import Detectable, NoiseFloor
+from orchestrator.analysis.tables.noise import AboveNoise, NoiseFloor
 from orchestrator.analysis.uncertainty.layers import THESE_MODELS
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design, expand
@@ -219,7 +219,7 @@ def test_best_rates_and_the_noise_floor_stand_where_they_were_asked_for(
     chosen = (ChosenRates(arm="free_form", n_by_rate={0.001: 3}), ChosenRates(arm="label_only", n_by_rate={}))
     rates = BestRate(name="a", n_places=4, n_compared=3, n_ties=1, n_unscored=2, chosen=chosen, layer=THESE_MODELS)
     few = Estimate(value=0.0123, low=None, high=None)
-    seen = Detectable(name="a", n_cells=4, one_cell=0.0487, pooled=0.0244)
+    seen = AboveNoise(name="a", n_cells=4, one_cell=0.0487, pooled=0.0244)
     noise = NoiseFloor(n_planned=4, n_pairs=3, deviation=few, detectable=(seen,))
     told = render_report(study, design, findings.model_copy(update={"best_rates": (rates,), "noise_floor": noise}))
     outline = Outline()
