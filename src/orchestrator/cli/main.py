@@ -13,7 +13,7 @@ from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
 from orchestrator.cli.failing import fail
 from orchestrator.cli.launch import EXIT_CODES, RESUME, launch
-from orchestrator.cli.operations import doctor, explain, status, verify
+from orchestrator.cli.operations import doctor, explain, prepare, status, verify
 from orchestrator.cli.options import (
     STORES,
     AsJson,
@@ -265,6 +265,7 @@ def ui(
     os.execv(command[0], command)
 
 
+app.command()(prepare)
 app.command()(verify)
 app.command()(explain)
 app.command()(doctor)

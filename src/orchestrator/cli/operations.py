@@ -50,6 +50,22 @@ def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
         console_of().print(line)
 
 
+def prepare(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+    """Make every input that the store lacks, and fetch models of the hub: a launch offline then needs nothing else."""
+    from orchestrator.design.grid import expand
+    from orchestrator.launch.preparing import prepare_study
+
+    loaded, layout = open_study(study, store, look_up=True)
+    console = console_of(stderr=as_json)
+    with console.status("preparing: cohort, bases, prompts, rationales"):
+        n_trials = prepare_study(loaded, expand(loaded), layout, tell=console.print)
+    if as_json:
+        print_json({"study": loaded.study, "n_trials": n_trials})
+        return
+    done = f"inputs of {n_trials} trials were made" if n_trials else "all inputs were there"
+    console.print(f"{done}; `sweep run {named(study, store)}` needs no connection now")
+
+
 def verify(
     study: StudyFile,
     store: StoreRoot = STORES,

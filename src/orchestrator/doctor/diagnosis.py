@@ -22,6 +22,7 @@ from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Grade, HealthCheck, fail, ok
 from orchestrator.launch.forecast import forecast_disk
 from orchestrator.launch.mustering import problems_of, roll_call
+from orchestrator.launch.preparing import is_cached, is_there, missing_models
 from orchestrator.saying.addressing import database_path
 from orchestrator.store.holding import lock_holder
 from orchestrator.store.orders import order_of
@@ -33,12 +34,12 @@ from workers.contract.answers.questions import READINESS, SKETCH_BASES
 from workers.contract.answers.readiness import Readiness, ReadinessRequest
 from workers.contract.answers.sketches import Sketched, SketchQuestion
 from workers.contract.errors import StoreError, SweepError
-from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.inputs import InputKind
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Record
 from workers.contract.recipes.bases import HubBase
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
-from workers.contract.trial import Trial, TrialSpec, WorkOrder
+from workers.contract.trial import Trial, WorkOrder
 
 EXIT_WELL, EXIT_FAILS = 0, 3
 ASK_WORKER, ASK_BASES = partial(ask, READINESS, ReadinessRequest()), partial(ask, SKETCH_BASES)
@@ -154,7 +155,7 @@ def _has_base_here(trial: Trial, absent: Container[str], layout: StoreLayout) ->
     spec = trial.spec
     if spec.base is None or trial.coordinates.get("base") in absent:
         return False
-    return not isinstance(spec.base, HubBase) or _is_there(InputKind.BASE, spec, layout) or _is_cached(spec.base)
+    return not isinstance(spec.base, HubBase) or is_there(InputKind.BASE, spec, layout) or is_cached(spec.base)
 
 
 def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched]) -> Iterator[HealthCheck]:
@@ -177,32 +178,16 @@ def _bases(orders: Sequence[WorkOrder], ask: Callable[[SketchQuestion], Sketched
 def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLayout) -> Iterator[HealthCheck | None]:
     """The hub and the teacher's endpoint, where what is missing needs them."""
     specs = [trial.spec for trial_id, trial in design.by_id.items() if trial_id not in outcomes.committed]
-    to_fetch = {
-        spec.base.id
-        for spec in specs
-        if isinstance(spec.base, HubBase) and not _is_there(InputKind.BASE, spec, layout) and not _is_cached(spec.base)
-    }
+    to_fetch = {base.id for base in missing_models(specs, layout)}
     hub, is_offline = os.environ.get("HF_ENDPOINT", "https://huggingface.co"), bool(os.environ.get("HF_HUB_OFFLINE"))
     yield services.check_hub(to_fetch, hub=hub, reach=services.reach, is_offline=is_offline)
     is_taught = any(
-        isinstance(spec.teacher, EndpointTeacherRecipe) and not _is_there(InputKind.RATIONALES, spec, layout)
+        isinstance(spec.teacher, EndpointTeacherRecipe) and not is_there(InputKind.RATIONALES, spec, layout)
         for spec in specs
     )
     if is_taught and study.endpoint is not None:
         place = study.endpoint
         yield services.check_endpoint(place.base_url, place.api_key_variable, environ=os.environ, reach=services.reach)
-
-
-def _is_there(kind: InputKind, spec: TrialSpec, layout: StoreLayout) -> bool:
-    recipe = input_recipes(spec).get(kind)
-    return recipe is not None and layout.manifest(recipe.digest()).is_file()
-
-
-def _is_cached(base: HubBase) -> bool:
-    """Whether the hub's cache has begun to hold this commit; the fetch finds out about the rest."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(base.id, "config.json", revision=base.revision), str)
 
 
 def _join(address: str, study: Study | None, layout: StoreLayout | None) -> services.Joined:
