@@ -32,7 +32,7 @@ GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
 .PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench-gpu \
-	gpu-wheels check data format help sbom hashes
+	test-cluster gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -45,6 +45,7 @@ help:
 	@echo "make test-fuzz                            every reader, 100,000 hostile inputs; an hour"
 	@echo "make test-narrow                          few rights, few open files, ASCII alone; another Python:"
 	@echo "                                          VENV=.venv-3.13 PYTHON=python3.13; 3 minutes"
+	@echo "make test-cluster                         several hosts, as namespaces of this one; root alone; 8 minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"
@@ -77,7 +78,7 @@ end-to-end-%: $(VENV)/stamp data
 	$(BIN)/pytest -q -m "not slow" tests/end_to_end/$*
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
-	$(BIN)/pytest -q -m "slow and not faults and not zoo"
+	$(BIN)/pytest -q -m "slow and not faults and not zoo and not cluster"
 
 test-fuzz: $(VENV)/stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q --times 50 --timeout 20000 tests/fuzz
@@ -90,6 +91,9 @@ test-chaos: $(VENV)/stamp data
 
 test-narrow: $(VENV)/stamp data
 	$(BIN)/pytest -q -m narrow tests/end_to_end
+
+test-cluster: $(VENV)/stamp data
+	$(BIN)/pytest -q -m cluster tests/cluster
 
 test-gpu: $(VENV)/stamp
 	$(BIN)/pytest -q -m gpu

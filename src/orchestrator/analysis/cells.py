@@ -24,11 +24,6 @@ class Cell:
     coordinates: Mapping[str, AxisValue]
     members: Mapping[AxisValue, str]
 
-    def difference(self, contrast: Contrast) -> dict[str, float]:
-        """Weights of the trials in [mean AUC(treatment) − AUC(reference)]."""
-        share = 1 / len(contrast.treatment)
-        return {**{self.members[value]: share for value in contrast.treatment}, self.members[contrast.reference]: -1.0}
-
 
 class Compared(Protocol):
     """A contrast as it is declared, or as it was found."""

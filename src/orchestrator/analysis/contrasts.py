@@ -10,7 +10,7 @@ from itertools import combinations
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample
 from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.estimates import ByScoring
-from orchestrator.analysis.results import Results
+from orchestrator.analysis.results import MIXED, Results
 from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
 from orchestrator.analysis.uncertainty.components import Component, components_of
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, difference_of_two, interactions_of
@@ -25,7 +25,7 @@ from workers.contract.trial import AxisValue
 # A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
 AUC_OF_FAILURE = 0.5
 # How such a trial ranks is not known: to count it as a failure would be an invention.
-UNKNOWN = {"missing", "damaged"}
+UNKNOWN = {"missing", "damaged", MIXED}
 # Where differences are summed up: the axes on which a study is expected to generalise.
 GROUPED_BY = ("base", "train_size")
 
@@ -114,8 +114,8 @@ def contrast_findings(
     name: str, contrast: Contrast, *, cells: Sequence[Cell], results: Results, aucs: Aucs
 ) -> ContrastFindings:
     """Compare treatment and reference inside every matched cell."""
-    complete = [cell for cell in cells if not _unscored(cell, results)]
-    ended = [cell for cell in cells if UNKNOWN.isdisjoint(_unscored(cell, results).values())]
+    complete = [cell for cell in cells if not results.unscored(cell.members)]
+    ended = [cell for cell in cells if UNKNOWN.isdisjoint(results.unscored(cell.members).values())]
     differences = [(cell, difference_in(cell, contrast)) for cell in complete]
     failures = _with_failures(ended, contrast, results, aucs[Scoring.STRICT])
     found = ContrastFindings(
@@ -134,7 +134,9 @@ def contrast_findings(
             for cell, weights in differences
         ),
         incomplete=tuple(
-            IncompleteCell(cell_id=cell.cell_id, coordinates=dict(cell.coordinates), unscored=_unscored(cell, results))
+            IncompleteCell(
+                cell_id=cell.cell_id, coordinates=dict(cell.coordinates), unscored=results.unscored(cell.members)
+            )
             for cell in cells
             if cell not in complete
         ),
@@ -180,7 +182,7 @@ def interaction_findings(
 ) -> InteractionFindings:
     """Subtract one pooled difference from another in every resample."""
     of, minus = (
-        [(cell, difference_in(cell, contrasts[side])) for cell in cells[side] if not _unscored(cell, results)]
+        [(cell, difference_in(cell, contrasts[side])) for cell in cells[side] if not results.unscored(cell.members)]
         for side in (interaction.of, interaction.minus)
     )
     found = InteractionFindings(name=name, of=interaction.of, minus=interaction.minus)
@@ -224,12 +226,6 @@ def _groups(differences: Sequence[tuple[Cell, Mapping[str, float]]], aucs: Aucs)
             for place, members in groups.items()
         ]
     return found
-
-
-def _unscored(cell: Cell, results: Results) -> dict[str, str]:
-    """The members without scores, and where each stands."""
-    standings = {str(value): results.standing(trial_id) for value, trial_id in cell.members.items()}
-    return {value: standing for value, standing in standings.items() if standing != "scored"}
 
 
 def _with_failures(

@@ -11,13 +11,14 @@ import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
-from orchestrator.analysis.cells import Cell, match_cells
+from orchestrator.analysis.cells import Cell, difference_in, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
 from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
 from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place, learning_check
 from orchestrator.analysis.checks.planned import SealedContrast, sealed_contrast
 from orchestrator.analysis.checks.verdict import Verdict, judge, run_checks
+from orchestrator.analysis.checks.warnings import warnings_of
 from orchestrator.analysis.contrasts import (
     ContrastFindings,
     InteractionFindings,
@@ -65,8 +66,6 @@ from orchestrator.study.study import Study
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import ALWAYS_SCORED
 
-# Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
-ENOUGH_EVENTS = 200
 UNSEALED = Standing()
 CLOSED = "No answer yet: scores on held-out are closed to everybody until every trial has an outcome."
 NO_AUCS = dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
@@ -176,7 +175,7 @@ def analyse(
         checks=checks,
         learning=learning,
         equivalence=equal,
-        warnings=(*_warnings(design, results, held_out, cells), *missing_warnings(covered, asked=study.checks)),
+        warnings=(*warnings_of(design, results, held_out, cells), *missing_warnings(covered, asked=study.checks)),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         coverage=covered,
         contrasts=contrasts,
@@ -258,7 +257,7 @@ def _weights_of(
         return {}
     complete = {cell.cell_id for cell in primary.cells}
     contrast = study.contrasts[primary.name]
-    matched = [cell.difference(contrast) for cell in cells[primary.name] if cell.cell_id in complete]
+    matched = [difference_in(cell, contrast) for cell in cells[primary.name] if cell.cell_id in complete]
     return mean_of(matched) if matched else {}
 
 
@@ -272,44 +271,3 @@ def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
         n_examples=Count.of(n_examples, min_cell=min_cell) if is_told else Count.withheld(),
         n_events=events,
     )
-
-
-def _warnings(
-    design: Design, results: Results, held_out: HeldOut | None, cells: Mapping[str, Sequence[Cell]]
-) -> tuple[str, ...]:
-    """What a reader must know before reading any number."""
-    warnings = [
-        f"The contrast {name} matches no cell of the design: its trials differ in more than its axis and its `where`."
-        for name, matched in cells.items()
-        if not matched
-    ]
-    if held_out is not None and held_out.label.sum() < ENOUGH_EVENTS:
-        warnings.append(
-            f"The test set holds fewer than {ENOUGH_EVENTS} events: only large differences can be seen in it."
-        )
-    if n_shortened := _n_shortened(results, cells):
-        warnings.append(
-            f"In {n_shortened} compared cells a rationale trial had fewer training examples than its labels-only "
-            "partner, because its teacher left rationales out: more than the target text differs there."
-        )
-    unscored = sum(not results.is_scored(trial.trial_id) for trial in design.everything)
-    if unscored:
-        warnings.append(f"{unscored} of {len(design.everything)} planned trials have no scores.")
-    if results.damaged:
-        warnings.append(
-            f"Committed trials left out because their stored predictions are damaged: {len(results.damaged)}; "
-            "to run them anew, delete the outcome.json of each (listed under completeness and failures) and run again."
-        )
-    return tuple(warnings)
-
-
-def _n_shortened(results: Results, cells: Mapping[str, Sequence[Cell]]) -> int:
-    """Cells of any contrast in which a member dropped training examples for want of a rationale."""
-    dropped = {trial_id for trial_id, outcome in results.outcomes.items() if outcome.cost.n_examples_dropped > 0}
-    shortened = {
-        frozenset(members)
-        for matched in cells.values()
-        for cell in matched
-        if dropped & (members := set(cell.members.values()))
-    }
-    return len(shortened)

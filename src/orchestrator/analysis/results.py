@@ -20,6 +20,7 @@ from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Validity
 from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS, Scoring
+from workers.contract.trial import AxisValue
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -29,6 +30,8 @@ TextArray = npt.NDArray[np.str_]
 ArrayKind = TypeVar("ArrayKind", np.str_, np.int64, np.float64)
 # Of `Predictions`: who was scored, in which trials of a study don't differ.
 EXAMPLE_COLUMNS = ("example_id", "participant_id", "split", "label", "weight")
+# Scored with other software than the rest of its cell; no standing of a trial alone.
+MIXED = "mixed software"
 Standing = Literal["scored", "diverged", "failed", "damaged", "missing"]
 
 
@@ -100,6 +103,14 @@ class Results:
         if trial_id in self.outcomes:
             return self.outcomes[trial_id].state
         return "failed" if self.attempts.get(trial_id) else "missing"
+
+    def unscored(self, members: Mapping[AxisValue, str]) -> dict[str, str]:
+        """Why trials of a cell can't be compared, by value: where each stands, or that their software differs."""
+        standings: dict[str, str] = {str(value): self.standing(trial_id) for value, trial_id in members.items()}
+        found = {value: standing for value, standing in standings.items() if standing != "scored"}
+        scored = [self.outcomes[trial_id] for trial_id in members.values() if trial_id in self.outcomes]
+        kinds = {outcome.provenance.software for outcome in scored} - {None}
+        return dict.fromkeys(standings, MIXED) if not found and len(kinds) > 1 else found
 
     def is_scored(self, trial_id: str) -> bool:
         """Whether the trial has predictions to analyse."""

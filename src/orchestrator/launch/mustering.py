@@ -14,7 +14,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.system.removal import try_to_remove
 from workers.contract.system.sources import size_of_place
 
-MIXED = "install the same there, or give --allow-mixed: cells then hold only trials of one kind"
+MIXED = "install the same there, or give --allow-mixed: cells whose trials differ in it are then not compared"
 AGAIN = "then launch again"
 
 

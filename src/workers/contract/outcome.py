@@ -168,9 +168,13 @@ class Cost(Record):
 
 
 class Provenance(Record):
-    """Where and with what an outcome was computed; never part of an id."""
+    """Where and with what an outcome was computed; never part of an id.
+
+    code: Digest of the installed sources of `workers`; empty in older outcomes.
+    """
 
     commit: str
+    code: str = ""
     python: str
     packages: dict[str, str]
     device: str
@@ -179,6 +183,12 @@ class Provenance(Record):
     pid: int = 0
     started_at: str
     ended_at: str
+
+    @property
+    def software(self) -> tuple[str, ...] | None:
+        """What decides numbers: outcomes in which it differs are not paired; null where an older one does not tell."""
+        versions = (f"{name} {version}" for name, version in sorted(self.packages.items()))
+        return (self.code, self.python.rpartition(".")[0], *versions) if self.code else None
 
 
 class Outcome(BySplit):

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from pydantic import ConfigDict, PrivateAttr
 
+from workers.contract.answers.roll_call import code_digest
 from workers.contract.outcome import Cost, Provenance
 
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "scikit-learn", "pandas", "pyarrow", "numpy")
@@ -41,6 +42,7 @@ class Meter(Cost):
         """Where this attempt ran, and with what."""
         return Provenance(
             commit=code_commit(),
+            code=code_digest("workers"),
             python=platform.python_version(),
             packages={package: version(package) for package in PACKAGES},
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",

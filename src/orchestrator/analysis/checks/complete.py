@@ -64,7 +64,7 @@ def coverage(of: str, cells: Sequence[Cell], results: Results) -> Coverage:
     """Count what is planned and what is there, over distinct trials and over cells."""
     arms = {(str(value), trial_id) for cell in cells for value, trial_id in cell.members.items()}
     standings = Counter((arm, results.standing(trial_id)) for arm, trial_id in sorted(arms))
-    complete = [cell for cell in cells if all(map(results.is_scored, cell.members.values()))]
+    complete = [cell for cell in cells if not results.unscored(cell.members)]
     planned_levels, levels = _levels(cells), _levels(complete)
     absent = {
         axis: [one for one in values if one not in levels.get(axis, {})] for axis, values in planned_levels.items()

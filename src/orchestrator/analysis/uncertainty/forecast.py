@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from orchestrator.analysis.bootstrap import align_held_out, bootstrap_aucs
-from orchestrator.analysis.cells import Cell, match_cells
+from orchestrator.analysis.cells import Cell, difference_in, match_cells
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.components import components_of
 from orchestrator.analysis.uncertainty.layers import BASES, LEAST_DEGREES, PARTICIPANTS, TRAINING
@@ -143,7 +143,7 @@ def pilot_of(study: Study, design: Design, results: Results) -> Pilot | None:
     members = {trial_id for cell in complete for trial_id in cell.members.values()}
     held_out = align_held_out({one: results.predictions[one] for one in sorted(members)})
     table = bootstrap_aucs(held_out, n_replicates=N_REPLICATES)[Scoring.STRICT]
-    placed = [(cell.coordinates, table.sample(cell.difference(contrast))) for cell in complete]
+    placed = [(cell.coordinates, table.sample(difference_in(cell, contrast))) for cell in complete]
     samples = [(place, sample) for place, sample in placed if sample]
     n = len(samples)
     of_one = fmean(float(np.nanvar(sample.replicates, ddof=1)) for _, sample in samples)

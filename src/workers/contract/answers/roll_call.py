@@ -85,10 +85,10 @@ class Present(Record):
 
 
 @cache
-def code_digest() -> str:
+def code_digest(*packages: str) -> str:
     """SHA-256 over the names and contents of our own installed files, its first 12 hex digits."""
     total = hashlib.sha256()
-    for package in OURS:
+    for package in packages or OURS:
         spec = find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             files = (path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)

@@ -1,16 +1,22 @@
 """Matched cells: what may be paired is proven on recipes, whatever the axis."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+import torch
 
 from orchestrator.analysis.cells import match_cells
+from orchestrator.analysis.results import MIXED, Results
 from orchestrator.design.grid import Design, expand
 from orchestrator.study.axis_fields import digest_without
 from orchestrator.study.study import Contrast, load_study
 from support.places import SWEEPS
 from workers.contract.errors import StoreError
+from workers.contract.outcome import Outcome
 from workers.contract.trial import AxisValue, Method, TrialSpec
+from workers.work.meter import Meter
 
 AS_PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "objective": ("token_mean",),
@@ -105,3 +111,25 @@ def test_no_demonstrations_stand_for_all_orders_that_where_names(fewshot: Design
     cells = match_cells(fewshot.trials, Contrast(axis="shows", treatment=("label",), reference="none", where=where))
     assert len(cells) == 8
     assert len({cell.members["none"] for cell in cells}) == 4
+
+
+def of_code(code: str, *, peft: str = "0.21.2") -> Outcome:
+    """An outcome as far as it tells what it was computed with."""
+    told = Meter().provenance(torch.device("cpu"))
+    told = told.model_copy(update={"code": code, "packages": {**told.packages, "peft": peft}})
+    return cast(Outcome, SimpleNamespace(state="scored", provenance=told))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_paired"),
+    [
+        (of_code("a"), of_code("a"), True),
+        (of_code("a"), of_code("b"), False),
+        (of_code("a"), of_code("a", peft="0.19.0"), False),
+        (of_code("a"), of_code("", peft="0.19.0"), True),  # an older outcome does not tell
+    ],
+)
+def test_trials_computed_with_different_software_are_not_paired(one: Outcome, other: Outcome, are_paired: bool) -> None:
+    results = Results(outcomes={"1": one, "2": other}, predictions={}, attempts={})
+    found = results.unscored({"label_only": "1", "free_form": "2"})
+    assert found == ({} if are_paired else {"label_only": MIXED, "free_form": MIXED})

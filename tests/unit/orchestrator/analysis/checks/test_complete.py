@@ -28,14 +28,14 @@ CONTRAST = Contrast(treatment=("free_form", "step_by_step"), reference="label_on
 class Told(Results):
     """Every trial has scores but those that are named."""
 
-    unscored: Mapping[str, Standing] = field(default_factory=dict)
+    endings: Mapping[str, Standing] = field(default_factory=dict)
 
     def standing(self, trial_id: str) -> Standing:
-        return self.unscored.get(trial_id, "scored")
+        return self.endings.get(trial_id, "scored")
 
 
 def told(unscored: Mapping[str, Standing]) -> Told:
-    return Told(outcomes={}, predictions={}, attempts={}, unscored=unscored)
+    return Told(outcomes={}, predictions={}, attempts={}, endings=unscored)
 
 
 @pytest.fixture(scope="module")
