@@ -1,0 +1,74 @@
+"""A study as a job of a real Slurm: drained at its time limit, requeued, finished; and requeued once preempted."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.conftest import Cluster
+from orchestrator.launch.record import StopHeard, past_launches
+from support.launches.slurm import Slurm, why_not
+from support.places import REPOSITORY
+from support.studies.micro_study import write_study
+from workers.contract.layout import StoreLayout
+
+pytestmark = pytest.mark.timeout(1800)
+SCRIPT = REPOSITORY / "cluster" / "slurm" / "sweep.sbatch"
+
+
+class Job:
+    """The study, submitted."""
+
+    def __init__(self, cluster: Cluster, slurm: Slurm, *options: str) -> None:
+        study = write_study(cluster.shared, file=cluster.shared / "framingham.csv", seeds="1, 2, 3", steps=3000)
+        programs = cluster.shared / "bin"
+        programs.mkdir()
+        (programs / "sweep").write_text(f'#!/bin/bash\nexec {sys.executable} -P -m orchestrator.cli "$@"\n')
+        (programs / "ray").symlink_to(Path(sys.executable).with_name("ray"))
+        (programs / "sweep").chmod(0o755)
+        path = f"{programs}:{cluster.env['PATH']}"
+        env = {**cluster.env, "PATH": path, "STUDY": str(study), "STORE": str(cluster.shared / "store")}
+        self.slurm = slurm
+        self.output = cluster.shared / "job.out"
+        self.layout = StoreLayout(cluster.shared / "store" / "micro")
+        words = ("sbatch", "--parsable", f"--chdir={cluster.shared}", f"--output={self.output}", "--nodes=2")
+        self.id = slurm.ask(*words, *options, SCRIPT, env=env)
+        assert self.id.isdecimal()
+
+    @property
+    def said(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
+
+    def finish(self) -> None:
+        self.slurm.until(lambda: self.slurm.state(self.id).startswith(("COMPLETED", "FAILED")), seconds=900)
+        assert self.slurm.state(self.id) == "COMPLETED 1 0:0", self.said
+        assert len(list(self.layout.trials.glob("*/outcome.json"))) == 8
+        first, second = past_launches(self.layout)
+        assert [entry.level for entry in first.entries if isinstance(entry, StopHeard)] == ["SAVE"]
+        assert second.over is not None and second.over.why == "every trial has an outcome"
+
+
+@pytest.fixture
+def slurm(cluster: Cluster) -> Slurm:
+    if why := why_not():
+        pytest.skip(why)
+    return Slurm.on([cluster.hosts.add(number) for number in (1, 2)], cluster.shared.parent / "slurm")
+
+
+def test_a_job_leaves_resume_points_before_its_limit_and_its_second_start_finishes(
+    cluster: Cluster, slurm: Slurm
+) -> None:
+    job = Job(cluster, slurm, "--time=00:05:00", "--signal=B:USR1@120")
+    slurm.until(lambda: slurm.state(job.id).split()[1] == "1", seconds=600)
+    assert "running ones leave resume points" in job.said
+    assert list(job.layout.root.glob("checkpoints/*/step-*"))
+    job.finish()
+
+
+def test_a_job_that_is_preempted_leaves_resume_points_and_is_requeued(cluster: Cluster, slurm: Slurm) -> None:
+    job = Job(cluster, slurm, "--time=01:00:00")
+    slurm.until(lambda: "running  " in job.said, seconds=300)
+    slurm.ask("scancel", "--batch", "--signal=TERM", job.id)
+    slurm.until(lambda: slurm.state(job.id).split()[1] == "1", seconds=300)
+    assert "running ones leave resume points" in job.said
+    job.finish()
