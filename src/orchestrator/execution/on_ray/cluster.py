@@ -152,11 +152,16 @@ class Lifeline:
     tell: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     is_cut: bool = field(default=False, init=False)
+    why: str = field(default="", init=False)
     _without_since: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Look for the first time a while after the beginning."""
         self._look_at = self.clock() + LOOK_EVERY_S
+
+    def give_up(self, why: str) -> None:
+        """Count it as lost at once."""
+        self.is_cut, self.why = True, f"{why}; what had ended is kept, run again"
 
     def check(self) -> bool:
         """Whether nothing that waits for a slot will ever run."""

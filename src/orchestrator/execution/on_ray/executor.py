@@ -101,6 +101,7 @@ class RayPool:
 
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """See `Pool`."""
+        self._roster.news()  # who came while inputs were prepared is counted in what was told
         ask_for(len(trial_ids), self._slots)
         try:
             run_trials(trial_ids, layout, self._slots, self._roster, self._lifeline, overseer, call=self._call)

@@ -12,6 +12,8 @@ from workers.contract.answers.roll_call import ABSENT, Present, RollCall, Softwa
 
 # A busy node takes a while to start a process; one that takes longer is of no use to a trial.
 TIMEOUT_S = 120.0
+# A resource that the head alone has.
+HEAD = "node:__internal_head__"
 UNKNOWN = Software(code=ABSENT, python=ABSENT, packages={})
 
 
@@ -29,11 +31,15 @@ def ask_nodes(call: RollCall) -> tuple[Present, ...]:
     return tuple(sorted(filter(None, answers), key=lambda present: present.host))
 
 
-def drain(node_id: str) -> None:
+def drain(node_id: str) -> bool:
     """Have Ray place nothing more on a node: it ends by itself once what runs there has ended.
 
+    Not where it is the head, without which there is no cluster, or the last one: then false.
     What `ray drain-node` does; there is no public call for it.
     """
+    alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    if HEAD in alive.get(node_id, {}) or not alive.keys() - {node_id}:
+        return False
     gcs = ray._private.worker.global_worker.gcs_client
     with suppress(Exception):  # the node, or the head, went before
         gcs.drain_node(
@@ -43,6 +49,7 @@ def drain(node_id: str) -> None:
             2**63 - 1,
             timeout=CONNECT_TIMEOUT_S,
         )
+    return True
 
 
 def _answered(host: str, task: "ray.ObjectRef[Present]") -> Present | None:

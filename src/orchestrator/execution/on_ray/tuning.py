@@ -62,7 +62,7 @@ def run_trials(
     common = {"n_threads": slots.n_threads, "call": call and call.model_dump()}
     configs = [{"trial_id": name, "order": str(layout.order(name)), **common} for name in trial_ids]
     queue = _Queue(configs, overseer, roster)
-    reporter, stopper = _Reporter(queue, overseer), _Stopper(overseer, lifeline, roster)
+    reporter, stopper = _Reporter(queue, overseer, lifeline), _Stopper(overseer, lifeline, roster)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
         tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
@@ -88,7 +88,7 @@ def run_trials(
         with suppress(OSError):
             layout.scratch.rmdir()
     if lifeline.is_cut:
-        raise ClusterLostError(NO_NODE)
+        raise ClusterLostError(lifeline.why or NO_NODE)
 
 
 def _fit(tuner: tune.Tuner) -> None:
@@ -192,9 +192,10 @@ class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
     """Translates Tune's callbacks, which come by name, into events and verdicts."""
 
-    def __init__(self, queue: _Queue, overseer: Overseer) -> None:
+    def __init__(self, queue: _Queue, overseer: Overseer, lifeline: Lifeline) -> None:
         self._queue = queue
         self._overseer = overseer
+        self._lifeline = lifeline
         self._began: dict[str, Began] = {}
         self._strikes: Counter[str] = Counter()
         self._on_signal = signal.getsignal(TAKEN_BY_TUNE)
@@ -230,8 +231,8 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
             return
         if isinstance(unfit := getattr(error, "cause", None), UnfitNodeError):
             self._strikes[unfit.node_id] += 1
-            if self._strikes[unfit.node_id] == STRIKES:
-                drain(unfit.node_id)
+            if self._strikes[unfit.node_id] == STRIKES and not drain(unfit.node_id):
+                self._lifeline.give_up(f"node {unfit.host}, which can't be left out, turned unfit: {unfit.cause}")
         began = self._began.get(trial.config["trial_id"]) or Began()
         self._end(record_for_worker(trial.config["order"], error=error, began=began))
 

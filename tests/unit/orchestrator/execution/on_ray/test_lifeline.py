@@ -56,6 +56,14 @@ def test_a_cluster_that_stays_without_room_is_lost_when_the_wait_is_over() -> No
     assert LOOK_EVERY_S + 60 <= cluster.now_s <= 2 * LOOK_EVERY_S + 60
 
 
+def test_a_cluster_that_is_given_up_is_lost_at_once_and_says_why() -> None:
+    cluster = Cluster()
+    lifeline = Lifeline(cluster.ask, waits_s=60, clock=cluster.clock)
+    lifeline.give_up("node h1, which can't be left out, turned unfit")
+    assert lifeline.check()
+    assert lifeline.why.startswith("node h1")
+
+
 def test_a_head_that_misses_a_few_questions_is_not_gone_and_one_that_answers_none_is() -> None:
     patience = HEAD_IS_GONE_AFTER - 1
     answers = iter([True, *[False] * patience, True, *[False] * (patience + 1)])
