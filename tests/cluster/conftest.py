@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.launches.hosts import Host, Hosts, why_not
+from support.hosts.hosts import Host, Hosts, why_not
 from support.places import FRAMINGHAM
 
 HERE = Path(__file__).parent

@@ -7,7 +7,7 @@ import pytest
 
 from cluster.conftest import Cluster
 from orchestrator.launch.record import StopHeard, past_launches
-from support.launches.slurm import Slurm, why_not
+from support.hosts.slurm import Slurm, why_not
 from support.places import REPOSITORY
 from support.studies.micro_study import write_study
 from workers.contract.layout import StoreLayout

@@ -18,7 +18,7 @@ from orchestrator.design.grid import Design
 from orchestrator.store.outcomes import read_predictions as read_table
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Validity
+from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Provenance, Validity
 from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS, Scoring
 from workers.contract.trial import AxisValue
 
@@ -109,12 +109,18 @@ class Results:
         standings: dict[str, str] = {str(value): self.standing(trial_id) for value, trial_id in members.items()}
         found = {value: standing for value, standing in standings.items() if standing != "scored"}
         scored = [self.outcomes[trial_id] for trial_id in members.values() if trial_id in self.outcomes]
-        kinds = {outcome.provenance.software for outcome in scored} - {None}
+        kinds = {_software(outcome.provenance) for outcome in scored} - {None}
         return dict.fromkeys(standings, MIXED) if not found and len(kinds) > 1 else found
 
     def is_scored(self, trial_id: str) -> bool:
         """Whether the trial has predictions to analyse."""
         return self.standing(trial_id) == "scored"
+
+
+def _software(found: Provenance) -> tuple[str, ...] | None:
+    """What decides numbers; null where an older outcome does not tell."""
+    versions = (f"{name} {version}" for name, version in sorted(found.packages.items()))
+    return (found.code, found.python.rpartition(".")[0], *versions) if found.code else None
 
 
 def load_results(

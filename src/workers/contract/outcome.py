@@ -184,12 +184,6 @@ class Provenance(Record):
     started_at: str
     ended_at: str
 
-    @property
-    def software(self) -> tuple[str, ...] | None:
-        """What decides numbers: outcomes in which it differs are not paired; null where an older one does not tell."""
-        versions = (f"{name} {version}" for name, version in sorted(self.packages.items()))
-        return (self.code, self.python.rpartition(".")[0], *versions) if self.code else None
-
 
 class Outcome(BySplit):
     """The committed result of a trial; creating its file is the commit."""
