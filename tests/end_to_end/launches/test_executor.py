@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.execution.events import StopLevel
@@ -36,3 +37,11 @@ def test_ray_tune_holds_what_launches_rely_on(claim: Claim, pool: Pool, store: P
     for spec in specs:
         replace_file(layout.order(spec.trial_id), order_of(spec, store).model_dump_json())
     claim(pool, layout, [spec.trial_id for spec in specs])
+
+
+@pytest.mark.usefixtures("pool")
+def test_a_ray_of_our_own_listens_to_this_machine_alone() -> None:
+    ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    listening = [one for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.pid in ours]
+    heard = {one.laddr.ip.removeprefix("::ffff:") for one in listening if one.laddr}
+    assert heard == {"127.0.0.1"}

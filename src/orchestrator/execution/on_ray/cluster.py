@@ -33,6 +33,7 @@ from orchestrator.execution.on_ray.watching import (
 from workers.contract.errors import ClusterError, ClusterLostError, SweepError
 
 QUIET: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
+LOOPBACK = "127.0.0.1"
 # An autoscaler or a preempted node's successor takes minutes; longer, and somebody should be told.
 WAIT_FOR_NODE_S = 300.0
 
@@ -94,8 +95,10 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
         return
     lost = partial(_no_cluster, None, "it ended", folder)
     mute = f"this launch ended while its Ray started; run again, or see {folder.logs}"
-    with _own_signals(), own_token(), ended_with_its_daemons(lost, mute=mute, last_words=last_words):
-        ray.init(address="local", include_dashboard=False, _temp_dir=str(folder.path), **QUIET)
+    with _own_signals(), own_token(), _on_loopback(), ended_with_its_daemons(lost, mute=mute, last_words=last_words):
+        ray.init(
+            address="local", include_dashboard=False, _temp_dir=str(folder.path), _node_ip_address=LOOPBACK, **QUIET
+        )
 
 
 def _keep_log(folder: RayFolder | None, is_stopped: Callable[[], bool], error: SweepError) -> SweepError:
@@ -118,6 +121,17 @@ def started_from(folder: str) -> Iterator[None]:
     finally:
         if before is not None:
             os.environ["PYTHONPATH"] = before
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have what Ray starts listen to this machine alone; given a loopback address, it would look for another one."""
+    looked_up = ray._private.services.get_node_ip_address
+    ray._private.services.get_node_ip_address = lambda *_, **__: LOOPBACK
+    try:
+        yield
+    finally:
+        ray._private.services.get_node_ip_address = looked_up
 
 
 @contextlib.contextmanager
