@@ -62,6 +62,7 @@ def cluster() -> Iterator[Cluster]:
     if why := why_not():
         pytest.skip(why)
     folder = Path(tempfile.mkdtemp(prefix="sweep-hosts-"))
+    folder.chmod(0o711)  # munge, another user, has its key below it
     shared = folder / "shared"
     shared.mkdir()
     shutil.copy(FRAMINGHAM, shared / "framingham.csv")
