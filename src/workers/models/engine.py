@@ -6,6 +6,7 @@ trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
 
 import gc
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,14 @@ import torch
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
 
+# DeepSpeed's tuner, of no use here, would load MLflow where it is installed: a sixth of a worker's imports.
+if "mlflow" not in sys.modules:
+    sys.modules["mlflow"] = None  # type: ignore[assignment]
+
 import deepspeed
+
+if sys.modules["mlflow"] is None:
+    del sys.modules["mlflow"]
 
 from workers.contract.trial import TrainingRecipe
 

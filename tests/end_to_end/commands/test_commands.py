@@ -21,7 +21,9 @@ pytestmark = pytest.mark.end_to_end
 
 def test_one_trial_runs_from_the_command_line_with_neither_ray_nor_mlflow(store: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nfor name in ('ray', 'mlflow', 'duckdb', 'orchestrator'): sys.modules[name] = None\n"
+        "import atexit, os, sys\n"
+        "drivers = {'ray', 'mlflow', 'duckdb', 'orchestrator'}\n"
+        "atexit.register(lambda: drivers & sys.modules.keys() and os._exit(9))\n"
     )
     spec = micro_spec()
     order = tmp_path / "order.json"
@@ -31,7 +33,7 @@ def test_one_trial_runs_from_the_command_line_with_neither_ray_nor_mlflow(store:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["trial_id"] == spec.trial_id

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.checks.check import Check, not_run
@@ -152,8 +152,8 @@ def _p_value(standings: Mapping[tuple[str, Standing], int]) -> float | str:
     if not unscored or not scored:
         return "no planned trial lacks scores" if scored else "no planned trial has scores"
     if len(arms) == 2:
-        return float(stats.fisher_exact(table).pvalue)
-    by_chance = stats.multivariate_hypergeom(table.sum(axis=1), unscored)
+        return float(scipy.stats.fisher_exact(table).pvalue)
+    by_chance = scipy.stats.multivariate_hypergeom(table.sum(axis=1), unscored)
     drawn, observed = (by_chance.logpmf(one) for one in (by_chance.rvs(N_TABLES, random_state=0), table[:, 1]))
     # Tables as unlikely as the observed one count, whatever rounding does.
     return float((1 + np.count_nonzero(drawn <= observed + 1e-9)) / (1 + N_TABLES))

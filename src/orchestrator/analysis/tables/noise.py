@@ -7,7 +7,7 @@ noise of training alone; the layers of uncertainty hold the participants too. Th
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from orchestrator.analysis.bootstrap import Aucs, Estimate
 from orchestrator.analysis.cells import Cell, difference_in
@@ -77,11 +77,11 @@ def _deviation(gaps: FloatArray) -> Estimate:
     n, squares = len(gaps), float(gaps @ gaps) / 2
     if n < LEAST_DEGREES:
         return Estimate(value=(squares / n) ** 0.5, low=None, high=None)
-    low, high = (squares / stats.chi2.ppf([1 - ERROR / 2, ERROR / 2], n)) ** 0.5
+    low, high = (squares / scipy.stats.chi2.ppf([1 - ERROR / 2, ERROR / 2], n)) ** 0.5
     return Estimate(value=(squares / n) ** 0.5, low=low, high=high)
 
 
 def _detectable(weights: Mapping[str, float], deviation: float) -> float:
     """At a two-sided error of `ERROR`, by the normal law; trials that several cells share count as one training."""
     spread = deviation * sum(weight**2 for weight in weights.values()) ** 0.5
-    return float((stats.norm.ppf(1 - ERROR / 2) + stats.norm.ppf(POWER)) * spread)
+    return float((scipy.stats.norm.ppf(1 - ERROR / 2) + scipy.stats.norm.ppf(POWER)) * spread)

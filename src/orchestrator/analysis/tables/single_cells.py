@@ -8,7 +8,7 @@ Source: protocol, section 3.8, point 4; Benjamini & Hochberg, JRSS B 1995.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.cells import Cell, difference_in
@@ -83,7 +83,7 @@ def _tested(
     adjusted = np.full_like(p_values, np.nan)
     has_p = np.isfinite(p_values)
     if has_p.any():
-        adjusted[has_p] = stats.false_discovery_control(p_values[has_p])
+        adjusted[has_p] = scipy.stats.false_discovery_control(p_values[has_p])
     return SingleCells(
         name=name,
         cells=tuple(
@@ -103,7 +103,7 @@ def _p_value(value: float, standard_error: float) -> float:
     """By the normal law; two models that rank alike do not differ, and a gap without any spread has no p-value."""
     if standard_error == 0:
         return 1.0 if value == 0 else np.nan
-    return float(2 * stats.norm.sf(abs(value) / standard_error))
+    return float(2 * scipy.stats.norm.sf(abs(value) / standard_error))
 
 
 def _or_null(value: float) -> float | None:

@@ -9,7 +9,7 @@ import re
 from itertools import product
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.results import FloatArray
@@ -107,5 +107,5 @@ def _new_base(units: Units, centre: float) -> Estimate | None:
 
 
 def _interval(centre: float, variance: float, *, degrees: float) -> Estimate:
-    half = float(stats.t.ppf(1 - ERROR / 2, degrees)) * variance**0.5
+    half = float(scipy.stats.t.ppf(1 - ERROR / 2, degrees)) * variance**0.5
     return Estimate(value=centre, low=centre - half, high=centre + half)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from orchestrator.analysis.bootstrap import Estimate, Sample
 from orchestrator.analysis.estimates import ByScoring
@@ -201,13 +201,13 @@ def spread_of(
         return None
     uncertain = sum(part**2 / free[name] for name, part in parts.items())
     degrees = total**2 / uncertain if uncertain else np.inf
-    half = float(stats.t.ppf(1 - error / 2, degrees)) * np.sqrt(total)
+    half = float(scipy.stats.t.ppf(1 - error / 2, degrees)) * np.sqrt(total)
     return Spread(
         Estimate(value=centre, low=centre - half, high=centre + half),
         total,
         float(min(degrees, 1e6)),
         held,
-        p_value=float(2 * stats.t.sf(abs(centre) / np.sqrt(total), degrees)),
+        p_value=float(2 * scipy.stats.t.sf(abs(centre) / np.sqrt(total), degrees)),
     )
 
 

@@ -3,7 +3,7 @@
 Two-sided at 5 %, by the noncentral t; by the normal law where there are no degrees of freedom.
 """
 
-from scipy import optimize, stats
+import scipy
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.uncertainty.layers import ERROR, Layer
@@ -27,13 +27,13 @@ class Detectable(Record):
 def smallest_seen(standard_error: float, degrees: float | None, *, power: float = POWER) -> float:
     """In units of the standard error's; `degrees` of freedom, null for a known error."""
     if degrees is None:
-        return standard_error * float(stats.norm.ppf(1 - ERROR / 2) + stats.norm.ppf(power))
-    bound = float(stats.t.ppf(1 - ERROR / 2, degrees))
+        return standard_error * float(scipy.stats.norm.ppf(1 - ERROR / 2) + scipy.stats.norm.ppf(power))
+    bound = float(scipy.stats.t.ppf(1 - ERROR / 2, degrees))
 
     def missing(shift: float) -> float:
-        return float(stats.nct.sf(bound, degrees, shift)) - power
+        return float(scipy.stats.nct.sf(bound, degrees, shift)) - power
 
-    return standard_error * float(optimize.brentq(missing, 0.0, 20 * bound))
+    return standard_error * float(scipy.optimize.brentq(missing, 0.0, 20 * bound))
 
 
 def detectable_in(layer: Layer) -> Detectable | None:
@@ -54,5 +54,5 @@ def standard_error_of(estimate: Estimate | None, degrees: float | None) -> float
     """Half the interval's width in quantiles; null without an interval."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return None
-    quantile = stats.norm.ppf(1 - ERROR / 2) if degrees is None else stats.t.ppf(1 - ERROR / 2, degrees)
+    quantile = scipy.stats.norm.ppf(1 - ERROR / 2) if degrees is None else scipy.stats.t.ppf(1 - ERROR / 2, degrees)
     return float((estimate.high - estimate.low) / 2 / quantile)

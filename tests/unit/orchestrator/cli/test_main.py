@@ -60,7 +60,8 @@ def test_a_plan_loads_no_heavy_library(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from orchestrator.launch.run import plan_study; "
         "from orchestrator.study.study import load_study; from workers.contract.layout import StoreLayout; "
         f"plan_study(load_study(Path({str(study)!r})), StoreLayout(Path('nowhere'))); "
-        "print([name for name in ('torch', 'ray', 'mlflow', 'pandas', 'sklearn') if name in sys.modules])"
+        "heavy = ('torch', 'ray', 'mlflow', 'pandas', 'sklearn', 'scipy.stats'); "
+        "print([name for name in heavy if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
