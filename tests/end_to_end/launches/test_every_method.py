@@ -25,7 +25,7 @@ pytestmark = pytest.mark.end_to_end
 STUDY = """\
 study: every-method
 question: Does every kind of trial run?
-cohort: {source: synthetic_adrd, n_participants: 3000, seed: 5}
+cohort: {source: synthetic_adrd, n_participants: 1500, seed: 5}
 prompt: {template: history, max_words: 30}
 teacher: {grammar: varied, max_words: 16}
 bases: {micro: {kind: builtin, recipe: clinical_micro}}
