@@ -1,17 +1,29 @@
-"""A finished store of real trials, made once without Ray."""
+"""A finished store of real trials, made once without Ray.
+
+Where a command is run in this process, so is the worker that it asks; `sweep` has both in processes of their own.
+"""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from orchestrator.design.grid import expand
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import load_study
+from support.launches.command_line import worker_here
 from support.studies.micro_study import write_study
 from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
 from workers.contract.trial import WorkOrder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_answer_here() -> Iterator[None]:
+    with patch("orchestrator.asking.run_worker", worker_here):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from orchestrator.design.grid import expand
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import load_study
 from support.bases.small_models import saved_model, small_model
-from support.launches.command_line import refused, sweep
+from support.launches.command_line import refused, sweep, sweep_here
 from support.launches.running import committed
 from support.studies.micro_study import write_study
 from workers.attempt.runner import Runner
@@ -46,7 +46,7 @@ def test_a_folder_proves_itself(mistral: Path, tmp_path: Path) -> None:
 
 def test_a_spoilt_folder_is_refused_by_name(mistral: Path, tmp_path: Path) -> None:
     named = without_a_tensor(mistral)
-    text = refused(sweep("base", "check", mistral, cwd=tmp_path))
+    text = refused(sweep_here("base", "check", mistral, cwd=tmp_path))
     assert named in text
     assert text.count("\n") == 1
 

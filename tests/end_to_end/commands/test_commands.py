@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.design.grid import expand
 from orchestrator.study.study import load_sealed, load_study
-from support.launches.command_line import sweep
+from support.launches.command_line import sweep, sweep_here
 from support.stores.builders import commit_trial
 from support.studies.micro_study import write_study
 from support.studies.orders import micro_spec, order_of
@@ -57,9 +57,9 @@ def test_a_resume_needs_no_study_file_and_names_what_it_needs(tmp_path: Path) ->
     for trial in expand(loaded).everything:
         commit_trial(layout, trial, None)
     layout.study.write_text(loaded.model_dump_json())
-    assert "give the study file to `sweep run`" in sweep("resume", study, cwd=tmp_path).stderr
+    assert "give the study file to `sweep run`" in sweep_here("resume", study, cwd=tmp_path).stderr
     study.unlink()
-    done = sweep("resume", layout.root, cwd=tmp_path)
+    done = sweep_here("resume", layout.root, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "micro is complete: 4 of 4 trials, 0 of them run now" in done.stdout
     assert load_sealed(layout.study) == loaded

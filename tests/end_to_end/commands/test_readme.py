@@ -1,4 +1,4 @@
-"""The README's commands, each run as it stands there on a store of real trials."""
+"""The README's commands, each with its words as they stand there, on a store of real trials."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.launches.command_line import sweep
+from support.launches.command_line import sweep_here
 from support.places import REPOSITORY
 from workers.contract.layout import StoreLayout
 
@@ -44,7 +44,7 @@ def spelt(command: str, layout: StoreLayout) -> list[str]:
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if not one.startswith(RUNS_ON)])
 def test_a_command_of_the_readme_does_what_it_says(command: str, layout: StoreLayout) -> None:
-    done = sweep(*spelt(command, layout), cwd=layout.root.parents[1])
+    done = sweep_here(*spelt(command, layout), cwd=layout.root.parents[1])
     expected = next((code for start, code in CODES.items() if command.startswith(start)), 0)
     assert done.returncode == expected, done.stderr + done.stdout
     assert done.stdout if expected == 0 else done.stderr.startswith("error: ")
@@ -53,5 +53,5 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, layout: StoreLa
 
 def test_every_command_stands_in_the_readme(tmp_path: Path) -> None:
     told = {command.split()[1] for command in COMMANDS}
-    listed = re.findall(r"^│ (\w+) ", sweep("--help", cwd=tmp_path).stdout.split("Commands")[1], re.MULTILINE)
+    listed = re.findall(r"^│ (\w+) ", sweep_here("--help", cwd=tmp_path).stdout.split("Commands")[1], re.MULTILINE)
     assert set(listed) == told

@@ -21,7 +21,7 @@ from orchestrator.store.verification import (
 )
 from orchestrator.study.files import sources_of
 from orchestrator.study.study import Study, load_study
-from support.launches.command_line import refused, sweep
+from support.launches.command_line import refused, sweep_here
 from support.studies.micro_study import write_study
 from workers.attempt.runner import Runner
 from workers.contract.layout import StoreLayout
@@ -214,22 +214,22 @@ class TestCommand:
         outcome = one_outcome(layout)
         flip_a_byte(layout.trial(outcome.trial_id) / outcome.attempt / ADAPTER)
         where = layout.root.parents[1]
-        seen = sweep("verify", finished / "micro.yaml", cwd=where)
+        seen = sweep_here("verify", finished / "micro.yaml", cwd=where)
         assert seen.returncode == EXIT_DAMAGED, seen.stderr
         assert outcome.trial_id in seen.stdout and "--quarantine" in seen.stdout
-        moved = sweep("verify", layout.root, "--quarantine", "--json", cwd=where)
+        moved = sweep_here("verify", layout.root, "--quarantine", "--json", cwd=where)
         facts = json.loads(moved.stdout)
         assert (moved.returncode, facts["n_quarantined"], facts["exit_code"]) == (EXIT_DAMAGED, 1, EXIT_DAMAGED)
         assert layout.quarantined(outcome.trial_id, 1).is_file()
-        counts = json.loads(sweep("status", layout.root, "--json", cwd=where).stdout)["counts"]
+        counts = json.loads(sweep_here("status", layout.root, "--json", cwd=where).stdout)["counts"]
         assert (counts["keep"], counts["retry"]) == (N_TRIALS - 1, 1)
-        again = sweep("verify", layout.root, cwd=where)
+        again = sweep_here("verify", layout.root, cwd=where)
         assert again.returncode == EXIT_GOOD
         assert "all good" in again.stdout
 
     def test_nothing_is_moved_away_from_under_a_driver(self, layout: StoreLayout) -> None:
         with hold_lock(layout):
-            refused(sweep("verify", layout.root, "--quarantine", cwd=layout.root), code=75)
+            refused(sweep_here("verify", layout.root, "--quarantine", cwd=layout.root), code=75)
 
     def test_a_store_without_trials_says_so(self, tmp_path: Path) -> None:
-        assert "holds no trial yet" in refused(sweep("verify", write_study(tmp_path), cwd=tmp_path))
+        assert "holds no trial yet" in refused(sweep_here("verify", write_study(tmp_path), cwd=tmp_path))
