@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 
 from orchestrator.design.grid import expand
 from orchestrator.study.study import load_study
+from support.launches.command_line import Done, sweep_here
+from support.launches.scenes import wait_until
 from support.places import FRAMINGHAM
 from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
@@ -29,13 +30,17 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind, Outcome
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.sources import sha256_of
+from workers.preparing.prepare import prepare
 from workers.requests.searching import Needles, search
 from workers.store.published import folder_of
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
 SWEEP = [sys.executable, "-m", "orchestrator.cli"]
-N_SLOTS = os.cpu_count() or 1
+# A worker's imports take longer than the trials here; test_slots.py has two.
+ONE_SLOT = f"cpus_per_trial: {os.cpu_count() or 1}, gpus_per_trial: 1"
 
+
+Case = tuple[Path, StoreLayout, str, list[Done]]
 
 # Added to every participant's number, so that each begins with the same eight digits.
 CANARY = 7_390_514_200_000_000
@@ -49,13 +54,19 @@ def plant_canaries(folder: Path) -> Path:
     return table
 
 
-def sweep(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Said by somebody whose umask takes nothing from anybody."""
-    command = [*SWEEP, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, umask=0)
+def launch(study: Path) -> Done:
+    """In a process of its own, by somebody whose umask takes nothing from anybody."""
+    command = [*SWEEP, "run", str(study), "--json"]
+    return subprocess.run(command, cwd=study.parent, capture_output=True, text=True, check=False, umask=0)
 
 
-def facts(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def sweep(*arguments: object, cwd: Path) -> Done:
+    """What needs no Ray, in this process, by the same."""
+    os.umask(0)
+    return sweep_here(*arguments, cwd=cwd)
+
+
+def facts(done: Done) -> dict[str, object]:
     parsed: dict[str, object] = json.loads(done.stdout)
     return parsed
 
@@ -84,26 +95,21 @@ def scratch() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def broken_then_mended(
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[Path, StoreLayout, str, list[subprocess.CompletedProcess[str]]]:
+) -> Case:
     """A study of which one trial's input is damaged, run; then mended as the message says, run again; and once more."""
     folder = tmp_path_factory.mktemp("study")
     table = plant_canaries(folder)
-    study = write_study(folder, file=table, sha256=sha256_of(table))
+    study = write_study(folder, file=table, sha256=sha256_of(table), resources=ONE_SLOT)
     layout = StoreLayout(folder / "store" / "micro")
     victim = next(name for name, trial in planned(study).items() if trial["supervision"] == "free_form")
     spec = expand(load_study(study)).by_id[victim].spec
-    order = folder / "order.json"
-    order.write_text(order_of(spec, layout.root, source=table).model_dump_json())
-    subprocess.run([sys.executable, "-m", "workers", "prepare", str(order)], check=True, umask=0)
+    prepare([order_of(spec, layout.root, source=table)])
     tokens = folder_of(input_recipes(spec)[InputKind.RATIONALE_TOKENS], layout)
     (tokens / "tokens.parquet").write_bytes(b"damaged")
-    runs = [sweep("run", study, "--json", cwd=folder)]
+    runs = [launch(study)]
     shutil.rmtree(tokens.parent)
-    runs += [sweep("run", study, "--json", cwd=folder) for _ in range(2)]
+    runs += [launch(study), sweep("run", study, "--json", cwd=folder)]
     return study, layout, victim, runs
-
-
-Case = tuple[Path, StoreLayout, str, list[subprocess.CompletedProcess[str]]]
 
 
 def test_one_failed_trial_stops_no_other_and_shows_in_exit_code_and_summary(broken_then_mended: Case) -> None:
@@ -145,8 +151,7 @@ def test_mlflow_has_exactly_one_finished_run_a_trial(broken_then_mended: Case) -
 
 def test_workers_stay_warm_one_process_a_slot_and_launch(broken_then_mended: Case) -> None:
     _, layout, victim, _ = broken_then_mended
-    first_launch = {o.provenance.pid for o in outcomes(layout) if o.trial_id != victim}
-    assert 1 <= len(first_launch) <= N_SLOTS
+    assert len({o.provenance.pid for o in outcomes(layout) if o.trial_id != victim}) == 1
 
 
 def test_metrics_recomputed_from_the_predictions_equal_the_stored_ones(broken_then_mended: Case) -> None:
@@ -220,42 +225,49 @@ def test_no_participant_identifier_or_text_leaves_the_private_folders(broken_the
     assert not any(needles.found_in(run.stderr + run.stdout) for run in runs)
 
 
-def test_a_stop_from_another_terminal_drains_and_the_next_run_finishes(tmp_path: Path) -> None:
-    study = write_study(tmp_path, seeds="1, 2, 3, 4", steps=60)
-    layout = StoreLayout(tmp_path / "store" / "micro")
-    driver = subprocess.Popen([*SWEEP, "run", str(study)], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not list(layout.trials.glob("*/outcome.json")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    asked = sweep("stop", study, cwd=tmp_path)
+def begin(study: Path, *options: str) -> subprocess.Popen[str]:
+    """A launch that a test disturbs."""
+    command = [*SWEEP, "run", str(study), *options]
+    return subprocess.Popen(
+        command, cwd=study.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_outcome(layout: StoreLayout, *, beyond: int = 0) -> None:
+    wait_until(lambda: len(list(layout.trials.glob("*/outcome.json"))) > beyond, what="an outcome")
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StoreLayout]:
+    """A study that was asked to stop from another terminal after its first trial."""
+    study = write_study(tmp_path_factory.mktemp("stopped"), seeds="1, 2, 3, 4, 5, 6", steps=60, resources=ONE_SLOT)
+    layout = StoreLayout(study.parent / "store" / "micro")
+    driver = begin(study)
+    wait_for_outcome(layout)
+    asked = sweep("stop", study, cwd=study.parent)
     output, _ = driver.communicate(timeout=240)
     assert asked.returncode == 0, asked.stderr
     assert driver.returncode == 4, output
-    states = [trial["state"] for trial in planned(study).values()]
-    assert set(states) == {"keep", "add"}
-    assert sweep("run", study, cwd=tmp_path).returncode == 0
-    assert {trial["state"] for trial in planned(study).values()} == {"keep"}
+    return study, layout
 
 
-def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Path, scratch: Path) -> None:
-    study = write_study(tmp_path, seeds="1, 2", steps=60)
-    layout = StoreLayout(tmp_path / "store" / "micro")
-    driver = subprocess.Popen(
-        [*SWEEP, "run", str(study)],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 240
-    while not list(layout.trials.glob("*/outcome.json")) and time.monotonic() < deadline:
-        time.sleep(0.2)
+def test_a_stop_from_another_terminal_drains(stopped: tuple[Path, StoreLayout]) -> None:
+    study, _ = stopped
+    assert {trial["state"] for trial in planned(study).values()} == {"keep", "add"}
+
+
+def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(
+    stopped: tuple[Path, StoreLayout], scratch: Path
+) -> None:
+    study, layout = stopped
+    driver = begin(study)
+    wait_for_outcome(layout, beyond=len(outcomes(layout)))
     os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
+    driver.communicate()
     kept = {o.trial_id: o.checksum for o in outcomes(layout)}
-    assert kept
+    assert len(kept) < len(planned(study))
     assert len(list(scratch.iterdir())) == 1
-    assert sweep("run", study, cwd=tmp_path).returncode == 0
+    assert launch(study).returncode == 0
     assert list(scratch.iterdir()) == []
     after = {o.trial_id: o.checksum for o in outcomes(layout)}
     assert len(after) == len(planned(study))
@@ -264,19 +276,14 @@ def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(tmp_path: Pa
 
 
 def test_a_killed_worker_is_replaced_and_the_try_that_was_lost_is_on_record(tmp_path: Path) -> None:
-    study = write_study(tmp_path, steps=800)
+    study = write_study(tmp_path, steps=400, resources=ONE_SLOT)
     layout = StoreLayout(tmp_path / "store" / "micro")
-    command = [*SWEEP, "run", str(study), "--json", "--shared-group"]
-    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    attempts: list[Path] = []
-    deadline = time.monotonic() + 240
-    while not attempts and time.monotonic() < deadline:
-        attempts = [path for path in layout.trials.glob("*/*/") if path.is_dir()]
-        time.sleep(0.2)
+    driver = begin(study, "--shared-group")
+    wait_until(lambda: any(path.is_dir() for path in layout.trials.glob("*/*")), what="an attempt")
     workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ResourceTrainable" in p.name()]
     workers[0].kill()
-    driver.communicate(timeout=240)
-    assert driver.returncode == 0
+    output, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, output
     assert len(outcomes(layout)) == len(planned(study))
     records = [Attempt.model_validate_json(path.read_bytes()) for path in layout.root.glob("attempts/*/*.json")]
     assert [record.kind for record in records] == [FailureKind.LOST_WORKER]
