@@ -19,6 +19,7 @@ from workers.contract.inputs import InputKind, InputRecipe, input_recipes, preci
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
+from workers.contract.recipes.words import AGE, SEX
 from workers.contract.trial import TrainingRecipe, TrialSpec
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
@@ -27,6 +28,7 @@ from workers.store.published import LABELS, PROOF, RECORDS, TOKENS, VALUES, veri
 from workers.work.allocator import keep_freed_memory
 from workers.work.meter import Meter
 from workers.work.predictions import RawScores
+from workers.work.subgroups import subgroups
 from workers.work.trial_log import TrialLog
 
 Result = TypeVar("Result")
@@ -58,6 +60,7 @@ class Bench:
         self._answers: dict[str, AnswerTokens] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
         self._features: dict[Path, Features] = {}
+        self._subgroups: dict[Path, pd.DataFrame] = {}
         self._kept: dict[tuple[object, ...], Any] = {}
 
     def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
@@ -98,9 +101,16 @@ class Bench:
             self._features = {cohort: self._read_features(cohort)}
         return self._features[cohort]
 
-    def _read_features(self, cohort: Path) -> Features:
+    def subgroups(self, cohort: Path) -> pd.DataFrame:
+        """Sex and age band of every example of a prepared cohort; only the last is kept, and no other code is read."""
+        if cohort not in self._subgroups:
+            read = self._read_features(cohort, only=[("code", "in", [AGE, SEX])])
+            self._subgroups = {cohort: subgroups(read)}
+        return self._subgroups[cohort]
+
+    def _read_features(self, cohort: Path, *, only: list[tuple[str, str, list[str]]] | None = None) -> Features:
         if (cohort / RECORDS).is_file():
-            records = pd.read_parquet(cohort / RECORDS, columns=["row", "code", "value"])
+            records = pd.read_parquet(cohort / RECORDS, columns=["row", "code", "value"], filters=only)
             return Features.of_records(records, n_rows=len(self.table(cohort / LABELS)))
         return Features.of_table(pd.read_parquet(cohort / VALUES))
 
@@ -116,7 +126,15 @@ class Bench:
         """Forget everything, after a failure that may have left a base in a bad state."""
         if not self._folders:  # nothing was laid on it, and a collection over all that is imported takes 0.3 s
             return
-        for kept in (self._folders, self._bases, self._answers, self._tables, self._features, self._kept):
+        for kept in (
+            self._folders,
+            self._bases,
+            self._answers,
+            self._tables,
+            self._features,
+            self._subgroups,
+            self._kept,
+        ):
             kept.clear()
         gc.unfreeze()  # what was frozen is looked at by no collection
         gc.collect()
@@ -186,6 +204,11 @@ class Work:
     def features(self) -> Features:
         """What classical models see of every example."""
         return self.bench.features(self.input(InputKind.COHORT))
+
+    @property
+    def subgroups(self) -> pd.DataFrame:
+        """Sex and age band of every example."""
+        return self.bench.subgroups(self.input(InputKind.COHORT))
 
     def prompt_tokens(self, rows: IntArray) -> list[list[int]]:
         """Token ids of the prompts of these rows, in their order."""

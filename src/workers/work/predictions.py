@@ -63,13 +63,18 @@ def prediction_table(
     read: RawScores,
     invalid_score: float,
     salt: bytes,
+    groups: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The rows of predictions.parquet."""
+    """The rows of predictions.parquet.
+
+    Args:
+        groups: Further columns that tell of each label row to what group of people it belongs.
+    """
     members = labels.iloc[rows]
     subjects = members["subject_id"].astype(str)
     # Spelled before rows are taken: pandas writes a time in full where any other of the column is not midnight.
     examples = subjects + "|" + labels["prediction_time"].astype(str).iloc[rows]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "example_id": [salted(text, salt) for text in examples],
             "participant_id": [salted(text, salt) for text in subjects],
@@ -79,6 +84,7 @@ def prediction_table(
             **read.columns(invalid_score=invalid_score),
         }
     )
+    return table if groups is None else table.join(groups.iloc[rows].reset_index(drop=True))
 
 
 def score_predictions(predictions: pd.DataFrame, prevalence: Prevalence) -> dict[str, SplitScores]:

@@ -25,10 +25,13 @@ SPLITS = ("tuning", "held_out")
 PROVENANCE = ("commit", "device", "started_at", "ended_at")
 # The folder of its file tells a trial's supervision.
 AXIS_COLUMNS = {name: axis.kind for name, axis in AXES.items() if name != "supervision"}
+# Of predictions: to what groups a participant belongs.
+SUBGROUPS = ("sex", "age_band")
 # Parts of SplitScores that hold one record a scoring.
 BY_SCORING = {"metrics", "saturation"}
 OPTIONAL = (
     "off_label_mass",
+    *SUBGROUPS,
     "label_loss_share",
     "n_label_tokens",
     "n_loss_tokens",
@@ -86,7 +89,7 @@ def table_schemas() -> dict[Table, "pa.Schema"]:
     diagnostics = {"trial_id": text, "split": text, "fraction": real, "step": short, "n_examples": short}
     return {
         "trials": pa.schema(_trial_columns()),
-        "predictions": pa.schema({**predictions, "off_label_mass": real}),
+        "predictions": pa.schema({**predictions, "off_label_mass": real, **dict.fromkeys(SUBGROUPS, text)}),
         "history": pa.schema(history),
         "diagnostics": pa.schema(diagnostics | dict.fromkeys((*probed, *cosines), real)),
     }

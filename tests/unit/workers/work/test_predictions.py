@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from support.places import FRAMINGHAM
 from support.studies.orders import comparator_spec, order_of
 from workers.attempt.runner import Runner
+from workers.cohort.features import Features
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Validity
 from workers.contract.recipes.scorings import Scoring
@@ -25,6 +26,7 @@ from workers.work.predictions import (
     score_predictions,
     store_salt,
 )
+from workers.work.subgroups import subgroups
 
 SPEC = comparator_spec(Method.AGE_SEX)
 COLUMNS = [
@@ -87,10 +89,33 @@ class TestStoredScores:
         assert outcome.natural_prevalence == outcome.train_prevalence == pytest.approx(386 / 7_454)
 
     def test_columns_and_types_are_the_agreed_ones(self, predictions: pd.DataFrame) -> None:
-        assert list(predictions.columns) == COLUMNS
+        assert list(predictions.columns) == [*COLUMNS, "sex", "age_band"]
         assert predictions["label"].dtype == "int8"
         assert set(predictions["validity"]) <= set(Validity)
         assert not predictions.isna().any().any()
+
+
+class TestSubgroups:
+    def test_sex_and_age_band_are_those_of_the_index_exam(
+        self, finished: StoreLayout, predictions: pd.DataFrame
+    ) -> None:
+        exams = pd.read_csv(FRAMINGHAM, usecols=["RANDID", "TIME", "SEX", "AGE"])
+        at = (pd.Timestamp("1956-01-01") + pd.to_timedelta(exams["TIME"], unit="D")).astype(str)
+        names = [salted(f"{one}|{time}", store_salt(finished)) for one, time in zip(exams["RANDID"], at, strict=True)]
+        rows = exams.set_index(pd.Index(names)).loc[predictions["example_id"]]
+        assert predictions["sex"].tolist() == rows["SEX"].map({1: "male", 2: "female"}).tolist()
+        decades = [f"{age // 10}0-{age // 10}9" if age < 80 else "80+" for age in rows["AGE"]]
+        assert predictions["age_band"].tolist() == ["0-39" if band == "30-39" else band for band in decades]
+
+    def test_bands_are_open_at_both_ends_and_what_is_not_known_is_null(self) -> None:
+        known = pd.DataFrame({"AGE": [3.0, 39.99, 40.0, 79.9, 80.0, 104.0, np.nan], "SEX": [0, 1, 2, 0, 1, np.nan, 3]})
+        found = subgroups(Features.of_table(known))
+        assert found["age_band"].fillna("").tolist() == ["0-39", "0-39", "40-49", "70-79", "80+", "80+", ""]
+        assert found["sex"].fillna("").tolist() == ["female", "male", "female", "female", "male", "", ""]
+
+    def test_a_cohort_that_knows_neither_says_so_of_everybody(self) -> None:
+        found = subgroups(Features.of_table(pd.DataFrame({"BMI": [22.0, 31.0]})))
+        assert found.isna().all().all() and set(found.dtypes.astype(str)) == {"str"}
 
 
 class TestPrivacy:
