@@ -6,6 +6,7 @@ other yields no small count. What may be had from a flow by subtraction is `flow
 Source: protocol, section 8.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from workers.contract.outcome import Record
@@ -64,6 +65,25 @@ class Share(Record):
             return cls(value=1.0)
         step = min_cell + 1 if min_cell else 1
         return cls(value=min(1.0, round(n / step) * step / total))
+
+
+def hidden_parts(parts: Mapping[str, Sequence[int]], *, min_cell: int) -> frozenset[str]:
+    """Which parts of a whole must not be told of, where a reader knows the whole.
+
+    Those with a small count, and of the others the smallest ones, until what is hidden has several members and adds up
+    to no small count.
+
+    Args:
+        parts: Counts of each part, its size first.
+    """
+    hidden = {name for name, counts in parts.items() if any(is_small(n, min_cell) for n in counts)}
+    others = sorted(parts.keys() - hidden, key=lambda name: (parts[name][0], name))
+    for name in others if hidden else ():
+        totals = map(sum, zip(*(parts[one] for one in hidden), strict=True))
+        if len(hidden) > 1 and not any(is_small(total, min_cell) for total in totals):
+            break
+        hidden.add(name)
+    return frozenset(hidden)
 
 
 def is_small(n: int, min_cell: int) -> bool:

@@ -8,14 +8,14 @@ Source: protocol, section 3.8, point 1.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 from scipy import sparse
 
-from orchestrator.analysis.results import EXAMPLE_COLUMNS, FloatArray, IntArray, Predictions
+from orchestrator.analysis.results import EXAMPLE_COLUMNS, FloatArray, IntArray, Predictions, TextArray
 from workers.contract.errors import StoreError
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import SCORINGS, Scoring
@@ -46,7 +46,7 @@ class HeldOut:
 
     `participant`, `label` and `weight` have shape (n_examples,); `participant` counts from 0;
     `risks` maps each scoring that any trial has to shape (n_trials, n_examples), rows in the order of `trial_ids`, NaN
-    in the rows of trials that were not scored so.
+    in the rows of trials that were not scored so. `groups` says by kind to which group each example belongs.
     """
 
     trial_ids: tuple[str, ...]
@@ -54,6 +54,18 @@ class HeldOut:
     label: IntArray
     weight: FloatArray
     risks: Mapping[Scoring, FloatArray]
+    groups: Mapping[str, TextArray] = field(default_factory=dict)
+
+    def only(self, rows: IntArray) -> Self:
+        """Some of the examples, with the participants behind them counted anew."""
+        return replace(
+            self,
+            participant=np.unique(self.participant[rows], return_inverse=True)[1].astype(np.int64),
+            label=self.label[rows],
+            weight=self.weight[rows],
+            risks={scoring: values[:, rows] for scoring, values in self.risks.items()},
+            groups={kind: levels[rows] for kind, levels in self.groups.items()},
+        )
 
     @property
     def n_participants(self) -> int:
@@ -138,6 +150,7 @@ def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held
     rows = _rows_of(before, split)
     expected = before.at(rows)
     risks: dict[Scoring, FloatArray] = {}
+    groups: dict[str, TextArray] = {}
     for place, (trial_id, table) in enumerate(predictions.items()):
         if not table.shares_examples(before):
             before, rows = table, _rows_of(table, split)
@@ -146,6 +159,7 @@ def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held
                     f"trials/{trial_id}: scored on other {split} examples than trials/{first_id}; of the one whose "
                     "inputs changed, delete outcome.json and run again"
                 )
+        groups = groups or {kind: levels[rows] for kind, levels in table.groups.items()}
         for scoring, values in table.risks.items():
             given = risks.setdefault(scoring, np.full((len(predictions), len(rows)), np.nan))
             given[place] = values[rows]
@@ -157,6 +171,7 @@ def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held
         label=expected.label,
         weight=expected.weight,
         risks={scoring: risks[scoring] for scoring in SCORINGS if scoring in risks},
+        groups=groups,
     )
 
 

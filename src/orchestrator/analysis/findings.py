@@ -29,9 +29,11 @@ from orchestrator.analysis.contrasts import (
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates
-from orchestrator.analysis.tables.calibration import Calibration, calibrations
+from orchestrator.analysis.tables.clinical.calibration import Calibration, calibrations
+from orchestrator.analysis.tables.clinical.invalid import InvalidReadings, invalid_readings
+from orchestrator.analysis.tables.clinical.operating import Operating, operating
+from orchestrator.analysis.tables.clinical.subgroups import Subgroups, subgroups
 from orchestrator.analysis.tables.factorial import DifferenceInDifferences, differences_in_differences
-from orchestrator.analysis.tables.invalid import InvalidReadings, invalid_readings
 from orchestrator.analysis.tables.ledger import (
     Completeness,
     FailureGroup,
@@ -43,7 +45,6 @@ from orchestrator.analysis.tables.ledger import (
     total_cost_of,
 )
 from orchestrator.analysis.tables.noise import NoiseFloor, noise_floor
-from orchestrator.analysis.tables.operating import Operating, operating
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,
@@ -103,6 +104,7 @@ class Findings(Record):
     detectable: Detectable | None = None
     operating: Operating | None = None
     calibration: tuple[Calibration, ...] = ()
+    subgroups: Subgroups | None = None
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
     single_cells: tuple[SingleCells, ...] = ()
@@ -182,6 +184,7 @@ def analyse(
         invalid_readings=invalid_readings(weights, results, aucs, **resampled),
         calibration=calibrations(design, results, held_out, min_cell=min_cell),
         operating=operating(design, results, weights, **resampled),
+        subgroups=subgroups(design, results, **resampled),
         detectable=detectable_in(primary.widest) if primary else None,
         interactions=interactions,
         claims=claims_of(contrasts, interactions),

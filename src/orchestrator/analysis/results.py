@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.design.grid import Design
+from orchestrator.store.dataset.columns import SUBGROUPS
 from orchestrator.store.outcomes import read_predictions as read_table
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
@@ -29,6 +30,8 @@ TextArray = npt.NDArray[np.str_]
 
 ArrayKind = TypeVar("ArrayKind", np.str_, np.int64, np.float64)
 # Of `Predictions`: who was scored, in which trials of a study don't differ.
+# The group of whom the cohort does not tell.
+NOT_KNOWN = "not known"
 EXAMPLE_COLUMNS = ("example_id", "participant_id", "split", "label", "weight")
 # Scored with other software than the rest of its cell; no standing of a trial alone.
 MIXED = "mixed software"
@@ -40,7 +43,7 @@ class Predictions:
     """What one trial predicted; every array has shape (n_examples,).
 
     `label` is 0 or 1, `weight` > 0; `risks` holds P(event) under each scoring that the trial has, raw (before the prior
-    shift) and in [0, 1].
+    shift) and in [0, 1]; `groups` says by kind to which group of people each example belongs, in a newer trial.
     """
 
     example_id: TextArray
@@ -50,6 +53,7 @@ class Predictions:
     weight: FloatArray
     is_valid: BoolArray
     risks: Mapping[Scoring, FloatArray]
+    groups: Mapping[str, TextArray] = field(default_factory=dict)
 
     def shares_examples(self, other: "Predictions") -> bool:
         """Whether the examples of both are the same arrays."""
@@ -57,8 +61,11 @@ class Predictions:
 
     def at(self, rows: IntArray) -> Self:
         """Some of the rows, in the order of `rows`."""
-        columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "risks"}
-        return type(self)(**columns, risks={scoring: values[rows] for scoring, values in self.risks.items()})
+        return type(self)(
+            **{name: getattr(self, name)[rows] for name in (*EXAMPLE_COLUMNS, "is_valid")},
+            risks={scoring: values[rows] for scoring, values in self.risks.items()},
+            groups={kind: levels[rows] for kind, levels in self.groups.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,7 @@ def remedy(trial_id: str) -> str:
 
 def _typed(table: pa.Table, shared: SharedColumns) -> Predictions:
     scorings = [scoring for scoring in SCORINGS if scoring in ALWAYS_SCORED or scoring.column in table.column_names]
+    told = pa.table({kind: table[kind].fill_null(NOT_KNOWN) for kind in SUBGROUPS if kind in table.column_names})
     return Predictions(
         example_id=shared.of("example_id", table, np.str_),
         participant_id=shared.of("participant_id", table, np.str_),
@@ -189,4 +197,5 @@ def _typed(table: pa.Table, shared: SharedColumns) -> Predictions:
         weight=shared.of("sampling_weight", table, np.float64),
         is_valid=pc.equal(table["validity"], Validity.VALID.value).fill_null(False).to_numpy(),
         risks={scoring: table[scoring.column].to_numpy().astype(np.float64) for scoring in scorings},
+        groups={kind: shared.of(kind, told, np.str_) for kind in told.column_names},
     )

@@ -46,6 +46,8 @@ class People:
     split: list[str]
     label: npt.NDArray[np.int8]
     risk: FloatArray
+    sex: list[str] | None = None
+    age_band: list[str] | None = None
 
 
 def invent_people(n_participants: int, *, seed: int = 0) -> People:
@@ -61,6 +63,8 @@ def invent_people(n_participants: int, *, seed: int = 0) -> People:
         split=["tuning" if person % 4 == 0 else "held_out" for person in owner],
         label=label,
         risk=risk,
+        sex=[("female", "male")[person % 2] for person in owner],
+        age_band=[("50-59", "60-69", "70-79")[person % 3] for person in owner],
     )
 
 
@@ -181,6 +185,7 @@ def predict(
             "p_forced": forced,
             "validity": np.where(is_invalid, Validity.TRUNCATED.value, Validity.VALID.value).tolist(),
             **also,
+            **({"sex": people.sex, "age_band": people.age_band} if people.sex else {}),
         }
     )
 

@@ -87,10 +87,8 @@ def operating(
     # The benefit of acting on everybody tells the prevalence.
     is_few = any(is_small(int((labels == label).sum()), min_cell) for label in (0, 1))
     benefits = [_net_benefit(one, fine_tuned(trained, one), results, min_cell) for one in supervisions if not is_few]
-    thresholds = {trial_id: threshold_of(table) for trial_id, table in tables.items()}
     points, difference = [], None
-    if all(threshold is not None for threshold in thresholds.values()):
-        flags = align_held_out({one: _above(table, thresholds[one] or 0.0) for one, table in tables.items()})
+    if flags := above_thresholds(tables):
         for supervision in supervisions:
             for size, trials in by_size(fine_tuned(trained, supervision), sizes_of=trained):
                 points.append(_point(supervision, size, trials, flags, min_cell))
@@ -122,28 +120,42 @@ def threshold_of(table: Predictions) -> float | None:
     return float(risks[order][np.searchsorted(below, SPECIFICITY - 1e-12)])
 
 
-def _above(table: Predictions, threshold: float) -> Predictions:
-    """The same rows with 1 for whoever is above the threshold."""
-    return replace(table, risks={Scoring.STRICT: (table.risks[Scoring.STRICT] > threshold).astype(np.float64)})
+def above_thresholds(tables: Mapping[str, Predictions]) -> HeldOut | None:
+    """Held-out with 1 for whom a trial puts above its own threshold, as strict risk; null where one has none."""
+    above = {}
+    for trial_id, table in tables.items():
+        threshold = threshold_of(table)
+        if threshold is None:
+            return None
+        is_above = (table.risks[Scoring.STRICT] > threshold).astype(np.float64)
+        above[trial_id] = replace(table, risks={Scoring.STRICT: is_above})
+    return align_held_out(above)
+
+
+def class_share(flags: HeldOut, trials: Sequence[Trial], label: int, *, min_cell: int) -> Share:
+    """Of all outputs of these trials for examples of one class, those on the right side of their threshold."""
+    of_class = flags.label == label
+    rows = [flags.trial_ids.index(trial.trial_id) for trial in trials]
+    right, people = flags.risks[Scoring.STRICT][np.ix_(rows, of_class)] == label, flags.participant[of_class]
+    return Share.of(
+        int(right.sum()),
+        total=right.size,
+        n_participants=len(np.unique(people[right.any(axis=0)])),
+        n_other_participants=len(np.unique(people[~right.all(axis=0)])),
+        min_cell=min_cell,
+    )
 
 
 def _point(
     supervision: Supervision, size: AxisValue, trials: Sequence[Trial], flags: HeldOut, min_cell: int
 ) -> AtThreshold:
-    rows = [flags.trial_ids.index(trial.trial_id) for trial in trials]
-    above = flags.risks[Scoring.STRICT][rows] == 1
-    shares = {}
-    for name, label in (("sensitivity", 1), ("specificity", 0)):
-        of_class = flags.label == label
-        right, people = above[:, of_class] == bool(label), flags.participant[of_class]
-        shares[name] = Share.of(
-            int(right.sum()),
-            total=right.size,
-            n_participants=len(np.unique(people[right.any(axis=0)])),
-            n_other_participants=len(np.unique(people[~right.all(axis=0)])),
-            min_cell=min_cell,
-        )
-    return AtThreshold(supervision=supervision, train_size=size, n_trials=len(trials), **shares)
+    return AtThreshold(
+        supervision=supervision,
+        train_size=size,
+        n_trials=len(trials),
+        sensitivity=class_share(flags, trials, 1, min_cell=min_cell),
+        specificity=class_share(flags, trials, 0, min_cell=min_cell),
+    )
 
 
 def _difference(weights: Mapping[str, float], flags: HeldOut, *, n_replicates: int, seed: int) -> ThresholdDifference:

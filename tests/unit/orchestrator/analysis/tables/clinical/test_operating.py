@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Predictions, Results, load_results
-from orchestrator.analysis.tables.operating import THRESHOLDS, net_benefit, threshold_of
+from orchestrator.analysis.tables.clinical.operating import THRESHOLDS, net_benefit, threshold_of
 from orchestrator.design.grid import Design, expand
 from orchestrator.report.page import render_report
 from orchestrator.store.outcomes import read_attempts, read_outcomes
