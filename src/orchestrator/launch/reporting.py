@@ -9,6 +9,7 @@ from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.study.study import Study
 from workers.contract.inputs import InputKind, Manifest, ProofFigures, input_recipes
 from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import replace_file
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
@@ -28,9 +29,10 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
 
 
 def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> Path:
-    """Write the HTML page of what the store holds, and return its path."""
+    """Write the HTML page of what the store holds and, beside it, the guideline's checklist; return the page's path."""
     from orchestrator.audit.note import audit_note
-    from orchestrator.report.page import write_report
+    from orchestrator.report.page import flow_of, write_report
+    from orchestrator.report.tripod import Known, checklist
 
     cohort = Manifest.load(layout.manifest(input_recipes(design.everything[0].spec)[InputKind.COHORT].digest()))
     proofs = {
@@ -40,4 +42,7 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout, held: 
     }
     counts = cohort.counts if cohort else {}
     findings, note = find_out(study, design, layout, held), audit_note(design, layout)
+    flow = flow_of(counts, findings, min_cell=study.cohort.min_cell)
+    asked = checklist(Known(study=study, design=design, findings=findings, flow=flow, audit=note)).sealed()
+    replace_file(layout.tripod, asked.model_dump_json(indent=1))
     return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)

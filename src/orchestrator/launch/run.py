@@ -230,7 +230,13 @@ def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> 
     """Raises OSError where a derived file is missing; one that has changed shows by its checksum."""
     layout = launch.layout
     checksums = {trial_id: outcome.checksum for trial_id, outcome in held.outcomes.committed.items()}
-    derived = [layout.study, layout.report, layout.dataset_seal, *sorted(layout.dataset.rglob("*.parquet"))]
+    derived = [
+        layout.study,
+        layout.report,
+        layout.tripod,
+        layout.dataset_seal,
+        *sorted(layout.dataset.rglob("*.parquet")),
+    ]
     digests = {str(path.relative_to(layout.root)): sha256_of(path) for path in derived}
     return digest_of({"study": launch.study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
 

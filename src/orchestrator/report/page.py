@@ -75,7 +75,7 @@ def render_report(
             study=study,
             design=view_design(design),
             findings=findings,
-            flow=_flow(cohort_counts, findings, min_cell=study.cohort.min_cell),
+            flow=flow_of(cohort_counts, findings, min_cell=study.cohort.min_cell),
             # Our own SVG, not a user's text: the only markup that is not escaped.
             figure=Markup(figure) if figure else None,
             audit=audit,
@@ -121,7 +121,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _flow(counts: Mapping[str, object], findings: Findings, *, min_cell: int) -> FlowView:
+def flow_of(counts: Mapping[str, object], findings: Findings, *, min_cell: int) -> FlowView:
     """The cohort's flow; what the page says of the test set elsewhere can't be taken back here."""
     test_set = findings.held_out or ()
     published = {f"held_out_{name}" for name, count in test_set if count.value is not None}

@@ -71,7 +71,7 @@ def is_sound_record(body: bytes) -> bool:
 
 def derived_files(layout: StoreLayout) -> dict[Path, Callable[[bytes], bool]]:
     """The derived files beside the dataset that are there, and how each is judged."""
-    records = (layout.study, layout.audit, layout.agreement)
+    records = (layout.study, layout.audit, layout.agreement, layout.tripod)
     judged = {**dict.fromkeys(records, is_sound_record), layout.report: is_sound_page}
     return {path: is_sound for path, is_sound in judged.items() if path.is_file()}
 

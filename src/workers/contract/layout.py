@@ -70,6 +70,8 @@ class StoreLayout:
     """Fingerprint of the study and the outcomes that report, dataset and tracking were derived from."""
     report = StorePart("report.html")
     """The HTML page."""
+    tripod = StorePart("tripod_llm.json")
+    """What a reporting guideline asks of the study, item by item."""
     audit = StorePart("audit.json")
     """What the automatic rationale audit found: aggregates, small counts hidden."""
     agreement = StorePart("agreement.json")
@@ -86,7 +88,7 @@ class StoreLayout:
         """What is a file, if it is there."""
         control = (self.study, self.revisions, self.salt, self.lock, self.stop_request, self.settled)
         analysis = (self.analysis_plan, self.unblinding)
-        return (*control, *analysis, self.tracking_database, self.report, self.audit, self.agreement)
+        return (*control, *analysis, self.tracking_database, self.report, self.tripod, self.audit, self.agreement)
 
     @property
     def is_blinded(self) -> bool:

@@ -60,6 +60,7 @@ class Lookout:
             "store: orders": [layout.orders],
             "MLflow database and artifacts": [*layout.root.glob("mlflow.db*"), layout.tracking_artifacts],
             "report.html": [layout.report],
+            "tripod_llm.json": [layout.tripod],
             "Tune scratch": [layout.scratch],
         }
         told = [path for paths in store.values() for path in paths]

@@ -113,6 +113,7 @@ def surfaces(place: Place) -> Iterator[tuple[str, str]]:
         yield f"query {table}", place.sweep("query", place.path, f"select * from {table}", "--json").stdout
     yield "findings", place.sweep("report", place.path, "--json").stdout
     yield "page", place.layout.report.read_text()
+    yield "checklist", place.layout.tripod.read_text()
 
 
 def _tracked(layout: StoreLayout) -> str:

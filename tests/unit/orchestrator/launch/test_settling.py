@@ -50,12 +50,13 @@ def settled(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> S
 
 def test_a_damaged_file_is_named_and_the_next_launch_writes_it_again(settled: StoreLayout) -> None:
     table = next(settled.dataset.glob("predictions/*/*.parquet"))
-    derived = [table, settled.dataset_seal, settled.report, settled.study]
+    derived = [table, settled.dataset_seal, settled.report, settled.tripod, settled.study]
     before = {path: path.read_bytes() for path in derived}
     assert derived_damages(settled) == {}
-    for path in (settled.report, settled.study, table):
+    damaged = (settled.report, settled.tripod, settled.study, table)
+    for path in damaged:
         flip(path)
-    names = {str(path.relative_to(settled.root)) for path in (settled.report, settled.study, table)}
+    names = {str(path.relative_to(settled.root)) for path in damaged}
     assert derived_damages(settled) == dict.fromkeys(names, CHANGED)
     assert {damage.name for damage in check_derived(settled).damages} == names
     run(settled)
