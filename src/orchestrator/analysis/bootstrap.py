@@ -46,7 +46,8 @@ class HeldOut:
 
     `participant`, `label` and `weight` have shape (n_examples,); `participant` counts from 0;
     `risks` maps each scoring that any trial has to shape (n_trials, n_examples), rows in the order of `trial_ids`, NaN
-    in the rows of trials that were not scored so. `groups` says by kind to which group each example belongs.
+    in the rows of trials that were not scored so. `groups` says by kind to which group each example belongs,
+    `censoring` what it weighs for those who were lost; null where that is not known.
     """
 
     trial_ids: tuple[str, ...]
@@ -55,6 +56,7 @@ class HeldOut:
     weight: FloatArray
     risks: Mapping[Scoring, FloatArray]
     groups: Mapping[str, TextArray] = field(default_factory=dict)
+    censoring: FloatArray | None = None
 
     def only(self, rows: IntArray) -> Self:
         """Some of the examples, with the participants behind them counted anew."""
@@ -65,6 +67,7 @@ class HeldOut:
             weight=self.weight[rows],
             risks={scoring: values[:, rows] for scoring, values in self.risks.items()},
             groups={kind: levels[rows] for kind, levels in self.groups.items()},
+            censoring=None if self.censoring is None else self.censoring[rows],
         )
 
     @property
@@ -151,6 +154,7 @@ def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held
     expected = before.at(rows)
     risks: dict[Scoring, FloatArray] = {}
     groups: dict[str, TextArray] = {}
+    censoring: FloatArray | None = None
     for place, (trial_id, table) in enumerate(predictions.items()):
         if not table.shares_examples(before):
             before, rows = table, _rows_of(table, split)
@@ -159,6 +163,8 @@ def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held
                     f"trials/{trial_id}: scored on other {split} examples than trials/{first_id}; of the one whose "
                     "inputs changed, delete outcome.json and run again"
                 )
+        if censoring is None and table.censoring is not None:
+            censoring = table.censoring[rows]
         groups = groups or {kind: levels[rows] for kind, levels in table.groups.items()}
         for scoring, values in table.risks.items():
             given = risks.setdefault(scoring, np.full((len(predictions), len(rows)), np.nan))
@@ -172,6 +178,7 @@ def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held
         weight=expected.weight,
         risks={scoring: risks[scoring] for scoring in SCORINGS if scoring in risks},
         groups=groups,
+        censoring=censoring,
     )
 
 

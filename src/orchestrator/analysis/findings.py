@@ -30,6 +30,7 @@ from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates
 from orchestrator.analysis.tables.clinical.calibration import Calibration, calibrations
+from orchestrator.analysis.tables.clinical.censoring import CensoringReading, censoring_reading
 from orchestrator.analysis.tables.clinical.invalid import InvalidReadings, invalid_readings
 from orchestrator.analysis.tables.clinical.operating import Operating, operating
 from orchestrator.analysis.tables.clinical.subgroups import Subgroups, subgroups
@@ -101,6 +102,7 @@ class Findings(Record):
     coverage: tuple[Coverage, ...] = ()
     contrasts: tuple[ContrastFindings, ...]
     invalid_readings: InvalidReadings | None = None
+    censoring: CensoringReading | None = None
     detectable: Detectable | None = None
     operating: Operating | None = None
     calibration: tuple[Calibration, ...] = ()
@@ -182,6 +184,7 @@ def analyse(
         coverage=covered,
         contrasts=contrasts,
         invalid_readings=invalid_readings(weights, results, aucs, **resampled),
+        censoring=censoring_reading(weights, held_out, n_replicates=n_replicates, seed=seed),
         calibration=calibrations(design, results, held_out, min_cell=min_cell),
         operating=operating(design, results, weights, **resampled),
         subgroups=subgroups(design, results, **resampled),

@@ -30,6 +30,7 @@ TextArray = npt.NDArray[np.str_]
 
 ArrayKind = TypeVar("ArrayKind", np.str_, np.int64, np.float64)
 # Of `Predictions`: who was scored, in which trials of a study don't differ.
+CENSORING = "censoring_weight"
 # The group of whom the cohort does not tell.
 NOT_KNOWN = "not known"
 EXAMPLE_COLUMNS = ("example_id", "participant_id", "split", "label", "weight")
@@ -43,7 +44,8 @@ class Predictions:
     """What one trial predicted; every array has shape (n_examples,).
 
     `label` is 0 or 1, `weight` > 0; `risks` holds P(event) under each scoring that the trial has, raw (before the prior
-    shift) and in [0, 1]; `groups` says by kind to which group of people each example belongs, in a newer trial.
+    shift) and in [0, 1]; `groups` says by kind to which group of people each example belongs, in a newer trial, and
+    `censoring` what it weighs for those who were lost to follow-up, where the cohort tells.
     """
 
     example_id: TextArray
@@ -54,6 +56,7 @@ class Predictions:
     is_valid: BoolArray
     risks: Mapping[Scoring, FloatArray]
     groups: Mapping[str, TextArray] = field(default_factory=dict)
+    censoring: FloatArray | None = None
 
     def shares_examples(self, other: "Predictions") -> bool:
         """Whether the examples of both are the same arrays."""
@@ -65,6 +68,7 @@ class Predictions:
             **{name: getattr(self, name)[rows] for name in (*EXAMPLE_COLUMNS, "is_valid")},
             risks={scoring: values[rows] for scoring, values in self.risks.items()},
             groups={kind: levels[rows] for kind, levels in self.groups.items()},
+            censoring=None if self.censoring is None else self.censoring[rows],
         )
 
 
@@ -189,6 +193,7 @@ def remedy(trial_id: str) -> str:
 def _typed(table: pa.Table, shared: SharedColumns) -> Predictions:
     scorings = [scoring for scoring in SCORINGS if scoring in ALWAYS_SCORED or scoring.column in table.column_names]
     told = pa.table({kind: table[kind].fill_null(NOT_KNOWN) for kind in SUBGROUPS if kind in table.column_names})
+    censoring = shared.of(CENSORING, table, np.float64) if CENSORING in table.column_names else np.array([np.nan])
     return Predictions(
         example_id=shared.of("example_id", table, np.str_),
         participant_id=shared.of("participant_id", table, np.str_),
@@ -198,4 +203,5 @@ def _typed(table: pa.Table, shared: SharedColumns) -> Predictions:
         is_valid=pc.equal(table["validity"], Validity.VALID.value).fill_null(False).to_numpy(),
         risks={scoring: table[scoring.column].to_numpy().astype(np.float64) for scoring in scorings},
         groups={kind: shared.of(kind, told, np.str_) for kind in told.column_names},
+        censoring=censoring if np.isfinite(censoring).all() else None,
     )

@@ -239,7 +239,7 @@ def _performance(known: Known) -> Content:
     found = known.findings
     if found.held_out is None:
         return {}
-    told = ("answer", "contrasts", "supervisions", "operating", "calibration", "subgroups")
+    told = ("answer", "contrasts", "supervisions", "operating", "calibration", "censoring", "subgroups")
     return found.model_dump(mode="json", include=set(told))
 
 

@@ -7,6 +7,7 @@ An event may be used for a label if its time is at or before the label's predict
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from workers.cohort.features import Features
@@ -39,6 +40,7 @@ class Cohort:
     lexicon: its codes in words; null where the prompt template brings its own (`exam_summary`).
     warnings: what its source leaves unsaid; they refuse nothing and hold no small count.
     forbidden: codes or columns that tell the outcome and must never be an input.
+    censoring: what each label row weighs so that the lost are stood for; null where the source tells no follow-up.
     """
 
     events: pd.DataFrame
@@ -47,6 +49,7 @@ class Cohort:
     lexicon: Lexicon | None = None
     warnings: tuple[str, ...] = ()
     forbidden: frozenset[str] = frozenset()
+    censoring: npt.NDArray[np.float64] | None = None
 
     def values_at_index(self) -> pd.DataFrame:
         """Values of the index day: one row a label (same order), one column a code, NaN where missing."""

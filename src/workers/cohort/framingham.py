@@ -7,10 +7,12 @@ and are never inputs.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.splits import split_of
+from workers.cohort.tables.censoring import censoring_weights
 from workers.cohort.tables.gate import read_columns
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.cohorts import FraminghamCohort
@@ -42,6 +44,7 @@ NEEDED_COLUMNS = (
 # An event-free participant is one whose flags and days say so; a gap in them must not make a control.
 FLAG_COLUMNS = ("CVD", "DEATH", "PREVCHD", "PREVSTRK")
 DAY_COLUMNS = ("TIME", "TIMECVD", "TIMEDTH")
+LOST = "lost before the horizon"
 OUTCOME_COLUMNS = {"cvd": ("CVD", "TIMECVD"), "death": ("DEATH", "TIMEDTH")}
 EXAM_OF_INDEX = {"exam_1": 1, "exam_3": 3}
 
@@ -63,8 +66,14 @@ def load_framingham(path: Path, recipe: FraminghamCohort) -> Cohort:
             "split": [split_of(str(subject), salt=recipe.split_salt) for subject in kept["RANDID"]],
         }
     )
-    labels = labels.sort_values(["subject_id", "prediction_time"]).reset_index(drop=True)
-    return Cohort(events=_events(exams), labels=labels, flow=flow, forbidden=frozenset(FORBIDDEN_COLUMNS))
+    labels = labels.sort_values(["subject_id", "prediction_time"])
+    return Cohort(
+        events=_events(exams),
+        labels=labels.reset_index(drop=True),
+        flow=flow,
+        forbidden=frozenset(FORBIDDEN_COLUMNS),
+        censoring=np.asarray(_censoring(exams, kept, recipe)[labels.index], dtype=np.float64),
+    )
 
 
 def _check(exams: pd.DataFrame, path: Path) -> None:
@@ -96,9 +105,7 @@ def _numbers(exams: pd.DataFrame, column: str) -> "pd.Series[float]":
 
 def _eligible(exams: pd.DataFrame, recipe: FraminghamCohort) -> tuple[pd.DataFrame, Flow]:
     """Index exams of the task, and why the others are not."""
-    candidates = exams
-    if recipe.index in EXAM_OF_INDEX:
-        candidates = exams[exams["PERIOD"] == EXAM_OF_INDEX[recipe.index]]
+    candidates = _candidates(exams, recipe)
     excluded = _excluded(candidates, horizon_days=recipe.horizon_days) if recipe.outcome == "cvd" else {}
     kept = candidates
     for is_out in excluded.values():
@@ -113,6 +120,11 @@ def _eligible(exams: pd.DataFrame, recipe: FraminghamCohort) -> tuple[pd.DataFra
     return kept, flow
 
 
+def _candidates(exams: pd.DataFrame, recipe: FraminghamCohort) -> pd.DataFrame:
+    """The exams at which the index rule looks."""
+    return exams[exams["PERIOD"] == EXAM_OF_INDEX[recipe.index]] if recipe.index in EXAM_OF_INDEX else exams
+
+
 def _excluded(exams: pd.DataFrame, *, horizon_days: int) -> dict[str, "pd.Series[bool]"]:
     """Exams that are no index of cardiovascular disease, by reason; no exam has two."""
     prior = (exams["PREVCHD"] == 1) | (exams["PREVSTRK"] == 1) | (exams["TIMECVD"] <= exams["TIME"])
@@ -120,7 +132,21 @@ def _excluded(exams: pd.DataFrame, *, horizon_days: int) -> dict[str, "pd.Series
     # Death without the outcome counts as event-free: the question is what gets recorded within the horizon.
     has_died = (exams["DEATH"] == 1) & (exams["TIMEDTH"] - exams["TIME"] <= horizon_days)
     lost = ~prior & (exams["CVD"] == 0) & (followed_days < horizon_days) & ~has_died
-    return {"cardiovascular disease before the index": prior, "lost before the horizon": lost}
+    return {"cardiovascular disease before the index": prior, LOST: lost}
+
+
+def _censoring(exams: pd.DataFrame, kept: pd.DataFrame, recipe: FraminghamCohort) -> "pd.Series[float]":
+    """What each kept exam weighs for those that were lost."""
+    lost = exams[:0]
+    if recipe.outcome == "cvd":
+        candidates = _candidates(exams, recipe)
+        lost = candidates[_excluded(candidates, horizon_days=recipe.horizon_days)[LOST]]
+    at_risk = pd.concat([kept, lost])
+    is_lost = at_risk.index.isin(lost.index)
+    event_days = at_risk[OUTCOME_COLUMNS[recipe.outcome][1]] - at_risk["TIME"]
+    death_days = (at_risk["TIMEDTH"] - at_risk["TIME"]).where(at_risk["DEATH"] == 1, np.inf)
+    until = np.where(is_lost | _has_event(at_risk, recipe), event_days, np.minimum(death_days, recipe.horizon_days))
+    return pd.Series(censoring_weights(until, is_lost), index=at_risk.index)
 
 
 def _has_event(exams: pd.DataFrame, recipe: FraminghamCohort) -> "pd.Series[bool]":

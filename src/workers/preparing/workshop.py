@@ -24,7 +24,7 @@ from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.sources import digest_of_place
 from workers.contract.trial import TrialSpec, WorkOrder
 from workers.preparing.sketches import Sketches
-from workers.store.published import LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, folder_of
+from workers.store.published import CENSORING, LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, folder_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Workshop:
     def _build_cohort(self, folder: Path) -> Counts:
         cohort = load_cohort(self.spec.cohort, self._verified_source())
         cohort.labels.to_parquet(folder / LABELS)
+        if cohort.censoring is not None:
+            pd.DataFrame({"weight": cohort.censoring}).to_parquet(folder / CENSORING)
         if cohort.lexicon is None:
             cohort.values_at_index().to_parquet(folder / VALUES)
         else:

@@ -153,5 +153,5 @@ def tabulated(work: Work, read: RawScores, *, invalid_score: float) -> pd.DataFr
         read=read,
         invalid_score=invalid_score,
         salt=store_salt(work.layout),
-        groups=work.subgroups,
+        beside=work.beside,
     )

@@ -13,7 +13,8 @@ from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import file_digests, link_exclusive, sync_tree, temporary_prefix
 from workers.contract.system.removal import remove, try_to_remove
 
-LABELS, VALUES, TEXTS, TOKENS = "labels.parquet", "values.parquet", "texts.parquet", "tokens.parquet"
+LABELS, CENSORING = "labels.parquet", "censoring.parquet"
+VALUES, TEXTS, TOKENS = "values.parquet", "texts.parquet", "tokens.parquet"
 RECORDS, LEXICON, PROOF = "records.parquet", "lexicon.json", "proof.json"
 
 

@@ -24,7 +24,7 @@ from workers.contract.trial import TrainingRecipe, TrialSpec
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
 from workers.models.base import Base, load
 from workers.store.checkpoints import Cadence
-from workers.store.published import LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
+from workers.store.published import CENSORING, LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
 from workers.work.meter import Meter
 from workers.work.predictions import RawScores
@@ -60,7 +60,7 @@ class Bench:
         self._answers: dict[str, AnswerTokens] = {}
         self._tables: dict[Path, pd.DataFrame] = {}
         self._features: dict[Path, Features] = {}
-        self._subgroups: dict[Path, pd.DataFrame] = {}
+        self._beside: dict[Path, pd.DataFrame] = {}
         self._kept: dict[tuple[object, ...], Any] = {}
 
     def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
@@ -101,12 +101,17 @@ class Bench:
             self._features = {cohort: self._read_features(cohort)}
         return self._features[cohort]
 
-    def subgroups(self, cohort: Path) -> pd.DataFrame:
-        """Sex and age band of every example of a prepared cohort; only the last is kept, and no other code is read."""
-        if cohort not in self._subgroups:
+    def beside(self, cohort: Path) -> pd.DataFrame:
+        """What analysis reads of every example of a prepared cohort beside its label; only the last is kept."""
+        if cohort not in self._beside:
             read = self._read_features(cohort, only=[("code", "in", [AGE, SEX])])
-            self._subgroups = {cohort: subgroups(read)}
-        return self._subgroups[cohort]
+            self._beside = {cohort: subgroups(read).assign(censoring_weight=self._censoring(cohort))}
+        return self._beside[cohort]
+
+    def _censoring(self, cohort: Path) -> "pd.Series[float] | float":
+        """Weights by label row; none for inputs that are older, or of a source that tells no follow-up."""
+        path = cohort / CENSORING
+        return pd.read_parquet(path)["weight"] if path.is_file() else np.nan
 
     def _read_features(self, cohort: Path, *, only: list[tuple[str, str, list[str]]] | None = None) -> Features:
         if (cohort / RECORDS).is_file():
@@ -132,7 +137,7 @@ class Bench:
             self._answers,
             self._tables,
             self._features,
-            self._subgroups,
+            self._beside,
             self._kept,
         ):
             kept.clear()
@@ -206,9 +211,9 @@ class Work:
         return self.bench.features(self.input(InputKind.COHORT))
 
     @property
-    def subgroups(self) -> pd.DataFrame:
-        """Sex and age band of every example."""
-        return self.bench.subgroups(self.input(InputKind.COHORT))
+    def beside(self) -> pd.DataFrame:
+        """Sex, age band and censoring weight of every example; null what is not known."""
+        return self.bench.beside(self.input(InputKind.COHORT))
 
     def prompt_tokens(self, rows: IntArray) -> list[list[int]]:
         """Token ids of the prompts of these rows, in their order."""

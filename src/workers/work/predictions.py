@@ -63,12 +63,12 @@ def prediction_table(
     read: RawScores,
     invalid_score: float,
     salt: bytes,
-    groups: pd.DataFrame | None = None,
+    beside: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """The rows of predictions.parquet.
 
     Args:
-        groups: Further columns that tell of each label row to what group of people it belongs.
+        beside: Further columns, one row a label row.
     """
     members = labels.iloc[rows]
     subjects = members["subject_id"].astype(str)
@@ -84,7 +84,7 @@ def prediction_table(
             **read.columns(invalid_score=invalid_score),
         }
     )
-    return table if groups is None else table.join(groups.iloc[rows].reset_index(drop=True))
+    return table if beside is None else table.join(beside.iloc[rows].reset_index(drop=True))
 
 
 def score_predictions(predictions: pd.DataFrame, prevalence: Prevalence) -> dict[str, SplitScores]:

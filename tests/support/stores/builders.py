@@ -48,6 +48,7 @@ class People:
     risk: FloatArray
     sex: list[str] | None = None
     age_band: list[str] | None = None
+    censoring: FloatArray | None = None
 
 
 def invent_people(n_participants: int, *, seed: int = 0) -> People:
@@ -186,6 +187,7 @@ def predict(
             "validity": np.where(is_invalid, Validity.TRUNCATED.value, Validity.VALID.value).tolist(),
             **also,
             **({"sex": people.sex, "age_band": people.age_band} if people.sex else {}),
+            **({"censoring_weight": people.censoring} if people.censoring is not None else {}),
         }
     )
 

@@ -32,6 +32,7 @@ BY_SCORING = {"metrics", "saturation"}
 OPTIONAL = (
     "off_label_mass",
     *SUBGROUPS,
+    "censoring_weight",
     "label_loss_share",
     "n_label_tokens",
     "n_loss_tokens",
@@ -81,6 +82,7 @@ def table_schemas() -> dict[Table, "pa.Schema"]:
     text, real, short = pa.string(), pa.float64(), pa.int32()
     predictions = dict.fromkeys(("trial_id", "example_id", "participant_id", "split", "validity"), text)
     predictions |= {"label": pa.int8(), "sampling_weight": real, **{scoring.column: real for scoring in SCORINGS}}
+    beside = {"off_label_mass": real, **dict.fromkeys(SUBGROUPS, text), "censoring_weight": real}
     history = {"trial_id": text, "step": short, "loss": real, "learning_rate": real, "grad_norm": real}
     history |= {"n_target_tokens": short, "n_loss_tokens": short, "n_label_tokens": short, "n_input_tokens": short}
     history |= {"label_loss_share": real, "label_gradient_share": real, "wall_s": real}
@@ -89,7 +91,7 @@ def table_schemas() -> dict[Table, "pa.Schema"]:
     diagnostics = {"trial_id": text, "split": text, "fraction": real, "step": short, "n_examples": short}
     return {
         "trials": pa.schema(_trial_columns()),
-        "predictions": pa.schema({**predictions, "off_label_mass": real, **dict.fromkeys(SUBGROUPS, text)}),
+        "predictions": pa.schema({**predictions, **beside}),
         "history": pa.schema(history),
         "diagnostics": pa.schema(diagnostics | dict.fromkeys((*probed, *cosines), real)),
     }

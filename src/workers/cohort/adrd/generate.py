@@ -11,13 +11,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from workers.cohort.adrd.blocks import Watched, event_table
+from workers.cohort.adrd.effects import HORIZON_YEARS
 from workers.cohort.adrd.lexicon import ADRD_LEXICON
-from workers.cohort.adrd.population import Population, simulate, stream
+from workers.cohort.adrd.population import LOST, Population, simulate, stream
 from workers.cohort.adrd.prodrome import signs_and_workup
 from workers.cohort.adrd.records import written_down
 from workers.cohort.adrd.values import measured
 from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.splits import split_of
+from workers.cohort.tables.censoring import censoring_weights
 from workers.contract.recipes.cohorts import SyntheticCohort
 
 # Fictional dates: one index date for all, moved by a random number of days a person.
@@ -63,7 +65,23 @@ def observe(population: Population, recipe: SyntheticCohort) -> Cohort:
     labels = label_table(subjects, index_dates, population.has_event[members], salt=recipe.split_salt)
     events.attrs.update(MARK)
     labels.attrs.update(MARK)
-    return Cohort(events=events, labels=labels, flow=flow_of(population), lexicon=ADRD_LEXICON)
+    return Cohort(
+        events=events,
+        labels=labels,
+        flow=flow_of(population),
+        lexicon=ADRD_LEXICON,
+        censoring=censoring_of(population)[members],
+    )
+
+
+def censoring_of(population: Population) -> npt.NDArray[np.float64]:
+    """What everybody who was invited weighs for those who were lost; only of the eligible ones it means anything."""
+    until = np.minimum.reduce([population.recorded, population.death, population.leaves])
+    at_risk = np.isin(population.exclusion, ["", LOST])
+    weights = np.zeros(len(until))
+    is_lost = population.exclusion == LOST
+    weights[at_risk] = censoring_weights(np.minimum(until, HORIZON_YEARS)[at_risk], is_lost[at_risk])
+    return weights
 
 
 def label_table(

@@ -52,14 +52,16 @@ class Traits:
 class Population:
     """Candidates in the order in which they were invited, up to the last one that fills the cohort.
 
-    onset, death, recorded: years from the index, negative before it. oracle_risk: true onset within five years from all
-    factors; ceiling_risk: with the unobserved part. exclusion: the reason, empty for an eligible person.
+    onset, death, recorded, leaves: years from the index, negative before it; infinite is never. oracle_risk: true onset
+    within five years from all factors; ceiling_risk: with the unobserved part. exclusion: the reason, empty for an
+    eligible person.
     """
 
     traits: Traits
     onset: FloatArray
     death: FloatArray
     recorded: FloatArray
+    leaves: FloatArray
     oracle_risk: FloatArray
     ceiling_risk: FloatArray
     has_event: BoolArray
@@ -96,7 +98,8 @@ def simulate(recipe: SyntheticCohort) -> Population:
         chance=chance,
     )
     recorded = recording_years(onset, death, chance)
-    exclusion = exclusions(recorded, death, gap_years=recipe.gap_months / 12, chance=chance)
+    leaves = leaving_years(n, chance)
+    exclusion = exclusions(recorded, death, leaves, gap_years=recipe.gap_months / 12)
     last = int(np.searchsorted(np.cumsum(exclusion == ""), recipe.n_participants)) + 1
     invited = slice(0, last)
     return Population(
@@ -104,6 +107,7 @@ def simulate(recipe: SyntheticCohort) -> Population:
         onset=onset[invited],
         death=death[invited],
         recorded=recorded[invited],
+        leaves=leaves[invited],
         oracle_risk=five_year_risk(normalised(log_hazard, traits.age), traits.age)[invited],
         ceiling_risk=five_year_risk(full, traits.age)[invited],
         has_event=(recorded <= truth.HORIZON_YEARS)[invited],
@@ -207,12 +211,15 @@ def recording_years(onset: FloatArray, death: FloatArray, chance: np.random.Gene
     return np.asarray(np.where(in_life <= death, in_life, certified))
 
 
+def leaving_years(n: int, chance: np.random.Generator) -> FloatArray:
+    """When follow-up ends before the horizon; for most of n people it does not (infinite)."""
+    is_leaving = chance.random(n) < truth.LOST_SHARE
+    return np.where(is_leaving, truth.HORIZON_YEARS * chance.random(n), np.inf)
+
+
 def exclusions(
-    recorded: FloatArray, death: FloatArray, *, gap_years: float, chance: np.random.Generator
+    recorded: FloatArray, death: FloatArray, leaves: FloatArray, *, gap_years: float
 ) -> npt.NDArray[np.str_]:
     """Why a candidate is out, empty for those who stay; a death without a record is a control."""
-    n = len(recorded)
-    is_leaving = chance.random(n) < truth.LOST_SHARE
-    leaves = np.where(is_leaving, truth.HORIZON_YEARS * chance.random(n), np.inf)
     is_lost = (leaves < truth.HORIZON_YEARS) & (np.minimum(recorded, death) > leaves)
     return np.select([recorded <= 0, recorded <= gap_years, is_lost], [PREVALENT, WITHIN_GAP, LOST], default="")

@@ -6,9 +6,11 @@ Nothing here looks past an index date but the label itself and whether the horiz
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, Flow
+from workers.cohort.tables.censoring import censoring_weights
 from workers.contract.recipes.mapping import FirstAtAge, FirstRow, FixedTime, LongMapping, NthRow, WideMapping
 
 SECONDS_IN_DAY = 86_400
@@ -47,10 +49,11 @@ class IndexDates:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows subject_id, prediction_time, boolean_value, sorted, and how they came to be."""
+    """Rows subject_id, prediction_time, boolean_value, sorted; how they came to be; what each weighs for the lost."""
 
     rows: pd.DataFrame
     flow: Flow
+    censoring: npt.NDArray[np.float64]
 
 
 def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled:
@@ -79,7 +82,13 @@ def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled
     rows = pd.DataFrame(
         {"subject_id": index["subject_id"], "prediction_time": index["time"], "boolean_value": has_event}
     )
-    rows = rows[kept].sort_values(["subject_id", "prediction_time"]).reset_index(drop=True)
+    rows = rows[kept].sort_values(["subject_id", "prediction_time"])
+    at_risk = np.flatnonzero(kept | (reason == LOST))
+    until = np.select([has_event, is_lost], [to_outcome, followed], days_to["death"].clip(upper=mapping.horizon_days))
+    until = np.where(np.isnan(until), mapping.horizon_days, until)
+    weights = pd.Series(censoring_weights(until[at_risk], (reason == LOST)[at_risk]), index=index.index[at_risk])
+    censoring = weights[rows.index].to_numpy()
+    rows = rows.reset_index(drop=True)
     counted = pd.Series(reason[~kept]).value_counts().to_dict()
     declared = [exclusion.reason for exclusion in mapping.exclusions] + [mapping.outcome.prior, LOST]
     excluded = dict.fromkeys([*declared, *([EARLY] if mapping.gap_days else [])], 0) | counted
@@ -92,7 +101,7 @@ def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled
         n_participants=int(rows["subject_id"].nunique()),
         n_events=int(rows["boolean_value"].sum()),
     )
-    return Labelled(rows, flow)
+    return Labelled(rows, flow, censoring)
 
 
 def index_dates(history: TableHistory, mapping: WideMapping | LongMapping) -> IndexDates:

@@ -44,6 +44,7 @@ def read_table(place: Path, recipe: TableCohort) -> Cohort:
         flow=labelled.flow,
         lexicon=lexicon_of(mapping),
         forbidden=_forbidden(mapping, events["code"].unique()),
+        censoring=labelled.censoring,
     )
 
 

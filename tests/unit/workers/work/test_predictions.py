@@ -89,7 +89,7 @@ class TestStoredScores:
         assert outcome.natural_prevalence == outcome.train_prevalence == pytest.approx(386 / 7_454)
 
     def test_columns_and_types_are_the_agreed_ones(self, predictions: pd.DataFrame) -> None:
-        assert list(predictions.columns) == [*COLUMNS, "sex", "age_band"]
+        assert list(predictions.columns) == [*COLUMNS, "sex", "age_band", "censoring_weight"]
         assert predictions["label"].dtype == "int8"
         assert set(predictions["validity"]) <= set(Validity)
         assert not predictions.isna().any().any()
