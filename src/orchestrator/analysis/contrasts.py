@@ -14,7 +14,7 @@ from orchestrator.analysis.results import MIXED, Results
 from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
 from orchestrator.analysis.uncertainty.components import Component, components_of
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, difference_of_two, interactions_of
-from orchestrator.analysis.uncertainty.layers import THESE_MODELS, Layer, layers_of, support_of
+from orchestrator.analysis.uncertainty.layers import ERROR, THESE_MODELS, Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Place, Units, mean_sample
 from orchestrator.analysis.uncertainty.win_rate import win_rate
 from orchestrator.study.study import Contrast, Interaction
@@ -111,9 +111,9 @@ class InteractionFindings(ByScoring):
 
 
 def contrast_findings(
-    name: str, contrast: Contrast, *, cells: Sequence[Cell], results: Results, aucs: Aucs
+    name: str, contrast: Contrast, *, cells: Sequence[Cell], results: Results, aucs: Aucs, error: float = ERROR
 ) -> ContrastFindings:
-    """Compare treatment and reference inside every matched cell."""
+    """Compare treatment and reference inside every matched cell; layers may miss as often as `error` says."""
     complete = [cell for cell in cells if not results.unscored(cell.members)]
     ended = [cell for cell in cells if UNKNOWN.isdisjoint(results.unscored(cell.members).values())]
     differences = [(cell, difference_in(cell, contrast)) for cell in complete]
@@ -144,20 +144,21 @@ def contrast_findings(
     if not differences:
         return found
     samples = {scoring: placed(differences, table) for scoring, table in aucs.items()}
-    return found.model_copy(update=_elsewhere(contrast, samples, failures))
+    return found.model_copy(update=_elsewhere(contrast, samples, failures, error))
 
 
 def _elsewhere(
     contrast: Contrast,
     samples: Mapping[Scoring, Sequence[tuple[Place, Sample]]],
     failures: Sequence[tuple[Place, Sample]],
+    error: float,
 ) -> dict[str, object]:
     """What a contrast tells beyond its pooled difference, from the differences of its cells by scoring."""
     strict = samples[Scoring.STRICT]
     units = Units.of(strict)
     support = support_of(units, compared=contrast.axis)
     return {
-        "layers": layers_of(samples, support, sensitivity=failures),
+        "layers": layers_of(samples, support, sensitivity=failures, error=error),
         "by_axis": interactions_of(strict, support),
         "components": components_of(units) if units else (),
         "across_bases": across_bases(support.units, float(support.units.observed.mean())) if support.units else None,

@@ -16,6 +16,7 @@ from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
 from orchestrator.analysis.checks.equivalence import Equivalence, equivalence
 from orchestrator.analysis.checks.learnt import LearningAt, learning_by_place, learning_check
+from orchestrator.analysis.checks.look import Looked, error_after, looks_statement
 from orchestrator.analysis.checks.planned import SealedContrast, sealed_contrast
 from orchestrator.analysis.checks.verdict import Verdict, judge, run_checks
 from orchestrator.analysis.checks.warnings import warnings_of
@@ -59,12 +60,13 @@ from orchestrator.analysis.tables.scores import (
 )
 from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
 from orchestrator.analysis.tables.tuning import TuningScore, tuning_scores
+from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count
-from orchestrator.store.sealing import Standing
-from orchestrator.study.study import Study
+from orchestrator.store.sealing import Look, Standing
+from orchestrator.study.study import Contrast, Study
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import ALWAYS_SCORED
 
@@ -91,6 +93,7 @@ class Findings(Record):
     answer: str
     plan: Standing = Standing()
     sealed_contrast: SealedContrast | None = None
+    looks: tuple[Looked, ...] = ()
     verdict: Verdict
     checks: tuple[Check, ...]
     learning: tuple[LearningAt, ...] = ()
@@ -133,6 +136,7 @@ def analyse(
     results: Results,
     *,
     plan: Standing = UNSEALED,
+    looks: Sequence[Look] = (),
     n_replicates: int = 2000,
     seed: int = 0,
 ) -> Findings:
@@ -140,6 +144,7 @@ def analyse(
 
     Args:
         plan: How the study stands to what was sealed.
+        looks: Those that were taken; the primary contrast's intervals allow for them.
         n_replicates: Bootstrap resamples of the held-out participants.
         seed: Of the resamples.
 
@@ -152,19 +157,27 @@ def analyse(
     held_out = align_held_out(results.predictions) if results.predictions else None
     aucs = bootstrap_aucs(held_out, n_replicates=n_replicates, seed=seed) if held_out else NO_AUCS
     learning = learning_by_place(design, results, asked=study.checks, n_replicates=n_replicates, seed=seed)
-    cells = {name: match_cells(design.trials, contrast) for name, contrast in study.contrasts.items()}
+
+    def matched(contrast: Contrast) -> tuple[Cell, ...]:
+        return results.unspared(match_cells(design.trials, contrast))
+
+    cells = {name: matched(contrast) for name, contrast in study.contrasts.items()}
     covered = tuple(coverage(name, matched, results) for name, matched in cells.items())
     first = covered[0] if covered else None
     checks = run_checks(
         design, results, asked=study.checks, places=learning, primary=first, held_out=held_out, aucs=aucs
     )
     compare = partial(contrast_findings, results=results, aucs=aucs)
-    contrasts = tuple(compare(name, one, cells=cells[name]) for name, one in study.contrasts.items())
+    errors = dict.fromkeys([*study.contrasts][:1], error_after(looks))
+    contrasts = tuple(
+        compare(name, one, cells=cells[name], error=errors.get(name, ERROR)) for name, one in study.contrasts.items()
+    )
     primary = contrasts[0] if contrasts else None
     weights = _weights_of(primary, study, cells)
     resampled = {"min_cell": min_cell, "n_replicates": n_replicates, "seed": seed}
     equal = equivalence(primary, cells[primary.name], learning, study.checks, aucs) if primary else None
-    changed = sealed_contrast(plan, study, lambda name, one: compare(name, one, cells=match_cells(design.trials, one)))
+    changed = sealed_contrast(plan, study, lambda name, one: compare(name, one, cells=matched(one)))
+    answer = phrase_answer(primary, judge(checks), equal)
     subtract = partial(interaction_findings, contrasts=study.contrasts, cells=cells, results=results, aucs=aucs)
     interactions = tuple(subtract(name, one) for name, one in study.interactions.items())
     return Findings(
@@ -172,7 +185,8 @@ def analyse(
         question=study.question,
         n_replicates=n_replicates,
         bootstrap_seed=seed,
-        answer=" ".join([*([changed.statement] if changed else []), phrase_answer(primary, judge(checks), equal)]),
+        answer=" ".join([*([changed.statement] if changed else []), answer, *looks_statement(looks)]),
+        looks=tuple(map(Looked.of, looks)),
         plan=plan,
         sealed_contrast=changed,
         verdict=judge(checks),

@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.design.grid import Design
+from orchestrator.design.plan import Ended
 from orchestrator.store.dataset.columns import SUBGROUPS
 from orchestrator.store.outcomes import read_predictions as read_table
 from workers.contract.errors import StoreError
@@ -36,7 +38,7 @@ NOT_KNOWN = "not known"
 EXAMPLE_COLUMNS = ("example_id", "participant_id", "split", "label", "weight")
 # Scored with other software than the rest of its cell; no standing of a trial alone.
 MIXED = "mixed software"
-Standing = Literal["scored", "diverged", "failed", "damaged", "missing"]
+Standing = Literal["scored", "diverged", "failed", "damaged", "missing", "spared"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,8 @@ class Results:
     """Everything the store holds about the trials of one design, by trial id.
 
     `damaged` says of each committed trial whose predictions can't be trusted why, and what to do; such a trial is in
-    neither `outcomes` nor `predictions`. `traces` holds the trials whose files tell of their training.
+    neither `outcomes` nor `predictions`. `traces` holds the trials whose files tell of their training, `ended` those
+    that a study was to run which ended at a look.
     """
 
     outcomes: Mapping[str, Outcome]
@@ -101,6 +104,7 @@ class Results:
     attempts: Mapping[str, Sequence[Attempt]]
     damaged: Mapping[str, str] = field(default_factory=dict)
     traces: Mapping[str, Trace] = field(default_factory=dict)
+    ended: Ended | None = None
 
     @property
     def are_withheld(self) -> bool:
@@ -113,6 +117,8 @@ class Results:
             return "damaged"
         if trial_id in self.outcomes:
             return self.outcomes[trial_id].state
+        if self.ended and trial_id not in self.ended.trial_ids:
+            return "spared"
         return "failed" if self.attempts.get(trial_id) else "missing"
 
     def unscored(self, members: Mapping[AxisValue, str]) -> dict[str, str]:
@@ -127,6 +133,10 @@ class Results:
         """Whether the trial has predictions to analyse."""
         return self.standing(trial_id) == "scored"
 
+    def unspared(self, cells: Sequence[Cell]) -> tuple[Cell, ...]:
+        """The cells none of whose trials was spared: what a study that ended at a look was to compare."""
+        return tuple(cell for cell in cells if "spared" not in map(self.standing, cell.members.values()))
+
 
 def _software(found: Provenance) -> tuple[str, ...] | None:
     """What decides numbers; null where an older outcome does not tell."""
@@ -140,6 +150,7 @@ def load_results(
     *,
     outcomes: Mapping[str, Outcome],
     attempts: Mapping[str, Sequence[Attempt]],
+    ended: Ended | None = None,
 ) -> Results:
     """Read the predictions of every scored trial of the design; what the design does not hold is left out.
 
@@ -165,6 +176,7 @@ def load_results(
         attempts={trial_id: tuple(attempts[trial_id]) for trial_id in designed if attempts.get(trial_id)},
         damaged=damaged,
         traces=traces,
+        ended=ended,
     )
 
 

@@ -1,7 +1,7 @@
 """What a study is to be judged by, as text part by part, and how a study file of today deviates from what was sealed.
 
-Pure. The parts are question, blinding, design, cohort, scoring, contrasts in their order, interactions, checks, and the
-rules that the code holds; what determines a trial's numbers beside these stands in the trials' ids.
+Pure. The parts are question, blinding, looks, design, cohort, scoring, contrasts in their order, interactions, checks,
+and the rules that the code holds; what determines a trial's numbers beside these stands in the trials' ids.
 """
 
 import json
@@ -14,6 +14,7 @@ from orchestrator.study.study import Contrast, Study
 from workers.contract.outcome import Record
 
 NOT_SAID = "not said"
+LOOKS = "looks"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _parts(study: Study, rules: Mapping[str, str]) -> dict[str, PlanPart]:
     return {
         "question": PlanPart(study.question),
         "blind": PlanPart(written(study.blind)),
+        LOOKS: PlanPart(written(study.looks), is_usual=not study.looks),
         "contrasts": PlanPart(written(list(study.contrasts))),
         **{f"contrasts.{name}": PlanPart(contrast_text(contrast)) for name, contrast in study.contrasts.items()},
         **{f"interactions.{name}": PlanPart(written(one)) for name, one in interactions.items()},

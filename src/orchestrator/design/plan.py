@@ -33,15 +33,27 @@ class SealedOutcome(Protocol):
         """Spec and coordinates."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A study that ended at a look: by then these trials were to have run, and no other is."""
+
+    look: int
+    trial_ids: frozenset[str]
+
+
 Each_co = TypeVar("Each_co", bound=SealedOutcome, covariant=True)
 
 
 @dataclass(frozen=True)
 class HeldOf(Generic[Each_co]):
-    """What a store holds, by trial id: verified outcomes, and why others can't be trusted or were quarantined."""
+    """What a store holds, by trial id: verified outcomes, and why others can't be trusted or were quarantined.
+
+    ended: Null while every trial may run.
+    """
 
     committed: Mapping[str, Each_co]
     broken: Mapping[str, str] = field(default_factory=dict)
+    ended: Ended | None = None
 
 
 Held: TypeAlias = HeldOf[SealedOutcome]
@@ -49,7 +61,7 @@ Held: TypeAlias = HeldOf[SealedOutcome]
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial of the design: keep, retry or add, and why.
+    """A trial of the design: keep, retry, add or spared, and why.
 
     failure: Class of its last failed attempt, where it is to be tried again.
     checksum: That of its outcome, where it is kept.
@@ -139,6 +151,8 @@ def make_plan(design: Design, outcomes: Held, attempts: Mapping[str, Sequence[At
 def _planned(trial: Trial, trial_id: str, outcomes: Held, attempts: Mapping[str, Sequence[Attempt]]) -> PlannedTrial:
     if outcome := outcomes.committed.get(trial_id):
         return PlannedTrial(trial, TrialState.KEEP, outcome.state, checksum=outcome.checksum)
+    if outcomes.ended and trial_id not in outcomes.ended.trial_ids:
+        return PlannedTrial(trial, TrialState.SPARED, f"the study ended at look {outcomes.ended.look}")
     if trial_id in outcomes.broken:
         return PlannedTrial(trial, TrialState.RETRY, outcomes.broken[trial_id])
     if failed := attempts.get(trial_id):

@@ -1,7 +1,7 @@
 """The hash of a plan, by which a launch runs what was reviewed or refuses: nothing of a review is stored.
 
-It reads `study-store-counts`, as in `3f9ac01b-77de20aa-12.0.6.0.0`: what the study says, what the store holds, and how
-many trials are in each state, so that a refusal can tell what has changed.
+It reads `study-store-counts`, as in `3f9ac01b-77de20aa-12.0.6.0.0.0`: what the study says, what the store holds, and
+how many trials are in each state, so that a refusal can tell what has changed.
 """
 
 import re

@@ -131,6 +131,8 @@ def _why(case: _Case) -> str:
             return f"it has no outcome: {item.reason.replace('_', ' ')}"
         case TrialState.ADD:
             return "it has not been tried, or was cut off before it ended"
+        case TrialState.SPARED:
+            return f"it was not run, and will not be: {item.reason}"
         case TrialState.STALE:
             return "an input has changed since it ran, and another trial stands in its place"
     if item.trial is None:

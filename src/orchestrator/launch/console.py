@@ -31,6 +31,7 @@ STATE_STYLES = {
     TrialState.ADD: "cyan",
     TrialState.STALE: "magenta",
     TrialState.ORPHAN: "dim",
+    TrialState.SPARED: "dim",
 }
 REFRESHES_PER_SECOND, BAR_WIDTH = 2, 20
 

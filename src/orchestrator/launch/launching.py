@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
+from orchestrator.design.looks import Phase
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel, withheld
 from orchestrator.execution.executor import Pool, Unfit
 from orchestrator.execution.recovery import Recovery
@@ -18,7 +19,7 @@ from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
 from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, past_launches
 from orchestrator.launch.saving import Saving
-from orchestrator.launch.sealing import seal
+from orchestrator.launch.sealing import goes_on_after, seal
 from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at, read_outcome
 from orchestrator.study.study import Device, Resources
@@ -49,10 +50,11 @@ class Ran:
 
 @dataclass(frozen=True)
 class Queue:
-    """The trials of one launch, and how many of the study were done before."""
+    """The trials of one launch, how many of the study were done before, and what has to have run by when."""
 
     trials: tuple[Trial, ...]
     n_kept: int
+    phases: tuple[Phase, ...]
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:
@@ -99,15 +101,22 @@ def launch_trials(
             if (plan := seal(launch.study, launch.design, layout)).is_worth_telling:
                 console.print(f"analysis {plan}")
             tracking.open_study(launch.study.study, question=launch.study.question, plan=plan)
-            for trial in queue.by_id.values():
-                tracking.schedule(trial)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
             console.print(f"running {len(queue.trials)} trials on {pool.slots.n_slots} {pool.slots.device} slots")
             with watch(console, board) as screen:
                 referee = Referee(launch, queue, recovery, board=board, screen=screen, record=record, asked=stop_level)
                 for trial_id, problems in unfit.items():
                     referee.hear(Ended(give_up_unfit(trial_id, problems, layout)))
-                pool.run([trial_id for trial_id in queue.by_id if trial_id not in unfit], layout, referee)
+                waiting = dict.fromkeys(trial_id for trial_id in queue.by_id if trial_id not in unfit)
+                for phase in queue.phases:
+                    due = [trial_id for trial_id in waiting if trial_id in phase.trial_ids]
+                    for trial_id in due:
+                        tracking.schedule(queue.by_id[trial_id])
+                        del waiting[trial_id]
+                    if due:
+                        pool.run(due, layout, referee)
+                    if not referee.goes_on_after(phase):
+                        break
     except ClusterLostError as error:
         if screen is None:
             raise
@@ -200,6 +209,13 @@ class Referee:
         """Whether it would end, or leave a resume point, before the launch must."""
         until, method = self.launch.until, self.queue.by_id[trial_id].spec.method
         return until is None or until.allows(self.board.expected_s(trial_id), is_resumable=method.does.trains)
+
+    def goes_on_after(self, phase: Phase) -> bool:
+        """Whether the next phase may begin: nobody asked to stop, and the study has not ended at this one's look."""
+        launch = self.launch
+        if self.stop_level() > StopLevel.GO_ON:
+            return False
+        return goes_on_after(phase, launch.study, launch.design, launch.layout, tell=launch.console.print)
 
     def hear(self, event: Event) -> None:
         """Pass on that a trial began, moved on or ended; of its scores, what may be seen."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from orchestrator.design.grid import Design
 from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import Outcomes, Snapshot
+from orchestrator.store.sealing import read_looks
 from orchestrator.study.study import Study
 from workers.contract.inputs import InputKind, Manifest, ProofFigures, input_recipes
 from workers.contract.layout import StoreLayout
@@ -24,8 +25,14 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
     from orchestrator.analysis.findings import analyse
     from orchestrator.analysis.results import load_results
 
-    results = load_results(layout, design, outcomes=held.outcomes.committed, attempts=held.attempts)
-    return analyse(study, design, results, plan=standing(study, layout))
+    results = load_results(
+        layout,
+        design,
+        outcomes=held.outcomes.committed,
+        attempts=held.attempts,
+        ended=held.outcomes.ended,
+    )
+    return analyse(study, design, results, plan=standing(study, layout), looks=read_looks(layout))
 
 
 def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> Path:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from orchestrator.analysis.checks.look import planned_phases
 from orchestrator.design.grid import Design, expand
+from orchestrator.design.looks import Phase
 from orchestrator.design.plan import Plan, PlannedTrial, make_plan
 from orchestrator.design.reviewed import PlanHash
 from orchestrator.design.selection import check_names, choose, left_out_line
@@ -20,7 +22,7 @@ from orchestrator.launch.forecast import forecast_disk, free_bytes
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.launching import Queue, Ran, launch_trials
 from orchestrator.launch.record import LaunchRecord, recorded
-from orchestrator.launch.sealing import open_where_complete, standing
+from orchestrator.launch.sealing import open_where_complete, refuse_other_looks, standing
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.derived import derived_damages
@@ -33,6 +35,7 @@ from orchestrator.tracking.background import Failures
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.errors import ClusterLostError, SweepError
 from workers.contract.layout import StoreLayout
+from workers.contract.outcome import TrialState
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
 from workers.contract.system.sources import sha256_of
@@ -80,8 +83,13 @@ class Synced:
 
 
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
-    """The design and its difference from what the store holds; reads, never writes."""
+    """The design and its difference from what the store holds; reads, never writes.
+
+    Raises:
+        InputError: The design does not expand, or can't be looked at as the study says.
+    """
     design = expand(study)
+    planned_phases(study, design)
     return design, make_plan(design, read_seals(layout), read_attempts(layout), study=study.study)
 
 
@@ -97,6 +105,7 @@ def run_study(launch: Launch) -> RunSummary:
     """
     layout, tell = launch.layout, launch.console.print
     check_names(launch.selection, launch.design)
+    phases = planned_phases(launch.study, launch.design)
     check_sources(launch.study, bases=not launch.skips_unfit)
     ensure_writable(layout, shares_with_group=launch.shares_with_group, tell=tell)
     with (
@@ -116,7 +125,7 @@ def run_study(launch: Launch) -> RunSummary:
             return _summary(launch, plan, plan, Ran())
         n_kept = plan.counts["keep"]
         with recorded(layout, hold.number, hold.holder, n_todo=len(todo), n_kept=n_kept) as record:
-            ran, after = _drive(_Driving(launch, hold, asked, record), held, plan, todo)
+            ran, after = _drive(_Driving(launch, hold, asked, record), held, plan, todo, phases)
         return _summary(launch, plan, after, ran)
 
 
@@ -163,15 +172,18 @@ class _Driving:
         self.launch.tell_error(error)
 
 
-def _drive(driving: _Driving, held: Snapshot[Seals], plan: Plan, todo: Sequence[PlannedTrial]) -> tuple[Ran, Plan]:
+def _drive(
+    driving: _Driving, held: Snapshot[Seals], plan: Plan, todo: Sequence[PlannedTrial], phases: tuple[Phase, ...]
+) -> tuple[Ran, Plan]:
     """Seal the study, run the trials, and derive what follows; the plan of what is left."""
     launch, ran = driving.launch, Ran()
     standing(launch.study, launch.layout)  # a damaged plan is refused before anything runs
+    refuse_other_looks(launch.study, launch.layout)
     launch.layout.settled.unlink(missing_ok=True)
     replace_file(launch.layout.study, sealed_text(launch.study), is_durable=True)
     if todo:
         _refuse_full_disk(launch, plan, todo)
-        queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"])
+        queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"], phases=phases)
         ran = launch_trials(
             launch, queue, Recovery(held.attempts), driving.record,
             stop_level=driving.stop_level, last_words=driving.say_last_words,
@@ -193,7 +205,9 @@ def _why_ended(after: Plan, ran: Ran) -> str:
         return ran.ended_because or str(ran.lost)
     n_failed = _n_failed(after, ran)
     left = f"{n_failed} trials failed, {len(after.todo) - n_failed} were not run"
-    return left if after.todo else "every trial has an outcome"
+    n_spared = after.counts[TrialState.SPARED]
+    done = f"the study ended at a look, {n_spared} trials are spared" if n_spared else "every trial has an outcome"
+    return left if after.todo else done
 
 
 def _refuse_full_disk(launch: Launch, plan: Plan, todo: Sequence[PlannedTrial]) -> None:
@@ -247,7 +261,7 @@ def _settle(launch: Launch, ran: Ran) -> Plan:
     held = read_store(layout)
     after = make_plan(design, held.outcomes, held.attempts, study=study.study)
     if open_where_complete(after, layout):
-        launch.console.print("every trial has an outcome: the scores on held-out are open now")
+        launch.console.print(f"{_why_ended(after, ran)}: the scores on held-out are open now")
         held = read_store(layout)
     outcomes = held.outcomes
     collect(layout, design, outcomes)

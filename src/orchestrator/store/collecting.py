@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.design.grid import Design
-from orchestrator.store.outcomes import Outcomes, Seals, attempts_at, unusable
+from orchestrator.store.folder import unusable
+from orchestrator.store.outcomes import Outcomes, Seals, attempts_at
 from workers.contract.files import ID, LAUNCH, NO_RESUME_POINT, PLAIN, RESUME_POINT, TEMPORARY
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import is_abandoned, temporary_prefix

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from workers.contract.errors import StoreError
+from workers.contract.errors import NO_ROOM, DiskFullError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import temporary_prefix
 from workers.contract.system.modes import (
@@ -98,3 +98,10 @@ def _group_of(path: Path) -> str:
         return path.group()
     except KeyError:
         return str(path.stat().st_gid)
+
+
+def unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
+    """What to say of a part of a store that the system refuses."""
+    if error.errno in NO_ROOM:
+        return DiskFullError(f"{path}: the disk is full; nothing committed is lost: free space and run again")
+    return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")

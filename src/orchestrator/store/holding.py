@@ -16,6 +16,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from orchestrator.saying.addressing import typed
+from orchestrator.store.folder import unusable
 from orchestrator.store.hold_records import (
     RELEASED,
     Holder,
@@ -27,7 +28,6 @@ from orchestrator.store.hold_records import (
     write_beat,
 )
 from orchestrator.store.machine import Machine, now
-from orchestrator.store.outcomes import unusable
 from workers.contract.errors import LockedError
 from workers.contract.layout import StoreLayout
 from workers.contract.system.opening import refuse_links

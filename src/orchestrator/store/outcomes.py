@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,9 @@ from pydantic import ValidationError
 
 from orchestrator.design.bulk import without_collector
 from orchestrator.design.plan import HeldOf
-from workers.contract.errors import NO_ROOM, DiskFullError, OtherVersionError, StoreError
+from orchestrator.store.folder import unusable
+from orchestrator.store.sealing import ended_at
+from workers.contract.errors import OtherVersionError, StoreError
 from workers.contract.files import ID, read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Attempt, Outcome
@@ -79,7 +81,7 @@ def read_outcomes(layout: StoreLayout) -> Outcomes:
         StoreError: A folder or an outcome is there and can't be read, so that nobody knows what it holds.
     """
     keep: Callable[[Outcome], Outcome] = Outcome.withheld if layout.is_blinded else lambda outcome: outcome
-    return Outcomes(*_read_each(layout, keep))
+    return Outcomes(*_read_each(layout, keep), ended_at(layout))
 
 
 def read_outcome(layout: StoreLayout, trial_id: str) -> Outcome:
@@ -103,7 +105,7 @@ def read_seals(layout: StoreLayout) -> Seals:
         place = layout.outcome(outcome.trial_id)
         return Seal(outcome.trial_id, outcome.state, outcome.attempt, outcome.checksum, outcome.predictions, place)
 
-    return Seals(*_read_each(layout, seal))
+    return Seals(*_read_each(layout, seal), ended_at(layout))
 
 
 def read_store(layout: StoreLayout) -> Snapshot[Outcomes]:
@@ -113,6 +115,15 @@ def read_store(layout: StoreLayout) -> Snapshot[Outcomes]:
         StoreError: As `read_outcomes`.
     """
     return Snapshot(read_outcomes(layout), read_attempts(layout))
+
+
+def read_unblinded(layout: StoreLayout, trial_ids: Collection[str]) -> dict[str, Outcome]:
+    """Outcomes with their scores on held_out, for a look at a blinded study alone: people hear its decision.
+
+    Raises:
+        StoreError: As `read_outcomes`.
+    """
+    return {trial_id: outcome for trial_id in trial_ids if (outcome := _load_outcome(layout, trial_id))}
 
 
 def committed_ids(layout: StoreLayout) -> list[str]:
@@ -192,13 +203,6 @@ def _entries(folder: Path) -> list[Path]:
         return []
     except OSError as error:
         raise unusable(folder, error) from None
-
-
-def unusable(path: Path, error: OSError, what: str = "opened") -> StoreError:
-    """What to say of a part of a store that the system refuses."""
-    if error.errno in NO_ROOM:
-        return DiskFullError(f"{path}: the disk is full; nothing committed is lost: free space and run again")
-    return StoreError(f"{path}: can't be {what} ({error.strerror}); mend the store's owner and mode")
 
 
 def damaged(layout: StoreLayout, outcomes: Outcomes | Seals) -> dict[str, str]:

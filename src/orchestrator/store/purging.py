@@ -9,8 +9,8 @@ from contextlib import suppress
 
 from pydantic import Field, ValidationError
 
+from orchestrator.store.folder import unusable
 from orchestrator.store.machine import account, now
-from orchestrator.store.outcomes import unusable
 from workers.contract.answers.purge import Proof, Removed
 from workers.contract.files import ID
 from workers.contract.layout import StoreLayout

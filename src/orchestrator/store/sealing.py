@@ -1,4 +1,4 @@
-"""The analysis plan as a store keeps it, and when the scores on held_out were opened; each file is written once.
+"""The analysis plan as a store keeps it, the looks that were taken, and when scores were opened: each written once.
 
 Whether a store is blinded follows from these files being there: `StoreLayout.is_blinded`.
 """
@@ -12,24 +12,26 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from orchestrator.design.analysis_plan import AnalysisPlan, Deviation, deviations
+from orchestrator.design.plan import Ended
 from orchestrator.store.derived import is_sound_record
+from orchestrator.store.folder import unusable
 from orchestrator.store.machine import account, now
-from orchestrator.store.outcomes import unusable
-from orchestrator.study.study import Contrast, Study
+from orchestrator.study.study import MAX_LOOKS, Contrast, Study
 from workers.contract.errors import OtherVersionError, StoreError
-from workers.contract.files import read_regular
+from workers.contract.files import Name, read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import link_exclusive
 
-Kind = TypeVar("Kind", "SealedPlan", "Unblinding")
+Kind = TypeVar("Kind", "SealedPlan", "Unblinding", "Look")
 
 
 class Opening(StrEnum):
     """Why scores on held_out may be seen."""
 
     COMPLETE = "every trial had an outcome"
+    LOOK = "the study ended at a look"
     ASKED = "somebody asked for it"
     DECLARED = "the study declares `blind: false`"
 
@@ -57,10 +59,44 @@ class Unblinding(Sealed):
     n_trials: int
 
 
-# What a store is without one of the two.
+class Look(Sealed):
+    """`looks/<number>.json`: what a look found in the primary contrast, and what followed.
+
+    number, share: Which look, and of the contrast's cells those that were to have run.
+    trial_ids: Every trial that was to have run, controls included.
+    layer: Of uncertainty: that of the complete design.
+    information: A share of what the complete study will hold, as estimated; null where nothing was tested.
+    spent: Of the error, up to this look and with it.
+    critical: Standard errors from 0 beyond which the study ends.
+    value, low, high: The pooled difference, strict, with its interval by these standard errors.
+    decided_at: UTC, ISO 8601.
+    """
+
+    version: Literal[1] = 1
+    number: int
+    share: float
+    trial_ids: tuple[Name, ...]
+    n_cells: int
+    n_complete: int
+    layer: str
+    decision: Literal["go_on", "end"] = "go_on"
+    why: str = ""
+    information: float | None = None
+    spent: float = 0.0
+    critical: float | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    decided_at: str = ""
+    by: str = ""
+    host: str = ""
+
+
+# What a store is without one of them.
 LOST: Mapping[type[Sealed], str] = {
     SealedPlan: "every report then says that no plan was sealed",
     Unblinding: "the scores on held-out are closed until they are opened anew",
+    Look: "the next launch looks again at the same trials",
 }
 
 
@@ -114,6 +150,32 @@ def open_scores(layout: StoreLayout, why: Opening, *, n_done: int, n_trials: int
     """
     who = {"opened_at": now(), "by": account(), "host": socket.gethostname()}
     _write(layout.unblinding, Unblinding(**who, why=why, n_done=n_done, n_trials=n_trials).sealed())
+
+
+def record_look(layout: StoreLayout, look: Look) -> None:
+    """Write down what a look found; for the holder of the driver's lock. The first counts.
+
+    Raises:
+        StoreError: It can't be written.
+    """
+    who = {"decided_at": now(), "by": account(), "host": socket.gethostname()}
+    _write(layout.look(look.number), look.model_copy(update=who).sealed())
+
+
+def read_looks(layout: StoreLayout) -> tuple[Look, ...]:
+    """The looks that were taken, in their order.
+
+    Raises:
+        OtherVersionError: One is of another version.
+        StoreError: One is damaged.
+    """
+    return tuple(look for number in range(1, MAX_LOOKS + 1) if (look := _read(layout.look(number), Look)))
+
+
+def ended_at(layout: StoreLayout) -> Ended | None:
+    """Whether the study ended at a look, and what was to have run by then; raises as `read_looks`."""
+    ends = (Ended(look.number, frozenset(look.trial_ids)) for look in read_looks(layout) if look.decision == "end")
+    return next(ends, None)
 
 
 def standing_of(study: Study, layout: StoreLayout, rules: Mapping[str, str]) -> Standing:

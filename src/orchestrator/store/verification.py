@@ -168,8 +168,9 @@ def check_derived(layout: StoreLayout) -> Checked:
 
 
 def check_plan(layout: StoreLayout) -> Checked:
-    """The sealed analysis plan and the record of its opening, each against its own checksum."""
-    files = [path for path in (layout.analysis_plan, layout.unblinding) if path.exists()]
+    """The sealed analysis plan, the looks, and the record of its opening, each against its own checksum."""
+    once = (layout.analysis_plan, layout.unblinding, *sorted(layout.looks.glob("*.json")))
+    files = [path for path in once if path.exists()]
     wrong = [path.name for path in files if not is_sound_record(path.read_bytes())]
     n_bytes = sum(path.stat().st_size for path in files)
     return Checked(len(files), n_bytes, tuple(Damage(Place.PLAN, name, CHANGED) for name in wrong))

@@ -6,6 +6,7 @@ A rule looks only at parts that are sound in themselves, so that one mistake is 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -59,6 +60,7 @@ def cross_problems(draft: StudyDraft) -> list[Problem]:
         *_spanned_devices(draft),
         *_contrast_problems(draft),
         *_interaction_problems(draft),
+        *_look_problems(draft),
     ]
 
 
@@ -284,3 +286,16 @@ def _interaction_problems(draft: StudyDraft) -> Iterator[Problem]:
         if sides["of"] is not None and sides["of"] == sides["minus"]:
             at = ("interactions", name, "minus")
             yield draft.source.problem(at, what=f"{sides['of']} stands on both sides", remedy="name another contrast")
+
+
+def _look_problems(draft: StudyDraft) -> Iterator[Problem]:
+    """A look decides by a rule over the cells of a contrast, and nobody sees scores meanwhile."""
+    looks = draft.sound("looks") or ()
+    for index, (before, after) in enumerate(pairwise(looks), start=1):
+        if after <= before:
+            yield draft.source.problem(("looks", index), what=f"{after} comes after {before}", remedy="let them rise")
+    if looks and not draft.names("contrasts"):
+        yield draft.source.problem(("looks",), what="have no contrast to look at", remedy="declare one")
+    if looks and draft.sound("blind") is False:
+        remedy = "take out `blind: false`, or the looks"
+        yield draft.source.problem(("looks",), what="are no rule where people see scores and may stop", remedy=remedy)

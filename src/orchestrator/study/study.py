@@ -33,6 +33,8 @@ STAND_INS = {axis.name: 1 for axis in AXES.values() if axis.usual is None and ax
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # In bfloat16: enough to be fast, few enough for the smallest of today's GPUs.
 ROWS_PER_BATCH = 16
+# More of them cost more at the end than they save: five, evenly spread, leave 2.05 standard errors of 1.96.
+MAX_LOOKS = 5
 
 
 class Section(Frozen, BaseModel):
@@ -165,6 +167,11 @@ class StudyFile(Section):
     blind: bool = Field(
         default=True,
         description="show nobody a score on held-out before every trial has an outcome; false for a demonstration",
+    )
+    looks: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        default=(),
+        max_length=MAX_LOOKS,
+        description="shares of the first contrast's cells, rising: after each the study ends if its answer is known",
     )
     resources: Resources = Resources()
 

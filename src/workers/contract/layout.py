@@ -26,6 +26,8 @@ class StoreLayout:
     """What the study is to be judged by, sealed before its first trial ran."""
     unblinding = StorePart("unblinding.json")
     """When the scores on held_out were opened to people, and why."""
+    looks = StorePart("looks")
+    """What each look at the study found, and whether it ended there."""
     revisions = StorePart("revisions.json")
     """Commits of hub models that were looked up once, by model id."""
     salt = StorePart(".salt")
@@ -100,12 +102,16 @@ class StoreLayout:
         """What is a folder that holds our files and folders alone, if it is there."""
         records = (self.leases, self.launches, self.orders, self.all_attempts, self.all_logs, self.all_superseded)
         data = (self.inputs, self.teacher_cache, self.trials, self.all_checkpoints, self.dataset, self.audit_keys)
-        return (*records, *data, self.purges, self.exports)
+        return (*records, *data, self.looks, self.purges, self.exports)
 
     @property
     def folders(self) -> tuple[Path, ...]:
         """What is a folder, if it is there; some hold what others wrote, or what was moved out of the way."""
         return (*self.entered, self.quarantine, self.scratch, self.tracking_artifacts)
+
+    def look(self, number: int) -> Path:
+        """What the n-th look found, from 1."""
+        return self.looks / f"{number}.json"
 
     def purge(self, number: int) -> Path:
         """The record of the n-th purge, from 1."""

@@ -33,6 +33,7 @@ class TrialState(StrEnum):
     ADD = "add"
     STALE = "stale"
     ORPHAN = "orphan"
+    SPARED = "spared"
 
 
 class FailureKind(StrEnum):

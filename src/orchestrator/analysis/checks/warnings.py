@@ -34,7 +34,7 @@ def warnings_of(
             f"{n_mixed} cells are not compared, for their trials were computed with different software; to have them, "
             "delete the outcome.json of those with the older one and run again."
         )
-    unscored = sum(not results.is_scored(trial.trial_id) for trial in design.everything)
+    unscored = sum(results.standing(trial.trial_id) not in ("scored", "spared") for trial in design.everything)
     if unscored:
         warnings.append(f"{unscored} of {len(design.everything)} planned trials have no scores.")
     if results.damaged:

@@ -19,6 +19,7 @@ class Completeness(Record):
     failed: int
     damaged: int
     missing: int
+    spared: int = 0
 
 
 class TotalCost(Record):

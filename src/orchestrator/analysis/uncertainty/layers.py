@@ -33,6 +33,8 @@ from workers.contract.recipes.scorings import SCORINGS, Scoring
 # With 4 degrees of freedom beside a known variance, Satterthwaite's interval errs in at most 5.8 %, with 2 in 7.8 %.
 LEAST_DEGREES = 4
 ERROR = 0.05
+# Replicates beyond a bound, of which it is still a percentile.
+LEAST_BEYOND = 10
 PARTICIPANTS, TRAINING, BASES = "participants", "training", "bases"
 DRAWN_ANEW = {TRAINING: "new seeds and training draws", BASES: "new bases"}
 
@@ -71,8 +73,13 @@ class Spread:
 
     @classmethod
     def of_sample(cls, sample: Sample, *, error: float = ERROR) -> Self:
-        """By percentiles over participants alone."""
-        return cls(sample.estimate(error=error), math.nan, None, p_value=sample.p_value())
+        """By percentiles over participants alone; by their scatter where too few replicates lie that far out."""
+        estimate = sample.estimate(error=error)
+        finite = sample.replicates[np.isfinite(sample.replicates)]
+        if len(finite) * error / 2 < LEAST_BEYOND and len(finite) > 1 and error < ERROR:
+            half = float(scipy.stats.norm.isf(error / 2)) * float(finite.std(ddof=1))
+            estimate = Estimate(value=sample.observed, low=sample.observed - half, high=sample.observed + half)
+        return cls(estimate, math.nan, None, p_value=sample.p_value())
 
 
 @dataclass(frozen=True)
@@ -94,15 +101,19 @@ def layers_of(
     support: Support,
     *,
     sensitivity: Sequence[tuple[Place, Sample]] = (),
+    error: float = ERROR,
 ) -> tuple[Layer, ...]:
-    """The three layers, from the cells' differences under each scoring, and as the sensitivity counts them."""
+    """The three layers, from the cells' differences under each scoring, and as the sensitivity counts them.
+
+    Where an interval may miss more rarely than `ERROR`, because somebody looked before, its p-value is raised as much.
+    """
     found = []
     for name in (PARTICIPANTS, TRAINING, BASES):
         if name in support.reasons:
             found.append(Layer(name=name, covers="", reason=support.reasons[name]))
             continue
-        spreads = {scoring: pooled(cells.get(scoring, ()), name) for scoring in SCORINGS}
-        strict, failures = spreads[Scoring.STRICT], pooled(sensitivity, name)
+        spreads = {scoring: pooled(cells.get(scoring, ()), name, error=error) for scoring in SCORINGS}
+        strict, failures = spreads[Scoring.STRICT], pooled(sensitivity, name, error=error)
         found.append(
             Layer(
                 name=name,
@@ -110,7 +121,7 @@ def layers_of(
                 estimates={scoring: spread and spread.estimate for scoring, spread in spreads.items()},
                 sensitivity=failures and failures.estimate,
                 degrees_of_freedom=strict and strict.degrees_of_freedom,
-                p_value=strict and strict.p_value,
+                p_value=min(1.0, strict.p_value * ERROR / error) if strict and strict.p_value is not None else None,
             )
         )
     return tuple(found)
@@ -201,7 +212,7 @@ def spread_of(
         return None
     uncertain = sum(part**2 / free[name] for name, part in parts.items())
     degrees = total**2 / uncertain if uncertain else np.inf
-    half = float(scipy.stats.t.ppf(1 - error / 2, degrees)) * np.sqrt(total)
+    half = float(scipy.stats.t.isf(error / 2, degrees)) * np.sqrt(total)
     return Spread(
         Estimate(value=centre, low=centre - half, high=centre + half),
         total,

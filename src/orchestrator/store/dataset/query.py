@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.store.dataset.columns import TABLES, Table
 from orchestrator.store.derived import dataset_damages
-from orchestrator.store.outcomes import unusable
+from orchestrator.store.folder import unusable
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.layout import StoreLayout
 

@@ -69,7 +69,7 @@ def only(outcomes: Outcomes, *trials: Trial) -> Outcomes:
 
 def test_an_empty_store_leaves_everything_to_add() -> None:
     plan = plan_of()
-    assert plan.counts == {"keep": 0, "retry": 0, "add": len(DESIGN.everything), "stale": 0, "orphan": 0}
+    assert plan.counts == {"keep": 0, "retry": 0, "add": len(DESIGN.everything), "stale": 0, "orphan": 0, "spared": 0}
     assert [planned.trial for planned in plan.todo] == list(DESIGN.everything)
 
 

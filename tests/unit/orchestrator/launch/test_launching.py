@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.design.grid import expand
+from orchestrator.design.looks import phases_of
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.board import Board
@@ -58,7 +59,7 @@ class Case:
     def __init__(self, study: Study, layout: StoreLayout) -> None:
         self.layout, self.screen, self.told = layout, Screen(), Told()
         design = expand(study)
-        self.queue = Queue(design.trials, n_kept=0)
+        self.queue = Queue(design.trials, n_kept=0, phases=phases_of(design) or ())
         for trial in self.queue.trials:
             write_order(trial, study, layout)
         tracking = cast(Tracking, self.told)

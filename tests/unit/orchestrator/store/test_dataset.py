@@ -15,7 +15,7 @@ from orchestrator.launch.run import EXIT_INTERRUPTED
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.dataset.query import query
 from orchestrator.store.derived import dataset_damages
-from orchestrator.store.outcomes import unusable
+from orchestrator.store.folder import unusable
 from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
 from workers.contract.errors import DiskFullError, InputError, StoreError
 from workers.contract.layout import StoreLayout

@@ -96,3 +96,29 @@ def test_levels_of_a_contrast_keep_their_kind(tmp_path: Path) -> None:
 def test_a_contrast_from_before_there_were_axes_is_one_of_supervisions() -> None:
     old = Contrast.model_validate_json('{"treatment": ["free_form"], "reference": "label_only"}')
     assert old == Contrast(axis="supervision", treatment=("free_form",), reference="label_only", where={})
+
+
+@pytest.mark.parametrize(
+    ("looks", "message"),
+    [
+        ("[0.5, 0.25]", "looks[1]: 0.25 comes after 0.5; let them rise"),
+        ("[0.5, 0.5]", "looks[1]: 0.5 comes after 0.5"),
+        ("[0.5, 1]", "looks[1]"),
+        ("[0]", "looks[0]"),
+        ("[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]", "looks: "),
+        ("[0.5]\nblind: false", "looks: are no rule where people see scores and may stop; take out `blind: false`"),
+    ],
+)
+def test_looks_out_of_order_or_seen_by_people_are_refused(tmp_path: Path, looks: str, message: str) -> None:
+    contrast = "{axis: base, treatment: [b], reference: a}"
+    with pytest.raises(InputError) as caught:
+        load_study(write(tmp_path, contrast=contrast, more=f"looks: {looks}\n"))
+    (problem,) = caught.value.problems
+    assert message in str(problem)
+
+
+def test_looks_without_a_contrast_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, contrast="", more="looks: [0.5]\n")
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith(("contr", "  "))))
+    with pytest.raises(InputError, match="looks: have no contrast to look at; declare one"):
+        load_study(path)

@@ -1,0 +1,237 @@
+"""A study that stops when its answer is known: what runs by each look, what is spared, and who sees what when."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.analysis.checks.look import planned_phases
+from orchestrator.design.grid import Design, expand
+from orchestrator.execution.events import Event
+from orchestrator.explain.lookup import Known
+from orchestrator.launch.launch import Launch
+from orchestrator.launch.reporting import find_out
+from orchestrator.launch.run import RunSummary, plan_study, run_study
+from orchestrator.store.outcomes import committed_ids, read_store
+from orchestrator.store.sealing import Opening, read_looks
+from orchestrator.study.study import Study, load_study
+from support.executors.in_process import InProcess, Untracked
+from support.stores.builders import commit_trial, invent_people, predict, usual_signal
+from support.studies.micro_study import write_study
+from workers.contract.answers.ending import Ending
+from workers.contract.errors import InputError, StoreError
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import Outcome
+from workers.contract.recipes.scorings import Scoring
+from workers.contract.trial import Trial
+
+PEOPLE = invent_people(500)
+SEEDS = "1, 2, 3, 4, 5, 6"
+
+
+class KilledError(Exception):
+    """The end of a driver."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A worker that commits a trial at once."""
+
+    layout: StoreLayout
+    trial: Trial
+    signal: float
+
+    def look(self, hear: Callable[[Event], None]) -> Ending | None:
+        scored = predict(PEOPLE, self.trial, signal=self.signal, invalid_rate=0.0)
+        return Ending.of(commit_trial(self.layout, self.trial, scored))
+
+    def abandon(self) -> None: ...
+
+
+@dataclass
+class Place:
+    """A study file with looks, its store, and in which order its trials began."""
+
+    path: Path
+    layout: StoreLayout
+    signal: Callable[[Trial], float]
+    began: list[str] = field(default_factory=list)
+    said: io.StringIO = field(default_factory=io.StringIO)
+
+    @property
+    def study(self) -> Study:
+        return load_study(self.path)
+
+    @property
+    def design(self) -> Design:
+        return expand(self.study)
+
+    def launch(self, *, kill_after: int | None = None) -> RunSummary:
+        design = self.design
+
+        def begin(order: Path) -> Told:
+            if kill_after is not None and len(self.began) >= kill_after:
+                raise KilledError
+            self.began.append(order.stem)
+            trial = design.by_id[order.stem]
+            return Told(self.layout, trial, self.signal(trial))
+
+        executor, console = InProcess(begin, n_slots=1, prepares=False), Console(file=self.said, width=200)
+        launch = Launch(
+            self.study, design, self.layout, executor, Untracked(self.layout), console,
+            write_report=lambda _study, _design, layout, _held: layout.report.write_text("a page"),
+        )  # fmt: skip
+        return run_study(launch)
+
+
+def place_at(folder: Path, *, looks: str = "[0.5]", signal: Callable[[Trial], float]) -> Place:
+    layout = StoreLayout(folder / "store" / "micro")
+    layout.root.mkdir(parents=True, mode=0o700)
+    path = write_study(folder, seeds=SEEDS)
+    text = path.read_text().replace("train_size: [32]", "train_size: [32, 64]")
+    text = text.replace("controls: [age_sex]", "controls: [zero_shot, permuted_labels, age_sex]")
+    path.write_text(f"{text}looks: {looks}\n")
+    return Place(path, layout, signal)
+
+
+def is_of_labels(trial: Trial) -> bool:
+    return trial.role == "grid" and trial.coordinates["supervision"] == "label_only"
+
+
+@pytest.fixture
+def clear(tmp_path: Path) -> Place:
+    """Labels beat rationales by far, where they were not permuted."""
+    return place_at(tmp_path, signal=lambda trial: usual_signal(trial) * (5 if is_of_labels(trial) else 0.1))
+
+
+@pytest.fixture
+def unclear(tmp_path: Path) -> Place:
+    """All trials are alike but for their noise."""
+    return place_at(tmp_path, signal=lambda trial: 0.0 if trial.role == "control" else 1.0)
+
+
+def test_a_study_ends_at_a_look_and_spares_the_rest(clear: Place) -> None:
+    summary = clear.launch()
+    (look,) = read_looks(clear.layout)
+    assert (look.decision, look.n_cells, look.n_complete) == ("end", 6, 6), look.why
+    assert look.high is not None
+    assert look.high < 0
+    assert summary.exit_code == 0
+    assert set(clear.began) == set(look.trial_ids) == set(committed_ids(clear.layout))
+    (_, plan) = plan_study(clear.study, clear.layout)
+    assert plan.counts["spared"] == 12
+    assert not plan.todo
+    assert json.loads(clear.layout.unblinding.read_text())["why"] == Opening.LOOK
+    n_before = len(clear.began)
+    assert clear.launch().exit_code == 0
+    assert len(clear.began) == n_before
+    findings = find_out(clear.study, clear.design, clear.layout, read_store(clear.layout))
+    assert findings.contrasts[0].n_cells == findings.contrasts[0].n_complete == 6
+    assert {row.role: row.spared for row in findings.completeness} == {"grid": 12, "control": 0}
+    strict = findings.contrasts[0].widest[Scoring.STRICT]
+    assert strict is not None
+    assert (strict.low, strict.high) == pytest.approx((look.low, look.high))
+    assert "The study ended at look 1" in findings.answer
+    assert not any("planned trials have no scores" in warning for warning in findings.warnings)
+
+
+def test_a_look_that_knows_no_answer_goes_on_and_nobody_sees_scores(unclear: Place) -> None:
+    summary = unclear.launch()
+    (look,) = read_looks(unclear.layout)
+    assert look.decision == "go_on"
+    assert summary.exit_code == 0
+    assert len(committed_ids(unclear.layout)) == len(unclear.design.everything)
+    assert "look 1 of 1, at 50% of the cells: the study goes on" in unclear.said.getvalue()
+    findings = find_out(unclear.study, unclear.design, unclear.layout, read_store(unclear.layout))
+    widest = findings.contrasts[0].widest
+    assert look.information is not None
+    assert "1 look was taken before the end" in findings.answer
+    assert widest.name == look.layer
+
+
+def test_a_driver_that_dies_between_decision_and_record_looks_again(
+    unclear: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr("orchestrator.launch.sealing.record_look", die)
+        unclear.launch()
+    began = set(unclear.began)
+    assert read_looks(unclear.layout) == ()
+    assert unclear.layout.is_blinded
+    assert all(one.is_withheld for one in read_store(unclear.layout).outcomes.committed.values() if one.scores)
+    unclear.launch()
+    (look,) = read_looks(unclear.layout)
+    assert set(look.trial_ids) == began
+    assert len(unclear.began) == len(set(unclear.began)) == len(unclear.design.everything)
+
+
+def test_controls_run_before_the_first_look(unclear: Place) -> None:
+    unclear.launch()
+    (look,) = read_looks(unclear.layout)
+    assert set(unclear.began[: len(look.trial_ids)]) == set(look.trial_ids)
+    assert {trial.trial_id for trial in unclear.design.controls} <= set(look.trial_ids)
+
+
+def test_nothing_runs_beyond_a_look_that_waits(unclear: Place) -> None:
+    with pytest.raises(KilledError):
+        unclear.launch(kill_after=3)
+    assert read_looks(unclear.layout) == ()
+    assert len(unclear.began) == 3
+
+
+def test_a_damaged_look_is_refused(unclear: Place) -> None:
+    unclear.launch()
+    place = unclear.layout.look(1)
+    place.write_text(place.read_text().replace('"decision": "go_on"', '"decision": "end"'))
+    with pytest.raises(StoreError, match="restore it from a copy"):
+        read_store(unclear.layout)
+
+
+def test_looks_that_are_declared_after_the_first_trial_are_refused(unclear: Place) -> None:
+    with pytest.raises(KilledError):
+        unclear.launch(kill_after=1)
+    unclear.path.write_text(unclear.path.read_text().replace("looks: [0.5]", "looks: [0.5, 0.75]"))
+    with pytest.raises(InputError, match="a look that is declared later errs too often"):
+        unclear.launch()
+
+
+@pytest.mark.parametrize(
+    ("looks", "message"), [("[0.01]", "1 of 12 cells are too few"), ("[0.1, 0.5]", "2 of 12 cells are too few")]
+)
+def test_looks_at_too_few_seeds_for_the_headline_are_refused(tmp_path: Path, looks: str, message: str) -> None:
+    place = place_at(tmp_path, looks=looks, signal=usual_signal)
+    with pytest.raises(InputError, match=message):
+        planned_phases(place.study, place.design)
+
+
+def test_a_spared_trial_says_why_it_was_not_run(clear: Place) -> None:
+    clear.launch()
+    held = read_store(clear.layout)
+    known = Known(clear.design, held.outcomes, held.attempts, named="micro")
+    spared = [one for one in known.items.values() if one.state == "spared"]
+    assert {one.reason for one in spared} == {"the study ended at look 1"}
+
+
+def test_scores_stay_closed_while_a_study_goes_on(unclear: Place) -> None:
+    with pytest.raises(KilledError):
+        unclear.launch(kill_after=20)
+    (look,) = read_looks(unclear.layout)
+    assert look.decision == "go_on"
+    assert unclear.layout.is_blinded
+    held = read_store(unclear.layout)
+    assert all(one.is_withheld for one in held.outcomes.committed.values())
+    findings = find_out(unclear.study, unclear.design, unclear.layout, held)
+    assert findings.looks == ()
+    told = unclear.said.getvalue() + findings.model_dump_json()
+    aucs = {
+        Outcome.load(path).scores["held_out"].metrics["strict"].roc_auc
+        for path in unclear.layout.trials.glob("*/outcome.json")
+    }
+    assert not any(f"{auc:.4f}" in told for auc in aucs if auc)
