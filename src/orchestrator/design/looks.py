@@ -41,7 +41,12 @@ class Phase:
 
 
 def phases_of(
-    design: Design, cells: Sequence[Matched] = (), *, looks: Sequence[float] = (), compared: str = ""
+    design: Design,
+    cells: Sequence[Matched] = (),
+    *,
+    looks: Sequence[float] = (),
+    compared: str = "",
+    first: Sequence[str] = (),
 ) -> tuple[Phase, ...] | None:
     """What has run by each look, and all of it; null where the cells don't cross.
 
@@ -51,9 +56,10 @@ def phases_of(
     Args:
         cells: Of the primary contrast.
         compared: Its axis.
+        first: Axes every combination of whose values comes before one comes again.
     """
     everything = Phase(len(looks) + 1, frozenset(design.by_id), frozenset(cell.cell_id for cell in cells))
-    order = even_order([cell.coordinates for cell in cells]) if looks else ()
+    order = even_order([cell.coordinates for cell in cells], first=first) if looks else ()
     if order is None:
         return None
     due = _due(design, [cells[index] for index in order], compared)
@@ -66,14 +72,17 @@ def phases_of(
     return (*found, everything)
 
 
-def even_order(places: Sequence[Mapping[str, AxisValue]]) -> tuple[int, ...] | None:
+def even_order(places: Sequence[Mapping[str, AxisValue]], *, first: Sequence[str] = ()) -> tuple[int, ...] | None:
     """Indices of places that cross, such that in every prefix the counts of an axis' levels differ by one at most.
 
     Axes are woven in one by one: each goes round and round, and one further whenever it would meet the others as it did
     before. Null where the places are not every combination of their values, each once.
+
+    Args:
+        first: Axes that are woven in before the others.
     """
     axes = {axis: tuple(dict.fromkeys(place.get(axis) for place in places)) for place in places for axis in place}
-    axes = dict(sorted(axes.items(), key=lambda axis: len(axis[1])))
+    axes = dict(sorted(axes.items(), key=lambda axis: (axis[0] not in first, len(axis[1]))))
     index_of = {tuple(place.get(axis) for axis in axes): index for index, place in enumerate(places)}
     if not places or len(index_of) < len(places) or prod(map(len, axes.values())) != len(places):
         return None

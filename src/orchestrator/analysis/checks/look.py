@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from orchestrator.analysis.bootstrap import Estimate, Sample, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, difference_in, match_cells
@@ -26,6 +26,7 @@ from orchestrator.study.study import Contrast, Study
 from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
+from workers.contract.trial import AxisValue
 
 # Something is left for the end, even where no further cell would tell more.
 MOST_INFORMATION = 0.99
@@ -65,7 +66,7 @@ def planned_phases(study: Study, design: Design) -> tuple[Phase, ...]:
         return phases_of(design) or ()
     contrast = next(iter(study.contrasts.values()))
     cells = match_cells(design.trials, contrast)
-    phases = phases_of(design, cells, looks=study.looks, compared=contrast.axis)
+    phases = phases_of(design, cells, looks=study.looks, compared=contrast.axis, first=DRAWN)
     if phases is None:
         what = "the cells of the first contrast don't cross, so that no part of them is a small study of its own"
         raise InputError(Problem("looks", what, "narrow the contrast by `where`, or take the looks out"))
@@ -121,17 +122,21 @@ def take_look(
     if objections := judge(checks).reasons:
         return look.model_copy(update={"why": "; ".join(objections)})
     differences = placed([(cell, difference_in(cell, contrast)) for cell in complete], aucs[Scoring.STRICT])
-    return tested(look, differences, n_all=len(every), past=past)
+    n_units = len({_unit(cell.coordinates) for cell in every})
+    return decided(look, differences, n_all=len(every), n_units=n_units, past=past)
 
 
-def tested(look: Look, cells: Sequence[tuple[Place, Sample]], *, n_all: int, past: Sequence[Look]) -> Look:
+def decided(
+    look: Look, cells: Sequence[tuple[Place, Sample]], *, n_all: int, n_units: int, past: Sequence[Look]
+) -> Look:
     """The look with its test: it ends the study where the interval by its boundary excludes 0.
 
     Args:
         n_all: Cells of the complete study.
+        n_units: What is drawn anew in it: combinations of its bases, seeds and training draws.
     """
     before = _information(past)
-    information = information_of(cells, look.layer, n_all=n_all)
+    information = information_of(cells, look.layer, n_all=n_all, n_units=n_units)
     if information is None or information - (before or [0.0])[-1] < LEAST_STEP:
         return look.model_copy(update={"why": "what is there tells too little more"})
     critical = critical_values([*before, information])[-1]
@@ -167,18 +172,19 @@ def looks_statement(looks: Sequence[Look]) -> list[str]:
     if not tests:
         return []
     last = tests[-1]
-    width = f"{stats.norm.isf(error_after(looks) / 2):.2f} standard errors to each side, or as much by t, not 1.96"
+    width = f"{scipy.stats.norm.isf(error_after(looks) / 2):.2f} standard errors a side, or as much by t, not 1.96"
     ended = f"The study ended at look {last.number}, with {last.n_complete} of the {last.n_cells} cells due by then"
     before = f"{len(tests)} look{'s were' if len(tests) > 1 else ' was'} taken before the end"
     said = ended if last.decision == "end" else before
     return [f"{said}; the pooled interval allows for that ({width}), those along axes and under other tables don't."]
 
 
-def information_of(cells: Sequence[tuple[Place, Sample]], layer: str, *, n_all: int) -> float | None:
+def information_of(cells: Sequence[tuple[Place, Sample]], layer: str, *, n_all: int, n_units: int) -> float | None:
     """What these cells tell as a share of what all will: the variance of all cells' mean, foretold, by that of theirs.
 
-    More cells take away what is a cell's own, and nothing of what participants, bases, seeds and draws share. Where
-    that can't be told apart it is the share of cells, the least that it can be; null where the layer has no interval.
+    More cells take away what is a cell's own, more units at most as much of their scatter, and nothing does of what
+    participants share. Where that can't be told apart it is the share of cells, the least that it can be; null where
+    the layer has no interval.
     """
     n, spread = len(cells), pooled(cells, layer)
     if spread is None:
@@ -187,24 +193,30 @@ def information_of(cells: Sequence[tuple[Place, Sample]], layer: str, *, n_all: 
         replicates = np.stack([sample.replicates for _, sample in cells])
         replicates = replicates[:, np.isfinite(replicates).all(axis=0)]
         variance = float(replicates.mean(axis=0).var(ddof=1))
-        own = (float(replicates.var(axis=1, ddof=1).mean()) - variance) * n / (n - 1) if n > 1 else None
+        own, of_units = (float(replicates.var(axis=1, ddof=1).mean()) - variance) * n / (n - 1) if n > 1 else None, 0.0
     else:
         variance, own = spread.variance, _residual(cells)
+        share = len({_unit(place) for place, _ in cells}) / n_units
+        of_units = (1 - share) * max(spread.scatter - (own or 0.0) / n, 0.0)
     if not variance:
         return None
-    of_all = variance - own * (1 / n - 1 / n_all) if own is not None else 0.0
+    of_all = variance - of_units - own * (1 / n - 1 / n_all) if own is not None else 0.0
     return float(np.clip(of_all / variance, n / n_all, MOST_INFORMATION))
 
 
 def _residual(cells: Sequence[tuple[Place, Sample]]) -> float | None:
     """Variance of what units and places don't explain; null without a degree of freedom."""
     observed = np.array([sample.observed for _, sample in cells])
-    units = [tuple(place.get(axis) for axis in DRAWN) for place, _ in cells]
+    units = [_unit(place) for place, _ in cells]
     places = [tuple(item for item in place.items() if item[0] not in DRAWN) for place, _ in cells]
     explained = np.hstack([_indicators(units), _indicators(places)])
     solved, _, rank, _ = np.linalg.lstsq(explained, observed, rcond=None)
     free = len(observed) - int(rank)
     return float(((observed - explained @ solved) ** 2).sum() / free) if free > 0 else None
+
+
+def _unit(place: Place) -> tuple[AxisValue | None, ...]:
+    return tuple(place.get(axis) for axis in DRAWN)
 
 
 def _indicators(levels: Sequence[object]) -> FloatArray:

@@ -7,13 +7,13 @@ DeMets, Biometrika 1983; the values are found by Armitage, McPherson & Rowe's re
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from orchestrator.analysis.results import FloatArray
 from orchestrator.analysis.uncertainty.layers import ERROR
 
-# Nodes of Gauss and Legendre's rule: with twice as many, no value below moves by 1e-6.
-N_NODES = 400
+# Nodes of Gauss and Legendre's rule.
+POINTS, MASSES = np.polynomial.legendre.leggauss(160)
 # A step of information so small that nothing is left to be spent on it, and no density could be drawn.
 LEAST_STEP = 0.005
 # No probability of a double lies further out.
@@ -22,7 +22,7 @@ FURTHEST = 37.0
 
 def spent(information: float, *, error: float = ERROR) -> float:
     """How much of the error, half of it on each side, may have been used up by so much information, in (0, 1]."""
-    return float(4 * stats.norm.sf(stats.norm.isf(error / 4) / np.sqrt(information)))
+    return float(4 * scipy.stats.norm.sf(scipy.stats.norm.isf(error / 4) / np.sqrt(information)))
 
 
 def critical_values(information: Sequence[float], *, error: float = ERROR) -> list[float]:
@@ -41,10 +41,10 @@ def critical_values(information: Sequence[float], *, error: float = ERROR) -> li
 
         def excess(value: float, now: float = now, spread: float = spread, to_spend: float = to_spend) -> float:
             bound = value * np.sqrt(now)
-            beyond = stats.norm.sf((bound - nodes) / spread) + stats.norm.sf((bound + nodes) / spread)  # noqa: B023
+            beyond = scipy.stats.norm.sf((bound - nodes) / spread) + scipy.stats.norm.sf((bound + nodes) / spread)  # noqa: B023
             return float(density @ beyond) - to_spend  # noqa: B023
 
-        found.append(float(optimize.brentq(excess, 0.0, FURTHEST, xtol=1e-10)))
+        found.append(float(scipy.optimize.brentq(excess, 0.0, FURTHEST, xtol=1e-10)))
         before, paid = now, paid + to_spend
         nodes, density = _inside(found[-1] * np.sqrt(now), nodes, density, spread)
     return found
@@ -52,11 +52,10 @@ def critical_values(information: Sequence[float], *, error: float = ERROR) -> li
 
 def error_at(value: float) -> float:
     """How often an interval of so many standard errors misses where nobody looked before."""
-    return float(2 * stats.norm.sf(value))
+    return float(2 * scipy.stats.norm.sf(value))
 
 
 def _inside(bound: float, nodes: FloatArray, density: FloatArray, spread: float) -> tuple[FloatArray, FloatArray]:
     """Where the sum of those stands that stay within a bound; masses at the nodes of a rule of integration."""
-    points, masses = np.polynomial.legendre.leggauss(N_NODES)
-    reached = stats.norm.pdf((bound * points[:, None] - nodes) / spread) / spread
-    return bound * points, bound * masses * (reached @ density)
+    reached = scipy.stats.norm.pdf((bound * POINTS[:, None] - nodes) / spread) / spread
+    return bound * POINTS, bound * MASSES * (reached @ density)

@@ -62,13 +62,15 @@ THESE_MODELS = Layer(name=PARTICIPANTS, covers="these trained models on new part
 class Spread:
     """An interval by t, and what it was made of; by percentiles where there are no degrees of freedom.
 
-    `of_participants` is how much of the variance in the cells' own scatter comes from the test set.
+    `scatter` is the part of the variance that the cells' own scatter shows, `of_participants` what of that comes from
+    the test set.
     """
 
     estimate: Estimate
     variance: float
     degrees_of_freedom: float | None
     of_participants: float = 0.0
+    scatter: float = 0.0
     p_value: float | None = None
 
     @classmethod
@@ -218,6 +220,7 @@ def spread_of(
         total,
         float(min(degrees, 1e6)),
         held,
+        scatter,
         p_value=float(2 * scipy.stats.t.sf(abs(centre) / np.sqrt(total), degrees)),
     )
 
