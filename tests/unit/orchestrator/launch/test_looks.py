@@ -231,7 +231,7 @@ def test_scores_stay_closed_while_a_study_goes_on(unclear: Place) -> None:
     assert findings.looks == ()
     told = unclear.said.getvalue() + findings.model_dump_json()
     aucs = {
-        Outcome.load(path).scores["held_out"].metrics["strict"].roc_auc
+        Outcome.load(path).scores["held_out"].metrics[Scoring.STRICT].roc_auc
         for path in unclear.layout.trials.glob("*/outcome.json")
     }
     assert not any(f"{auc:.4f}" in told for auc in aucs if auc)

@@ -49,19 +49,15 @@ def cells(
 
 
 def test_a_quarter_of_the_cells_knows_most_where_all_share_the_participants() -> None:
-    known = [
-        information_of(cells(n_rates=2, shared=0.02, own=own), PARTICIPANTS, n_all=8, n_units=1) for own in (0.002, 0.2)
-    ]
-    assert known[0] == pytest.approx(0.99, abs=0.01)
-    assert known[1] == pytest.approx(0.25, abs=0.03)
+    alike, apart = (cells(n_rates=2, shared=0.02, own=own) for own in (0.002, 0.5))
+    assert information_of(alike, PARTICIPANTS, n_all=8, n_units=1) == pytest.approx(0.99, abs=0.01)
+    assert information_of(apart, PARTICIPANTS, n_all=8, n_units=1) == pytest.approx(0.25, abs=0.1)
 
 
 def test_information_is_the_variance_of_all_cells_by_that_of_some() -> None:
     """By hand: (0.01² + 0.02² / 8) / (0.01² + 0.02² / 2) = 0.5."""
-    found = [
-        information_of(cells(n_rates=2, shared=0.01, own=0.02, seed=one), PARTICIPANTS, n_all=8, n_units=1)
-        for one in range(20)
-    ]
+    drawn = [cells(n_rates=2, shared=0.01, own=0.02, seed=one) for one in range(20)]
+    found = [information_of(some, PARTICIPANTS, n_all=8, n_units=1) for some in drawn]
     assert np.mean([share for share in found if share is not None]) == pytest.approx(0.5, abs=0.03)
 
 
@@ -109,24 +105,17 @@ def test_a_second_look_that_knows_no_more_tests_nothing() -> None:
     assert (second.decision, second.information) == ("go_on", None)
 
 
-def test_studies_that_look_twice_miss_in_five_percent() -> None:
-    """Without a boundary about one in eight would claim a difference; tests/benchmarks/statistics/looks.py has more."""
-    wrong = plain = 0
-    n_studies = 400
-    for study in range(n_studies):
+def test_few_studies_that_look_twice_claim_what_is_not_so() -> None:
+    """60 of them, so that it is quick: tests/benchmarks/statistics/looks.py tells the rate."""
+    n_wrong = 0
+    for study in range(60):
         every = cells(n_seeds=4, n_rates=4, shared=0.01, own=0.04, seed=1000 + study)
         order = even_order([place for place, _ in every], first=DRAWN) or ()
         past: list[Look] = []
         for number, share in enumerate((0.25, 0.5), start=1):
             there = [every[index] for index in order[: int(share * 16)]]
             past.append(decided(blank(number, share), there, n_all=16, n_units=4, past=past))
-        ended = any(look.decision == "end" for look in past)
         last = pooled(every, PARTICIPANTS, error=error_after(past))
-        wrong += ended or (last is not None and last.estimate.sign != 0)
-        parts = (order[:4], order[:8], order)
-        plain += any(
-            (one := pooled([every[index] for index in part], PARTICIPANTS)) is not None and one.estimate.sign != 0
-            for part in parts
-        )
-    assert wrong / n_studies <= 0.05 + 3 * 0.011
-    assert plain / n_studies > 0.08
+        assert last is not None
+        n_wrong += any(look.decision == "end" for look in past) or last.estimate.sign != 0
+    assert n_wrong <= 8  # of a rate of 5 %, exceeded once in 300 such tests
