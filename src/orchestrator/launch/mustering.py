@@ -1,7 +1,7 @@
 """The look at every node before a launch: what is not as where the driver runs is told with its host, and refused."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -53,6 +53,8 @@ def roll_call(study: Study, layout: StoreLayout | None, *, allows_mixed: bool = 
         yield call
     finally:
         try_to_remove(place, within=layout.root)
+        with suppress(OSError):
+            layout.scratch.rmdir()
 
 
 def problems_of(call: RollCall, present: Sequence[Present]) -> list[Problem]:
