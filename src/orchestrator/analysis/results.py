@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.design.grid import Design
-from orchestrator.design.plan import Ended
+from orchestrator.design.plan import AtLook
 from orchestrator.store.dataset.columns import SUBGROUPS
 from orchestrator.store.outcomes import read_predictions as read_table
 from workers.contract.errors import StoreError
@@ -104,7 +104,7 @@ class Results:
     attempts: Mapping[str, Sequence[Attempt]]
     damaged: Mapping[str, str] = field(default_factory=dict)
     traces: Mapping[str, Trace] = field(default_factory=dict)
-    ended: Ended | None = None
+    ended: AtLook | None = None
 
     @property
     def are_withheld(self) -> bool:
@@ -150,7 +150,7 @@ def load_results(
     *,
     outcomes: Mapping[str, Outcome],
     attempts: Mapping[str, Sequence[Attempt]],
-    ended: Ended | None = None,
+    ended: AtLook | None = None,
 ) -> Results:
     """Read the predictions of every scored trial of the design; what the design does not hold is left out.
 

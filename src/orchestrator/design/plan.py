@@ -34,7 +34,7 @@ class SealedOutcome(Protocol):
 
 
 @dataclass(frozen=True)
-class Ended:
+class AtLook:
     """A study that ended at a look: by then these trials were to have run, and no other is."""
 
     look: int
@@ -53,7 +53,7 @@ class HeldOf(Generic[Each_co]):
 
     committed: Mapping[str, Each_co]
     broken: Mapping[str, str] = field(default_factory=dict)
-    ended: Ended | None = None
+    ended: AtLook | None = None
 
 
 Held: TypeAlias = HeldOf[SealedOutcome]

@@ -39,7 +39,7 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout, held: 
     """Write the HTML page of what the store holds and, beside it, the guideline's checklist; return the page's path."""
     from orchestrator.audit.note import audit_note
     from orchestrator.report.page import flow_of, write_report
-    from orchestrator.report.tripod import Known, checklist
+    from orchestrator.report.tripod import Basis, checklist
 
     cohort = Manifest.load(layout.manifest(input_recipes(design.everything[0].spec)[InputKind.COHORT].digest()))
     proofs = {
@@ -50,6 +50,6 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout, held: 
     counts = cohort.counts if cohort else {}
     findings, note = find_out(study, design, layout, held), audit_note(design, layout)
     flow = flow_of(counts, findings, min_cell=study.cohort.min_cell)
-    asked = checklist(Known(study=study, design=design, findings=findings, flow=flow, audit=note)).sealed()
+    asked = checklist(Basis(study=study, design=design, findings=findings, flow=flow, audit=note)).sealed()
     replace_file(layout.tripod, asked.model_dump_json(indent=1))
     return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)

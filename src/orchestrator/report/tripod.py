@@ -29,7 +29,7 @@ SCORED = frozenset({"7c", "16d", "17"})
 Content: TypeAlias = dict[str, JsonValue]
 
 
-class Item(Record):
+class ReportedItem(Record):
     """One item: what it asks, who fills it, what is known, and what is still missing (null: nothing).
 
     auto: the study knows all of it. partial: the authors add the rest. manual: only the authors know.
@@ -47,11 +47,11 @@ class Checklist(Sealed):
 
     study: str
     guideline: str = GUIDELINE
-    items: tuple[Item, ...]
+    items: tuple[ReportedItem, ...]
 
 
 @dataclass(frozen=True)
-class Known:
+class Basis:
     """What items are filled from."""
 
     study: Study
@@ -81,26 +81,26 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Row:
+class Wanted:
     """A row of the table: what an item asks, how it is filled, and what the authors add to it."""
 
     asks: str
-    fill: Callable[[Known], Content] | None = None
+    fill: Callable[[Basis], Content] | None = None
     by_hand: str | None = None
 
 
-def checklist(known: Known) -> Checklist:
+def checklist(known: Basis) -> Checklist:
     """Every item of the table, in its order."""
     return Checklist(study=known.study.study, items=tuple(_item(name, row, known) for name, row in ITEMS.items()))
 
 
-def _item(name: str, row: Row, known: Known) -> Item:
+def _item(name: str, row: Wanted, known: Basis) -> ReportedItem:
     content = (
         {key: value for key, value in row.fill(known).items() if value not in (None, "", [], {})} if row.fill else {}
     )
     missing = [] if content or row.fill is None else [CLOSED if name in SCORED and known.findings.tuning else NOT_YET]
     missing += [row.by_hand or BY_HAND] if row.by_hand or row.fill is None else []
-    return Item(
+    return ReportedItem(
         item=name,
         asks=row.asks,
         status="manual" if row.fill is None else "partial" if row.by_hand else "auto",
@@ -113,11 +113,11 @@ def _recipe(recipe: NamedRecipe) -> Content:
     return {"name": recipe.name, "digest": recipe.digest, **{one.name: one.value for one in recipe.settings}}
 
 
-def _source(known: Known) -> Content:
+def _source(known: Basis) -> Content:
     return {**_recipe(known.view.cohort), "data_class": known.study.cohort.data_class.value}
 
 
-def _splits(known: Known) -> Content:
+def _splits(known: Basis) -> Content:
     return {
         row.name: {
             "examples": str(row.n_examples), "participants": str(row.n_participants), "events": str(row.n_events)
@@ -126,7 +126,7 @@ def _splits(known: Known) -> Content:
     }  # fmt: skip
 
 
-def _preprocessing(known: Known) -> Content:
+def _preprocessing(known: Basis) -> Content:
     return {
         "excluded": {step.name: str(step.count) for step in known.flow.steps if step.is_exclusion},
         "prompt": known.fixed("prompt."),
@@ -135,7 +135,7 @@ def _preprocessing(known: Known) -> Content:
     }
 
 
-def _imbalance(known: Known) -> Content:
+def _imbalance(known: Basis) -> Content:
     per_case = known.view.controls_per_case
     return {
         "training": "subsets of the train split with as many cases as controls",
@@ -147,7 +147,7 @@ def _imbalance(known: Known) -> Content:
     }
 
 
-def _models(known: Known) -> Content:
+def _models(known: Basis) -> Content:
     origin = known.findings.provenance
     return {
         "bases": [_recipe(base) for base in known.view.bases],
@@ -157,14 +157,14 @@ def _models(known: Known) -> Content:
     }
 
 
-def _procedure(known: Known) -> Content:
+def _procedure(known: Basis) -> Content:
     return {
         "axes": known.axes,
         "settings": known.fixed("prompt.", "teacher.", "target.", "demonstrations.", "evaluation."),
     }
 
 
-def _outputs(known: Known) -> Content:
+def _outputs(known: Basis) -> Content:
     scorings = sorted({str(scoring) for row in known.findings.supervisions for scoring in row.estimates})
     return {
         "raw": "log-probabilities of the answers yes and no at the answer line, as P(yes)",
@@ -173,14 +173,14 @@ def _outputs(known: Known) -> Content:
     }
 
 
-def _thresholds(known: Known) -> Content:
+def _thresholds(known: Basis) -> Content:
     return {
         "probability": "P(yes), corrected from the training prevalence to the natural one",
         "threshold": f"of each trial, where {SPECIFICITY:.0%} of its tuning controls are not above it",
     }
 
 
-def _metrics(known: Known) -> Content:
+def _metrics(known: Basis) -> Content:
     return {
         "discrimination": "ROC-AUC, ties count half; PR-AUC beside prevalence",
         "calibration": "Brier score, calibration error over ten bins of equal mass, slope and intercept",
@@ -190,52 +190,52 @@ def _metrics(known: Known) -> Content:
     }
 
 
-def _audit(known: Known) -> Content:
+def _audit(known: Basis) -> Content:
     return known.audit.model_dump(mode="json") if known.audit else {}
 
 
-def _comparators(known: Known) -> Content:
+def _comparators(known: Basis) -> Content:
     return {"comparators": [row.model_dump(mode="json") for row in known.findings.baselines if row.n_scored]}
 
 
-def _prompts(known: Known) -> Content:
+def _prompts(known: Basis) -> Content:
     prompts = {trial.spec.prompt.digest(): trial.spec.prompt for trial in known.design.everything if trial.spec.prompt}
     return {"templates": [{"digest": digest, **one.content()} for digest, one in prompts.items()]}  # type: ignore[dict-item]
 
 
-def _prompt_data(known: Known) -> Content:
+def _prompt_data(known: Basis) -> Content:
     return {"developed_on": "the train split alone; held-out is read once, after training", "axes": known.axes}
 
 
-def _compute(known: Known) -> Content:
+def _compute(known: Basis) -> Content:
     cost, origin = known.findings.cost, known.findings.provenance
     return {**(cost.model_dump(mode="json") if cost else {}), "devices": list(origin.devices) if origin else None}
 
 
-def _data(known: Known) -> Content:
+def _data(known: Basis) -> Content:
     return {"cohort": known.view.cohort.digest, "source": known.view.cohort.name}
 
 
-def _code(known: Known) -> Content:
+def _code(known: Basis) -> Content:
     return {"commits": known.commits}
 
 
-def _flow(known: Known) -> Content:
+def _flow(known: Basis) -> Content:
     return {step.name: str(step.count) for step in known.flow.steps}
 
 
-def _characteristics(known: Known) -> Content:
+def _characteristics(known: Basis) -> Content:
     groups = known.findings.subgroups.groups if known.findings.subgroups else ()
     held_out = {f"{one.kind} {one.level}": {"participants": str(one.n_participants)} for one in groups}
     return {"splits": _splits(known), "held_out": held_out}  # type: ignore[dict-item]
 
 
-def _analysed(known: Known) -> Content:
+def _analysed(known: Basis) -> Content:
     found = known.findings.held_out
     return {name: str(count) for name, count in found} if found else {}
 
 
-def _performance(known: Known) -> Content:
+def _performance(known: Basis) -> Content:
     found = known.findings
     if found.held_out is None:
         return {}
@@ -244,44 +244,46 @@ def _performance(known: Known) -> Content:
 
 
 # Every item of the protocol's table.
-ITEMS: Mapping[str, Row] = {
-    "2e": Row("abstract: data sources", _source),
-    "5a": Row("data sources", _source),
-    "5b": Row("distribution of the data by split", _splits),
-    "5c": Row("dates of the oldest and newest record", by_hand="years of the oldest and the newest record"),
-    "5d": Row("preprocessing and quality checks", _preprocessing),
-    "5e": Row("missing data and imbalance", _imbalance),
-    "6a": Row("models, versions, dates of training and inference", _models),
-    "6b": Row(
+ITEMS: Mapping[str, Wanted] = {
+    "2e": Wanted("abstract: data sources", _source),
+    "5a": Wanted("data sources", _source),
+    "5b": Wanted("distribution of the data by split", _splits),
+    "5c": Wanted("dates of the oldest and newest record", by_hand="years of the oldest and the newest record"),
+    "5d": Wanted("preprocessing and quality checks", _preprocessing),
+    "5e": Wanted("missing data and imbalance", _imbalance),
+    "6a": Wanted("models, versions, dates of training and inference", _models),
+    "6b": Wanted(
         "architecture and hyper-parameters", lambda known: {"axes": known.axes, **known.fixed("base.", "training.")}
     ),
-    "6c": Row("procedure: prompt, seeds, decoding", _procedure),
-    "6d": Row("raw and post-processed output", _outputs),
-    "6e": Row("how probabilities and thresholds were set", _thresholds),
-    "6g": Row("metrics and their definitions", _metrics, by_hand="why these metrics answer the clinical question"),
-    "7a": Row("code and relevance of the metrics", _metrics, by_hand="why these metrics answer the clinical question"),
-    "7b": Row("assessors of outputs", _audit, by_hand="qualifications of the raters"),
-    "7c": Row("comparators", _comparators),
-    "8a": Row("annotation guideline", _audit, by_hand="how raters were instructed beyond the sheet"),
-    "8b": Row("number of annotators, share annotated twice", _audit, by_hand="who the raters were"),
-    "8c": Row("agreement of annotators", _audit, by_hand="how disagreements were settled"),
-    "9a": Row("prompt design", _prompts),
-    "9b": Row("data used to develop prompts", _prompt_data),
-    "12": Row("compute", _compute),
-    "13": Row("ethics approval and consent"),
-    "14a": Row("funding"),
-    "14b": Row("conflicts of interest"),
-    "14c": Row("study protocol"),
-    "14d": Row("registration"),
-    "14e": Row("availability of data", _data, by_hand="where readers can obtain the data"),
-    "14f": Row("availability of code", _code, by_hand="where readers can obtain the code"),
-    "15": Row("involvement of patients and the public"),
-    "16a": Row("flow of participants", _flow),
-    "16b": Row("characteristics by split", _characteristics, by_hand="characteristics beyond sex, age and outcome"),
-    "16c": Row("shift of predictors between splits", by_hand="whether predictors differ between splits"),
-    "16d": Row("participants and events in each analysis", _analysed),
-    "17": Row("performance with intervals", _performance),
-    "19a": Row("interpretation in the light of other studies"),
-    "19b": Row("limitations"),
-    **dict.fromkeys(("19c", "19d", "19e", "19f", "19g"), Row("implications for use")),
+    "6c": Wanted("procedure: prompt, seeds, decoding", _procedure),
+    "6d": Wanted("raw and post-processed output", _outputs),
+    "6e": Wanted("how probabilities and thresholds were set", _thresholds),
+    "6g": Wanted("metrics and their definitions", _metrics, by_hand="why these metrics answer the clinical question"),
+    "7a": Wanted(
+        "code and relevance of the metrics", _metrics, by_hand="why these metrics answer the clinical question"
+    ),
+    "7b": Wanted("assessors of outputs", _audit, by_hand="qualifications of the raters"),
+    "7c": Wanted("comparators", _comparators),
+    "8a": Wanted("annotation guideline", _audit, by_hand="how raters were instructed beyond the sheet"),
+    "8b": Wanted("number of annotators, share annotated twice", _audit, by_hand="who the raters were"),
+    "8c": Wanted("agreement of annotators", _audit, by_hand="how disagreements were settled"),
+    "9a": Wanted("prompt design", _prompts),
+    "9b": Wanted("data used to develop prompts", _prompt_data),
+    "12": Wanted("compute", _compute),
+    "13": Wanted("ethics approval and consent"),
+    "14a": Wanted("funding"),
+    "14b": Wanted("conflicts of interest"),
+    "14c": Wanted("study protocol"),
+    "14d": Wanted("registration"),
+    "14e": Wanted("availability of data", _data, by_hand="where readers can obtain the data"),
+    "14f": Wanted("availability of code", _code, by_hand="where readers can obtain the code"),
+    "15": Wanted("involvement of patients and the public"),
+    "16a": Wanted("flow of participants", _flow),
+    "16b": Wanted("characteristics by split", _characteristics, by_hand="characteristics beyond sex, age and outcome"),
+    "16c": Wanted("shift of predictors between splits", by_hand="whether predictors differ between splits"),
+    "16d": Wanted("participants and events in each analysis", _analysed),
+    "17": Wanted("performance with intervals", _performance),
+    "19a": Wanted("interpretation in the light of other studies"),
+    "19b": Wanted("limitations"),
+    **dict.fromkeys(("19c", "19d", "19e", "19f", "19g"), Wanted("implications for use")),
 }

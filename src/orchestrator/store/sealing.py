@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from pydantic import ValidationError
 
 from orchestrator.design.analysis_plan import AnalysisPlan, Deviation, deviations
-from orchestrator.design.plan import Ended
+from orchestrator.design.plan import AtLook
 from orchestrator.store.derived import is_sound_record
 from orchestrator.store.folder import unusable
 from orchestrator.store.machine import account, now
@@ -172,9 +172,9 @@ def read_looks(layout: StoreLayout) -> tuple[Look, ...]:
     return tuple(look for number in range(1, MAX_LOOKS + 1) if (look := _read(layout.look(number), Look)))
 
 
-def ended_at(layout: StoreLayout) -> Ended | None:
+def ended_at(layout: StoreLayout) -> AtLook | None:
     """Whether the study ended at a look, and what was to have run by then; raises as `read_looks`."""
-    ends = (Ended(look.number, frozenset(look.trial_ids)) for look in read_looks(layout) if look.decision == "end")
+    ends = (AtLook(look.number, frozenset(look.trial_ids)) for look in read_looks(layout) if look.decision == "end")
     return next(ends, None)
 
 

@@ -28,7 +28,7 @@ from orchestrator.store.holding import Hold
 from orchestrator.store.machine import HEARTBEAT_S, Machine
 from orchestrator.store.outcomes import read_attempts, read_seals
 from orchestrator.study.study import Study, load_study
-from support.executors.in_process import InProcess, Untracked
+from support.executors.in_process import InProcess, Untracked, write_pages
 from support.schedules.stepping import SLEEP, WRITING, Disk, Killed, Process
 from support.studies.micro_study import write_study
 from support.studies.played_trials import Play, trials
@@ -38,7 +38,6 @@ from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
-from workers.contract.system.durable import replace_file
 from workers.contract.system.leases import Lease
 from workers.contract.trial import Trial, WorkOrder
 
@@ -128,7 +127,7 @@ class Driver(Process):
             Untracked(layout),
             Console(file=io.StringIO()),
             machine=machine,
-            write_report=lambda _study, _design, layout, _held: replace_file(layout.report, "a page"),
+            write_report=write_pages,
         )
         try:
             run_study(launch)

@@ -228,6 +228,7 @@ def test_failed_trial_makes_its_cell_incomplete_and_counts_as_chance_in_the_sens
         "failed": 1,
         "damaged": 0,
         "missing": 1,
+        "spared": 0,
     }
     assert [(group.kind, group.n_attempts, group.n_trials) for group in found.failures] == [("out_of_memory", 2, 1)]
 

@@ -19,7 +19,7 @@ from orchestrator.launch.run import RunSummary, plan_study, run_study
 from orchestrator.store.outcomes import committed_ids, read_store
 from orchestrator.store.sealing import Opening, read_looks
 from orchestrator.study.study import Study, load_study
-from support.executors.in_process import InProcess, Untracked
+from support.executors.in_process import InProcess, Untracked, write_pages
 from support.stores.builders import commit_trial, invent_people, predict, usual_signal
 from support.studies.micro_study import write_study
 from workers.contract.answers.ending import Ending
@@ -83,7 +83,7 @@ class Place:
         executor, console = InProcess(begin, n_slots=1, prepares=False), Console(file=self.said, width=200)
         launch = Launch(
             self.study, design, self.layout, executor, Untracked(self.layout), console,
-            write_report=lambda _study, _design, layout, _held: layout.report.write_text("a page"),
+            write_report=write_pages,
         )  # fmt: skip
         return run_study(launch)
 

@@ -31,14 +31,13 @@ from orchestrator.launch.record import (
 from orchestrator.launch.run import RunSummary, run_study
 from orchestrator.store.outcomes import attempts_at, read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
-from support.executors.in_process import Inline, InProcess, Untracked
+from support.executors.in_process import Inline, InProcess, Untracked, write_pages
 from support.studies.micro_study import write_study
 from support.studies.played_trials import Play, publish_inputs, trials
 from workers.attempt.runner import Runner
 from workers.contract.errors import ClusterLostError, InputError, Problem
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind, Outcome
-from workers.contract.system.durable import replace_file
 
 FIRST, SECOND, THIRD = (trial.trial_id for trial in trials())
 
@@ -56,10 +55,9 @@ class Place:
         return InProcess(lambda order: Inline(order, runner), n_slots=1, prepares=False)
 
     def launch(self, executor: InProcess | None = None, **changes: Any) -> RunSummary:  # noqa: ANN401  # of a Launch
-        page = lambda _study, _design, layout, _held: replace_file(layout.report, "a page")  # noqa: E731
         console = Console(file=self.said, width=200)
         tracking, design = Untracked(self.layout), Design(trials(), ())
-        given = {"write_report": page} | changes
+        given = {"write_report": write_pages} | changes
         return run_study(
             Launch(self.study, design, self.layout, executor or self.executor(), tracking, console, **given)
         )

@@ -14,7 +14,7 @@ from orchestrator.audit.measures import AuditMeasure, AuditNote
 from orchestrator.design.grid import Design, expand
 from orchestrator.launch.reporting import write_study_report
 from orchestrator.report.page import flow_of
-from orchestrator.report.tripod import BY_HAND, CLOSED, Checklist, Item, Known, checklist
+from orchestrator.report.tripod import BY_HAND, CLOSED, Basis, Checklist, ReportedItem, checklist
 from orchestrator.store.outcomes import read_store
 from orchestrator.study.study import Study, load_study
 from support.places import SWEEPS
@@ -52,30 +52,30 @@ def results(design: Design, store: StoreLayout) -> Results:
 
 
 @pytest.fixture(scope="module")
-def known(study: Study, design: Design, results: Results) -> Known:
+def known(study: Study, design: Design, results: Results) -> Basis:
     findings = analyse(study, design, results, n_replicates=20)
     flow = flow_of(cohort_counts(), findings, min_cell=study.cohort.min_cell)
-    return Known(study=study, design=design, findings=findings, flow=flow, audit=AUDITED)
+    return Basis(study=study, design=design, findings=findings, flow=flow, audit=AUDITED)
 
 
-def items(known: Known) -> dict[str, Item]:
+def items(known: Basis) -> dict[str, ReportedItem]:
     return {item.item: item for item in checklist(known).items}
 
 
-def test_every_item_of_the_table_is_there_with_its_status(known: Known) -> None:
+def test_every_item_of_the_table_is_there_with_its_status(known: Basis) -> None:
     statuses = {name: item.status for name, item in items(known).items()}
     expected = {**dict.fromkeys(AUTO, "auto"), **dict.fromkeys(PARTIAL, "partial"), **dict.fromkeys(MANUAL, "manual")}
     assert statuses == expected
 
 
-def test_of_a_complete_study_auto_items_are_filled_and_the_others_say_what_is_missing(known: Known) -> None:
+def test_of_a_complete_study_auto_items_are_filled_and_the_others_say_what_is_missing(known: Basis) -> None:
     for name, item in items(known).items():
         assert (item.missing is None) == (name in AUTO), name
         assert (item.content is None) == (name in MANUAL), name
     assert items(known)["13"].missing == BY_HAND
 
 
-def test_what_is_told_is_what_the_findings_and_the_design_say(known: Known) -> None:
+def test_what_is_told_is_what_the_findings_and_the_design_say(known: Basis) -> None:
     found = items(known)
     performance = found["17"].content
     assert performance is not None and performance["answer"] == known.findings.answer
@@ -84,7 +84,7 @@ def test_what_is_told_is_what_the_findings_and_the_design_say(known: Known) -> N
     assert str(found["7c"].content).count("logistic") and str(found["16a"].content).count("Candidate index dates")
 
 
-def test_small_counts_are_hidden_as_on_the_page(known: Known, study: Study) -> None:
+def test_small_counts_are_hidden_as_on_the_page(known: Basis, study: Study) -> None:
     counts = cohort_counts(lost=3)
     flow = flow_of(counts, known.findings, min_cell=study.cohort.min_cell)
     content = items(replace(known, flow=flow))["16a"].content
@@ -95,12 +95,12 @@ def test_without_raters_or_outcomes_the_items_are_missing_and_not_made_up(study:
     empty = Results(outcomes={}, predictions={}, attempts={})
     findings = analyse(study, design, empty, n_replicates=20)
     flow = flow_of({}, findings, min_cell=5)
-    found = items(Known(study=study, design=design, findings=findings, flow=flow, audit=None))
+    found = items(Basis(study=study, design=design, findings=findings, flow=flow, audit=None))
     for name in ("8c", "12", "16a", "16d", "17"):
         assert found[name].content is None and found[name].missing
 
 
-def test_while_scores_are_closed_none_is_told(study: Study, design: Design, known: Known, results: Results) -> None:
+def test_while_scores_are_closed_none_is_told(study: Study, design: Design, known: Basis, results: Results) -> None:
     outcomes = {
         one: outcome.model_copy(update={"scores": {"tuning": outcome.scores["tuning"]}})
         for one, outcome in results.outcomes.items()
@@ -121,7 +121,7 @@ def test_a_report_writes_it_sealed_beside_the_page(study: Study, design: Design,
     assert {item.item for item in written.items} == AUTO | PARTIAL | MANUAL
 
 
-def test_findings_of_before_fill_what_they_hold(known: Known) -> None:
+def test_findings_of_before_fill_what_they_hold(known: Basis) -> None:
     older = Findings.model_validate(known.findings.model_dump(mode="json", exclude={"subgroups", "operating"}))
     content = items(replace(known, findings=older))["17"].content
     assert content is not None and "subgroups" not in content and content["contrasts"]
