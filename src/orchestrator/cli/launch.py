@@ -101,7 +101,7 @@ def launch(
     wait = WaitFor.parse(wait_for) if wait_for else None
     selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     if context.info_name == RESUME:
-        _need_store(study, store)
+        _need_store(study)
     loaded, layout = open_study(study, store, look_up=True)
     started, console = time.monotonic(), console_of(stderr=as_json)
     console.file = lasting(console.file)
@@ -129,12 +129,10 @@ def launch(
     raise typer.Exit(summary.exit_code)
 
 
-def _need_store(study: Path, stores: Path) -> None:
+def _need_store(study: Path) -> None:
     """Refuse what `sweep resume` has no use for; raises InputError."""
     if not study.is_dir():
         raise InputError(Problem(str(study), "is no store folder", "name one, or give the study file to `sweep run`"))
-    if stores != STORES:
-        raise InputError(Problem("--store", "says nothing beside a store folder", "leave it out"))
 
 
 @dataclass(frozen=True)

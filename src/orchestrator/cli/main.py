@@ -29,8 +29,10 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.purge import purge
 from orchestrator.cli.views.power import foretell
+from orchestrator.saying.addressing import local_path
 from orchestrator.saying.streams import open_streams
 from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.files import true_path
 from workers.contract.system.modes import keep_private
 
 app = typer.Typer(
@@ -207,19 +209,34 @@ def report(
 
 
 @app.command()
-def query(study: StudyFile, sql: str, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+def query(
+    study: StudyFile,
+    sql: str,
+    store: StoreRoot = STORES,
+    as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FILE", parser=local_path, help="write a new Parquet file")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Ask the aggregated dataset in SQL: tables trials, predictions, history."""
+    from orchestrator.cli.views.rows import show_rows, write_csv
     from orchestrator.store.dataset.query import query as ask
+    from orchestrator.store.dataset.query import write_parquet
 
+    if as_csv + as_json + (parquet is not None) > 1:
+        raise InputError(Problem("--json, --csv, --parquet", "are forms of one answer", "name one of them"))
     _, layout = open_study(study, store)
+    if parquet is not None:
+        write_parquet(layout, sql, true_path(parquet))
+        return
     answer = ask(layout, sql)
     if as_json:
         print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
-        return
-    from orchestrator.saying.terminal import print_table
-
-    rows = ([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row] for row in answer.rows)
-    print_table(console_of(), answer.columns, rows)
+    elif as_csv:
+        write_csv(answer)
+    else:
+        show_rows(console_of(), answer)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """`sweep status`, `verify`, `explain` and `doctor`: how a study, its store, a trial and this machine are."""
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,15 @@ if TYPE_CHECKING:
     from orchestrator.explain.explanation import Explanation
     from orchestrator.store.verification import Verification
 
+WATCH_S = 10
 
-def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+
+def status(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    watch: Annotated[bool, typer.Option("--watch", help=f"again every {WATCH_S} s, until no driver runs")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say how far a study is, what failed and what runs now, from its store alone."""
     from orchestrator.explain.files import working_attempts
     from orchestrator.explain.status import status_of
@@ -39,15 +47,21 @@ def status(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False)
     from orchestrator.launch.sealing import standing
     from orchestrator.store.holding import lock_holder
 
-    loaded, layout = open_study(study, store)
-    _, planned = plan_study(loaded, layout)
-    sealed = standing(loaded, layout) if layout.study.exists() else None
-    found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout), sealed)
-    if as_json:
-        print_json(found.model_dump(mode="json"))
-        return
-    for line in (plan_counts(planned, layout), *found.lines):
-        console_of().print(line)
+    console = console_of()
+    while True:
+        loaded, layout = open_study(study, store)
+        _, planned = plan_study(loaded, layout)
+        sealed = standing(loaded, layout) if layout.study.exists() else None
+        found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout), sealed)
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            if watch and console.is_terminal:
+                console.clear()
+            console.print("\n".join((plan_counts(planned, layout), *found.lines)))
+        if not watch or found.driver is None:
+            return
+        time.sleep(WATCH_S)
 
 
 def prepare(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:

@@ -47,6 +47,8 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     from orchestrator.study.study import load_sealed, load_study
 
     if path.is_dir():
+        if stores != STORES:
+            raise InputError(Problem("--store", "says nothing beside a store folder", "leave it out"))
         layout = open_store(sayable(true_path(path)))
         follow_store(layout.root)
         return load_sealed(layout.study), layout

@@ -4,18 +4,20 @@ Of a launch it knows what leases and the driver's hold say; how long it will tak
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from orchestrator.analysis.wording import duration
 from orchestrator.design.naming import name_of
-from orchestrator.design.plan import TO_DO, Plan
+from orchestrator.design.plan import TO_DO, Plan, PlannedTrial
 from orchestrator.explain.files import Working
 from orchestrator.launch.record import PastLaunch
 from orchestrator.store.holding import Sighting
 from orchestrator.store.sealing import Standing
 from workers.contract.outcome import FailureKind, Record, TrialState
 
-# Of running trials, those that are shown: a launch has one a slot.
+# Of running or failed trials, those that are shown: a launch has one a slot.
 MAX_SHOWN = 32
+DIVERGED = "diverged"
 
 
 class RunningTrial(Record):
@@ -28,11 +30,22 @@ class RunningTrial(Record):
     since: str
 
 
+class TroubledTrial(Record):
+    """A trial that failed, whose outcome was damaged, or that diverged: which, in a word or two."""
+
+    trial_id: str
+    name: str
+    what: str
+
+
 class StudyStatus(Record):
     """What a store says about its study.
 
+    share_done: Of the design's trials and controls those that have an outcome or were spared, from 0 to 1.
+    seconds_left: At the pace of the launch that runs; null without one, and before its first trial ended.
     failed: Missing trials by the class of their last failed attempt.
     n_untrusted: Missing trials whose outcome was damaged.
+    troubled: Those that `failed` and `n_untrusted` count, and those that diverged, which have an outcome.
     n_cut_off: Attempts of this machine whose process is gone; their trials are missing.
     last_launch: What the last launch's record says, in a sentence; empty where none left one.
     plan: How the study stands to its sealed analysis plan; null before a launch.
@@ -40,8 +53,11 @@ class StudyStatus(Record):
 
     study: str
     counts: dict[str, int]
+    share_done: float
+    seconds_left: float | None
     failed: dict[FailureKind, int]
     n_untrusted: int
+    troubled: tuple[TroubledTrial, ...]
     running: tuple[RunningTrial, ...]
     n_cut_off: int
     driver: Sighting | None
@@ -55,23 +71,34 @@ class StudyStatus(Record):
         driver = str(self.driver) if self.driver else f"no driver runs{orphaned}"
         last = [f"last     {self.last_launch}"] if self.last_launch else []
         sealed = [f"analysis {self.plan}"] if self.plan else []
-        return (*self._failures(), *self._running(), *sealed, *last, driver)
+        return (self._done(), *self._failures(), *self._running(), *sealed, *last, driver)
+
+    def _done(self) -> str:
+        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
+        return f"done     {self.share_done:.0%}{left}"
 
     def _failures(self) -> list[str]:
         parts = [f"{n} {kind.replace('_', ' ')}" for kind, n in self.failed.items()]
         parts += [f"{self.n_untrusted} with a damaged outcome"] if self.n_untrusted else []
+        n_diverged = sum(trial.what == DIVERGED for trial in self.troubled)
         lines = [f"failed   {', '.join(parts)}; `sweep explain` of one says more"] if parts else []
+        lines += [f"diverged {n_diverged}, which have an outcome without a score"] if n_diverged else []
+        lines += _some([f"         {trial.trial_id[:12]}  {trial.what}  {trial.name}" for trial in self.troubled])
         if self.n_cut_off:
             lines.append(f"cut off  {self.n_cut_off} attempts whose process is gone; the next launch tries them again")
         return lines
 
     def _running(self) -> list[str]:
-        lines = [
+        return _some(
             f"running  {trial.trial_id[:12]}  {trial.name}  on {trial.host} (pid {trial.pid}) since {trial.since}"
-            for trial in self.running[:MAX_SHOWN]
-        ]
-        n_more = len(self.running) - MAX_SHOWN
-        return [*lines, f"         and {n_more} more"] if n_more > 0 else lines
+            for trial in self.running
+        )
+
+
+def _some(lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    n_more = len(lines) - MAX_SHOWN
+    return [*lines[:MAX_SHOWN], f"         and {n_more} more"] if n_more > 0 else lines
 
 
 def status_of(
@@ -85,13 +112,20 @@ def status_of(
     trials = {planned.trial.trial_id: planned for planned in plan.trials + plan.controls}
     missing = [planned for planned in trials.values() if planned.state is TrialState.RETRY]
     failures = Counter(planned.failure for planned in missing if planned.failure is not None)
+    diverged = [planned for planned in trials.values() if planned.reason == DIVERGED]
     # A worker commits before it gives its lease back.
     works = [each for each in working if each.trial_id not in trials or trials[each.trial_id].state in TO_DO]
     return StudyStatus(
         study=plan.study,
         counts=plan.counts,
+        share_done=sum(planned.state not in TO_DO for planned in trials.values()) / len(trials),
+        seconds_left=launches[-1].seconds_left if driver and launches else None,
         failed={kind: failures[kind] for kind in FailureKind if failures[kind]},
         n_untrusted=sum(planned.failure is None for planned in missing),
+        troubled=tuple(
+            TroubledTrial(trial_id=planned.trial.trial_id, name=name_of(planned.trial), what=_trouble(planned))
+            for planned in (*missing, *diverged)
+        ),
         running=tuple(
             RunningTrial(
                 trial_id=each.trial_id,
@@ -108,3 +142,9 @@ def status_of(
         last_launch=launches[-1].told(is_running=driver is not None) if launches else "",
         plan=sealed,
     )
+
+
+def _trouble(planned: PlannedTrial) -> str:
+    if planned.state is not TrialState.RETRY:
+        return planned.reason
+    return planned.failure.replace("_", " ") if planned.failure else "damaged outcome"

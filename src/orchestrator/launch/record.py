@@ -6,6 +6,7 @@ Facts of the driver's own; nothing that a worker read, and no participant's text
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -192,6 +193,16 @@ class PastLaunch(Record):
     def began(self) -> LaunchBegan | None:
         """Null where that line was torn."""
         return next((entry for entry in self.entries if isinstance(entry, LaunchBegan)), None)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long its missing trials take at the pace of those that ended; null before one did."""
+        taken = [entry.at for entry in self.entries if isinstance(entry, TrialTaken)]
+        ended = [entry.at for entry in self.entries if isinstance(entry, TrialEnded)]
+        if self.began is None or not taken or not ended:
+            return None
+        spent = datetime.fromisoformat(ended[-1]) - datetime.fromisoformat(taken[0])
+        return spent.total_seconds() / len(ended) * max(self.began.n_todo - len(ended), 0)
 
     @property
     def over(self) -> LaunchEnded | None:

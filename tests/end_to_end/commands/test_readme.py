@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,16 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, layout: StoreLa
     assert done.returncode == expected, done.stderr + done.stdout
     assert done.stdout if expected == 0 else done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_the_python_of_the_readme_runs_on_a_store(layout: StoreLayout) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("store/quickstart", str(layout.root)), names)
+    assert set(names["scores"].index.get_level_values("supervision")) >= {"label_only", "free_form"}
+    assert (names["events"]["n"] > 0).all()
+    assert set(names["contrasts"]["contrast"]) == {one.name for one in names["store"].findings.contrasts}
+    assert names["answer"]
 
 
 def test_every_command_stands_in_the_readme(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """SQL over the dataset, read-only; it can reach nothing outside of it."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
 
@@ -32,6 +36,40 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
         StoreError: There is no dataset yet, or a file that the statement reads is damaged.
         InputError: The statement is wrong, or is not a single query.
     """
+    with _answered(layout, sql) as answer:
+        return QueryResult(tuple(column[0] for column in answer.description), tuple(answer.fetchall()))
+
+
+def query_table(layout: StoreLayout, sql: str) -> "pa.Table":
+    """Answer like `query`, with the types of the dataset kept; a column's name may recur."""
+    import pyarrow as pa
+
+    with _answered(layout, sql) as answer:
+        table = answer.to_arrow_table()
+    for n, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:  # of a sum of whole numbers
+            table = table.set_column(n, field.name, table.column(n).cast(pa.int64()))
+    return table
+
+
+def write_parquet(layout: StoreLayout, sql: str, path: Path) -> None:
+    """Answer into a new file; raises InputError where there is one, or where a column's name recurs."""
+    import pyarrow.parquet as pq
+
+    if path.exists():
+        raise InputError(Problem(str(path), "exists", "name a new file"))
+    table = query_table(layout, sql)
+    if recurring := [name for name, n in Counter(table.column_names).items() if n > 1]:
+        raise InputError(Problem("sql", f"two columns are called `{recurring[0]}`", "rename one with AS"))
+    try:
+        pq.write_table(table, path)
+    except OSError as error:
+        what = f"can't be written ({type(error).__name__})"
+        raise InputError(Problem(str(path), what, "name a file in a folder of yours")) from None
+
+
+@contextmanager
+def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelation]":
     import duckdb
 
     if not any(layout.dataset.glob("trials/*/*.parquet")):
@@ -48,8 +86,7 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
                     connection.register(table, _parts(files, below=layout.dataset / table))
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
-            answer = connection.execute(sql)
-            return QueryResult(tuple(column[0] for column in answer.description), tuple(answer.fetchall()))
+            yield connection.sql(sql)
         except duckdb.Error as error:
             # The second paragraph only repeats the statement.
             raise InputError(_sql_problem(str(error).split("\n\n")[0])) from None

@@ -2,15 +2,19 @@
 
 import json
 import os
+from pathlib import Path
 
 from orchestrator.design.grid import Design
 from orchestrator.design.plan import make_plan
 from orchestrator.explain.files import Working, working_attempts
 from orchestrator.explain.status import MAX_SHOWN, StudyStatus, status_of
+from orchestrator.launch.record import LaunchBegan, PastLaunch, TrialEnded, TrialTaken
 from orchestrator.store.holding import Sighting
 from orchestrator.store.outcomes import quarantine, read_attempts, read_outcomes
 from support.launches.command_line import sweep_here as sweep
 from support.stores.builders import write_attempt
+from support.stores.full import DESIGN as FULL_DESIGN
+from support.stores.full import DIVERGED, full_store
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind
 from workers.contract.system.leases import Lease, take_lease
@@ -29,7 +33,28 @@ def test_failures_are_counted_by_class_and_damaged_outcomes_apart(layout: StoreL
     found = ask(layout, design)
     assert found.failed == {FailureKind.OUT_OF_MEMORY: 1, FailureKind.DATA: 1}
     assert found.n_untrusted == 1
-    assert found.lines[0].startswith("failed   1 out of memory, 1 data, 1 with a damaged outcome")
+    assert found.lines[1].startswith("failed   1 out of memory, 1 data, 1 with a damaged outcome")
+    assert {trial.what for trial in found.troubled} == {"out of memory", "data", "damaged outcome"}
+    assert sum(second.trial_id[:12] in line for line in found.lines) == 1
+
+
+def test_diverged_trials_are_done_and_named(tmp_path: Path) -> None:
+    layout = full_store(tmp_path)
+    found = ask(layout, FULL_DESIGN)
+    assert [(trial.trial_id, trial.what) for trial in found.troubled] == [(DIVERGED.trial_id, "diverged")]
+    assert (found.lines[0], found.failed) == ("done     100%", {})
+    assert found.lines[1].startswith("diverged 1")
+
+
+def test_the_time_left_is_that_of_the_missing_trials_at_the_pace_so_far() -> None:
+    def at(second: int) -> str:
+        return f"2026-01-01T00:00:{second:02d}+00:00"
+
+    began = LaunchBegan(at=at(0), host="h", pid=1, n_todo=5, n_kept=2)
+    taken = [TrialTaken(at=at(10 * n), trial_id=f"{n}") for n in (1, 2)]
+    ended = [TrialEnded(at=at(10 * n + 10), trial_id=f"{n}", state="scored") for n in (1, 2)]
+    assert PastLaunch(number=1, entries=(began, *taken, *ended)).seconds_left == 10 * 3
+    assert PastLaunch(number=1, entries=(began, *taken)).seconds_left is None
 
 
 def test_running_trials_come_from_leases_and_those_of_dead_processes_do_not(

@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.launch.run import EXIT_INTERRUPTED
 from orchestrator.store.dataset.aggregate import aggregate
-from orchestrator.store.dataset.query import query
+from orchestrator.store.dataset.query import query, query_table, write_parquet
 from orchestrator.store.derived import dataset_damages
 from orchestrator.store.folder import unusable
 from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
@@ -214,3 +214,21 @@ class TestDamage:
         assert query(layout, "SELECT count(*) FROM trials").rows == ((len(DESIGN.everything),),)
         aggregate(layout, DESIGN)
         assert layout.dataset_seal.is_file()
+
+
+def test_a_sum_of_whole_numbers_is_a_whole_number_in_arrow_too(aggregated: StoreLayout) -> None:
+    table = query_table(aggregated, "select sum(n_steps) as n, avg(n_steps) as mean from trials")
+    assert [str(field.type) for field in table.schema] == ["int64", "double"]
+
+
+def test_an_answer_goes_into_a_new_file_alone(aggregated: StoreLayout, tmp_path: Path) -> None:
+    write_parquet(aggregated, "select trial_id from trials", tmp_path / "a.parquet")
+    assert pq.read_table(tmp_path / "a.parquet").num_rows == len(query(aggregated, "select 1 from trials").rows)
+    for sql, path in (
+        ("select 1", tmp_path / "a.parquet"),
+        ("select 1 as a, 2 as a", tmp_path / "b.parquet"),
+        ("select 1", tmp_path / "nowhere" / "c.parquet"),
+    ):
+        with pytest.raises(InputError):
+            write_parquet(aggregated, sql, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
