@@ -47,7 +47,8 @@ class StoreFrames:
 
     def query(self, sql: str) -> "pd.DataFrame":
         """The answer to one read-only statement over these tables."""
-        return self.arrow(sql).to_pandas()
+        frame: pd.DataFrame = self.arrow(sql).to_pandas()
+        return frame
 
     def arrow(self, sql: str) -> "pa.Table":
         """The same as an Arrow table."""

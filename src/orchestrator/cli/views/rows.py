@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def show_rows(console: "Terminal", answer: "QueryResult") -> None:
     """A table as wide as it is in a pipe; on a terminal without columns that are null in every row, which it says."""
-    kept = range(len(answer.columns))
+    kept = list(range(len(answer.columns)))
     if console.is_terminal and answer.rows:
         kept = [n for n in kept if any(row[n] is not None for row in answer.rows)]
     rows = ([_said(row[n]) for n in kept] for row in answer.rows)

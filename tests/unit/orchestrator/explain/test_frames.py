@@ -63,4 +63,4 @@ def test_a_folder_that_is_no_store_and_a_store_without_dataset_are_refused(tmp_p
 
 def test_the_package_has_no_other_name_to_give() -> None:
     with pytest.raises(AttributeError):
-        orchestrator.close_store  # type: ignore[attr-defined]  # noqa: B018
+        orchestrator.close_store  # noqa: B018
