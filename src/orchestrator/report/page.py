@@ -3,12 +3,12 @@
 It computes nothing: every number comes from the findings, every setting from the design.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from orchestrator.analysis import wording
 from orchestrator.analysis.findings import Findings
@@ -17,7 +17,9 @@ from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design
 from orchestrator.report import tables
-from orchestrator.report.figure import auc_figure
+from orchestrator.report.figures.forest import forest_plot
+from orchestrator.report.figures.heat_map import heat_map
+from orchestrator.report.figures.scores import auc_figure
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
 from orchestrator.report.suppression import shown_counts
@@ -27,6 +29,7 @@ from workers.contract.inputs import ProofFigures
 from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS
 from workers.contract.system.durable import replace_file
 
+HEADING = re.compile(r'<h2 id="([^"]+)">([^<]+)</h2>')
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
 NO_PROOFS: Mapping[str, ProofFigures] = MappingProxyType({})
 
@@ -67,7 +70,7 @@ def render_report(
     audit: AuditNote | None = None,
 ) -> str:
     """The page as text; the same arguments give the same page."""
-    figure, further = auc_figure(findings), tables.shown_further(findings)
+    further, primary = tables.shown_further(findings), next(iter(findings.contrasts), None)
     return (
         _environment()
         .get_template("page.html")
@@ -76,8 +79,9 @@ def render_report(
             design=view_design(design),
             findings=findings,
             flow=flow_of(cohort_counts, findings, min_cell=study.cohort.min_cell),
-            # Our own SVG, not a user's text: the only markup that is not escaped.
-            figure=Markup(figure) if figure else None,
+            figure=auc_figure(findings),
+            forest=forest_plot(primary) if primary else None,
+            heat_map=heat_map(primary) if primary else None,
             audit=audit,
             proofs=proofs,
             ways=wording.ROWS_TOGETHER,
@@ -115,6 +119,7 @@ def _environment() -> Environment:
         "level": wording.level,
         "place": wording.place,
         "varied": varied,
+        "headings": HEADING.findall,
         "axes_of": tables.axes_of,
         "group_grid": tables.group_grid,
     }

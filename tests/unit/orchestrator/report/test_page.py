@@ -14,7 +14,7 @@ from orchestrator.analysis.tables.noise import AboveNoise, NoiseFloor
 from orchestrator.analysis.uncertainty.layers import THESE_MODELS
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design, expand
-from orchestrator.report.figure import auc_figure
+from orchestrator.report.figures.scores import auc_figure
 from orchestrator.report.page import render_report, write_report
 from orchestrator.report.tables import LONGEST_TABLE
 from orchestrator.store.outcomes import read_attempts, read_outcomes
@@ -53,7 +53,7 @@ class Outline(HTMLParser):
         self.n_tables += tag == "table"
         self.n_captions += tag == "caption"
         links = [values.get(name) for name in ("src", "href", "xlink:href")]
-        self.outside += [link for link in links if link and not link.startswith("#")]
+        self.outside += [link for link in links if link and not link.startswith(("#", "data:text/csv;base64,"))]
         if tag in ("script", "link"):
             self.outside.append(tag)
         if tag not in VOID:

@@ -1,26 +1,20 @@
-"""The one figure: AUC of every trial by supervision, cells joined by lines, means, intervals, comparators.
+"""AUC of every trial by supervision, cells joined by lines, means, intervals, comparators."""
 
-Drawn from the findings alone, as SVG with real text, so that it scales, prints and can be searched.
-"""
-
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.scores import ALL_SIZES, BaselineScore, SupervisionScore
 from orchestrator.analysis.wording import level
+from orchestrator.report.figures.drawing import CELL, INK, MEAN, RULE, Drawing, as_svg, bare, drawn
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
 
-# Okabe & Ito's palette, told apart by readers with any colour vision; dashes differ as well.
-INK, CELL, MEAN = "#333333", "#9aa5b1", "#0072B2"
+# Told apart by dashes as well.
 COMPARATORS = {"logistic": ("logistic", "#D55E00", (6, 2)), "age_sex": ("age + sex", "#007A5A", (2, 2))}
 CHANCE = 0.5
 PANELS_PER_ROW = 2
@@ -38,15 +32,17 @@ class ReferenceLine:
     dashes: tuple[int, int]
 
 
-def auc_figure(findings: Findings) -> str | None:
-    """An SVG element with one panel a train size, or null where no trial of the grid is scored."""
+COLUMNS = ("supervision", "train_size", "trials", "auc", "low", "high")
+
+
+def auc_figure(findings: Findings) -> Drawing | None:
+    """One panel a train size; null where no trial of the grid is scored."""
     if not any(score[Scoring.STRICT] for score in findings.supervisions):
         return None
     panels = _panels(findings.supervisions)
     n_rows = -(-len(panels) // PANELS_PER_ROW)
     n_columns = min(len(panels), PANELS_PER_ROW)
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
-        figure = Figure(figsize=(9.4, 3.7 * n_rows), layout="constrained")
+    with drawn(3.7 * n_rows) as figure:
         grid: list[Axes] = list(figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).flat)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
@@ -55,7 +51,13 @@ def auc_figure(findings: Findings) -> str | None:
         for axes in grid[n_columns - 1 : len(panels) : n_columns]:
             _name_lines(axes, _lines(findings.baselines))
         figure.axes[0].set_ylabel("ROC-AUC on held-out, strict")
-        return _svg(figure)
+        svg = as_svg(figure)
+    told = (
+        (score.supervision.value, level(score.train_size), score.n_scored, strict.value, strict.low, strict.high)
+        for score in findings.supervisions
+        if (strict := score[Scoring.STRICT])
+    )
+    return Drawing(svg, COLUMNS, tuple(told))
 
 
 def _panels(scores: Sequence[SupervisionScore]) -> list[AxisValue]:
@@ -74,10 +76,8 @@ def _draw_panel(axes: Axes, size: AxisValue, findings: Findings, *, alone: bool)
         axes.axhline(line.auc, color=line.colour, linewidth=1.3, dashes=line.dashes, zorder=1)
     axes.set_xlim(-0.45, len(names) - 0.35)
     axes.set_xticks(range(len(names)), names)
-    axes.tick_params(length=0, colors=INK)
-    axes.grid(axis="y", color="#e6e9ed", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_visible(False)
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    bare(axes)
     if not alone:
         axes.set_title(f"train size {level(size)}", loc="left", fontsize=10, fontweight="bold", color=INK)
 
@@ -161,11 +161,3 @@ def _name_lines(axes: Axes, lines: Sequence[ReferenceLine]) -> None:
             color=line.colour,
             fontsize=8.5,
         )
-
-
-def _svg(figure: Figure) -> str:
-    """The bare `<svg>` element: no XML prolog, no link to a DTD, no metadata."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

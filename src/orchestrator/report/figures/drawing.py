@@ -1,0 +1,64 @@
+"""What all figures share: colours, and how one becomes an SVG element and a table."""
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito's palette, told apart by readers with any colour vision.
+INK, CELL, MEAN, RULE = "#333333", "#9aa5b1", "#0072B2", "#e6e9ed"
+WORSE, BETTER = "#D55E00", "#0072B2"
+WIDTH = 9.4
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of the page: our own SVG, the only markup that is not escaped, and its numbers as CSV."""
+
+    svg: Markup
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+    @property
+    def csv_address(self) -> str:
+        """The numbers as an address that a browser saves to a file, without asking anybody."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows((self.columns, *self.rows))
+        return f"data:text/csv;base64,{base64.b64encode(text.getvalue().encode()).decode()}"
+
+
+@contextmanager
+def drawn(height: float) -> Iterator[Figure]:
+    """A figure as wide as the page, so many inches high."""
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
+        yield Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def bare(axes: Axes) -> None:
+    """No frame, no ticks."""
+    axes.tick_params(length=0, colors=INK)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+
+
+def name_ticks(axes: Axes, places: Sequence[float], names: Sequence[str], *, is_x: bool = False) -> None:
+    """Names of a study at an axis, as they are: a dollar in one begins no formula."""
+    axis = axes.xaxis if is_x else axes.yaxis
+    for label in axis.set_ticks(places, names) and axis.get_ticklabels():
+        label.set_parse_math(False)
+
+
+def as_svg(figure: Figure) -> Markup:
+    """The bare `<svg>` element: no XML prolog, no link to a DTD, no metadata, no id that another figure has too."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    return Markup(re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :]))

@@ -1,0 +1,87 @@
+"""The forest plot: a contrast over all cells, then at each level of each axis."""
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
+from orchestrator.analysis.wording import level
+from orchestrator.report.figures.drawing import INK, MEAN, RULE, Drawing, as_svg, bare, drawn, name_ticks
+from workers.contract.recipes.scorings import Scoring
+
+ROW_INCHES = 0.24
+COLUMNS = ("of", "level", "cells", "difference", "low", "high")
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One estimate with its interval; `group` heads the rows that share it."""
+
+    group: str
+    name: str
+    n_cells: int
+    estimate: Estimate
+    is_headline: bool = False
+
+
+def forest_plot(contrast: ContrastFindings) -> Drawing | None:
+    """Each layer's pooled difference, then that of every level of the axes that vary; null where nothing is scored.
+
+    Intervals of levels hold for all levels of all axes at once, so they are wider than those of one level alone.
+    """
+    rows = _rows(contrast)
+    if not rows:
+        return None
+    heads = [n for n, row in enumerate(rows) if n == 0 or rows[n - 1].group != row.group]
+    places = [float(n + sum(head <= n for head in heads)) for n in range(len(rows))]
+    with drawn(ROW_INCHES * (len(rows) + len(heads) + 3)) as figure:
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        for place, row in zip(places, rows, strict=True):
+            _draw(axes, place, row)
+        for head in heads:
+            axes.annotate(
+                rows[head].group, (0, places[head] - 1), xycoords=("axes fraction", "data"), xytext=(-4, 0),
+                textcoords="offset points", ha="right", va="center", fontweight="bold", color=INK,
+            ).set_parse_math(False)  # fmt: skip
+        name_ticks(axes, places, [f"{row.name}  ({row.n_cells})" for row in rows])
+        axes.set_ylim(places[-1] + 0.8, -0.8)
+        axes.grid(axis="x", color=RULE, linewidth=0.8)
+        axes.set_xlabel("difference in ROC-AUC, strict; left of 0 the treatment ranks worse")
+        bare(axes)
+        svg = as_svg(figure)
+    told = ((row.group, row.name, row.n_cells, row.estimate.value, row.estimate.low, row.estimate.high) for row in rows)
+    return Drawing(svg, COLUMNS, tuple(told))
+
+
+def _rows(contrast: ContrastFindings) -> list[ForestRow]:
+    rows = [
+        ForestRow("all cells", _covers(layer.name), contrast.n_complete, strict, layer.name == contrast.widest.name)
+        for layer in contrast.layers
+        if (strict := layer[Scoring.STRICT]) is not None
+    ]
+    for axis in contrast.by_axis:
+        name = f"by {axis.axis.replace('_', ' ')}"
+        rows += [ForestRow(name, level(one.level), one.n_cells, one.difference) for one in axis.levels]
+    return rows
+
+
+def _covers(layer: str) -> str:
+    return f"and {DRAWN_ANEW[layer]}" if layer in DRAWN_ANEW else "new participants"
+
+
+def _draw(axes: Axes, place: float, row: ForestRow) -> None:
+    value, low, high = row.estimate.value, row.estimate.low, row.estimate.high
+    marker, size = ("D", 7) if row.is_headline else ("s", 4)
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=MEAN, linewidth=2.2 if row.is_headline else 1.3, zorder=2)
+        said = f"{value:+.3f}  ({low:+.3f} to {high:+.3f})"
+    else:
+        said = f"{value:+.3f}"
+    axes.plot([value], [place], color=MEAN, marker=marker, markersize=size, zorder=3)
+    axes.annotate(
+        said.replace("-", "−"), (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
+        textcoords="offset points", va="center", color=INK, fontweight="bold" if row.is_headline else "normal",
+    )  # fmt: skip
