@@ -52,8 +52,7 @@ def bare(axes: Axes) -> None:
 def name_ticks(axes: Axes, places: Sequence[float], names: Sequence[str], *, is_x: bool = False) -> None:
     """Names of a study at an axis, as they are: a dollar in one begins no formula."""
     axis = axes.xaxis if is_x else axes.yaxis
-    for label in axis.set_ticks(places, names) and axis.get_ticklabels():
-        label.set_parse_math(False)
+    axis.set_ticks(places, names, parse_math=False)
 
 
 def as_svg(figure: Figure) -> Markup:
