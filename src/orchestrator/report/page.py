@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that needs no network, no script and no other file.
+"""Writes the report: one HTML file that needs no network and no other file, and says all without its script.
 
 It computes nothing: every number comes from the findings, every setting from the design.
 """
