@@ -15,6 +15,7 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
+from orchestrator.analysis.checks.rules import CONFIDENCE
 from orchestrator.analysis.results import EXAMPLE_COLUMNS, FloatArray, IntArray, Predictions, TextArray
 from workers.contract.errors import StoreError
 from workers.contract.outcome import Record
@@ -22,7 +23,6 @@ from workers.contract.recipes.scorings import SCORINGS, Scoring
 
 # Replicates × examples held at once: 1e5 float64 are 0.8 MB, so that the half dozen such arrays stay in the cache.
 CHUNK_ELEMENTS = 100_000
-CONFIDENCE = 0.95
 
 
 class Estimate(Record):

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample
 from orchestrator.analysis.cells import Cell, difference_in
+from orchestrator.analysis.checks.rules import AUC_OF_FAILURE
 from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import MIXED, Results
 from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
@@ -22,8 +23,6 @@ from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
 
-# A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
-AUC_OF_FAILURE = 0.5
 # How such a trial ranks is not known: to count it as a failure would be an invention.
 UNKNOWN = {"missing", "damaged", MIXED}
 # Where differences are summed up: the axes on which a study is expected to generalise.

@@ -1,12 +1,15 @@
 """How numbers, intervals and settings are written on the page, decided here once."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.design.comparators import WHOLE_TRAIN_SPLIT
 from orchestrator.disclosure import HIDDEN, Share
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.trial import AxisValue
+
+if TYPE_CHECKING:
+    from orchestrator.analysis.bootstrap import Estimate
 
 NOTHING = "–"
 # The last step of a share in percent with one decimal.
@@ -36,7 +39,7 @@ def p_value(value: float | None) -> str:
     return f"< {SMALLEST_P}" if value is not None and value < SMALLEST_P / 2 else number(value, 4)
 
 
-def interval(estimate: Estimate | None, *, difference: bool = False) -> str:
+def interval(estimate: "Estimate | None", *, difference: bool = False) -> str:
     """`low to high`; a dash where there is none."""
     if estimate is None or estimate.low is None:
         return NOTHING
@@ -57,7 +60,7 @@ def percentage(share: Share) -> str:
     return f"{100 * share.value:.1f} %"
 
 
-def share(estimate: Estimate) -> str:
+def share(estimate: "Estimate") -> str:
     """The interval of a share of cells, in whole percent."""
     if estimate.low is None or estimate.high is None:
         return "no interval"

@@ -30,6 +30,7 @@ from workers.contract.layout import StoreLayout
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.launch.launch import Launch
     from orchestrator.launch.run import RunSummary
 
 OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="only trials whose attempts failed")]
@@ -92,10 +93,8 @@ def launch(
     from orchestrator.design.reviewed import PlanHash
     from orchestrator.design.selection import parse_selection
     from orchestrator.execution.deadline import Deadline
-    from orchestrator.execution.on_ray.executor import RayTune
-    from orchestrator.execution.on_ray.roster import WaitFor
+    from orchestrator.execution.on_ray.executor import RayTune, WaitFor
     from orchestrator.launch.launch import Launch
-    from orchestrator.launch.run import run_study
     from orchestrator.tracking.tracking import Tracking
 
     wait = WaitFor.parse(wait_for) if wait_for else None
@@ -103,8 +102,7 @@ def launch(
     if context.info_name == RESUME:
         _need_store(study)
     loaded, layout = open_study(study, store, look_up=True)
-    started, console = time.monotonic(), console_of(stderr=as_json)
-    console.file = lasting(console.file)
+    console = console_of(stderr=as_json)
     one = Launch(
         loaded,
         expand(loaded),
@@ -120,13 +118,8 @@ def launch(
         until=Deadline.parse(until) if until else None,
         tell_error=partial(fail, as_json=as_json),
     )
-    summary = run_study(one)
-    if as_json:
-        print_json({**asdict(summary), "exit_code": summary.exit_code})
-    else:
-        follow_up = FollowUp(named(study, store), address, is_tracked_elsewhere=tracking_uri is not None)
-        _print_summary(console, summary, layout, follow_up, seconds=time.monotonic() - started)
-    raise typer.Exit(summary.exit_code)
+    follow_up = FollowUp(named(study, store), address, is_tracked_elsewhere=tracking_uri is not None)
+    raise typer.Exit(_run(one, follow_up, as_json=as_json))
 
 
 def _need_store(study: Path) -> None:
@@ -155,8 +148,22 @@ class FollowUp:
         return f"{self.tracked} {typed('--address', self.address)}" if self.address else self.tracked
 
 
+def _run(launch: "Launch", follow_up: FollowUp, *, as_json: bool) -> int:
+    """Carry the launch out and say what it did; its exit code."""
+    from orchestrator.launch.run import run_study
+
+    started, console = time.monotonic(), launch.console
+    console.file = lasting(console.file)
+    summary = run_study(launch)
+    if as_json:
+        print_json({**asdict(summary), "exit_code": summary.exit_code})
+    else:
+        _print_summary(console, summary, launch.layout, follow_up, seconds=time.monotonic() - started)
+    return summary.exit_code
+
+
 def _print_summary(
-    console: "Console", summary: "RunSummary", store: StoreLayout, follow_up: "FollowUp", *, seconds: float
+    console: "Console", summary: "RunSummary", store: StoreLayout, follow_up: FollowUp, *, seconds: float
 ) -> None:
     """What a launch did and what to type next."""
     from orchestrator.analysis.wording import duration

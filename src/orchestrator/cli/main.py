@@ -100,9 +100,9 @@ def plan(
     from dataclasses import asdict
 
     from orchestrator.design.reviewed import PlanHash
-    from orchestrator.launch.console import show_plan
     from orchestrator.launch.forecast import forecast_disk, free_bytes
     from orchestrator.launch.run import plan_study
+    from orchestrator.launch.screen.console import show_plan
     from orchestrator.study.files import LARGEST_OF_A_PLAN, source_problems
     from orchestrator.study.revisions import unresolved
 

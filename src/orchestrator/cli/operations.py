@@ -41,9 +41,9 @@ def status(
     """Say how far a study is, what failed and what runs now, from its store alone."""
     from orchestrator.explain.files import working_attempts
     from orchestrator.explain.status import status_of
-    from orchestrator.launch.console import plan_counts
     from orchestrator.launch.record import past_launches
     from orchestrator.launch.run import plan_study
+    from orchestrator.launch.screen.console import plan_counts
     from orchestrator.launch.sealing import standing
     from orchestrator.store.holding import lock_holder
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from orchestrator.analysis.checks.look import planned_phases
+from orchestrator.analysis.checks.phases import planned_phases
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.looks import Phase
 from orchestrator.design.plan import Plan, PlannedTrial, make_plan
@@ -17,28 +17,25 @@ from orchestrator.design.selection import check_names, choose, left_out_line
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.recovery import Recovery
 from orchestrator.execution.stopping import request_save, stop_requests
-from orchestrator.launch.console import plan_counts
 from orchestrator.launch.forecast import forecast_disk, free_bytes
 from orchestrator.launch.launch import Launch
-from orchestrator.launch.launching import Queue, Ran, launch_trials
 from orchestrator.launch.record import LaunchRecord, recorded
-from orchestrator.launch.sealing import open_where_complete, refuse_other_looks, standing
+from orchestrator.launch.screen.console import plan_counts
+from orchestrator.launch.sealing import refuse_other_looks, standing
+from orchestrator.launch.settling import count_failed, is_settled, settle, why_ended
+from orchestrator.launch.trials.launching import Ran, launch_trials
+from orchestrator.launch.trials.referee import Queue
 from orchestrator.store.collecting import collect
-from orchestrator.store.dataset.aggregate import aggregate
-from orchestrator.store.derived import derived_damages
 from orchestrator.store.folder import ensure_writable
 from orchestrator.store.holding import Hold, hold_lock
-from orchestrator.store.outcomes import Outcomes, Seals, Snapshot, quarantine, read_attempts, read_seals, read_store
+from orchestrator.store.outcomes import Seals, Snapshot, quarantine, read_attempts, read_seals, read_store
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.background import Failures
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.errors import ClusterLostError, SweepError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import TrialState
-from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
-from workers.contract.system.sources import sha256_of
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PREEMPTED = 0, 3, 4, 5
 
@@ -121,7 +118,7 @@ def run_study(launch: Launch) -> RunSummary:
             tell(left_out)
         if collected := collect(layout, launch.design, held.outcomes):
             tell(str(collected))
-        if not todo and _is_settled(launch, held):
+        if not todo and is_settled(launch, held):
             return _summary(launch, plan, plan, Ran())
         n_kept = plan.counts["keep"]
         with recorded(layout, hold.number, hold.holder, n_todo=len(todo), n_kept=n_kept) as record:
@@ -159,8 +156,8 @@ class _Driving:
         """Derive what follows from the store, and write down why the launch ended; the plan of what is left."""
         with self.settling:
             self.hold.check()
-            after = _settle(self.launch, ran)
-            self.record.end(_why_ended(after, ran))
+            after = settle(self.launch, ran)
+            self.record.end(why_ended(after, ran))
             return after
 
     def say_last_words(self, error: SweepError) -> None:
@@ -195,21 +192,6 @@ def _drive(
     return ran, after
 
 
-def _n_failed(after: Plan, ran: Ran) -> int:
-    """The outcome of a worker that was taken for lost may have come in after all."""
-    return len(ran.failed & {planned.trial.trial_id for planned in after.todo})
-
-
-def _why_ended(after: Plan, ran: Ran) -> str:
-    if ran.lost is not None or ran.ended_because:
-        return ran.ended_because or str(ran.lost)
-    n_failed = _n_failed(after, ran)
-    left = f"{n_failed} trials failed, {len(after.todo) - n_failed} were not run"
-    n_spared = after.counts[TrialState.SPARED]
-    done = f"the study ended at a look, {n_spared} trials are spared" if n_spared else "every trial has an outcome"
-    return left if after.todo else done
-
-
 def _refuse_full_disk(launch: Launch, plan: Plan, todo: Sequence[PlannedTrial]) -> None:
     """See that what these trials need is free; raises StoreError."""
     layout = launch.layout
@@ -231,53 +213,6 @@ def _settled_plan(launch: Launch) -> tuple[Snapshot[Seals], Plan]:
         launch.console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
 
 
-def _is_settled(launch: Launch, held: Snapshot[Seals]) -> bool:
-    """Whether report, dataset and tracking were derived from this very study and these very outcomes, and are whole."""
-    try:
-        settled = launch.layout.settled.read_text() == _fingerprint(launch, held)
-        return settled and not derived_damages(launch.layout)
-    except OSError:
-        return False
-
-
-def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> str:
-    """Raises OSError where a derived file is missing; one that has changed shows by its checksum."""
-    layout = launch.layout
-    checksums = {trial_id: outcome.checksum for trial_id, outcome in held.outcomes.committed.items()}
-    derived = [
-        layout.study,
-        layout.report,
-        layout.tripod,
-        layout.dataset_seal,
-        *sorted(layout.dataset.rglob("*.parquet")),
-    ]
-    digests = {str(path.relative_to(layout.root)): sha256_of(path) for path in derived}
-    return digest_of({"study": launch.study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
-
-
-def _settle(launch: Launch, ran: Ran) -> Plan:
-    """Derive from the store everything that follows from it: MLflow, the dataset, the report; what is left to do."""
-    study, design, layout, tracking = launch.study, launch.design, launch.layout, launch.tracking
-    held = read_store(layout)
-    after = make_plan(design, held.outcomes, held.attempts, study=study.study)
-    if open_where_complete(after, layout):
-        launch.console.print(f"{_why_ended(after, ran)}: the scores on held-out are open now")
-        held = read_store(layout)
-    outcomes = held.outcomes
-    collect(layout, design, outcomes)
-    tracking.open_study(study.study, question=study.question, plan=standing(study, layout))
-    tracking.reconcile(design, outcomes, held.attempts)
-    if tracking.n_mended:
-        launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
-    tracking.close(complete=not after.todo, why=_why_ended(after, ran))
-    for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
-        launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
-    launch.write_report(study, design, layout, held)
-    if not tracking.failures.count:
-        replace_file(layout.settled, _fingerprint(launch, held))
-    return after
-
-
 def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, *, tell: Callable[[str], object]) -> Synced:
     """Make MLflow equal to the store.
 
@@ -294,7 +229,7 @@ def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, *, tell
 
 
 def _summary(launch: Launch, before: Plan, after: Plan, ran: Ran) -> RunSummary:
-    n_failed = _n_failed(after, ran)
+    n_failed = count_failed(after, ran)
     return RunSummary(
         study=launch.study.study,
         n_trials=len(launch.design.everything),

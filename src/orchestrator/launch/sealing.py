@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from orchestrator.analysis.checks.look import take_look
 from orchestrator.analysis.checks.rules import RULES
-from orchestrator.analysis.results import load_results
 from orchestrator.design.analysis_plan import LOOKS, plan_of, written
 from orchestrator.design.grid import Design
 from orchestrator.design.looks import Phase
@@ -84,6 +82,9 @@ def goes_on_after(phase: Phase, study: Study, design: Design, layout: StoreLayou
     """
     if phase.share is None:
         return True
+    from orchestrator.analysis.checks.look import take_look
+    from orchestrator.analysis.results import load_results
+
     past = read_looks(layout)
     found = next((look for look in past if look.number == phase.number), None)
     if found is None:

@@ -12,14 +12,13 @@ import numpy as np
 
 from orchestrator.analysis.bootstrap import Aucs, HeldOut
 from orchestrator.analysis.checks.check import NORMAL, Check, auc_of, not_run, scored_among, shown, untrained_bases
+from orchestrator.analysis.checks.rules import LEAK
 from orchestrator.analysis.results import FloatArray, IntArray, Results
 from orchestrator.design.grid import Design
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
 NAME = "Opposite permutations of the labels rank no better than the untrained base"
-# What a leak is at least taken to give; ours.
-LEAK = 0.10
 CHANCE = 0.5
 # One side of a 95 % interval.
 TAIL_AT = NORMAL.inv_cdf(0.975)

@@ -11,26 +11,25 @@ import numpy as np
 import scipy
 
 from orchestrator.analysis.bootstrap import Estimate, Sample, align_held_out, bootstrap_aucs
-from orchestrator.analysis.cells import Cell, difference_in, match_cells
+from orchestrator.analysis.cells import difference_in, match_cells
 from orchestrator.analysis.checks.complete import coverage
+from orchestrator.analysis.checks.phases import layer_of
 from orchestrator.analysis.checks.verdict import judge, run_checks
 from orchestrator.analysis.contrasts import placed
 from orchestrator.analysis.results import FloatArray, Results
 from orchestrator.analysis.uncertainty.boundary import LEAST_STEP, critical_values, error_at, spent
-from orchestrator.analysis.uncertainty.layers import ERROR, PARTICIPANTS, pooled, support_of
-from orchestrator.analysis.uncertainty.units import DRAWN, Place, Units
+from orchestrator.analysis.uncertainty.layers import ERROR, PARTICIPANTS, pooled
+from orchestrator.analysis.uncertainty.units import DRAWN, Place
 from orchestrator.design.grid import Design
-from orchestrator.design.looks import Phase, phases_of
+from orchestrator.design.looks import Phase
 from orchestrator.store.sealing import Look
-from orchestrator.study.study import Contrast, Study
-from workers.contract.errors import InputError, Problem
+from orchestrator.study.study import Study
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
 
 # Something is left for the end, even where no further cell would tell more.
 MOST_INFORMATION = 0.99
-OTHERWISE = "add what is missing, look later, or take the looks out"
 
 
 class Looked(Record):
@@ -54,30 +53,6 @@ class Looked(Record):
         kept = look.model_dump(include=cls.model_fields.keys() - {"estimate", "ended"})
         estimate = None if look.value is None else Estimate(value=look.value, low=look.low, high=look.high)
         return cls(**kept, estimate=estimate, ended=look.decision == "end")
-
-
-def planned_phases(study: Study, design: Design) -> tuple[Phase, ...]:
-    """What has run by each look, and in the end.
-
-    Raises:
-        InputError: The primary contrast's cells don't cross, or those of a look don't support its layer of uncertainty.
-    """
-    if not study.looks:
-        return phases_of(design) or ()
-    contrast = next(iter(study.contrasts.values()))
-    cells = match_cells(design.trials, contrast)
-    phases = phases_of(design, cells, looks=study.looks, compared=contrast.axis, first=DRAWN)
-    if phases is None:
-        what = "the cells of the first contrast don't cross, so that no part of them is a small study of its own"
-        raise InputError(Problem("looks", what, "narrow the contrast by `where`, or take the looks out"))
-    whole = _layer_of(cells, contrast)
-    for phase in phases[:-1]:
-        there = [cell for cell in cells if cell.cell_id in phase.cell_ids]
-        if not there or (found := _layer_of(there, contrast)) != whole:
-            seen = f"they tell of {found} alone" if there else "there are none"
-            what = f"{len(there)} of {len(cells)} cells are too few: the study's answer is about {whole}, and {seen}"
-            raise InputError(Problem(f"looks[{phase.number - 1}]", what, OTHERWISE))
-    return phases
 
 
 def take_look(
@@ -110,7 +85,7 @@ def take_look(
         trial_ids=tuple(sorted(phase.trial_ids)),
         n_cells=len(cells),
         n_complete=len(complete),
-        layer=_layer_of(every, contrast),
+        layer=layer_of(every, contrast),
         spent=past[-1].spent if past else 0.0,
     )
     if not complete:
@@ -226,9 +201,3 @@ def _indicators(levels: Sequence[object]) -> FloatArray:
 
 def _information(looks: Sequence[Look]) -> list[float]:
     return [look.information for look in looks if look.information is not None]
-
-
-def _layer_of(cells: Sequence[Cell], contrast: Contrast) -> str:
-    """The widest layer that these cells support once they are scored."""
-    scored = Sample(0.0, np.zeros(2))
-    return support_of(Units.of([(cell.coordinates, scored) for cell in cells]), compared=contrast.axis).widest

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from orchestrator.analysis.bootstrap import CONFIDENCE
-from orchestrator.analysis.checks.leak import LEAK
-from orchestrator.analysis.checks.verdict import AUC_OF_PLANTED_SIGNAL
-from orchestrator.analysis.contrasts import AUC_OF_FAILURE
 from workers.contract.recipes.scorings import Scoring
+
+CONFIDENCE = 0.95
+# What a leak is at least taken to give; ours.
+LEAK = 0.10
+# The marker alone ranks at its share of agreement, 0.95: a model that reads its prompt comes close.
+AUC_OF_PLANTED_SIGNAL = 0.80
+# A model that failed to train ranks nobody; what it counts as in the sensitivity analysis.
+AUC_OF_FAILURE = 0.5
 
 RULES: Mapping[str, str] = MappingProxyType(
     {

@@ -11,6 +11,7 @@ from orchestrator.analysis.checks.check import Check, is_above, is_planted, mean
 from orchestrator.analysis.checks.complete import Coverage, completeness_check
 from orchestrator.analysis.checks.leak import leak_check
 from orchestrator.analysis.checks.learnt import LearningAt, learning_check
+from orchestrator.analysis.checks.rules import AUC_OF_PLANTED_SIGNAL
 from orchestrator.analysis.results import Results
 from orchestrator.design.grid import Design
 from orchestrator.study.study import Checks
@@ -19,8 +20,6 @@ from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Method, Trial
 
 CHANCE = 0.5
-# The marker alone ranks at its share of agreement, 0.95: a model that reads its prompt comes close.
-AUC_OF_PLANTED_SIGNAL = 0.80
 
 
 class Verdict(Record):

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis.wording import duration, number
-from orchestrator.launch.console import STATE_STYLES
+from orchestrator.launch.screen.console import STATE_STYLES
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,29 +1,39 @@
-"""Trials by Ray Tune, on a cluster that runs already, or on a Ray of our own that lives as long as the launch."""
+"""Trials by Ray Tune, on a cluster that runs already, or on a Ray of our own that lives as long as the launch.
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+Ray takes a second to import, and does so when the first trial needs it: a launch that lacks none never does.
+"""
 
-import ray
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Self
 
 from orchestrator.execution.events import StopLevel
-from orchestrator.execution.executor import Overseer, Slots, Unfit
-from orchestrator.execution.on_ray.actor import Prepared, prepare_inputs
-from orchestrator.execution.on_ray.cluster import Lifeline, cluster, lifeline
+from orchestrator.execution.executor import Pool
 from orchestrator.execution.on_ray.local_ray import session_folder
-from orchestrator.execution.on_ray.roll_call import ask_nodes
-from orchestrator.execution.on_ray.roster import Roster, WaitFor, ask_for, awaited_slots, room_of
-from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
-from orchestrator.execution.on_ray.watching import LastWords
-from orchestrator.saying.addressing import typed
 from orchestrator.study.study import Resources
-from workers.contract.answers.roll_call import Present, RollCall
-from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
-from workers.contract.inputs import Stage
-from workers.contract.layout import StoreLayout
+from workers.contract.errors import InputError, Problem, SweepError
+
+
+@dataclass(frozen=True)
+class WaitFor:
+    """How many slots a launch waits for before it begins, and how long."""
+
+    n_slots: int
+    seconds: float = 600.0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`SLOTS` or `SLOTS,SECONDS`.
+
+        Raises:
+            InputError: It is neither.
+        """
+        found = re.fullmatch(r"([1-9][0-9]{0,5})(?:,([0-9]{1,7}))?", text.strip())
+        if found is None:
+            raise InputError(Problem("--wait-for", f"{text!r} is no SLOTS or SLOTS,SECONDS", "write it as 8 or 8,600"))
+        return cls(int(found[1]), float(found[2] or cls.seconds))
 
 
 class RayTune:
@@ -45,87 +55,12 @@ class RayTune:
         self._tell = tell
         self._wait = wait
 
-    @contextmanager
     def open(
-        self, resources: Resources, *, stop_level: Callable[[], StopLevel], last_words: LastWords
-    ) -> Iterator["RayPool"]:
+        self, resources: Resources, *, stop_level: Callable[[], StopLevel], last_words: Callable[[SweepError], object]
+    ) -> AbstractContextManager[Pool]:
         """See `Executor`."""
-        with cluster(self._address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
-            slots = awaited_slots(resources, self._wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
-            head = str(ray.get_runtime_context().gcs_address)
-            roster = Roster(partial(room_of, slots.cpus, slots.gpus), head=head)
-            line = lifeline(roster, address=self._address, tell=self._tell)
-            yield RayPool(slots, roster, line, stop_level, is_ours=self._address is None)
+        from orchestrator.execution.on_ray.pool import connected
 
-
-class RayPool:
-    """The connected cluster's slots; one that is ours is this machine alone, which needs not be asked."""
-
-    def __init__(
-        self, slots: Slots, roster: Roster, line: Lifeline, stop_level: Callable[[], StopLevel], *, is_ours: bool
-    ) -> None:
-        self._slots = slots
-        self._roster = roster
-        self._lifeline = line
-        self._stop_level = stop_level
-        self._is_ours = is_ours
-        self._call: RollCall | None = None
-
-    @property
-    def slots(self) -> Slots:
-        """See `Pool`."""
-        return replace(self._slots, n_slots=self._roster.n_slots)
-
-    def muster(self, call: RollCall) -> tuple[Present, ...]:
-        """See `Pool`."""
-        self._call = call
-        return () if self._is_ours else ask_nodes(call)
-
-    def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
-        """See `Pool`; the first group goes first, for the inputs that all share, and the others side by side."""
-        unfit: dict[str, tuple[Problem, ...]] = {}
-        for wave in (groups[:1], groups[1:]):
-            try:
-                made = self._make_together(wave, stage)
-            except ClusterError:
-                if self._stop_level() < StopLevel.SAVE:
-                    raise
-                return None  # Ray was stopped with us
-            if made is None:
-                return None
-            if broken := [problem for each in made for problem in each.broken]:
-                raise InputError(*broken)
-            for each in made:
-                unfit |= each.unfit
-        return unfit
-
-    def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
-        """See `Pool`."""
-        self._roster.news()  # who came while inputs were prepared is counted in what was told
-        ask_for(len(trial_ids), self._slots)
-        try:
-            run_trials(trial_ids, layout, self._slots, self._roster, self._lifeline, overseer, call=self._call)
-        finally:
-            ask_for(0, self._slots)
-
-    def _make_together(self, wave: Sequence[Sequence[Path]], stage: Stage) -> list[Prepared] | None:
-        tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]
-        try:
-            while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
-                if self._lifeline.check():
-                    raise ClusterLostError(NO_NODE)
-                if self._stop_level() > StopLevel.GO_ON:
-                    for task in tasks:
-                        ray.cancel(task, force=True)
-                    return None
-            made: list[Prepared] = ray.get(tasks)
-        except ray.exceptions.RayError as error:
-            cause = getattr(error, "cause", None) or error
-            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-                where = cause.filename or str(wave[0][0].parents[1])
-                raise OSError(cause.errno, os.strerror(cause.errno), where) from None
-            raise ClusterError(
-                f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
-                f"`{typed('python', '-P', '-m', 'workers', 'prepare', wave[0][0])}` shows why"
-            ) from None
-        return made
+        return connected(
+            self._address, resources, self._wait, tell=self._tell, stop_level=stop_level, last_words=last_words
+        )

@@ -1,19 +1,19 @@
 """Which nodes of the connected cluster have room for how many trials, now: nodes come and go while a launch runs."""
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
 
 from orchestrator.execution.events import SlotsChanged
 from orchestrator.execution.executor import Slots
+from orchestrator.execution.on_ray.executor import WaitFor
 from orchestrator.study.study import Device, Resources
-from workers.contract.errors import ClusterError, InputError, Problem
+from workers.contract.errors import ClusterError
 
 # Asking costs the head a millisecond; a node that joined is used after this, and the 10 s that a worker imports.
 LOOK_EVERY_S = 2.0
@@ -106,26 +106,6 @@ def find_slots(resources: Resources) -> Slots:
             "`resources`, add a node, or give --wait-for where one is on its way"
         )
     return Slots(n_slots, resources.cpus_per_trial, gpus)
-
-
-@dataclass(frozen=True)
-class WaitFor:
-    """How many slots a launch waits for before it begins, and how long."""
-
-    n_slots: int
-    seconds: float = 600.0
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`SLOTS` or `SLOTS,SECONDS`.
-
-        Raises:
-            InputError: It is neither.
-        """
-        found = re.fullmatch(r"([1-9][0-9]{0,5})(?:,([0-9]{1,7}))?", text.strip())
-        if found is None:
-            raise InputError(Problem("--wait-for", f"{text!r} is no SLOTS or SLOTS,SECONDS", "write it as 8 or 8,600"))
-        return cls(int(found[1]), float(found[2] or cls.seconds))
 
 
 def awaited_slots(resources: Resources, wait: WaitFor | None, *, is_stopped: Callable[[], bool]) -> Slots:

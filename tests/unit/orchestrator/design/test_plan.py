@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.design.grid import expand
 from orchestrator.design.plan import Plan, changed_inputs, make_plan
-from orchestrator.launch.console import show_plan
+from orchestrator.launch.screen.console import show_plan
 from orchestrator.saying.terminal import Terminal
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes, read_seals
 from orchestrator.study.study import load_study

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.analysis.checks.look import planned_phases
+from orchestrator.analysis.checks.phases import planned_phases
 from orchestrator.design.grid import Design, expand
 from orchestrator.execution.events import Event
 from orchestrator.explain.lookup import Known

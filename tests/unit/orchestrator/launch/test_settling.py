@@ -3,6 +3,8 @@
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,18 @@ def test_a_launch_leaves_alone_what_is_whole(settled: StoreLayout) -> None:
     before = {path: path.stat().st_mtime_ns for path in derived}
     run(settled)
     assert {path: path.stat().st_mtime_ns for path in derived} == before
+
+
+def test_a_launch_that_finds_all_done_loads_nothing_that_trains_or_computes(settled: StoreLayout) -> None:
+    probe = (
+        "import atexit, sys; from orchestrator.cli.main import main; "
+        "heavy = 'torch ray mlflow numpy scipy pandas sklearn statsmodels pyarrow duckdb matplotlib jinja2'.split(); "
+        "atexit.register(lambda: print('loaded', [name for name in heavy if name in sys.modules])); main()"
+    )
+    command = [sys.executable, "-c", probe, "resume", str(settled.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded []"
+    assert "is complete" in done.stdout
 
 
 def test_what_is_older_than_checksums_is_taken_as_it_is_and_gets_them(settled: StoreLayout, tmp_path: Path) -> None:

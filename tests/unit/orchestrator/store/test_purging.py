@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from orchestrator.launch.console import plan_counts
 from orchestrator.launch.run import plan_study
+from orchestrator.launch.screen.console import plan_counts
 from orchestrator.store.machine import now
 from orchestrator.store.outcomes import read_outcomes
 from orchestrator.store.purging import begin_purge, last_purge, write_purge

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.checks.verdict import AUC_OF_PLANTED_SIGNAL, Verdict
+from orchestrator.analysis.checks.rules import AUC_OF_PLANTED_SIGNAL
+from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Results, load_results

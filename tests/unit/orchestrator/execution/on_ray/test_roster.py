@@ -3,7 +3,8 @@
 import pytest
 
 from orchestrator.execution.events import SlotsChanged
-from orchestrator.execution.on_ray.roster import LOOK_EVERY_S, Roster, WaitFor, n_fitting
+from orchestrator.execution.on_ray.executor import WaitFor
+from orchestrator.execution.on_ray.roster import LOOK_EVERY_S, Roster, n_fitting
 from workers.contract.errors import InputError
 
 

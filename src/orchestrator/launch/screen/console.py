@@ -14,7 +14,7 @@ from orchestrator.analysis.wording import duration
 from orchestrator.design.naming import name_of
 from orchestrator.design.plan import Plan
 from orchestrator.execution.events import Ended, Event, Progressed, Requeued, SlotsChanged, Started
-from orchestrator.launch.board import Board, Finished
+from orchestrator.launch.screen.board import Board, Finished
 from orchestrator.saying.addressing import typed
 from orchestrator.saying.terminal import painted
 from orchestrator.store.purging import last_purge

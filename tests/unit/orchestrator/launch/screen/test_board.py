@@ -5,8 +5,8 @@ import io
 import pytest
 
 from orchestrator.execution.events import Ended, Progressed, Requeued, Started
-from orchestrator.launch.board import Board, longest_first
-from orchestrator.launch.console import Lines, Screen, watch
+from orchestrator.launch.screen.board import Board, longest_first
+from orchestrator.launch.screen.console import Lines, Screen, watch
 from orchestrator.saying.terminal import Terminal
 from support.stores.builders import split_scores
 from support.studies.orders import comparator_spec, micro_spec, micro_training

@@ -1,35 +1,31 @@
-"""The trials of one launch: their orders, who hears what becomes of each attempt, what follows a failure."""
+"""The trials of one launch, from their orders to the last that ends."""
 
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-from orchestrator.design.looks import Phase
-from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel, withheld
+from orchestrator.execution.events import Ended, StopLevel
 from orchestrator.execution.executor import Pool, Unfit
 from orchestrator.execution.recovery import Recovery
-from orchestrator.launch.board import Board, longest_first
-from orchestrator.launch.console import Watch, watch
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
 from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, past_launches
-from orchestrator.launch.saving import Saving
-from orchestrator.launch.sealing import goes_on_after, seal
+from orchestrator.launch.screen.board import Board
+from orchestrator.launch.screen.console import watch
+from orchestrator.launch.sealing import seal
+from orchestrator.launch.trials.referee import Queue, Referee
 from orchestrator.store.orders import write_order
-from orchestrator.store.outcomes import attempts_at, read_outcome
 from orchestrator.study.study import Device, Resources
 from workers.contract.answers.ending import Ending
-from workers.contract.errors import ClusterLostError, InputError, Problem, StoreError, SweepError
+from workers.contract.errors import ClusterLostError, InputError, Problem, SweepError
 from workers.contract.inputs import Stage, is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
-from workers.contract.trial import AxisValue, Trial
+from workers.contract.trial import AxisValue
 
 
 @dataclass(frozen=True)
@@ -46,20 +42,6 @@ class Ran:
     ended_because: str = ""
     lost: ClusterLostError | None = None
     is_preempted: bool = False
-
-
-@dataclass(frozen=True)
-class Queue:
-    """The trials of one launch, how many of the study were done before, and what has to have run by when."""
-
-    trials: tuple[Trial, ...]
-    n_kept: int
-    phases: tuple[Phase, ...]
-
-    @cached_property
-    def by_id(self) -> dict[str, Trial]:
-        """In the order in which they are handed out."""
-        return {trial.trial_id: trial for trial in sorted(self.trials, key=longest_first)}
 
 
 def launch_trials(
@@ -81,47 +63,58 @@ def launch_trials(
         ClusterError: No workers, none with room for a trial, or the preparation broke.
         StoreError: The analysis plan can't be sealed.
     """
-    layout, console, tracking = launch.layout, launch.console, launch.tracking
-    orders = _write_orders(launch, queue, recovery)
-    screen: Watch | None = None
+    console, orders = launch.console, _write_orders(launch, queue, recovery)
+    referee: Referee | None = None
     try:
         with (
             launch.executor.open(resources_of(launch), stop_level=stop_level, last_words=last_words) as pool,
-            mustered(pool, launch.study, layout, allows_mixed=launch.allows_mixed) as nodes,
+            mustered(pool, launch.study, launch.layout, allows_mixed=launch.allows_mixed) as nodes,
         ):
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
             record.write(NodesMustered.of(nodes))
-            if not all(is_prepared(trial.spec, layout) for trial in queue.trials):
+            if not all(is_prepared(trial.spec, launch.layout) for trial in queue.trials):
                 console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
             unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit)
             if unfit is None:
                 return Ran()
             if len(unfit) == len(queue.trials):
                 raise InputError(*chain.from_iterable(unfit.values()))
-            if (plan := seal(launch.study, launch.design, layout)).is_worth_telling:
-                console.print(f"analysis {plan}")
-            tracking.open_study(launch.study.study, question=launch.study.question, plan=plan)
+            _seal(launch)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
             console.print(f"running {len(queue.trials)} trials on {pool.slots.n_slots} {pool.slots.device} slots")
             with watch(console, board) as screen:
                 referee = Referee(launch, queue, recovery, board=board, screen=screen, record=record, asked=stop_level)
-                for trial_id, problems in unfit.items():
-                    referee.hear(Ended(give_up_unfit(trial_id, problems, layout)))
-                waiting = dict.fromkeys(trial_id for trial_id in queue.by_id if trial_id not in unfit)
-                for phase in queue.phases:
-                    due = [trial_id for trial_id in waiting if trial_id in phase.trial_ids]
-                    for trial_id in due:
-                        tracking.schedule(queue.by_id[trial_id])
-                        del waiting[trial_id]
-                    if due:
-                        pool.run(due, layout, referee)
-                    if not referee.goes_on_after(phase):
-                        break
+                _run_phases(pool, referee, unfit)
     except ClusterLostError as error:
-        if screen is None:
+        if referee is None:
             raise
-        return Ran(board.failed, recovery.ended_because, error)
-    return Ran(board.failed, recovery.ended_because)
+        return Ran(referee.board.failed, recovery.ended_because, error)
+    return Ran(referee.board.failed, recovery.ended_because)
+
+
+def _seal(launch: Launch) -> None:
+    """Seal the analysis plan before the first trial runs, and name the study by it."""
+    plan = seal(launch.study, launch.design, launch.layout)
+    if plan.is_worth_telling:
+        launch.console.print(f"analysis {plan}")
+    launch.tracking.open_study(launch.study.study, question=launch.study.question, plan=plan)
+
+
+def _run_phases(pool: Pool, referee: Referee, unfit: Unfit) -> None:
+    """Give up what does not fit, and run the rest, look by look."""
+    launch, queue = referee.launch, referee.queue
+    for trial_id, problems in unfit.items():
+        referee.hear(Ended(give_up_unfit(trial_id, problems, launch.layout)))
+    waiting = dict.fromkeys(trial_id for trial_id in queue.by_id if trial_id not in unfit)
+    for phase in queue.phases:
+        due = [trial_id for trial_id in waiting if trial_id in phase.trial_ids]
+        for trial_id in due:
+            launch.tracking.schedule(queue.by_id[trial_id])
+            del waiting[trial_id]
+        if due:
+            pool.run(due, launch.layout, referee)
+        if not referee.goes_on_after(phase):
+            break
 
 
 def resources_of(launch: Launch) -> Resources:
@@ -185,71 +178,3 @@ def give_up_unfit(trial_id: str, problems: Sequence[Problem], layout: StoreLayou
     )
     record_attempt(attempt, layout)
     return Ending(trial_id=trial_id, state="failed", failure=attempt.kind, detail=detail)
-
-
-@dataclass(frozen=True)
-class Referee:
-    """Tells screen, record and MLflow what becomes of the trials, and judges which failed ones are tried again."""
-
-    launch: Launch
-    queue: Queue
-    recovery: Recovery
-    _: KW_ONLY
-    board: Board
-    screen: Watch
-    record: LaunchRecord
-    asked: Callable[[], StopLevel]
-    saving: Saving = field(default_factory=Saving)
-
-    def stop_level(self) -> StopLevel:
-        """What was asked, or what follows from the failures so far."""
-        return max(self.saving.level(self.asked()), self.recovery.stop_level)
-
-    def may_start(self, trial_id: str) -> bool:
-        """Whether it would end, or leave a resume point, before the launch must."""
-        until, method = self.launch.until, self.queue.by_id[trial_id].spec.method
-        return until is None or until.allows(self.board.expected_s(trial_id), is_resumable=method.does.trains)
-
-    def goes_on_after(self, phase: Phase) -> bool:
-        """Whether the next phase may begin: nobody asked to stop, and the study has not ended at this one's look."""
-        launch = self.launch
-        if self.stop_level() > StopLevel.GO_ON:
-            return False
-        return goes_on_after(phase, launch.study, launch.design, launch.layout, tell=launch.console.print)
-
-    def hear(self, event: Event) -> None:
-        """Pass on that a trial began, moved on or ended; of its scores, what may be seen."""
-        self.saving.hear(event)
-        if self.launch.layout.is_blinded:
-            event = withheld(event)
-        self.screen.see(event)
-        self.record.hear(event)
-        match event:
-            case Started(trial_id):
-                self.launch.tracking.start(trial_id)
-            case Ended(ending) | Requeued(ending):
-                self._project(ending)
-
-    def judge(self, ending: Ending) -> bool:
-        """Whether the trial goes back to the queue; its order then says how it is tried again."""
-        if ending.failure is None:
-            self.recovery.succeeded()
-            self.hear(Ended(ending))
-            return False
-        trial_id = ending.trial_id
-        before = self.recovery.n_micro_batches(trial_id)
-        decision = self.recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
-        if (n_micro_batches := self.recovery.n_micro_batches(trial_id)) != before:
-            trial = self.queue.by_id[trial_id]
-            write_order(trial, self.launch.study, self.launch.layout, n_micro_batches=n_micro_batches)
-        self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
-        return decision.is_tried_again
-
-    def _project(self, ending: Ending) -> None:
-        """Tell MLflow what the store holds now; what can't be read is not told: reconciling makes up for it."""
-        layout, tracking = self.launch.layout, self.launch.tracking
-        with suppress(StoreError):
-            if ending.state != "failed":
-                tracking.commit(read_outcome(layout, ending.trial_id))
-            elif attempts := attempts_at(layout, ending.trial_id):
-                tracking.fail(attempts[-1])

@@ -1,7 +1,7 @@
 """Before a launch that must end abandons its trials, what trains leaves a resume point."""
 
 from orchestrator.execution.events import Ended, Progressed, StopLevel
-from orchestrator.launch.saving import WITHIN_S, Saving
+from orchestrator.launch.trials.saving import WITHIN_S, Saving
 from workers.contract.answers.ending import Ending
 from workers.contract.outcome import Progress
 

@@ -12,11 +12,12 @@ from orchestrator.design.grid import expand
 from orchestrator.design.looks import phases_of
 from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
 from orchestrator.execution.recovery import Recovery
-from orchestrator.launch.board import Board
-from orchestrator.launch.console import Watch
 from orchestrator.launch.launch import Launch
-from orchestrator.launch.launching import Queue, Referee, give_up_unfit, resources_of
 from orchestrator.launch.record import LaunchRecord, SlotsFound
+from orchestrator.launch.screen.board import Board
+from orchestrator.launch.screen.console import Watch
+from orchestrator.launch.trials.launching import give_up_unfit, resources_of
+from orchestrator.launch.trials.referee import Queue, Referee
 from orchestrator.store.orders import write_order
 from orchestrator.study.study import Device, Study, load_study
 from orchestrator.tracking.tracking import Tracking

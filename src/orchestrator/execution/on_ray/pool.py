@@ -1,0 +1,118 @@
+"""The slots of a connected cluster: nodes asked, inputs made, trials run."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import ray
+
+from orchestrator.execution.events import StopLevel
+from orchestrator.execution.executor import Overseer, Slots, Unfit
+from orchestrator.execution.on_ray.actor import Prepared, prepare_inputs
+from orchestrator.execution.on_ray.cluster import Lifeline, cluster, lifeline
+from orchestrator.execution.on_ray.executor import WaitFor
+from orchestrator.execution.on_ray.roll_call import ask_nodes
+from orchestrator.execution.on_ray.roster import Roster, ask_for, awaited_slots, room_of
+from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
+from orchestrator.execution.on_ray.watching import LastWords
+from orchestrator.saying.addressing import typed
+from orchestrator.study.study import Resources
+from workers.contract.answers.roll_call import Present, RollCall
+from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
+from workers.contract.inputs import Stage
+from workers.contract.layout import StoreLayout
+
+
+@contextmanager
+def connected(
+    address: str | None,
+    resources: Resources,
+    wait: WaitFor | None,
+    *,
+    tell: Callable[[str], object],
+    stop_level: Callable[[], StopLevel],
+    last_words: LastWords,
+) -> Iterator["RayPool"]:
+    """The slots of a cluster, or of a Ray of our own, while the block runs."""
+    with cluster(address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
+        slots = awaited_slots(resources, wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
+        head = str(ray.get_runtime_context().gcs_address)
+        roster = Roster(partial(room_of, slots.cpus, slots.gpus), head=head)
+        line = lifeline(roster, address=address, tell=tell)
+        yield RayPool(slots, roster, line, stop_level, is_ours=address is None)
+
+
+class RayPool:
+    """The connected cluster's slots; one that is ours is this machine alone, which needs not be asked."""
+
+    def __init__(
+        self, slots: Slots, roster: Roster, line: Lifeline, stop_level: Callable[[], StopLevel], *, is_ours: bool
+    ) -> None:
+        self._slots = slots
+        self._roster = roster
+        self._lifeline = line
+        self._stop_level = stop_level
+        self._is_ours = is_ours
+        self._call: RollCall | None = None
+
+    @property
+    def slots(self) -> Slots:
+        """See `Pool`."""
+        return replace(self._slots, n_slots=self._roster.n_slots)
+
+    def muster(self, call: RollCall) -> tuple[Present, ...]:
+        """See `Pool`."""
+        self._call = call
+        return () if self._is_ours else ask_nodes(call)
+
+    def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
+        """See `Pool`; the first group goes first, for the inputs that all share, and the others side by side."""
+        unfit: dict[str, tuple[Problem, ...]] = {}
+        for wave in (groups[:1], groups[1:]):
+            try:
+                made = self._make_together(wave, stage)
+            except ClusterError:
+                if self._stop_level() < StopLevel.SAVE:
+                    raise
+                return None  # Ray was stopped with us
+            if made is None:
+                return None
+            if broken := [problem for each in made for problem in each.broken]:
+                raise InputError(*broken)
+            for each in made:
+                unfit |= each.unfit
+        return unfit
+
+    def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
+        """See `Pool`."""
+        self._roster.news()  # who came while inputs were prepared is counted in what was told
+        ask_for(len(trial_ids), self._slots)
+        try:
+            run_trials(trial_ids, layout, self._slots, self._roster, self._lifeline, overseer, call=self._call)
+        finally:
+            ask_for(0, self._slots)
+
+    def _make_together(self, wave: Sequence[Sequence[Path]], stage: Stage) -> list[Prepared] | None:
+        tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]
+        try:
+            while tasks and ray.wait(tasks, num_returns=len(tasks), timeout=1)[1]:
+                if self._lifeline.check():
+                    raise ClusterLostError(NO_NODE)
+                if self._stop_level() > StopLevel.GO_ON:
+                    for task in tasks:
+                        ray.cancel(task, force=True)
+                    return None
+            made: list[Prepared] = ray.get(tasks)
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None) or error
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                where = cause.filename or str(wave[0][0].parents[1])
+                raise OSError(cause.errno, os.strerror(cause.errno), where) from None
+            raise ClusterError(
+                f"the inputs could not be prepared on the cluster ({type(cause).__name__}); "
+                f"`{typed('python', '-P', '-m', 'workers', 'prepare', wave[0][0])}` shows why"
+            ) from None
+        return made

@@ -1,0 +1,1 @@
+"""What a launch shows while it runs."""

@@ -1,0 +1,77 @@
+"""What follows from the store at the end of a launch (MLflow, dataset, page), and whether it is there already."""
+
+from orchestrator.design.plan import Plan, make_plan
+from orchestrator.launch.launch import Launch
+from orchestrator.launch.sealing import open_where_complete, standing
+from orchestrator.launch.trials.launching import Ran
+from orchestrator.store.collecting import collect
+from orchestrator.store.dataset.aggregate import aggregate
+from orchestrator.store.derived import derived_damages
+from orchestrator.store.outcomes import Outcomes, Seals, Snapshot, read_store
+from workers.contract.outcome import TrialState
+from workers.contract.recipes.recipe import digest_of
+from workers.contract.system.durable import replace_file
+from workers.contract.system.sources import sha256_of
+
+
+def is_settled(launch: Launch, held: Snapshot[Seals]) -> bool:
+    """Whether report, dataset and tracking were derived from this very study and these very outcomes, and are whole."""
+    try:
+        settled = launch.layout.settled.read_text() == _fingerprint(launch, held)
+        return settled and not derived_damages(launch.layout)
+    except OSError:
+        return False
+
+
+def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> str:
+    """Raises OSError where a derived file is missing; one that has changed shows by its checksum."""
+    layout = launch.layout
+    checksums = {trial_id: outcome.checksum for trial_id, outcome in held.outcomes.committed.items()}
+    derived = [
+        layout.study,
+        layout.report,
+        layout.tripod,
+        layout.dataset_seal,
+        *sorted(layout.dataset.rglob("*.parquet")),
+    ]
+    digests = {str(path.relative_to(layout.root)): sha256_of(path) for path in derived}
+    return digest_of({"study": launch.study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
+
+
+def settle(launch: Launch, ran: Ran) -> Plan:
+    """Derive from the store everything that follows from it: MLflow, the dataset, the report; what is left to do."""
+    study, design, layout, tracking = launch.study, launch.design, launch.layout, launch.tracking
+    held = read_store(layout)
+    after = make_plan(design, held.outcomes, held.attempts, study=study.study)
+    if open_where_complete(after, layout):
+        launch.console.print(f"{why_ended(after, ran)}: the scores on held-out are open now")
+        held = read_store(layout)
+    outcomes = held.outcomes
+    collect(layout, design, outcomes)
+    tracking.open_study(study.study, question=study.question, plan=standing(study, layout))
+    tracking.reconcile(design, outcomes, held.attempts)
+    if tracking.n_mended:
+        launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
+    tracking.close(complete=not after.todo, why=why_ended(after, ran))
+    for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
+        launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
+    launch.write_report(study, design, layout, held)
+    if not tracking.failures.count:
+        replace_file(layout.settled, _fingerprint(launch, held))
+    return after
+
+
+def count_failed(after: Plan, ran: Ran) -> int:
+    """The outcome of a worker that was taken for lost may have come in after all."""
+    return len(ran.failed & {planned.trial.trial_id for planned in after.todo})
+
+
+def why_ended(after: Plan, ran: Ran) -> str:
+    """Why a launch ended, for its record and for MLflow."""
+    if ran.lost is not None or ran.ended_because:
+        return ran.ended_because or str(ran.lost)
+    n_failed = count_failed(after, ran)
+    left = f"{n_failed} trials failed, {len(after.todo) - n_failed} were not run"
+    n_spared = after.counts[TrialState.SPARED]
+    done = f"the study ended at a look, {n_spared} trials are spared" if n_spared else "every trial has an outcome"
+    return left if after.todo else done

@@ -1,0 +1,1 @@
+"""The trials of one launch, from their orders to what follows a failure."""
