@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SMOLLM2 := $(VENV)/smollm2.stamp
-# Per cent of lines and branches that the unit tests alone reach.
+# Per cent of lines and branches that the unit tests and the whole trials reach.
 COVERED := 89
 # The unit tests in two parts: what loads models or begins with prepared inputs, which take 7 s to make, and the rest.
 UNITS := learning records
@@ -17,6 +17,8 @@ UNIT_learning += $(filter-out $(UNIT_learning),$(shell grep -lw -e prepared_stor
 UNIT_records := $(filter-out $(UNIT_learning),$(UNIT_FILES))
 # What it can't do, branches of the tests themselves, nobody asks for.
 COVERAGE := $(BIN)/python -W "ignore:Unable to activate pytest branch coverage" -m slipcover --branch
+COVERED_TESTS = OMP_NUM_THREADS=1 $(COVERAGE) --source src --json --out .coverage/$(lastword $(subst -, ,$@)).json \
+	-m pytest -q -m "not slow"
 # `HASHED=cpu` or `cuda`: install nothing whose SHA-256 is not in cluster/hashes.
 HASHED ?=
 REQUIRE := install -qq --disable-pip-version-check --no-deps --require-hashes --requirement cluster/hashes
@@ -37,8 +39,8 @@ PART ?= a1 a2 b1 b2 b3 c1
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs: unit-learning, unit-records,"
-	@echo "                                          schedules, fuzz, end-to-end-launches,"
-	@echo "                                          end-to-end-commands; two at a time"
+	@echo "                                          schedules, fuzz, end-to-end-trials,"
+	@echo "                                          end-to-end-launches, end-to-end-commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make test-chaos                           of these: 20 rounds of SIGKILL to whatever runs, at random"
@@ -61,18 +63,22 @@ data: .data/framingham.csv
 
 test: $(VENV)/stamp data
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
-		$(addprefix unit-,$(UNITS)) schedules fuzz end-to-end-launches end-to-end-commands
-	$(COVERAGE) --merge $(UNITS:%=.coverage/%.json) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
+		$(addprefix unit-,$(UNITS)) schedules fuzz end-to-end-trials end-to-end-launches end-to-end-commands
+	$(COVERAGE) --merge $(patsubst %,.coverage/%.json,$(UNITS) trials) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
 
 unit-%: $(VENV)/stamp data
 	@mkdir -p .coverage
-	OMP_NUM_THREADS=1 $(COVERAGE) --source src --json --out .coverage/$*.json -m pytest -q -m "not slow" $(UNIT_$*)
+	$(COVERED_TESTS) $(UNIT_$*)
 
 schedules: $(VENV)/stamp data
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" tests/faults
 
 fuzz: $(VENV)/stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/fuzz
+
+end-to-end-trials: $(VENV)/stamp data
+	@mkdir -p .coverage
+	$(COVERED_TESTS) tests/end_to_end/trials
 
 end-to-end-%: $(VENV)/stamp data
 	$(BIN)/pytest -q -m "not slow" tests/end_to_end/$*

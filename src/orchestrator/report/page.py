@@ -5,6 +5,7 @@ It computes nothing: every number comes from the findings, every setting from th
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -100,7 +101,9 @@ def render_report(
     )
 
 
+@cache
 def _environment() -> Environment:
+    """One a process: to compile the templates takes as long as all the rest of a page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

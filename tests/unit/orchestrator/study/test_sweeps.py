@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from functools import cache
 
 import pytest
 from ruamel.yaml import YAML
@@ -26,6 +27,7 @@ STORED = {
 }
 
 
+@cache
 def design_of(name: str) -> Design:
     return expand(load_study(SWEEPS / f"{name}.yaml"))
 
