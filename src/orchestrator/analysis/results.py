@@ -18,7 +18,7 @@ from orchestrator.analysis.traces import Trace, read_trace
 from orchestrator.design.grid import Design
 from orchestrator.design.plan import AtLook
 from orchestrator.store.dataset.columns import SUBGROUPS
-from orchestrator.store.outcomes import read_predictions as read_table
+from orchestrator.store.dataset.committed import read_predictions as read_table
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Attempt, Outcome, Provenance, Validity

@@ -3,10 +3,9 @@
 While the store is blinded, nothing that is read here tells of held_out, and whatever people see is made of it.
 
 Nothing here changes a trial, but `quarantine` moves what can't be trusted out of the way of a retry; `dataset`
-makes the tables. Reading 504 outcomes takes about 0.3 s.
+reads the files beside them and makes the tables. Reading 504 outcomes takes about 0.3 s.
 """
 
-import hashlib
 import itertools
 import os
 import re
@@ -14,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,9 +28,6 @@ from workers.contract.outcome import PREDICTIONS, Attempt, Outcome
 from workers.contract.system.durable import sync_folder
 from workers.contract.system.sources import sha256_of
 from workers.contract.trial import Trial
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 QUARANTINE_NAME = re.compile(r"([0-9a-f]{16})-\d+\.json")
 Each = TypeVar("Each")
@@ -269,36 +265,3 @@ def _checksum_at(path: Path) -> str | None:
         return Outcome.load(path).checksum
     except StoreError:
         return None
-
-
-def read_predictions(layout: StoreLayout, outcome: Outcome) -> "pa.Table":
-    """The predictions of a scored trial, as it committed them; none on held_out where its scores there are withheld.
-
-    Raises:
-        StoreError: As `verified_bytes`, or they are no table.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    body = verified_bytes(layout, outcome, PREDICTIONS)
-    try:
-        table = pq.ParquetFile(pa.BufferReader(body)).read()
-        return table.filter(pc.field("split") != "held_out") if outcome.is_withheld else table
-    except pa.ArrowException as error:
-        raise StoreError(f"{PREDICTIONS} holds no predictions ({type(error).__name__})") from None
-
-
-def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:
-    """One file of a committed trial, once its checksum was seen to be the one that the outcome names.
-
-    Raises:
-        StoreError: It is missing, unreadable, not listed in the outcome, or damaged.
-    """
-    try:
-        body = read_regular(layout.trial(outcome.trial_id) / outcome.attempt / name)
-    except OSError as error:
-        raise StoreError(f"{name} can't be read ({error.strerror})") from None
-    if hashlib.sha256(body).hexdigest() != outcome.files.get(name):
-        raise StoreError(f"{name} has another checksum than its outcome says")
-    return body

@@ -118,9 +118,8 @@ def _missing_sections(draft: StudyDraft) -> Iterator[Problem]:
     if "axes" in given and "training" not in given:
         yield draft.source.problem(("training",), what="is missing", remedy="add a mapping with steps, batch_size")
     if draft.sound("checks", "reruns") and "axes" not in given:
-        yield draft.source.problem(
-            ("checks", "reruns"), what="trains nothing again", remedy="add `axes`, or take it out"
-        )
+        remedy = "add `axes`, or take it out"
+        yield draft.source.problem(("checks", "reruns"), what="trains nothing again", remedy=remedy)
     if draft.sound("teacher", "kind") == "endpoint" and "endpoint" not in given:
         remedy = "add `endpoint: {base_url: http://127.0.0.1:8000/v1}`"
         yield draft.source.problem(("endpoint",), what="is missing: the teacher is an endpoint", remedy=remedy)

@@ -1,6 +1,6 @@
 """A study: one YAML file, read into typed, frozen values or refused with every problem at once.
 
-Reads the file only; `study_files.py` looks for the data and weights that it names.
+Reads the file only; `files.py` looks for the data and weights that it names.
 Of a study only the recipes are hashed into ids; names, files, question, resources, a cohort's class and `min_cell` are
 not.
 """

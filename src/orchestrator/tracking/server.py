@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from orchestrator.design.naming import name_of
-from orchestrator.store.outcomes import verified_bytes
+from orchestrator.store.dataset.committed import verified_bytes
 from orchestrator.tracking import projection
 from orchestrator.tracking.family import PARENT, STUDY, RunFamily, family_of
 from orchestrator.tracking.place import artifacts_uri, database_uri, is_database

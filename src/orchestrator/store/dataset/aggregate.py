@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
 from orchestrator.store.dataset.columns import Table, may_lack, table_schemas, trial_row
+from orchestrator.store.dataset.committed import read_predictions, verified_bytes
 from orchestrator.store.derived import DatasetSeal
 from orchestrator.store.folder import unusable
-from orchestrator.store.outcomes import Outcomes, read_outcomes, read_predictions, verified_bytes
+from orchestrator.store.outcomes import Outcomes, read_outcomes
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome

@@ -1,6 +1,6 @@
 """transformers' continuous batching: rows leave a batch as they end, on a paged cache; no padding.
 
-It needs attention through transformers' interface over all places or a window, in every layer; `fitness.py` finds out.
+It needs attention through transformers' interface over all places or a window, in every layer; `chosen.py` finds out.
 The base keeps its own attention: a switch to a flash kernel would be another rounding.
 """
 

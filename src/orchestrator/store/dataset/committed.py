@@ -1,0 +1,45 @@
+"""The files of a committed trial, each read once its checksum is seen to be the one that the outcome names."""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from workers.contract.errors import StoreError
+from workers.contract.files import read_regular
+from workers.contract.layout import StoreLayout
+from workers.contract.outcome import PREDICTIONS, Outcome
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_predictions(layout: StoreLayout, outcome: Outcome) -> "pa.Table":
+    """The predictions of a scored trial, as it committed them; none on held_out where its scores there are withheld.
+
+    Raises:
+        StoreError: As `verified_bytes`, or they are no table.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    body = verified_bytes(layout, outcome, PREDICTIONS)
+    try:
+        table = pq.ParquetFile(pa.BufferReader(body)).read()
+        return table.filter(pc.field("split") != "held_out") if outcome.is_withheld else table
+    except pa.ArrowException as error:
+        raise StoreError(f"{PREDICTIONS} holds no predictions ({type(error).__name__})") from None
+
+
+def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:
+    """One file of a committed trial, once its checksum was seen to be the one that the outcome names.
+
+    Raises:
+        StoreError: It is missing, unreadable, not listed in the outcome, or damaged.
+    """
+    try:
+        body = read_regular(layout.trial(outcome.trial_id) / outcome.attempt / name)
+    except OSError as error:
+        raise StoreError(f"{name} can't be read ({error.strerror})") from None
+    if hashlib.sha256(body).hexdigest() != outcome.files.get(name):
+        raise StoreError(f"{name} has another checksum than its outcome says")
+    return body
