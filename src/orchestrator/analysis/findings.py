@@ -255,7 +255,7 @@ def _described(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -
     return {
         "completeness": completeness_of(design, results),
         "supervisions": supervision_scores(design, results, aucs, min_cell=min_cell),
-        "places": place_scores(design, results, aucs),
+        "places": place_scores(design, results, aucs, min_cell=min_cell),
         "arms": arm_scores(design, results, aucs, min_cell=min_cell),
         "saturation": saturation_rows(design, results),
         "training": arm_training(design, results),

@@ -43,6 +43,7 @@ class PlaceScore(ByScoring):
     train_size: AxisValue
     n_planned: int
     n_scored: int
+    invalid: InvalidShares
 
 
 class BaselineScore(ByScoring):
@@ -112,7 +113,7 @@ def supervision_scores(design: Design, results: Results, aucs: Aucs, *, min_cell
     return tuple(scores)
 
 
-def place_scores(design: Design, results: Results, aucs: Aucs) -> tuple[PlaceScore, ...]:
+def place_scores(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -> tuple[PlaceScore, ...]:
     """Every supervision at every base, over all train sizes and at each; empty for a study of one base."""
     trained = fine_tuned(design.trials)
     bases = list(dict.fromkeys(str(trial.coordinates["base"]) for trial in trained))
@@ -123,6 +124,7 @@ def place_scores(design: Design, results: Results, aucs: Aucs) -> tuple[PlaceSco
             train_size=size,
             n_planned=len(trials),
             n_scored=len(scored(trials, results)),
+            invalid=invalid_of(trials, results, min_cell=min_cell),
         ).of_aucs(aucs, mean_weights(scored(trials, results)))
         for base in (bases if len(bases) > 1 else ())
         for supervision in dict.fromkeys(trial.spec.supervision for trial in trained if trial.spec.supervision)

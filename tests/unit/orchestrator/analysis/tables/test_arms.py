@@ -17,6 +17,7 @@ from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.scores import kind_of
 from orchestrator.analysis.traces import read_trace
 from orchestrator.design.grid import Design, expand
+from orchestrator.report.page import render_report
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.dataset.query import query
 from orchestrator.store.outcomes import read_attempts, read_outcomes
@@ -148,6 +149,31 @@ def test_saturation_is_told_by_supervision_and_scoring(found: Findings) -> None:
     assert len(rows) == 8
     assert rows["free_form", "strict"].n_distinct < rows["free_form", "forced"].n_distinct
     assert all(round(row.share_extreme, 2) == row.share_extreme or row.share_extreme > 0 for row in found.saturation)
+
+
+def test_invalid_outputs_are_told_by_base_and_class(
+    fewshot: tuple[Study, Design], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    study, design = fewshot
+    bases = study.axes.base
+    rates = dict(zip(bases, (0.1, 0.3), strict=False))
+    layout = build_store(
+        tmp_path_factory.mktemp("invalid"), study, design, n_participants=400,
+        invalid_rate=lambda trial: rates.get(str(trial.coordinates.get("base")), 0.2),
+    )  # fmt: skip
+    results = read(layout, design)
+    found = analyse(study, design, results, n_replicates=20)
+    for place in found.places:
+        of_place = {"supervision": place.supervision.value, "base": place.base}.items()
+        tables = [
+            results.predictions[trial.trial_id] for trial in design.trials
+            if trial.spec.method is Method.LORA and of_place <= trial.coordinates.items()
+        ]  # fmt: skip
+        for label, told in enumerate((place.invalid.controls, place.invalid.events)):
+            rows = [~table.is_valid[(table.split == "held_out") & (table.label == label)] for table in tables]
+            assert told.value == pytest.approx(np.concatenate(rows).mean(), abs=0.08), (place.base, label)
+    page = render_report(study, design, found)
+    assert "Invalid outputs by base" in page
 
 
 def test_scores_by_base_are_means_of_its_trials(found: Findings) -> None:
