@@ -18,6 +18,7 @@ from orchestrator.report.flow import FlowView
 from orchestrator.report.settings import DesignView, NamedRecipe, view_design
 from orchestrator.study.study import Study
 from workers.contract.outcome import Record, Sealed
+from workers.contract.recipes.cohorts import TableCohort
 
 GUIDELINE = "TRIPOD-LLM, Nature Medicine 2025;31:60-69; letters and wording after a public transcription, to be checked"
 BY_HAND = "to be written by the authors"
@@ -124,6 +125,17 @@ def _splits(known: Basis) -> Content:
         }
         for row in known.flow.splits
     }  # fmt: skip
+
+
+def _dates(known: Basis) -> Content:
+    recipe = known.study.cohort.recipe
+    counts_days = recipe.mapping.clock == "days" if isinstance(recipe, TableCohort) else not recipe.kind.has_calendar
+    return {"times": "days from an origin, which is no calendar date" if counts_days else "dates"}
+
+
+def _assignment(known: Basis) -> Content:
+    given = "as subject_splits.parquet says; without one, " if known.study.cohort.kind.may_bring_splits else ""
+    return {"split": f"{given}participants, by a hash of their number: predictors differ by chance alone"}
 
 
 def _preprocessing(known: Basis) -> Content:
@@ -239,8 +251,8 @@ def _performance(known: Basis) -> Content:
     found = known.findings
     if found.held_out is None:
         return {}
-    told = ("answer", "contrasts", "supervisions", "operating", "calibration", "censoring", "subgroups")
-    return found.model_dump(mode="json", include=set(told))
+    told = {"answer", "contrasts", "supervisions", "operating", "calibration", "censoring", "subgroups"}
+    return found.model_dump(mode="json", include=told)
 
 
 # Every item of the protocol's table.
@@ -248,7 +260,7 @@ ITEMS: Mapping[str, Wanted] = {
     "2e": Wanted("abstract: data sources", _source),
     "5a": Wanted("data sources", _source),
     "5b": Wanted("distribution of the data by split", _splits),
-    "5c": Wanted("dates of the oldest and newest record", by_hand="years of the oldest and the newest record"),
+    "5c": Wanted("dates of the oldest and newest record", _dates, by_hand="years of the oldest and the newest record"),
     "5d": Wanted("preprocessing and quality checks", _preprocessing),
     "5e": Wanted("missing data and imbalance", _imbalance),
     "6a": Wanted("models, versions, dates of training and inference", _models),
@@ -280,7 +292,7 @@ ITEMS: Mapping[str, Wanted] = {
     "15": Wanted("involvement of patients and the public"),
     "16a": Wanted("flow of participants", _flow),
     "16b": Wanted("characteristics by split", _characteristics, by_hand="characteristics beyond sex, age and outcome"),
-    "16c": Wanted("shift of predictors between splits", by_hand="whether predictors differ between splits"),
+    "16c": Wanted("shift of predictors between splits", _assignment, by_hand="whether predictors differ between them"),
     "16d": Wanted("participants and events in each analysis", _analysed),
     "17": Wanted("performance with intervals", _performance),
     "19a": Wanted("interpretation in the light of other studies"),

@@ -86,6 +86,8 @@ class CohortSource:
     are_of_people: Its participants lived, whatever a study says.
     fetched_by: The command that fetches the data.
     template: Which prompts can say its records.
+    has_calendar: Its times may be dates, and not days from an origin that was made up.
+    may_bring_splits: What lies at its place may say who is in which split.
     """
 
     recipe: type[Splitting]
@@ -97,6 +99,8 @@ class CohortSource:
     are_of_people: bool = False
     fetched_by: str = ""
     template: TemplateName = "history"
+    has_calendar: bool = True
+    may_bring_splits: bool = False
 
 
 COHORT_SOURCES = {
@@ -108,12 +112,21 @@ COHORT_SOURCES = {
         are_of_people=True,
         fetched_by="make data",
         template="exam_summary",
+        has_calendar=False,
     ),
     "synthetic_adrd": CohortSource(
-        SyntheticCohort, "workers.cohort.adrd.generate:generate_adrd", data_class=DataClass.SYNTHETIC
+        SyntheticCohort,
+        "workers.cohort.adrd.generate:generate_adrd",
+        data_class=DataClass.SYNTHETIC,
+        has_calendar=False,
     ),
     "meds": CohortSource(
-        MedsCohort, "workers.cohort.meds.read:read_meds", place="folder", holds="the MEDS folder", parts=("labels",)
+        MedsCohort,
+        "workers.cohort.meds.read:read_meds",
+        place="folder",
+        holds="the MEDS folder",
+        parts=("labels",),
+        may_bring_splits=True,
     ),
     "table": CohortSource(TableCohort, "workers.cohort.tables.read:read_table", place="file"),
 }

@@ -16,6 +16,7 @@ from orchestrator.launch.reporting import write_study_report
 from orchestrator.report.page import flow_of
 from orchestrator.report.tripod import BY_HAND, CLOSED, Basis, Checklist, ReportedItem, checklist
 from orchestrator.store.outcomes import read_store
+from orchestrator.study.cohort import CohortFile
 from orchestrator.study.study import Study, load_study
 from support.places import SWEEPS
 from support.stores.builders import build_store, cohort_counts
@@ -23,8 +24,8 @@ from workers.contract.layout import StoreLayout
 
 # The protocol's table, section 3.13, spelled out.
 AUTO = {"2e", "5a", "5b", "5d", "5e", "6a", "6b", "6c", "6d", "6e", "7c", "9a", "9b", "12", "16a", "16d", "17"}
-PARTIAL = {"6g", "7a", "7b", "8a", "8b", "8c", "14e", "14f", "16b"}
-MANUAL = {"5c", "16c", "13", "14a", "14b", "14c", "14d", "15", *(f"19{letter}" for letter in ascii_lowercase[:7])}
+PARTIAL = {"5c", "16c", "6g", "7a", "7b", "8a", "8b", "8c", "14e", "14f", "16b"}
+MANUAL = {"13", "14a", "14b", "14c", "14d", "15", *(f"19{letter}" for letter in ascii_lowercase[:7])}
 AUDITED = AuditNote(
     statement="Rationale audit by experts: 2 raters.", measures=(AuditMeasure(name="kappa", value=0.7, detail="two"),)
 )
@@ -82,6 +83,15 @@ def test_what_is_told_is_what_the_findings_and_the_design_say(known: Basis) -> N
     assert performance["supervisions"] == json.loads(known.findings.model_dump_json())["supervisions"]
     assert str(found["6a"].content).count("tiny") and str(found["6c"].content).count("evaluation.max_new_tokens")
     assert str(found["7c"].content).count("logistic") and str(found["16a"].content).count("Candidate index dates")
+
+
+def test_dates_are_said_to_be_none_where_a_source_counts_days(known: Basis, study: Study) -> None:
+    said = {"source": "meds", "folder": "meds", "sha256": "0" * 64, "labels": "labels", "question": "Who falls ill?"}
+    dated = CohortFile.model_validate({"cohort": said}).cohort
+    for cohort, times, brings_splits in ((study.cohort, "no calendar date", False), (dated, "dates", True)):
+        found = items(replace(known, study=study.model_copy(update={"cohort": cohort})))
+        assert times in str(found["5c"].content) and found["5c"].missing == "years of the oldest and the newest record"
+        assert ("subject_splits" in str(found["16c"].content)) is brings_splits and found["16c"].missing
 
 
 def test_small_counts_are_hidden_as_on_the_page(known: Basis, study: Study) -> None:
