@@ -55,6 +55,10 @@ class HeldOf(Generic[Each_co]):
     broken: Mapping[str, str] = field(default_factory=dict)
     ended: AtLook | None = None
 
+    def is_spared(self, trial_id: str) -> bool:
+        """Whether a look ended the study before this trial."""
+        return self.ended is not None and trial_id not in self.ended.trial_ids
+
 
 Held: TypeAlias = HeldOf[SealedOutcome]
 
@@ -151,7 +155,7 @@ def make_plan(design: Design, outcomes: Held, attempts: Mapping[str, Sequence[At
 def _planned(trial: Trial, trial_id: str, outcomes: Held, attempts: Mapping[str, Sequence[Attempt]]) -> PlannedTrial:
     if outcome := outcomes.committed.get(trial_id):
         return PlannedTrial(trial, TrialState.KEEP, outcome.state, checksum=outcome.checksum)
-    if outcomes.ended and trial_id not in outcomes.ended.trial_ids:
+    if outcomes.ended and outcomes.is_spared(trial_id):
         return PlannedTrial(trial, TrialState.SPARED, f"the study ended at look {outcomes.ended.look}")
     if trial_id in outcomes.broken:
         return PlannedTrial(trial, TrialState.RETRY, outcomes.broken[trial_id])

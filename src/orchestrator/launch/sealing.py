@@ -89,12 +89,13 @@ def goes_on_after(phase: Phase, study: Study, design: Design, layout: StoreLayou
     found = next((look for look in past if look.number == phase.number), None)
     if found is None:
         held, attempts = read_unblinded(layout, phase.trial_ids), read_attempts(layout)
-        if n_due := len(phase.trial_ids - held.keys() - attempts.keys()):
+        tried = attempts.keys() - held.broken.keys()  # what was damaged meanwhile runs again
+        if n_due := len(phase.trial_ids - held.committed.keys() - tried):
             tell(f"look {phase.number} waits for {n_due} trials; what comes after it waits for the look")
             return False
-        results = load_results(layout, design, outcomes=held, attempts=attempts)
+        results = load_results(layout, design, outcomes=held.committed, attempts=attempts)
         found = take_look(study, design, results, phase=phase, past=[one for one in past if one.number < phase.number])
-        record_look(layout, found)
+        found = record_look(layout, found)
         then = "the study ends here" if found.decision == "end" else "the study goes on"
         tell(f"look {phase.number} of {len(study.looks)}, at {phase.share:.0%} of the cells: {then}")
     return found.decision == "go_on"

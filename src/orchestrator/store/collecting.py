@@ -74,7 +74,7 @@ def collect(layout: StoreLayout, design: Design, outcomes: Outcomes | Seals) -> 
         found = find_leftovers(layout, design, outcomes, now=_store_time(layout))
     except OSError as error:
         raise unusable(Path(error.filename or layout.root), error, "looked through") from None
-    needed = design.by_id.keys() - outcomes.committed.keys()
+    needed = {one for one in design.by_id.keys() - outcomes.committed.keys() if not outcomes.is_spared(one)}
     for path in layout.orders.glob("*.json"):
         if ID.fullmatch(path.stem) and path.stem not in needed:
             try_to_remove(path, within=layout.root)

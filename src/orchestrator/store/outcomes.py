@@ -9,7 +9,7 @@ reads the files beside them and makes the tables. Reading 504 outcomes takes abo
 import itertools
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +113,13 @@ def read_store(layout: StoreLayout) -> Snapshot[Outcomes]:
     return Snapshot(read_outcomes(layout), read_attempts(layout))
 
 
-def read_unblinded(layout: StoreLayout, trial_ids: Collection[str]) -> dict[str, Outcome]:
+def read_unblinded(layout: StoreLayout, trial_ids: Collection[str]) -> Outcomes:
     """Outcomes with their scores on held_out, for a look at a blinded study alone: people hear its decision.
 
     Raises:
         StoreError: As `read_outcomes`.
     """
-    return {trial_id: outcome for trial_id in trial_ids if (outcome := _load_outcome(layout, trial_id))}
+    return Outcomes(*_read_these(layout, [one for one in _trial_ids(layout.trials) if one in trial_ids], lambda it: it))
 
 
 def committed_ids(layout: StoreLayout) -> list[str]:
@@ -127,12 +127,20 @@ def committed_ids(layout: StoreLayout) -> list[str]:
     return [trial_id for trial_id in _trial_ids(layout.trials) if layout.outcome(trial_id).is_file()]
 
 
-@without_collector()
 def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Each]) -> tuple[dict[str, Each], dict[str, str]]:
     """What is kept of each verified outcome by trial id, and why others can't be trusted or were quarantined."""
+    committed, broken = _read_these(layout, _trial_ids(layout.trials), keep)
+    moved_away = {found[1] for path in _entries(layout.quarantine) if (found := QUARANTINE_NAME.fullmatch(path.name))}
+    return committed, dict.fromkeys(sorted(moved_away - committed.keys()), "quarantined") | broken
+
+
+@without_collector()
+def _read_these(
+    layout: StoreLayout, trial_ids: Iterable[str], keep: Callable[[Outcome], Each]
+) -> tuple[dict[str, Each], dict[str, str]]:
     committed: dict[str, Each] = {}
     broken: dict[str, str] = {}
-    for trial_id in _trial_ids(layout.trials):
+    for trial_id in trial_ids:
         try:
             outcome = _load_outcome(layout, trial_id)
         except OtherVersionError as error:
@@ -144,8 +152,7 @@ def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Each]) -> tuple[di
             raise unusable(layout.outcome(trial_id), error) from None
         if outcome is not None:
             committed[trial_id] = keep(outcome)
-    moved_away = {found[1] for path in _entries(layout.quarantine) if (found := QUARANTINE_NAME.fullmatch(path.name))}
-    return committed, dict.fromkeys(sorted(moved_away - committed.keys()), "quarantined") | broken
+    return committed, broken
 
 
 def _load_outcome(layout: StoreLayout, trial_id: str) -> Outcome | None:

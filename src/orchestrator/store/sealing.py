@@ -152,14 +152,16 @@ def open_scores(layout: StoreLayout, why: Opening, *, n_done: int, n_trials: int
     _write(layout.unblinding, Unblinding(**who, why=why, n_done=n_done, n_trials=n_trials).sealed())
 
 
-def record_look(layout: StoreLayout, look: Look) -> None:
-    """Write down what a look found; for the holder of the driver's lock. The first counts.
+def record_look(layout: StoreLayout, look: Look) -> Look:
+    """Write down what a look found; the look that counts: of two drivers, the first one's.
 
     Raises:
-        StoreError: It can't be written.
+        StoreError: It can't be written, or the first one is damaged.
     """
     who = {"decided_at": now(), "by": account(), "host": socket.gethostname()}
-    _write(layout.look(look.number), look.model_copy(update=who).sealed())
+    mine, path = look.model_copy(update=who).sealed(), layout.look(look.number)
+    _write(path, mine)
+    return _read(path, Look) or mine
 
 
 def read_looks(layout: StoreLayout) -> tuple[Look, ...]:

@@ -16,16 +16,17 @@ from orchestrator.explain.lookup import Known
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.reporting import find_out
 from orchestrator.launch.run import RunSummary, plan_study, run_study
+from orchestrator.launch.sealing import goes_on_after
 from orchestrator.store.outcomes import committed_ids, read_store
-from orchestrator.store.sealing import Opening, read_looks
+from orchestrator.store.sealing import Look, Opening, read_looks, record_look
 from orchestrator.study.study import Study, load_study
 from support.executors.in_process import InProcess, Untracked, write_pages
-from support.stores.builders import commit_trial, invent_people, predict, usual_signal
+from support.stores.builders import commit_trial, invent_people, predict, usual_signal, write_attempt
 from support.studies.micro_study import write_study
 from workers.contract.answers.ending import Ending
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Outcome
+from workers.contract.outcome import FailureKind, Outcome
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
@@ -39,13 +40,17 @@ class KilledError(Exception):
 
 @dataclass(frozen=True)
 class Told:
-    """A worker that commits a trial at once."""
+    """A worker that commits a trial at once, or fails before it makes a folder."""
 
     layout: StoreLayout
     trial: Trial
     signal: float
+    fails: bool = False
 
     def look(self, hear: Callable[[Event], None]) -> Ending | None:
+        if self.fails:
+            attempt = write_attempt(self.layout, self.trial, number=2, kind=FailureKind.DATA)
+            return Ending(trial_id=self.trial.trial_id, state="failed", failure=attempt.kind)
         scored = predict(PEOPLE, self.trial, signal=self.signal, invalid_rate=0.0)
         return Ending.of(commit_trial(self.layout, self.trial, scored))
 
@@ -59,6 +64,7 @@ class Place:
     path: Path
     layout: StoreLayout
     signal: Callable[[Trial], float]
+    unfit: str = ""
     began: list[str] = field(default_factory=list)
     said: io.StringIO = field(default_factory=io.StringIO)
 
@@ -70,6 +76,11 @@ class Place:
     def design(self) -> Design:
         return expand(self.study)
 
+    @property
+    def due(self) -> frozenset[str]:
+        """By the first look."""
+        return planned_phases(self.study, self.design)[0].trial_ids
+
     def launch(self, *, kill_after: int | None = None) -> RunSummary:
         design = self.design
 
@@ -78,7 +89,7 @@ class Place:
                 raise KilledError
             self.began.append(order.stem)
             trial = design.by_id[order.stem]
-            return Told(self.layout, trial, self.signal(trial))
+            return Told(self.layout, trial, self.signal(trial), fails=order.stem == self.unfit)
 
         executor, console = InProcess(begin, n_slots=1, prepares=False), Console(file=self.said, width=200)
         launch = Launch(
@@ -170,6 +181,47 @@ def test_a_driver_that_dies_between_decision_and_record_looks_again(
     (look,) = read_looks(unclear.layout)
     assert set(look.trial_ids) == began
     assert len(unclear.began) == len(set(unclear.began)) == len(unclear.design.everything)
+
+
+def test_the_first_decision_counts_for_who_looks_later(unclear: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def come_second(layout: StoreLayout, look: Look) -> Look:
+        record_look(layout, look.model_copy(update={"decision": "end"}))
+        return record_look(layout, look)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrator.launch.sealing.record_look", come_second)
+        unclear.launch()
+    (look,) = read_looks(unclear.layout)
+    assert look.decision == "end"
+    assert set(unclear.began) == set(look.trial_ids)
+
+
+def test_a_look_goes_on_without_a_trial_that_failed_before_it_had_a_folder(unclear: Place) -> None:
+    lost = next(trial for trial in unclear.design.trials if trial.trial_id in unclear.due)
+    write_attempt(unclear.layout, lost, number=1)
+    unclear.unfit = lost.trial_id
+    unclear.launch()
+    (look,) = read_looks(unclear.layout)
+    assert (look.n_cells, look.n_complete) == (6, 5)
+
+
+def test_a_look_waits_for_a_trial_that_was_damaged_meanwhile(unclear: Place) -> None:
+    unclear.launch()
+    path = unclear.layout.look(1)
+    (look,) = read_looks(unclear.layout)
+    path.unlink()
+    unclear.layout.outcome(look.trial_ids[0]).write_text("{}")
+    write_attempt(unclear.layout, unclear.design.by_id[look.trial_ids[0]], number=1)
+    (phase, _) = planned_phases(unclear.study, unclear.design)
+    told: list[str] = []
+    assert not goes_on_after(phase, unclear.study, unclear.design, unclear.layout, tell=told.append)
+    assert told == ["look 1 waits for 1 trials; what comes after it waits for the look"]
+    assert not path.exists()
+
+
+def test_orders_of_spared_trials_do_not_stay(clear: Place) -> None:
+    clear.launch()
+    assert not [*clear.layout.orders.glob("*.json")]
 
 
 def test_controls_run_before_the_first_look(unclear: Place) -> None:
