@@ -2,13 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.design.plan import Plan
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from support.schedules.worlds import Worker
-from support.studies.played_trials import FILES, trials
+from support.studies.played_trials import FILES
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.system.sources import sha256_of
@@ -17,8 +18,9 @@ from workers.contract.system.sources import sha256_of
 class Ledger:
     """What the store must hold: the outcomes seen so far, byte for byte, and the damaged ones that left."""
 
-    def __init__(self, layout: StoreLayout) -> None:
+    def __init__(self, layout: StoreLayout, trial_ids: Iterable[str]) -> None:
         self.layout = layout
+        self.trial_ids = tuple(trial_ids)
         self.accepted: dict[str, bytes] = {}
         self.damaged: set[str] = set()
         self.moved_away: dict[str, list[bytes]] = defaultdict(list)
@@ -27,7 +29,7 @@ class Ledger:
 
     def look(self) -> None:
         """Compare the store with what was seen before."""
-        for trial_id in (trial.trial_id for trial in trials()):
+        for trial_id in self.trial_ids:
             path = self.layout.outcome(trial_id)
             body = path.read_bytes() if path.exists() else None
             before = self.accepted.get(trial_id)

@@ -7,11 +7,9 @@ kernel locks of its own. A worker may outlive its driver, and a driver may be to
 import fcntl
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from types import MethodType
 from typing import IO, cast
@@ -27,11 +25,10 @@ from orchestrator.store.hold_records import newest_number
 from orchestrator.store.holding import Hold
 from orchestrator.store.machine import HEARTBEAT_S, Machine
 from orchestrator.store.outcomes import read_attempts, read_seals
-from orchestrator.study.study import Study, load_study
 from support.executors.in_process import InProcess, Untracked, write_pages
+from support.schedules.scenes import Scene
 from support.schedules.stepping import SLEEP, WRITING, Disk, Killed, Process
-from support.studies.micro_study import write_study
-from support.studies.played_trials import Play, trials
+from support.studies.played_trials import Play
 from workers.attempt.runner import Runner
 from workers.contract.answers.ending import Ending
 from workers.contract.errors import SweepError
@@ -49,14 +46,14 @@ SINCE = "2026-01-05T09:00:00+00:00"
 class Worker(Process):
     """One attempt at one trial; `ending` is what its driver hears, if it still listens."""
 
-    def __init__(self, name: str, disk: Disk, order: Path, *, is_elsewhere: bool) -> None:
+    def __init__(self, name: str, disk: Disk, order: Path, play: Play, *, is_elsewhere: bool) -> None:
         self.order = order
         self.trial_id = order.stem
         self.is_elsewhere = is_elsewhere
         self.ending: Ending | None = None
         self.is_abandoned = False
         self.is_cut_off = False
-        self.play = Play()
+        self.play = play
         self.leases: list[Path] = []
         super().__init__(name, disk, self._work)
 
@@ -120,7 +117,7 @@ class Driver(Process):
         )
         layout = self._world.layout
         launch = Launch(
-            study(),
+            self._world.scene.study,
             self._world.design,
             layout,
             self._executor,
@@ -181,25 +178,19 @@ class _Heard:
         self.worker.is_abandoned = True
 
 
-@cache
-def study() -> Study:
-    """A real one, whose design the world plays."""
-    with tempfile.TemporaryDirectory() as folder:
-        return load_study(write_study(Path(folder)))
-
-
 @dataclass
 class World:
     """One store, who works on it, and the one clock that all hosts share."""
 
     layout: StoreLayout
+    scene: Scene
     now: float = 1000.0
-    design: Design = field(default_factory=lambda: Design(trials(), ()))
     drivers: list[Driver] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     kernel_locks: dict[str, Driver] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.design = self.scene.design
         self.disk = Disk(self.layout.root, quiet=self.layout.inputs)
 
     @property
@@ -226,7 +217,8 @@ class World:
     def start_worker(self, order: Path) -> Worker:
         """Every second one is on another machine than the drivers' own."""
         number = len(self.workers)
-        self.workers.append(Worker(f"worker {number}", self.disk, order, is_elsewhere=number % 2 == 1))
+        worker = Worker(f"worker {number}", self.disk, order, self.scene.play(), is_elsewhere=number % 2 == 1)
+        self.workers.append(worker)
         return self.workers[-1]
 
     def kill(self, process: Process, *, is_torn: bool = False) -> None:
@@ -271,8 +263,8 @@ class World:
     def edit(self, trial: Trial) -> None:
         """Take a trial out of the design, or put it back; launches that run go on with what they read."""
         kept = self.design.trials
-        changed = tuple(other for other in trials() if (other in kept) != (other is trial))
-        self.design = Design(changed or trials(), ())
+        changed = tuple(other for other in self.scene.design.trials if (other in kept) != (other is trial))
+        self.design = Design(changed or self.scene.design.trials, ())
 
     def set_the_clock(self, *, hours: float) -> None:
         """Of the file server: what was written before looks so much older."""

@@ -199,7 +199,7 @@ def commit_trial(layout: StoreLayout, trial: Trial, predictions: pa.Table | None
     if predictions is not None:
         pq.write_table(predictions, home / "predictions.parquet")
     if trial.spec.method is Method.LORA:
-        pq.write_table(_history(trial), home / "history.parquet")
+        pq.write_table(history_of(trial), home / "history.parquet")
         if trial.spec.training and trial.spec.training.diagnostics.n_probe:
             pq.write_table(_diagnostics(trial), home / "diagnostics.parquet")
         if predictions is not None:
@@ -274,7 +274,7 @@ def _scores_of(predictions: bytes) -> dict[Literal["tuning", "held_out"], SplitS
     return {"tuning": found["tuning"], "held_out": found["held_out"]}
 
 
-def _history(trial: Trial) -> pa.Table:
+def history_of(trial: Trial) -> pa.Table:
     """Three steps; the label token is one of many where there is a rationale, and everything where there is none."""
     steps = np.arange(1, 4)
     share = 0.05 if trial.spec.supervision in RATIONALES else 0.5

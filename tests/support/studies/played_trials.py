@@ -1,15 +1,17 @@
 """Trials that are played: real recipes, inputs that fit them, and a training that knows its result."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from typing import ClassVar
 
 import torch
 
 from support.studies.orders import EVALUATION, micro_spec, micro_training
 from workers.contract.inputs import input_recipes
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Outcome, Progress, Provenance
+from workers.contract.outcome import PREDICTIONS, Outcome, Progress, Provenance, Split, SplitScores
+from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import EvaluationRecipe, Trial, WorkOrder
 from workers.store.checkpoints import Checkpoint, Checkpoints, Origin
 from workers.store.published import publish
@@ -41,12 +43,13 @@ def provenance() -> Provenance:
     return Meter().provenance(torch.device("cpu"))
 
 
-def publish_inputs(layout: StoreLayout) -> None:
-    """Inputs that fit every trial; nobody opens them."""
+def publish_inputs(layout: StoreLayout, these: Sequence[Trial] = ()) -> None:
+    """Inputs that fit every trial, of those above where no others are given; nobody opens them."""
     counts = {"n_train": 10_000, "largest_balanced_size": 10_000, "context_tokens": 10_000, "longest_answer_tokens": 1}
-    for trial in trials():
+    longest = {f"longest {what}": 1 for what in ("prompt", *Supervision)}
+    for trial in these or trials():
         for recipe in input_recipes(trial.spec).values():
-            publish(recipe, layout, lambda _: {**counts, "longest prompt": 1})
+            publish(recipe, layout, lambda _: {**counts, **longest})
 
 
 class Play:
@@ -54,6 +57,11 @@ class Play:
 
     fault: Exception | None = None
     is_done = False
+    scores: ClassVar[Mapping[Split, SplitScores]] = {}
+
+    def body(self, trial: Trial, name: str) -> bytes:
+        """What a file holds, the same in every attempt; nothing where nobody reads it."""
+        return b""
 
     def carry_out(self, work: Work, order: WorkOrder) -> Generator[Progress, None, Outcome]:
         trial, folder = order.trial, work.folder
@@ -68,7 +76,9 @@ class Play:
                 checkpoints.save(Checkpoint(step, {"weight": torch.ones(1)}, {}), device="cpu")
         (folder / "adapter").mkdir()
         for name in FILES:
-            (folder / name).write_text(f"{name} of {trial.trial_id} by {folder.name}")
+            (folder / name).write_bytes(
+                self.body(trial, name) or f"{name} of {trial.trial_id} by {folder.name}".encode()
+            )
         self.is_done = True
         return Outcome(
             trial_id=trial.trial_id,
@@ -79,7 +89,7 @@ class Play:
             attempt=folder.name,
             train_prevalence=0.5,
             natural_prevalence=0.1,
-            scores={},
+            scores=dict(self.scores),
             cost=work.meter.cost(),
             provenance=provenance(),
             files={},
