@@ -19,7 +19,7 @@ class Looking(Schedule):
         self.decided = b""
 
     @initialize(host=st.sampled_from(HOSTS), n_rounds=st.integers(0, 60), is_clear=st.booleans())
-    def begin(self, host: str, n_rounds: int, is_clear: bool) -> None:  # type: ignore[override]
+    def begin(self, host: str, n_rounds: int, is_clear: bool) -> None:
         self.world.scene = looking(Clear if is_clear else Scored)
         super().begin(host, n_rounds)
 

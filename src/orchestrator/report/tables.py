@@ -35,7 +35,7 @@ class PivotRow:
     """One row of a pivot; a cell is null where there is nothing."""
 
     name: str
-    cells: tuple[PlaceScore | None, ...]
+    cells: tuple[ByScoring | None, ...]
 
 
 @dataclass(frozen=True)

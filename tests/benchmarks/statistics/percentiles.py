@@ -39,7 +39,8 @@ def differences(gap: float, auc: float, n_events: int, n_controls: int, source: 
     weights = np.ascontiguousarray(np.vstack([np.ones(n), resamples]).T)
     arms = [[Ranking.of(row, label).aucs(weights) for row in arm] for arm in shift[:, None, None] * label + noise]
     of_arms: FloatArray = np.array(arms).mean(axis=1)
-    return of_arms[1:].mean(axis=0) - of_arms[0]
+    pooled: FloatArray = of_arms[1:].mean(axis=0) - of_arms[0]
+    return pooled
 
 
 def simulate(n_studies: int) -> None:

@@ -155,6 +155,7 @@ def test_invalid_outputs_are_told_by_base_and_class(
     fewshot: tuple[Study, Design], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     study, design = fewshot
+    assert study.axes is not None
     bases = study.axes.base
     rates = dict(zip(bases, (0.1, 0.3), strict=False))
     layout = build_store(
