@@ -8,11 +8,10 @@ BIN := $(VENV)/bin
 SMOLLM2 := $(VENV)/smollm2.stamp
 # Per cent of lines and branches that the unit tests and the whole trials reach.
 COVERED := 89
-# The unit tests in two parts: what loads models or begins with prepared inputs, which take 7 s to make, and the rest.
+# The unit tests in two parts: the workers' and what begins with prepared inputs, which take 7 s to make, and the rest.
 UNITS := learning records
 UNIT_FILES := $(shell find tests/unit -name "test_*.py" | sort)
-UNIT_learning := $(foreach room,attempt models preparing requests scoring training, \
-	$(filter tests/unit/workers/$(room)/%,$(UNIT_FILES)))
+UNIT_learning := $(filter tests/unit/workers/%,$(UNIT_FILES))
 UNIT_learning += $(filter-out $(UNIT_learning),$(shell grep -lw -e prepared_store -e "store: Path" $(UNIT_FILES)))
 UNIT_records := $(filter-out $(UNIT_learning),$(UNIT_FILES))
 # What it can't do, branches of the tests themselves, nobody asks for.

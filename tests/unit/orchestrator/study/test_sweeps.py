@@ -63,14 +63,14 @@ def test_trials_of_a_cell_differ_in_nothing_but_the_target_text(name: str) -> No
 @pytest.mark.parametrize("name", STORED)
 def test_trials_that_are_stored_keep_their_ids_and_inputs(name: str) -> None:
     """If these change, what was stored and prepared for these studies is lost: give a new meaning a new field."""
-    specs = [trial.spec for trial in design_of(name).everything if not came_later(trial, name)]
+    first = load_study(SWEEPS / f"{name}.yaml").blocks[0].learning_rate[0]
+    specs = [trial.spec for trial in design_of(name).everything if not came_later(trial, first)]
     inputs = {recipe.digest() for spec in specs for recipe in earlier_inputs(spec)}
     assert (digest({spec.trial_id for spec in specs}), digest(inputs)) == STORED[name]
 
 
-def came_later(trial: Trial, name: str) -> bool:
+def came_later(trial: Trial, first: float) -> bool:
     """Mirror images, and labels permuted at other rates than the first."""
-    first = load_study(SWEEPS / f"{name}.yaml").blocks[0].learning_rate[0]
     at_first = trial.spec.training is not None and trial.spec.training.learning_rate == first
     return trial.spec.labels == "mirrored" or (trial.spec.labels == "permuted" and not at_first)
 
