@@ -255,7 +255,6 @@ def _performance(known: Basis) -> Content:
     return found.model_dump(mode="json", include=told)
 
 
-# Every item of the protocol's table.
 ITEMS: Mapping[str, Wanted] = {
     "2e": Wanted("abstract: data sources", _source),
     "5a": Wanted("data sources", _source),
