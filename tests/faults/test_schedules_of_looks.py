@@ -4,7 +4,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from orchestrator.analysis.checks.look import planned_phases
+from orchestrator.analysis.checks.phases import planned_phases
 from orchestrator.store.sealing import read_looks
 from support.schedules.scenes import Clear, Scored, looking
 from support.schedules.schedule import N_STEPS, Schedule, pick, run_schedules
