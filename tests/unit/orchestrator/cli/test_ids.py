@@ -92,8 +92,16 @@ def test_a_command_that_is_told_stays_short_where_the_usual_store_is_meant(
     monkeypatch.chdir(tmp_path)
     write_study(tmp_path)
     assert "`sweep run micro.yaml --plan …`" in run("plan", "micro.yaml")
-    assert "`sweep run store/micro --plan …`" in run("plan", "store/micro", "--store", "elsewhere")
+    assert "`sweep run store/micro --plan …`" in run("plan", "store/micro")
     waiting = run("plan", "micro.yaml").splitlines()[2].split()[0]
     advice = run("explain", "micro.yaml", waiting, "--store", "./store/../store")
     assert "`sweep run micro.yaml --store store/../store --only supervision=free_form" in advice
     assert "`sweep explain micro.yaml --store store/../store" in advice
+
+
+def test_a_store_folder_beside_another_place_for_stores_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: StoreLayout
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("plan", "status", "run"):
+        assert "says nothing beside a store folder" in run(command, "store/micro", "--store", "elsewhere")
