@@ -25,6 +25,7 @@ from workers.store.checkpoints import Cadence, remove_checkpoints
 from workers.store.commit import commit_outcome
 from workers.work.bench import Bench, Work
 from workers.work.faults import spoils_process
+from workers.work.group import ProcessGroup
 from workers.work.meter import Meter
 from workers.work.trial_log import TrialLog
 
@@ -43,6 +44,7 @@ class Runner:
         grace_s: float = GRACE_S,
         carry_out: CarryOut = carried_out,
         bench: Bench | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
         """Get ready to run.
 
@@ -52,11 +54,13 @@ class Runner:
             grace_s: How much longer than its order allows an attempt may take to end by itself.
             carry_out: The work itself, from inputs to the files of `work.folder`.
             bench: What stays warm between trials; null lays out a new one.
+            group: The processes that work on each trial, of which this is rank 0; null is this one alone.
         """
         if n_threads is not None:
             torch.set_num_threads(n_threads)
         self._bench = bench or Bench()
-        # The GPU failed in this process: no trial can run in it any more, in a fresh one it may.
+        self._group = group or ProcessGroup()
+        # The GPU failed in this process, or its group broke: no trial can run in it any more, in a fresh one it may.
         self.is_spent = False
         self._clock = clock
         self._grace_s = grace_s
@@ -73,7 +77,7 @@ class Runner:
             return (yield from self._run(order, name))
         except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
             attempt = failed_attempt(order, error, name=name, started=started)
-            self.is_spent |= spoils_process(error)
+            self.is_spent |= spoils_process(error) or self._group.is_broken
         with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
             record_attempt(attempt, StoreLayout(Path(order.store)))
         self._clear_bench()
@@ -124,8 +128,10 @@ class Runner:
                 meter=Meter(n_micro_batches=order.n_micro_batches),
                 cadence=Cadence(order.checkpoint_every_s, self._clock),
                 log=log,
+                group=self._group,
             )
-            outcome = yield from self._carry_out(work, order)
+            with self._group.trial(order, name):
+                outcome = yield from self._carry_out(work, order)
             log.say("committing")
             yield Progress(phase="committing", done=0, total=1)
             won = commit_outcome(outcome, layout, folder)

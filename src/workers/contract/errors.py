@@ -12,7 +12,7 @@
     ├── TrialError      exit 3   one trial could not end with scores; the others go on
     │   ├── TrialTimeout      exit 3  it took longer than `resources.timeout_s`; give it more time
     │   └── TrainingDiverged  exit 3  its loss is not finite: a result, not a failure; nothing to mend
-    ├── SpentWorkerError  exit 2  the GPU failed in a worker, which is replaced; never leaves a launch
+    ├── SpentWorkerError  exit 2  a worker's GPU, or its group, failed: it is replaced; never leaves a launch
     └── UnfitNodeError    exit 2  a node lacks the store, the sources or the software; never leaves a launch
 
 A message of this tree may be logged: it never holds a participant's text, identifier or prediction.

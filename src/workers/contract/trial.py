@@ -36,6 +36,9 @@ GRACE_S = 60.0
 
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
+# The ZeRO stage at which no process holds a whole weight.
+PARTED = 3
+
 Precision = Literal["float32", "bfloat16"]
 EngineName = Literal["transformers", "continuous", "vllm"]
 AxisValue = str | int | float
@@ -81,7 +84,7 @@ class TrainingRecipe(Recipe):
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
     lora: LoraRecipe = LoraRecipe()
     precision: Precision = "float32"
-    zero_stage: Literal[0, 1, 2] = 0
+    zero_stage: Literal[0, 1, 2, 3] = 0
     objective: ObjectiveRecipe = ObjectiveRecipe()
     budget: BudgetRecipe = BudgetRecipe()
     diagnostics: DiagnosticsRecipe = DiagnosticsRecipe()

@@ -7,10 +7,10 @@ trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -26,12 +26,16 @@ import deepspeed
 if sys.modules["mlflow"] is None:
     del sys.modules["mlflow"]
 
-from workers.contract.trial import TrainingRecipe
+from workers.contract.trial import PARTED, TrainingRecipe
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 # What DeepSpeed writes onto parameters and modules; each keeps its engine or its buffers alive.
-ATTRIBUTE_PREFIXES = ("ds_", "_hp", "_index_in", "_z3", "_dp_", "_linked", "use_reduce_scatter", "all_grad")
+ATTRIBUTE_PREFIXES = (
+    *("ds_", "_hp", "_index_in", "_z3", "_dp_", "_linked", "use_reduce_scatter", "all_grad"),
+    *("_external_params", "all_parameters", "_original_parameters"),
+)
 
+T = TypeVar("T")
 LIKE_WEIGHTS = ("weights", "exp_avg", "exp_avg_sq")
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -56,6 +60,19 @@ class Engine:
         """What is trained: the adapter."""
         return [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
 
+    def share(self, batch: Sequence[T]) -> Sequence[T]:
+        """What this process takes of a batch; as much as every other one where the batch divides."""
+        return batch[torch.distributed.get_rank() :: self.world_size] if self.world_size > 1 else batch
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        """Each value summed over all processes, the same on all."""
+        if self.world_size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(total)
+        summed: list[float] = total.tolist()
+        return summed
+
     def forward(self, **inputs: torch.Tensor | int | bool) -> Any:
         """The wrapped model's forward pass."""
         return self._engine(**inputs)
@@ -67,7 +84,8 @@ class Engine:
     def backward(self, loss: torch.Tensor, *, is_last: bool = True) -> None:
         """Add the gradients of a part of a batch's loss; the last part is to be said, for ZeRO reduces them then."""
         self._engine.set_gradient_accumulation_boundary(is_last)
-        self._engine.backward(loss)
+        # Gradients are averaged over processes, and the parts of a batch's loss add up.
+        self._engine.backward(loss * self.world_size if self.world_size > 1 else loss)
 
     def step(self, *, learning_rate: float) -> Step:
         """Take one optimizer step with the gradients that were added up."""
@@ -95,10 +113,12 @@ class Engine:
         return named
 
     def fits(self, state: Mapping[str, torch.Tensor]) -> bool:
-        """Whether this engine can go on from it: it trains as many parameters, of the same shapes."""
+        """Whether this engine can go on from it: it trains as many parameters, of the same shapes, and some."""
         shapes = {f"{name}.{at}": master.shape for at, master in enumerate(self._masters) for name in LIKE_WEIGHTS}
-        return all(name in state and state[name].shape == shape for name, shape in shapes.items()) and (
-            f"{LIKE_WEIGHTS[0]}.{len(self._masters)}" not in state
+        return (
+            bool(shapes)
+            and all(name in state and state[name].shape == shape for name, shape in shapes.items())
+            and (f"{LIKE_WEIGHTS[0]}.{len(self._masters)}" not in state)
         )
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
@@ -113,7 +133,12 @@ class Engine:
 
     @property
     def _masters(self) -> list[torch.Tensor]:
-        """The float32 weights that AdamW steps: the parameters themselves, copies of them, or one flat copy of all."""
+        """The float32 weights that AdamW steps: the parameters themselves, copies of them, or one flat copy of all.
+
+        From ZeRO 1 on that of this process's part; at ZeRO 3 AdamW is handed them for a step alone.
+        """
+        if parted := getattr(self._engine.optimizer, "fp32_partitioned_groups_flat", None):
+            return list(parted)
         return [master for group in self._engine.basic_optimizer.param_groups for master in group["params"]]
 
     @property
@@ -124,7 +149,12 @@ class Engine:
     def _hand_to_model(self) -> None:
         """Give the model the weights that AdamW holds, as DeepSpeed does at the end of a step."""
         optimizer = self._engine.optimizer
-        if hasattr(optimizer, "update_lp_params"):  # ZeRO
+        if hasattr(optimizer, "fp32_partitioned_groups_flat"):  # ZeRO 3
+            for number in range(len(optimizer.fp32_partitioned_groups_flat)):
+                optimizer._reassign_or_swap_out_partitioned_parameters(number)
+            if kept_whole := optimizer.persistent_parameters:
+                kept_whole[0].all_gather(kept_whole)
+        elif hasattr(optimizer, "update_lp_params"):  # ZeRO 1 and 2
             optimizer.update_lp_params()
         elif hasattr(optimizer, "fp32_groups"):  # bfloat16 without ZeRO
             for parameters, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
@@ -137,23 +167,51 @@ class Engine:
 
 @contextmanager
 def deepspeed_engine(model: torch.nn.Module, training: TrainingRecipe, *, device: torch.device) -> Iterator[Engine]:
-    """A DeepSpeed engine for one trial, gone when the block ends."""
+    """A DeepSpeed engine for one trial, gone when the block ends; what it trained is whole then in every process."""
     _join_process_group()
     before = _Footprint.of(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    whole = _Whole.of(model) if training.zero_stage == PARTED else None
     optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_config(training))
     try:
         yield Engine(engine, device=device)
+        if whole is not None:
+            whole.take(parameters)
     finally:
         _take_down(engine, model, before)
+        if whole is not None:
+            whole.hand_back()
         del engine, optimizer
         gc.collect()
 
 
+@dataclass
+class _Whole:
+    """The weights of a model as they were before ZeRO 3 parted them: on the host, so that its device gains the room."""
+
+    weights: dict[torch.nn.Parameter, torch.Tensor]
+    device: torch.device
+
+    @classmethod
+    def of(cls, model: torch.nn.Module) -> "_Whole":
+        device = next(model.parameters()).device
+        return cls({parameter: parameter.data.cpu() for parameter in model.parameters()}, device)
+
+    def take(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Remember these as they are now, put together from all processes."""
+        with deepspeed.zero.GatheredParameters(parameters):
+            self.weights |= {parameter: parameter.data.to("cpu", copy=True) for parameter in parameters}
+
+    def hand_back(self) -> None:
+        for parameter, weight in self.weights.items():
+            parameter.data = weight.to(self.device)
+
+
 def _config(training: TrainingRecipe) -> dict[str, object]:
     return {
-        "train_batch_size": 1,  # the step loop says itself where an effective batch ends, and weighs its parts
+        # The step loop says itself where an effective batch ends, and weighs its parts.
+        "train_batch_size": torch.distributed.get_world_size(),
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": training.max_grad_norm,
@@ -166,12 +224,16 @@ def _config(training: TrainingRecipe) -> dict[str, object]:
 
 
 def _join_process_group() -> None:
-    """A group of this process alone, met in its own memory: workers on one host share no port, and no file stays."""
-    if torch.distributed.is_initialized():
+    """That of a trial's processes where there are several (`work.group`), else one of this process alone.
+
+    The latter is met in its own memory: workers on one host share no port, and no file stays.
+    """
+    if deepspeed.comm.is_initialized():
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    meeting_point = torch.distributed.HashStore()  # type: ignore[attr-defined]  # documented, not in its __all__
-    torch.distributed.init_process_group(backend, store=meeting_point, rank=0, world_size=1)
+    if not torch.distributed.is_initialized():
+        meeting_point = torch.distributed.HashStore()  # type: ignore[attr-defined]  # documented, not in its __all__
+        torch.distributed.init_process_group(backend, store=meeting_point, rank=0, world_size=1)
     os.environ.setdefault("LOCAL_RANK", "0")
     # Shared-memory collectives serve several ranks on one CPU host; building them takes a compiler and half a minute.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -209,10 +271,13 @@ def _take_down(engine: Any, model: torch.nn.Module, before: _Footprint) -> None:
             parameter._backward_hooks.clear()
         if parameter._post_accumulate_grad_hooks:
             parameter._post_accumulate_grad_hooks.clear()
+    for module in model.modules():
+        if type(module._parameters) is not dict:  # ZeRO 3 looks into every access
+            module._parameters = dict(module._parameters)
     for holder in [*model.modules(), *model.parameters()]:
         known = before.attributes.get(id(holder), set())
         for name in set(vars(holder)) - known:
-            if name.startswith(ATTRIBUTE_PREFIXES):
+            if name.startswith(ATTRIBUTE_PREFIXES) or isinstance(holder, torch.nn.Parameter):
                 delattr(holder, name)
     engine.module = None
     engine.optimizer = None

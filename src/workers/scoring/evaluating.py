@@ -77,14 +77,19 @@ def score_model(
     batch_size = work.spec.evaluation.rows_per_batch or max(
         1, tokens_per_batch(base.model) // (work.n_micro_batches * longest)
     )
-    for scored in scorer.score(asked.prompts, batch_size=batch_size, prefix=asked.prefix):
+    group = work.group
+    group.gathered(None)  # an engine reads the adapter that rank 0 wrote
+    for scored in scorer.score(
+        asked.prompts, batch_size=batch_size, prefix=asked.prefix, rank=group.rank, n_ranks=group.size
+    ):
         parts.append(scored)
-        n_done += len(scored.rows)
+        n_done += len(scored.rows) * group.size
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
-            progress = Progress(phase="scoring", done=n_done, total=len(asked.prompts))
+            progress = Progress(phase="scoring", done=min(n_done, len(asked.prompts)), total=len(asked.prompts))
             work.log.progress(progress)
             yield progress
+    parts = [part for share in group.gathered(parts) for part in share]
     work.meter.score_wall_s = time.monotonic() - started
     return _in_row_order(parts)
 

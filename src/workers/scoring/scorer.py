@@ -57,14 +57,23 @@ class Scorer:
     decoding: Decoding = LIKELIEST
     writes: bool = True
 
-    def score(self, prompts: Sequence[list[int]], *, batch_size: int, prefix: Sequence[int] = ()) -> Iterator[Scored]:
+    def score(
+        self,
+        prompts: Sequence[list[int]],
+        *,
+        batch_size: int,
+        prefix: Sequence[int] = (),
+        rank: int = 0,
+        n_ranks: int = 1,
+    ) -> Iterator[Scored]:
         """Yield the scores batch by batch; `rows` says which prompts they belong to.
 
         Args:
             prefix: Tokens before every prompt.
+            rank: Of so many that each take every so manieth batch.
         """
         order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
-        for start in range(0, len(order), batch_size):
+        for start in range(rank * batch_size, len(order), n_ranks * batch_size):
             rows = order[start : start + batch_size]
             yield self._score_batch(rows, [prompts[row] for row in rows], prefix)
 

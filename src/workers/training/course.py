@@ -4,7 +4,8 @@ A training that was killed and goes on ends as the uninterrupted one: rate and b
 weights, moments, random numbers and rows come from the resume point.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 
 import torch
 
@@ -32,12 +33,13 @@ class Course:
         self._work = work
         self._recipe = recipe
         self._diagnosis = diagnosis
-        self._saved_at_s = work.cadence.clock()
+        self._saved_at_s = work.group.told(work.cadence.clock)
         self._saved_step = 0
 
     def begin(self, engine: Engine) -> Start:
         """Take over the newest resume point that fits, and say where the steps go on; without one, before the first."""
-        found = self._checkpoints(engine).newest(engine.fits)
+        group = self._work.group
+        found = group.told(lambda: self._checkpoints(engine).newest(partial(_fit_all, engine, group.size)))
         meter = self._work.meter
         meter.n_checkpoints_skipped = found.n_skipped
         skipped = f", {found.n_skipped} that could not be used passed over" if found.n_skipped else ""
@@ -60,24 +62,28 @@ class Course:
             self.history.append(record)
             if self._diagnosis is not None:
                 self._diagnosis.after(record.step)
-            now_s = self._work.cadence.clock()
+            now_s = self._work.group.told(self._work.cadence.clock)
             if now_s - self._saved_at_s >= self._work.cadence.every_s:
                 self._save(record.step, engine)
-                self._saved_at_s = self._work.cadence.clock()
+                self._saved_at_s = self._work.group.told(self._work.cadence.clock)
             if now_s - reported_s >= PROGRESS_EVERY_S:
                 reported_s = now_s
-                if not is_saved and _is_to_save(self._work.layout):
+                if not is_saved and self._work.group.told(partial(_is_to_save, self._work.layout)):
                     self._save(record.step, engine)
                     is_saved = True
                 progress = Progress(
                     phase="training", done=record.step, total=self._recipe.steps, loss=record.loss, is_saved=is_saved
                 )
                 self._work.log.progress(progress)
+                late = None
                 try:
                     yield progress
-                except TrialTimeout:  # what was done up to here is not lost
+                except TrialTimeout as error:
+                    late = error
+                if self._work.group.told(partial(bool, late)):  # what was done up to here is not lost
                     self._save(record.step, engine)
-                    raise
+                if late is not None:
+                    raise late
         if self._saved_step > 0:  # long enough that scoring, where it fails, should not cost the training
             self._save(self.history[-1].step, engine)
 
@@ -92,16 +98,21 @@ class Course:
         rows = {HISTORY: [vars(record) for record in self.history]}
         if self._diagnosis is not None:
             rows[DIAGNOSTICS] = [vars(measurement) for measurement in self._diagnosis.rows]
-        tensors = engine.state() | _random_state(engine.device)
+        states = self._work.group.gathered(engine.state())
+        self._saved_step = step
+        if not self._work.group.writes:
+            return
+        tensors = _random_state(engine.device)
+        for rank, state in enumerate(states):
+            tensors |= {f"{_prefix(rank)}{name}": tensor for name, tensor in state.items()}
         try:
             self._checkpoints(engine).save(Checkpoint(step, tensors, rows), device=engine.device.type)
         except OSError:  # a full disk: a training without resume points is better than none
             self._work.meter.n_checkpoints_failed += 1
             self._work.log.say(f"no resume point at step {step}: it could not be written")
-        self._saved_step = step
 
     def _take_over(self, checkpoint: Checkpoint, engine: Engine) -> None:
-        engine.restore(checkpoint.tensors)
+        engine.restore(_state_of(self._work.group.rank, checkpoint.tensors))
         self.history = [StepRecord(**row) for row in checkpoint.rows[HISTORY]]
         self._saved_step = checkpoint.step
         if self._diagnosis is not None:
@@ -109,6 +120,21 @@ class Course:
         torch.set_rng_state(checkpoint.tensors[HOST_RANDOM])
         if engine.device.type == "cuda" and DEVICE_RANDOM in checkpoint.tensors:
             torch.cuda.set_rng_state(checkpoint.tensors[DEVICE_RANDOM], engine.device)
+
+
+def _prefix(rank: int) -> str:
+    """What stands before the names of a rank's tensors."""
+    return f"rank{rank}." if rank else ""
+
+
+def _state_of(rank: int, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    prefix = _prefix(rank)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _fit_all(engine: Engine, n_ranks: int, tensors: Mapping[str, torch.Tensor]) -> bool:
+    """Whether every rank can go on from a resume point: their parts are of one shape."""
+    return all(engine.fits(_state_of(rank, tensors)) for rank in range(n_ranks))
 
 
 def _is_to_save(layout: StoreLayout) -> bool:

@@ -50,7 +50,8 @@ def fine_tune(work: Work, taught: TrainingSet) -> Predicting:
             pad_token=words.answer.end,
         )
         yield from follow_course(work, model, model, recipe, examples, learn_targets, diagnosis)
-        save_adapter(model, work.folder / "adapter", base=work.base_recipe)
+        if work.group.writes:
+            save_adapter(model, work.folder / "adapter", base=work.base_recipe)
         return (yield from score_model(work, model.eval(), base, answer, adapter=work.folder / "adapter"))
 
 
@@ -84,9 +85,10 @@ def follow_course(
             yield from course.follow(steps, engine)
     finally:
         work.meter.train_wall_s = time.monotonic() - started
-        if diagnosis is not None:
-            diagnosis.write(work.folder / "diagnostics.parquet")
-        _write_history(work, course.history)
+        if work.group.writes:
+            if diagnosis is not None:
+                diagnosis.write(work.folder / "diagnostics.parquet")
+            _write_history(work, course.history)
         _fill_ledger(work, adapter, recipe, course.history, has_output_layer=model is adapter)
 
 

@@ -52,8 +52,9 @@ def fine_tune_head(work: Work, taught: TrainingSet) -> Predicting:
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
         model = HeadedModel(adapted, seed=recipe.seed).train()
         yield from follow_course(work, model, adapted, recipe, examples, learn_labels)
-        save_adapter(adapted, work.folder / "adapter", base=work.base_recipe)
-        save_head(model, work.folder / "adapter")
+        if work.group.writes:
+            save_adapter(adapted, work.folder / "adapter", base=work.base_recipe)
+            save_head(model, work.folder / "adapter")
         return (yield from _score(work, model.eval(), answer=answer))
 
 
@@ -70,15 +71,15 @@ def learn_labels(
     engine: Engine, batch: Sequence[LabelledPrompt], recipe: TrainingRecipe, *, step: int, pad_token: int, n_parts: int
 ) -> Learnt:
     """By the mean cross-entropy of the outcomes; an example counts as one target token, its label."""
-    parts, total = parts_of(batch, n_parts), 0.0
+    parts, total = parts_of(engine.share(batch), n_parts), 0.0
     for number, part in enumerate(parts, start=1):
         logits = engine.forward(**padded([example.prompt for example in part], pad_token, engine.device))
         outcomes = torch.tensor([float(example.has_event) for example in part], device=engine.device)
-        if len(parts) == 1:
+        if len(part) == len(batch):
             loss = binary_cross_entropy_with_logits(logits, outcomes)
         else:
             loss = binary_cross_entropy_with_logits(logits, outcomes, reduction="sum") / len(batch)
-        total += loss.item()
+        total += engine.summed([loss.item()])[0]
         if not math.isfinite(total):
             break
         engine.backward(loss, is_last=number == len(parts))
@@ -100,7 +101,7 @@ def _score(work: Work, model: HeadedModel, *, answer: AnswerTokens) -> Predictin
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     batch_size = max(1, FEWEST_TOKENS // (work.n_micro_batches * len(prompts[order[-1]])))
     risks = np.full(len(prompts), np.nan)
-    for start in range(0, len(order), batch_size):
+    for start in range(work.group.rank * batch_size, len(order), work.group.size * batch_size):
         rows = order[start : start + batch_size]
         risks[rows] = _risks(model, padded([prompts[row] for row in rows], answer.end, work.bench.device))
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
@@ -108,6 +109,8 @@ def _score(work: Work, model: HeadedModel, *, answer: AnswerTokens) -> Predictin
             progress = Progress(phase="scoring", done=start + len(rows), total=len(prompts))
             work.log.progress(progress)
             yield progress
+    for others in work.group.gathered(risks):
+        risks = np.where(np.isnan(risks), others, risks)
     work.meter.score_wall_s = time.monotonic() - started
     return RawScores(p_strict=risks, p_forced=risks, validity=[Validity.VALID] * len(prompts))
 

@@ -17,7 +17,7 @@ from workers.contract.errors import TrialError
 from workers.contract.trial import TrainingRecipe
 from workers.models.engine import Engine
 from workers.training.diagnostics import gradient_share
-from workers.training.objectives import Example, collate, group_sizes, label_and_rest, parts_of, step_loss
+from workers.training.objectives import Batch, Example, View, collate, group_sizes, label_and_rest, parts_of, step_loss
 
 E_contra = TypeVar("E_contra", contravariant=True)
 
@@ -129,14 +129,21 @@ def learn_targets(
     The gradient share takes a forward and two backward passes of its own, so that the step stays as it is.
     """
     views, objective = [view for example in batch for view in example], recipe.objective
-    parts = [collate(part, pad_token=pad_token, device=engine.device) for part in parts_of(views, n_parts)]
-    sizes = group_sizes(parts, objective) if len(parts) > 1 else None  # a whole batch keeps its arithmetic
+    share = [view for example in engine.share(batch) for view in example]
+
+    def collated(some: Sequence[View], n: int) -> list[Batch]:
+        return [collate(part, pad_token=pad_token, device=engine.device) for part in parts_of(some, n)]
+
+    parts = collated(share, n_parts)
+    is_whole = len(parts) == 1 and len(share) == len(views)  # a whole batch keeps its arithmetic
+    sizes = None if is_whole else [int(n) for n in engine.summed(group_sizes(parts, objective))]
     total = of_labels = of_targets = 0.0
-    n_loss_tokens, share = 0, None
+    n_loss_tokens, gradient = 0, None
     for number, part in enumerate(parts, start=1):
         # Not by a name: the logits of a part would stay until the next part's are there.
         loss = step_loss(engine.forward(**part.model_inputs).logits, part, objective, sizes=sizes)
-        sums = torch.stack([loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()]).tolist()
+        own = torch.stack([loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()])
+        sums = engine.summed(own.tolist())
         total, of_labels, of_targets = total + sums[0], of_labels + sums[1], of_targets + sums[2]
         n_loss_tokens = loss.n_loss_tokens
         if not math.isfinite(total):
@@ -144,11 +151,12 @@ def learn_targets(
         engine.backward(loss.total, is_last=number == len(parts))
     every = recipe.diagnostics.gradient_share_every
     if every > 0 and (step - 1) % every == 0 and math.isfinite(total):
+        whole = parts if len(share) == len(views) else collated(views, n_parts * engine.world_size)
         pairs = (
             label_and_rest(engine.forward_aside(**part.model_inputs).logits, part, objective, sizes=sizes)
-            for part in parts
+            for part in whole
         )
-        share = gradient_share(pairs, engine.trainable)
+        gradient = gradient_share(pairs, engine.trainable)
     return Learnt(
         loss=total,
         n_target_tokens=sum(len(view.target) for view in views),
@@ -156,7 +164,7 @@ def learn_targets(
         label_loss_share=of_labels / of_targets if of_targets > 0 else 0.0,
         n_label_tokens=sum(view.n_label for view in views if view.label_at is not None),
         n_loss_tokens=n_loss_tokens,
-        label_gradient_share=share,
+        label_gradient_share=gradient,
     )
 
 

@@ -26,6 +26,7 @@ from workers.models.base import Base, load
 from workers.store.checkpoints import Cadence
 from workers.store.published import CENSORING, LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
+from workers.work.group import ProcessGroup
 from workers.work.meter import Meter
 from workers.work.predictions import RawScores
 from workers.work.subgroups import subgroups
@@ -158,6 +159,7 @@ class Work:
     meter: Meter = field(default_factory=Meter)
     cadence: Cadence = field(default_factory=Cadence)
     log: TrialLog = field(default_factory=TrialLog)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     @property
     def n_micro_batches(self) -> int:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from workers.contract import errors
 from workers.contract.errors import NO_ROOM, InputError, StoreError, TrialError
 from workers.contract.outcome import FailureKind
+from workers.work.group import PeerLost
 
 HERE = Path(__file__).parents[1]
 # pyarrow writes `[errno 28]`, what is written in Rust (safetensors, tokenizers) `(os error 28)`.
@@ -22,6 +23,8 @@ SYSTEM_ERROR = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 TORCH_OUT_OF_MEMORY = re.compile(
     r"DefaultCPUAllocator: (can't allocate|not enough) memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
 )
+# What gloo and NCCL say where another process of the group has gone or is silent.
+LOST_PEER = re.compile(r"gloo/|ProcessGroupGloo|NCCL|Connection (closed|reset) by peer")
 # Such as `CUDA error: an illegal memory access was encountered`; torch below 2.8 raised plain RuntimeErrors.
 CUDA_ERROR = "CUDA error: "
 
@@ -47,6 +50,10 @@ def classify(error: BaseException, *, store: Path) -> FailureKind:
         return FailureKind.OUT_OF_MEMORY
     if full := _without_room(chain):
         return FailureKind.STORAGE if _elsewhere(full, store) else FailureKind.DISK_FULL
+    if isinstance(error, PeerLost):
+        return error.kind
+    if isinstance(error, RuntimeError) and LOST_PEER.search(str(error)):
+        return FailureKind.LOST_WORKER
     if isinstance(error, TrialTimeout):
         return FailureKind.TIMEOUT
     if isinstance(error, OSError) or (isinstance(error, StoreError) and isinstance(error.__cause__, OSError)):

@@ -1,7 +1,9 @@
 """The step loop: where the loss falls, in which order, at which rate, and how it ends when the loss is no number."""
 
 from collections import Counter
+from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 import torch
@@ -44,7 +46,22 @@ def test_rate_warms_up_to_its_peak_and_falls_towards_zero() -> None:
     assert 0 < rates[-1] < 1e-4
 
 
-class BrokenEngine:
+T = TypeVar("T")
+
+
+class LoneEngine:
+    """What every engine of one process does."""
+
+    world_size = 1
+
+    def share(self, batch: Sequence[T]) -> Sequence[T]:
+        return batch
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        return list(values)
+
+
+class BrokenEngine(LoneEngine):
     """An engine whose model answers with no number from a given step on."""
 
     device = CPU
@@ -71,7 +88,7 @@ def test_a_loss_that_is_no_number_ends_the_trial_as_diverged_and_names_the_step(
         next(running)
 
 
-class HandEngine:
+class HandEngine(LoneEngine):
     """Plain gradient descent on the toy model, where an engine would be."""
 
     device = CPU
