@@ -16,8 +16,11 @@ from workers.contract.outcome import Attempt, FailureKind, Outcome
 pytestmark = pytest.mark.timeout(900)
 
 
-def study_of(cluster: Cluster, *, seeds: str, steps: int) -> tuple[Path, StoreLayout]:
-    study = write_study(cluster.shared, file=cluster.shared / "framingham.csv", seeds=seeds, steps=steps)
+def study_of(
+    cluster: Cluster, *, seeds: str, steps: int, resources: str = "cpus_per_trial: 1, gpus_per_trial: 1"
+) -> tuple[Path, StoreLayout]:
+    table = cluster.shared / "framingham.csv"
+    study = write_study(cluster.shared, file=table, seeds=seeds, steps=steps, resources=resources)
     return study, StoreLayout(cluster.shared / "store" / "micro")
 
 
@@ -93,3 +96,20 @@ def test_a_host_that_is_cut_off_costs_its_trial_no_more_than_a_second_try(cluste
     assert "h2 was lost; `ray start --address=" in output
     assert "raylet" not in output  # Ray's own pages about it
     assert len(list(layout.trials.glob("*/outcome.json"))) == 10
+
+
+def test_a_trial_spans_two_hosts_and_is_not_begun_on_one(cluster: Cluster) -> None:
+    spread = "cpus_per_trial: 1, processes_per_trial: 2, nodes_per_trial: 2"
+    study, layout = study_of(cluster, seeds="1", steps=20, resources=spread)
+    cluster.start_ray(cluster.hosts.add(1))
+    alone = cluster.sweep(cluster.hosts.hosts["h1"], *launched(cluster, study))
+    output, _ = alone.communicate(timeout=300)
+    assert alone.returncode == 2, output
+    assert "a trial asks for 1 CPUs and 0 GPUs on each of 2 nodes" in output
+    assert not layout.trials.exists()
+    cluster.start_ray(cluster.hosts.add(2))
+    driver = cluster.sweep(cluster.hosts.hosts["h1"], *launched(cluster, study))
+    output, _ = driver.communicate(timeout=600)
+    assert driver.returncode == 0, output
+    assert "running 4 trials on 1 CPU slots" in output
+    assert not list(layout.all_attempts.rglob("*.json"))

@@ -66,7 +66,7 @@ def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | Non
     Args:
         peak_mib: The largest memory that a trial of this study was measured to take, where one has run.
     """
-    n_slots = int(here.cores / resources.cpus_per_trial)
+    n_slots = int(here.cores / (resources.cpus_per_trial * resources.processes_per_trial))
     yield _check_cores(here, resources, n_slots)
     yield _check_memory(here, max(n_slots, 1), peak_mib)
     if here.shm_total < SMALLEST_SHM:
@@ -92,7 +92,7 @@ def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | Non
 
 
 def _check_cores(here: Capacity, resources: Resources, n_slots: int) -> HealthCheck:
-    what = f"{here.cores:g}, a trial takes {resources.cpus_per_trial:g}"
+    what = f"{here.cores:g}, a trial takes {resources.cpus_per_trial * resources.processes_per_trial:g}"
     if n_slots < 1:
         return fail("cores", what, "lower `resources.cpus_per_trial`, or take a larger machine")
     return ok("cores", f"{what}: {n_slots} at once on the CPU")

@@ -20,11 +20,13 @@ Unfit = Mapping[str, tuple[Problem, ...]]
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials run at once, and what each holds."""
+    """How many trials run at once, and what each process of one holds."""
 
     n_slots: int
     cpus: float
     gpus: float
+    n_processes: int = 1
+    n_nodes: int = 1
 
     @property
     def device(self) -> str:
@@ -33,7 +35,7 @@ class Slots:
 
     @property
     def n_threads(self) -> int:
-        """Threads of one worker."""
+        """Threads of one process."""
         return max(1, int(self.cpus))
 
 

@@ -15,6 +15,7 @@ from orchestrator.study.axes import AXES, Axes
 from orchestrator.study.axis_fields import swallowed_by
 from orchestrator.study.bases import StudyBase, as_meant, recipe_of
 from orchestrator.study.problems import closest
+from orchestrator.study.sharing import shared_trials, spanned_devices
 from orchestrator.study.source import Location, StudySource
 from workers.contract.errors import Problem
 from workers.contract.recipes.bases import CHAT, BaseRecipe
@@ -57,7 +58,8 @@ def cross_problems(draft: StudyDraft) -> list[Problem]:
         *_unfit_template(draft),
         *_unfit_engine(draft),
         *_lost_spaces(draft),
-        *_spanned_devices(draft),
+        *spanned_devices(draft),
+        *shared_trials(draft),
         *_contrast_problems(draft),
         *_interaction_problems(draft),
         *_look_problems(draft),
@@ -204,14 +206,6 @@ def _lost_spaces(draft: StudyDraft) -> Iterator[Problem]:
                 word = draft.source.written(at)
                 what = f"the space before {word} is gone: YAML takes it from what is not quoted"
                 yield draft.source.problem(at, what=what, remedy=f'write " {word}", or "{word}" without one')
-
-
-def _spanned_devices(draft: StudyDraft) -> Iterator[Problem]:
-    n_gpus = draft.sound("resources", "gpus_per_trial")
-    if n_gpus is not None and n_gpus > 1:
-        at = ("resources", "gpus_per_trial")
-        what = f"{draft.source.written(at)} would leave all but one idle: a trial runs on one device, at any zero_stage"
-        yield draft.source.problem(at, what=what, remedy="write 1; more GPUs run more trials at a time")
 
 
 def _contrast_problems(draft: StudyDraft) -> Iterator[Problem]:

@@ -130,10 +130,18 @@ class Device(StrEnum):
 
 
 class Resources(Section):
-    """What one trial reserves on its node, and how it is kept there; no part of an id."""
+    """What one trial reserves, and how it is kept there; no part of an id."""
 
-    cpus_per_trial: float = Field(default=1, gt=0)
-    gpus_per_trial: float = Field(default=1, ge=0, description="where trials run on GPUs; 1 at most")
+    cpus_per_trial: float = Field(default=1, gt=0, description="for each of its processes")
+    gpus_per_trial: float = Field(
+        default=1, ge=0, description="for each of its processes, where trials run on GPUs; 1 at most"
+    )
+    processes_per_trial: int = Field(
+        default=1, ge=1, le=1024, description="that train it together, each on its share of every batch"
+    )
+    nodes_per_trial: int = Field(
+        default=1, ge=1, le=1024, description="that these processes are spread over: 1, or as many as there are"
+    )
     device: Device = Field(
         default=Device.AUTO,
         description="what trials run on; auto: GPUs where the cluster has or offers any at the first launch",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from orchestrator.execution.on_ray.lost_workers import Node, UnfitNodeError
+from orchestrator.execution.on_ray.lost_workers import Node
+from orchestrator.execution.on_ray.peers import check_node, group_of
 from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
@@ -27,7 +28,7 @@ PROGRESS, ENDING, NODE = "progress", "ending", "node"
 
 
 class SpentWorkerError(SweepError):
-    """The GPU failed in a worker, whose process must go: raised, Tune makes a new one. Carries its trial's ending."""
+    """A worker whose GPU or group failed must go: raised, Tune makes a new one. Carries its trial's ending."""
 
     def __init__(self, ending: str) -> None:
         self.ending = ending  # as JSON: Ray moves an exception by its arguments
@@ -35,7 +36,7 @@ class SpentWorkerError(SweepError):
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
-    """One accelerator slot; each `step` advances its trial by about a second.
+    """One slot; each `step` advances its trial by about a second.
 
     `save_checkpoint` and `load_checkpoint` must exist: without them Tune throws every warm actor away, silently.
     """
@@ -46,6 +47,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         While an actor is in here, Tune gives its trial to a warm one that is free and throws the new one away.
         """
         self._runner: Runner | None = None
+        self._peers: list[Any] = []
         self._running = self._run(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -58,7 +60,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         """Advance; a trial that failed has recorded its attempt and returns like any other.
 
         Raises:
-            SpentWorkerError: It failed, and so would any other in this process.
+            SpentWorkerError: It failed, and so would any other in this process or its group.
             UnfitNodeError: It has not begun, and may not begin on this node.
         """
         try:
@@ -72,6 +74,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
     def cleanup(self) -> None:
         """Called when the actor goes: an unfinished trial leaves nothing behind."""
         self._running.close()
+        for peer in self._peers:
+            ray.kill(peer)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: resume points are the store's business."""
@@ -82,11 +86,14 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
     def _run(self, config: dict[str, Any]) -> Generator[Progress, None, Ending]:
         """The trial; the first one of an actor begins with a look at its node, and 10 s of imports."""
         if self._runner is None:
-            if config["call"] is not None:
-                _check_node(RollCall.model_validate(config["call"]))
+            call = config["call"] and RollCall.model_validate(config["call"])
+            if call is not None:
+                check_node(call)
             from workers.attempt.runner import Runner
 
-            self._runner = Runner(n_threads=int(config["n_threads"]))
+            n_threads = int(config["n_threads"])
+            group, self._peers = group_of(int(config["n_processes"]), n_threads=n_threads, call=call)
+            self._runner = Runner(n_threads=n_threads, group=group)
         order = _taken(config["order"])
         return (yield from self._runner.run(order))
 
@@ -119,15 +126,6 @@ def prepare_inputs(orders: Sequence[str], stage: Stage) -> Prepared:
         return Prepared(make(map(_taken, orders), stage))
     except SweepError as error:
         return Prepared({}, (Problem("prepare", str(error), "mend this and run again"),))
-
-
-def _check_node(call: RollCall) -> None:
-    """Raise UnfitNodeError where this node may not work for the launch that calls."""
-    from workers.store.roll_call import unfit
-
-    present, cause = unfit(call)
-    if cause:
-        raise UnfitNodeError(present.host, ray.get_runtime_context().get_node_id(), cause)
 
 
 def _taken(path: str) -> WorkOrder:

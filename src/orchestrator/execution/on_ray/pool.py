@@ -40,7 +40,7 @@ def connected(
     with cluster(address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
         slots = awaited_slots(resources, wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
         head = str(ray.get_runtime_context().gcs_address)
-        roster = Roster(partial(room_of, slots.cpus, slots.gpus), head=head)
+        roster = Roster(partial(room_of, slots), head=head, n_nodes=slots.n_nodes)
         line = lifeline(roster, address=address, tell=tell)
         yield RayPool(slots, roster, line, stop_level, is_ours=address is None)
 

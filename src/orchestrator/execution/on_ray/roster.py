@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -19,7 +19,7 @@ from workers.contract.errors import ClusterError
 LOOK_EVERY_S = 2.0
 # What an autoscaler is asked for at once; it has a limit of its own.
 MOST_ASKED_FOR = 1000
-# A node's room by its id: its host, and how many trials it holds.
+# A node's room by its id: its host, and how many trials it holds, or processes of trials that span several nodes.
 Room = Mapping[str, tuple[str, int]]
 
 
@@ -30,10 +30,12 @@ class Roster:
     Args:
         look: Who has room now; raises where the head does not answer, which changes nothing.
         head: The cluster's address.
+        n_nodes: That each trial spans.
     """
 
     look: Callable[[], Room]
     head: str = ""
+    n_nodes: int = 1
     clock: Callable[[], float] = time.monotonic
     _room: Room = field(default_factory=dict, init=False)
     _told: Room = field(default_factory=dict, init=False)
@@ -51,7 +53,7 @@ class Roster:
             self._look_at = now + LOOK_EVERY_S
             with suppress(ray.exceptions.RayError, RuntimeError):
                 self._room = self.look()
-        return sum(n for _, n in self._room.values())
+        return n_trials(self._room, n_nodes=self.n_nodes)
 
     def news(self) -> SlotsChanged | None:
         """What has changed since it was asked last."""
@@ -68,8 +70,10 @@ class Roster:
         )
 
 
-def room_of(cpus: float, gpus: float) -> Room:
-    """Every living node of the connected cluster with room for a trial."""
+def room_of(slots: Slots) -> Room:
+    """Every living node of the connected cluster with room for a trial, or for a process of one that spans several."""
+    n_here = slots.n_processes // slots.n_nodes
+    cpus, gpus = slots.cpus * n_here, slots.gpus * n_here
     fitting = {
         node["NodeID"]: (node["NodeManagerHostname"], n_fitting(node["Resources"], cpus, gpus))
         for node in ray.nodes()
@@ -79,9 +83,16 @@ def room_of(cpus: float, gpus: float) -> Room:
 
 
 def n_fitting(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """Trials that one node holds at once; a trial never spans two."""
+    """How often one node holds so much at once."""
     by_gpu = node.get("GPU", 0) / gpus if gpus else float("inf")
     return int(min(node.get("CPU", 0) / cpus, by_gpu))
+
+
+def n_trials(room: Room, *, n_nodes: int) -> int:
+    """The most trials at once that each find room on so many nodes of their own."""
+    held = [n for _, n in room.values()]
+    most = sum(held) // n_nodes
+    return next(n for n in range(most, -1, -1) if sum(min(each, n) for each in held) >= n * n_nodes)
 
 
 def find_slots(resources: Resources) -> Slots:
@@ -97,15 +108,18 @@ def find_slots(resources: Resources) -> Slots:
         resources.device is Device.AUTO and bool(here.get("GPU") or offered.get("GPU"))
     )
     gpus = resources.gpus_per_trial if takes_gpus else 0.0
-    n_slots = sum(n for _, n in room_of(resources.cpus_per_trial, gpus).values())
-    if n_slots < 1 and n_fitting(offered, resources.cpus_per_trial, gpus) < 1:
+    slots = Slots(0, resources.cpus_per_trial, gpus, resources.processes_per_trial, resources.nodes_per_trial)
+    n_slots = n_trials(room_of(slots), n_nodes=slots.n_nodes)
+    n_here = slots.n_processes // slots.n_nodes
+    if n_slots < 1 and n_fitting(offered, slots.cpus * n_here, gpus * n_here) < 1:
         n_nodes = sum(node["Alive"] for node in ray.nodes())
+        where = "on one node" if slots.n_nodes == 1 else f"on each of {slots.n_nodes} nodes"
         raise ClusterError(
-            f"resources: a trial asks for {resources.cpus_per_trial:g} CPUs and {gpus:g} GPUs on one node; the "
+            f"resources: a trial asks for {slots.cpus * n_here:g} CPUs and {gpus * n_here:g} GPUs {where}; the "
             f"cluster's {n_nodes} nodes have {here.get('CPU', 0):g} and {here.get('GPU', 0):g} in all; lower "
             "`resources`, add a node, or give --wait-for where one is on its way"
         )
-    return Slots(n_slots, resources.cpus_per_trial, gpus)
+    return replace(slots, n_slots=n_slots)
 
 
 def awaited_slots(resources: Resources, wait: WaitFor | None, *, is_stopped: Callable[[], bool]) -> Slots:
@@ -133,11 +147,11 @@ def awaited_slots(resources: Resources, wait: WaitFor | None, *, is_stopped: Cal
         time.sleep(LOOK_EVERY_S)
 
 
-def ask_for(n_trials: int, slots: Slots) -> None:
+def ask_for(n_waiting: int, slots: Slots) -> None:
     """Let an autoscaler see that so many trials wait or run; without one, nothing happens."""
     bundle = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
     with suppress(Exception):  # the cluster went, and the launch ends with it
-        request_resources(bundles=[bundle] * min(n_trials, MOST_ASKED_FOR))
+        request_resources(bundles=[bundle] * min(n_waiting * slots.n_processes, MOST_ASKED_FOR))
 
 
 def _offered() -> dict[str, Any]:

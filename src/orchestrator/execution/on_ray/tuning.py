@@ -59,13 +59,13 @@ def run_trials(
 
     Tune retries nothing: what the judge sends back is handed out again, on whatever slot is free.
     """
-    common = {"n_threads": slots.n_threads, "call": call and call.model_dump()}
+    common = {"n_threads": slots.n_threads, "n_processes": slots.n_processes, "call": call and call.model_dump()}
     configs = [{"trial_id": name, "order": str(layout.order(name)), **common} for name in trial_ids]
     queue = _Queue(configs, overseer, roster)
     reporter, stopper = _Reporter(queue, overseer, lifeline), _Stopper(overseer, lifeline, roster)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, {"CPU": slots.cpus, "GPU": slots.gpus}),
+        tune.with_resources(TrialActor, _placement(slots)),
         tune_config=tune.TuneConfig(
             search_alg=queue,
             num_samples=-1,  # the queue says when it is empty
@@ -89,6 +89,13 @@ def run_trials(
             layout.scratch.rmdir()
     if lifeline.is_cut:
         raise ClusterLostError(lifeline.why or NO_NODE)
+
+
+def _placement(slots: Slots) -> tune.PlacementGroupFactory:
+    """A bundle for each process of a trial, the first for its actor."""
+    bundle = {"CPU": slots.cpus, "GPU": slots.gpus}
+    spread = "STRICT_PACK" if slots.n_nodes == 1 else "STRICT_SPREAD"
+    return tune.PlacementGroupFactory([bundle] * slots.n_processes, strategy=spread)
 
 
 def _fit(tuner: tune.Tuner) -> None:

@@ -52,6 +52,7 @@ DEFAULTS: list[tuple[str, str, Any]] = [
     ("training", "precision", "float32"),
     ("evaluation", "max_new_tokens", 64),
     ("resources", "cpus_per_trial", 4),
+    ("resources", "processes_per_trial", 2),
 ]
 
 

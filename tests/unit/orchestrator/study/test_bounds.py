@@ -99,6 +99,34 @@ def test_the_size_of_a_design_is_known_before_it_is_made(tmp_path: Path) -> None
     assert process_time() - began < 1  # s
 
 
+@pytest.mark.parametrize(
+    ("training", "resources", "said"),
+    [
+        (
+            "",
+            "  processes_per_trial: 4\n  nodes_per_trial: 2",
+            "resources.nodes_per_trial: 4 processes can't be spread over 2",
+        ),
+        (
+            "weight_decay: 0",
+            "  processes_per_trial: 7",
+            "training.batch_size: 32 examples can't be shared evenly by the 7 processes",
+        ),
+        (
+            "zero_stage: 3\n  diagnostics: {n_probe: 8}",
+            "  processes_per_trial: 2",
+            "training.diagnostics.n_probe: gradients",
+        ),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(
+    tmp_path: Path, training: str, resources: str, said: str
+) -> None:
+    text = SOUND.replace("training:\n", f"training:\n  {training}\n")
+    text = text.replace("  cpus_per_trial: 1\n", f"  cpus_per_trial: 1\n{resources}\n")
+    assert said in only_problem(write(tmp_path, text))
+
+
 def test_a_trial_on_several_gpus_is_refused_as_long_as_it_would_use_one(tmp_path: Path) -> None:
     text = SOUND.replace("training:\n", "training:\n  zero_stage: 2\n")
     text = text.replace("gpus_per_trial: 1", "gpus_per_trial: 4")

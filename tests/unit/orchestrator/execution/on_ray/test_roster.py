@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.execution.events import SlotsChanged
 from orchestrator.execution.on_ray.executor import WaitFor
-from orchestrator.execution.on_ray.roster import LOOK_EVERY_S, Roster, n_fitting
+from orchestrator.execution.on_ray.roster import LOOK_EVERY_S, Roster, n_fitting, n_trials
 from workers.contract.errors import InputError
 
 
@@ -63,6 +63,14 @@ def test_a_head_that_does_not_answer_changes_nothing() -> None:
 )
 def test_a_node_holds_what_fits_both_its_cpus_and_its_gpus(node: dict[str, float], gpus: float, expected: int) -> None:
     assert n_fitting(node, 2, gpus) == expected
+
+
+@pytest.mark.parametrize(
+    ("held", "n_nodes", "expected"),
+    [((2, 1), 1, 3), ((2, 1), 2, 1), ((4,), 2, 0), ((2, 2, 2), 2, 3), ((9, 1, 1), 2, 2), ((1, 1), 3, 0), ((), 2, 0)],
+)
+def test_a_trial_over_several_nodes_needs_room_on_that_many(held: tuple[int, ...], n_nodes: int, expected: int) -> None:
+    assert n_trials({str(at): ("host", n) for at, n in enumerate(held)}, n_nodes=n_nodes) == expected
 
 
 def test_a_wait_names_slots_and_perhaps_seconds() -> None:
