@@ -10,8 +10,8 @@ from fuzz.conftest import Fuzz
 from orchestrator.design.grid import MAX_TRIALS, expand
 from orchestrator.design.places import n_places
 from orchestrator.study.cohort import load_study_cohort
-from orchestrator.study.source import read_source
 from orchestrator.study.study import load_study
+from orchestrator.study.text.source import read_source
 from support.fuzz.mutations import Draft, drafts, either, spoiled_bytes
 from support.places import DATA
 from support.studies.tables import DIGEST, LONG, WIDE

@@ -28,7 +28,8 @@ from orchestrator.store.holding import lock_holder
 from orchestrator.store.orders import order_of
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
 from orchestrator.study.files import source_problems
-from orchestrator.study.study import Resources, Study
+from orchestrator.study.resources import Resources
+from orchestrator.study.study import Study
 from orchestrator.tracking.place import database_uri
 from workers.contract.answers.questions import READINESS, SKETCH_BASES
 from workers.contract.answers.readiness import Readiness, ReadinessRequest

@@ -21,7 +21,7 @@ from orchestrator.execution.on_ray.local_ray import (
     session_folder,
     unwritable,
 )
-from orchestrator.study.study import Resources
+from orchestrator.study.resources import Resources
 from workers.contract.errors import ClusterError
 from workers.contract.system.control_group import read_control_group
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.execution.events import Event, StopLevel
-from orchestrator.study.study import Resources
+from orchestrator.study.resources import Resources
 from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from orchestrator.study.problems import find_problems, refusal
-from orchestrator.study.source import read_source
+from orchestrator.study.text.problems import find_problems, refusal
+from orchestrator.study.text.source import read_source
 from workers.contract.data_class import DataClass
 from workers.contract.files import true_path
 from workers.contract.recipes.cohorts import COHORT_SOURCES, CohortRecipe, CohortSource, Splitting

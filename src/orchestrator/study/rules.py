@@ -14,9 +14,9 @@ from pydantic import TypeAdapter
 from orchestrator.study.axes import AXES, Axes
 from orchestrator.study.axis_fields import swallowed_by
 from orchestrator.study.bases import StudyBase, as_meant, recipe_of
-from orchestrator.study.problems import closest
-from orchestrator.study.sharing import shared_trials, spanned_devices
-from orchestrator.study.source import Location, StudySource
+from orchestrator.study.resources import shared_trials, spanned_devices
+from orchestrator.study.text.problems import closest
+from orchestrator.study.text.source import Location, StudySource
 from workers.contract.errors import Problem
 from workers.contract.recipes.bases import CHAT, BaseRecipe
 from workers.contract.recipes.cohorts import COHORT_SOURCES

@@ -17,9 +17,10 @@ from pydantic_core import PydanticCustomError
 from orchestrator.study.axes import AXES, Axes, AxisName, FewShotAxes
 from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
-from orchestrator.study.problems import MAX_PROBLEMS, find_problems, refusal
+from orchestrator.study.resources import Resources
 from orchestrator.study.rules import StudyDraft, cross_problems
-from orchestrator.study.source import Location, StudySource, read_source
+from orchestrator.study.text.problems import MAX_PROBLEMS, find_problems, refusal
+from orchestrator.study.text.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular, true_path
 from workers.contract.outcome import checksum_of
@@ -119,35 +120,6 @@ class Checks(Section):
         le=1,
         description="share of the fine-tuned trials that are trained again from another seed: the noise floor",
     )
-
-
-class Device(StrEnum):
-    """What trials run on; `auto` is GPUs where the cluster has or offers any at the first launch, else CPUs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    GPU = "gpu"
-
-
-class Resources(Section):
-    """What one trial reserves, and how it is kept there; no part of an id."""
-
-    cpus_per_trial: float = Field(default=1, gt=0, description="for each of its processes")
-    gpus_per_trial: float = Field(
-        default=1, ge=0, description="for each of its processes, where trials run on GPUs; 1 at most"
-    )
-    processes_per_trial: int = Field(
-        default=1, ge=1, le=1024, description="that train it together, each on its share of every batch"
-    )
-    nodes_per_trial: int = Field(
-        default=1, ge=1, le=1024, description="that these processes are spread over: 1, or as many as there are"
-    )
-    device: Device = Field(
-        default=Device.AUTO,
-        description="what trials run on; auto: GPUs where the cluster has or offers any at the first launch",
-    )
-    timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
-    checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
 
 
 class StudyFile(Section):

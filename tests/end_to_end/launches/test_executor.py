@@ -11,7 +11,7 @@ from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Pool
 from orchestrator.execution.on_ray.executor import RayTune
 from orchestrator.execution.on_ray.watching import say_error
-from orchestrator.study.study import Resources
+from orchestrator.study.resources import Resources
 from support.executors.claims import CLAIMS, Claim
 from support.studies.orders import micro_spec, micro_training, order_of
 from workers.contract.layout import StoreLayout

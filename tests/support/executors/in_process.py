@@ -9,7 +9,7 @@ from typing import Protocol
 
 from orchestrator.execution.events import Event, Progressed, Started, StopLevel
 from orchestrator.execution.executor import Overseer, Slots, Unfit
-from orchestrator.study.study import Resources
+from orchestrator.study.resources import Resources
 from orchestrator.tracking.background import Background
 from orchestrator.tracking.tracking import Tracking
 from workers.attempt.runner import Runner

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.study.problems import KINDS, UNBOUNDED, Schema, interval_of, resolve
+from orchestrator.study.text.problems import KINDS, UNBOUNDED, Schema, interval_of, resolve
 
 INTRODUCTION = """# What a study file may say
 

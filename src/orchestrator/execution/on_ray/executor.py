@@ -12,7 +12,7 @@ from typing import Self
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Pool
 from orchestrator.execution.on_ray.local_ray import session_folder
-from orchestrator.study.study import Resources
+from orchestrator.study.resources import Resources
 from workers.contract.errors import InputError, Problem, SweepError
 
 

@@ -19,7 +19,7 @@ from orchestrator.execution.on_ray.roster import Roster, ask_for, awaited_slots,
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
 from orchestrator.execution.on_ray.watching import LastWords
 from orchestrator.saying.addressing import typed
-from orchestrator.study.study import Resources
+from orchestrator.study.resources import Resources
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.inputs import Stage

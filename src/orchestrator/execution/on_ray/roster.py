@@ -12,7 +12,7 @@ from ray.autoscaler.sdk import request_resources
 from orchestrator.execution.events import SlotsChanged
 from orchestrator.execution.executor import Slots
 from orchestrator.execution.on_ray.executor import WaitFor
-from orchestrator.study.study import Device, Resources
+from orchestrator.study.resources import Device, Resources
 from workers.contract.errors import ClusterError
 
 # Asking costs the head a millisecond; a node that joined is used after this, and the 10 s that a worker imports.

@@ -18,7 +18,7 @@ from orchestrator.launch.screen.console import watch
 from orchestrator.launch.sealing import seal
 from orchestrator.launch.trials.referee import Queue, Referee
 from orchestrator.store.orders import write_order
-from orchestrator.study.study import Device, Resources
+from orchestrator.study.resources import Device, Resources
 from workers.contract.answers.ending import Ending
 from workers.contract.errors import ClusterLostError, InputError, Problem, SweepError
 from workers.contract.inputs import Stage, is_prepared

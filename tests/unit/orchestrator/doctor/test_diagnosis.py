@@ -33,7 +33,8 @@ from orchestrator.store.hold_records import Holder, take_hold
 from orchestrator.store.holding import hold_lock, lock_holder
 from orchestrator.store.outcomes import quarantine, read_outcomes
 from orchestrator.study.bases import StudyFolder
-from orchestrator.study.study import Resources, Study, load_study
+from orchestrator.study.resources import Resources
+from orchestrator.study.study import Study, load_study
 from support.launches.checkups import one, raising
 from support.launches.command_line import refused
 from support.launches.command_line import sweep_here as sweep

@@ -8,8 +8,8 @@ from time import process_time
 import pytest
 
 from orchestrator.design.grid import expand
-from orchestrator.study.source import read_source
 from orchestrator.study.study import load_study
+from orchestrator.study.text.source import read_source
 from support.places import SWEEPS
 from workers.contract.errors import InputError, Problem
 

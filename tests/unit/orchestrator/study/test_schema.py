@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from orchestrator.study.source import read_source
 from orchestrator.study.study import load_study, study_schema
+from orchestrator.study.text.source import read_source
 from support.launches.command_line import sweep_here as sweep
 from support.places import SWEEPS
 

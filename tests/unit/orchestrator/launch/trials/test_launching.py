@@ -19,7 +19,8 @@ from orchestrator.launch.screen.console import Watch
 from orchestrator.launch.trials.launching import give_up_unfit, resources_of
 from orchestrator.launch.trials.referee import Queue, Referee
 from orchestrator.store.orders import write_order
-from orchestrator.study.study import Device, Study, load_study
+from orchestrator.study.resources import Device
+from orchestrator.study.study import Study, load_study
 from orchestrator.tracking.tracking import Tracking
 from support.executors.in_process import InProcess
 from support.studies.micro_study import write_study

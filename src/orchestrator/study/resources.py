@@ -1,13 +1,46 @@
-"""What a trial may share out: its devices, its processes, its batches."""
+"""What a trial reserves, and what it may share out: its devices, its processes, its batches."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, Field
+
 from workers.contract.errors import Problem
+from workers.contract.recipes.recipe import Frozen
 from workers.contract.trial import PARTED
 
 if TYPE_CHECKING:
     from orchestrator.study.rules import StudyDraft
+
+
+class Device(StrEnum):
+    """What trials run on; `auto` is GPUs where the cluster has or offers any at the first launch, else CPUs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Resources(Frozen, BaseModel):
+    """What one trial reserves, and how it is kept there; no part of an id."""
+
+    cpus_per_trial: float = Field(default=1, gt=0, description="for each of its processes")
+    gpus_per_trial: float = Field(
+        default=1, ge=0, description="for each of its processes, where trials run on GPUs; 1 at most"
+    )
+    processes_per_trial: int = Field(
+        default=1, ge=1, le=1024, description="that train it together, each on its share of every batch"
+    )
+    nodes_per_trial: int = Field(
+        default=1, ge=1, le=1024, description="that these processes are spread over: 1, or as many as there are"
+    )
+    device: Device = Field(
+        default=Device.AUTO,
+        description="what trials run on; auto: GPUs where the cluster has or offers any at the first launch",
+    )
+    timeout_s: float | None = Field(default=None, gt=0, description="seconds an attempt may take; null is any time")
+    checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
 
 
 def spanned_devices(draft: "StudyDraft") -> Iterator[Problem]:

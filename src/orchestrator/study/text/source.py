@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from orchestrator.study.yaml_text import MAX_BYTES, Refusal, parse
+from orchestrator.study.text.yaml_text import MAX_BYTES, Refusal, parse
 from workers.contract.addresses import without_credentials
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular

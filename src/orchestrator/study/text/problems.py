@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.study.source import NOTHING, Location, StudySource
+from orchestrator.study.text.source import NOTHING, Location, StudySource
 from workers.contract.errors import InputError, Problem
 
 Schema = Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""A study file as text: read, bounded, and every problem in it with its line."""
