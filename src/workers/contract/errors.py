@@ -10,6 +10,7 @@
     ├── TrackingError   exit 2   MLflow does not hold what it was told; see who else writes to it, then `sweep sync`
     ├── LockedError     exit 75  another driver holds the store; wait for it or stop it
     ├── TrialError      exit 3   one trial could not end with scores; the others go on
+    │   ├── PeerLostError     exit 3  another process of it failed, and with it this one; see that one's attempt
     │   ├── TrialTimeout      exit 3  it took longer than `resources.timeout_s`; give it more time
     │   └── TrainingDiverged  exit 3  its loss is not finite: a result, not a failure; nothing to mend
     ├── SpentWorkerError  exit 2  a worker's GPU, or its group, failed: it is replaced; never leaves a launch

@@ -14,7 +14,7 @@ import pyarrow as pa
 from workers.contract import errors
 from workers.contract.errors import NO_ROOM, InputError, StoreError, TrialError
 from workers.contract.outcome import FailureKind
-from workers.work.group import PeerLost
+from workers.work.group import PeerLostError
 
 HERE = Path(__file__).parents[1]
 # pyarrow writes `[errno 28]`, what is written in Rust (safetensors, tokenizers) `(os error 28)`.
@@ -50,7 +50,7 @@ def classify(error: BaseException, *, store: Path) -> FailureKind:
         return FailureKind.OUT_OF_MEMORY
     if full := _without_room(chain):
         return FailureKind.STORAGE if _elsewhere(full, store) else FailureKind.DISK_FULL
-    if isinstance(error, PeerLost):
+    if isinstance(error, PeerLostError):
         return error.kind
     if isinstance(error, RuntimeError) and LOST_PEER.search(str(error)):
         return FailureKind.LOST_WORKER

@@ -33,7 +33,7 @@ LAST_WORD_WITHIN_S = 5.0
 FAILED = "failed"
 
 
-class PeerLost(TrialError):
+class PeerLostError(TrialError):
     """Another rank of a trial failed, vanished or hung; `kind` is the failure's own."""
 
     def __init__(self, kind: FailureKind, why: str) -> None:
@@ -135,7 +135,7 @@ class ProcessGroup:
         """Have the other ranks work on an attempt for as long as the block runs; broken where it raises.
 
         Raises:
-            PeerLost: Something went wrong in the block because another rank had failed.
+            PeerLostError: Something went wrong in the block because another rank had failed.
         """
         if self._store is None:
             yield
@@ -175,7 +175,7 @@ class ProcessGroup:
             with suppress(RuntimeError):
                 self._store.compare_set(FAILED, "", f"{kind}|{why}")
 
-    def _last_word(self) -> PeerLost | None:
+    def _last_word(self) -> PeerLostError | None:
         """What the first rank that failed said."""
         if self._store is None:
             return None
@@ -184,7 +184,7 @@ class ProcessGroup:
             kind, _, why = self._store.get(FAILED).decode().partition("|")
         except RuntimeError:
             return None
-        return PeerLost(FailureKind(kind), why)
+        return PeerLostError(FailureKind(kind), why)
 
 
 def _listen_at(host: str) -> None:
