@@ -36,14 +36,17 @@ class SupervisionScore(ByScoring):
 
 
 class PlaceScore(ByScoring):
-    """Mean AUC of the scored trials of one supervision at one base and train size, or over all sizes."""
+    """Mean AUC of the scored trials of one supervision at one base and train size, or over all sizes.
+
+    `invalid` is null in older findings alone.
+    """
 
     supervision: Supervision
     base: str
     train_size: AxisValue
     n_planned: int
     n_scored: int
-    invalid: InvalidShares
+    invalid: InvalidShares | None = None
 
 
 class BaselineScore(ByScoring):

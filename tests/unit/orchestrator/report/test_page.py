@@ -110,6 +110,9 @@ def test_page_is_well_formed_and_its_tables_are_accessible(page: str) -> None:
     outline.feed(page)
     assert (outline.unmatched, outline.stack) == ([], [])
     assert outline.unscoped == 0
+    assert page.count('class="scroll') == page.count('class="scroll" tabindex="0"') + page.count(
+        'class="scroll tall" tabindex="0"'
+    )
     assert outline.n_tables == outline.n_captions > 8
 
 
