@@ -170,6 +170,7 @@ def test_invalid_outputs_are_told_by_base_and_class(
             results.predictions[trial.trial_id] for trial in design.trials
             if trial.spec.method is Method.LORA and of_place <= trial.coordinates.items()
         ]  # fmt: skip
+        assert place.invalid is not None
         for label, told in enumerate((place.invalid.controls, place.invalid.events)):
             rows = [~table.is_valid[(table.split == "held_out") & (table.label == label)] for table in tables]
             assert told.value == pytest.approx(np.concatenate(rows).mean(), abs=0.08), (place.base, label)
