@@ -66,7 +66,8 @@ def rows_to_score(labels: pd.DataFrame, *, split: str, controls_per_case: float 
 
 def _hash_order(labels: pd.DataFrame, *, salt: str) -> IntArray:
     """Row numbers in an order that depends on nothing but salt and identity."""
-    keys = [_hash(salt, f"{row.subject_id}|{row.prediction_time}") for row in labels.itertuples()]
+    identities = zip(labels["subject_id"].tolist(), labels["prediction_time"].tolist(), strict=True)
+    keys = [_hash(salt, f"{subject}|{time}") for subject, time in identities]
     return labels.index.to_numpy()[np.argsort(np.array(keys, dtype=np.uint64), kind="stable")]
 
 

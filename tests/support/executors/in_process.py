@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.execution.events import Event, Progressed, Started, StopLevel
 from orchestrator.execution.executor import Overseer, Slots, Unfit
 from orchestrator.study.resources import Resources
 from orchestrator.tracking.background import Background
 from orchestrator.tracking.tracking import Tracking
-from workers.attempt.runner import Runner
 from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import InputError, Problem, SweepError
@@ -20,8 +19,10 @@ from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import replace_file
 from workers.contract.trial import WorkOrder
-from workers.preparing.prepare import make
 from workers.store.roll_call import answer
+
+if TYPE_CHECKING:
+    from workers.attempt.runner import Runner
 
 POLL_S = 1.0
 
@@ -39,7 +40,7 @@ class Worker(Protocol):
 class Inline:
     """An attempt by a runner in this process."""
 
-    def __init__(self, order: Path, runner: Runner) -> None:
+    def __init__(self, order: Path, runner: "Runner") -> None:
         self._trial_id = order.stem
         self._running = runner.run(WorkOrder.model_validate_json(order.read_bytes()))
 
@@ -74,10 +75,9 @@ class InProcess:
         prepares: bool = True,
         sleep: Callable[[float], object] = lambda _: None,
     ) -> None:
-        runner = Runner() if begin is None else None
         self.slots = Slots(n_slots, cpus=1.0, gpus=0.0)
         self.out: dict[str, Worker] = {}
-        self._begin = begin or (lambda order: Inline(order, runner or Runner()))
+        self._begin = begin or _with_one_runner()
         self._prepares = prepares
         self._sleep = sleep
         self._stop_level: Callable[[], StopLevel] = lambda: StopLevel.GO_ON
@@ -100,8 +100,12 @@ class InProcess:
 
     def make(self, groups: Sequence[Sequence[Path]], stage: Stage) -> Unfit | None:
         """One group after the other."""
+        if not self._prepares:
+            return {}
+        from workers.preparing.prepare import make  # and torch, which most tests do without
+
         unfit: dict[str, tuple[Problem, ...]] = {}
-        for orders in groups if self._prepares else ():
+        for orders in groups:
             if self._stop_level() > StopLevel.GO_ON:
                 return None
             try:
@@ -157,3 +161,10 @@ def write_pages(_study: object, _design: object, layout: StoreLayout, _held: obj
     """In the place of a report: what is derived is there, and says nothing."""
     replace_file(layout.report, "a page")
     replace_file(layout.tripod, "{}")
+
+
+def _with_one_runner() -> Callable[[Path], Inline]:
+    from workers.attempt.runner import Runner
+
+    runner = Runner()
+    return lambda order: Inline(order, runner)

@@ -7,7 +7,7 @@ import json
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -266,7 +266,7 @@ def _scores(table: pa.Table) -> dict[Literal["tuning", "held_out"], SplitScores]
     return dict(_scores_of(stream.getvalue().to_pybytes()))
 
 
-@lru_cache
+@cache
 def _scores_of(predictions: bytes) -> dict[Literal["tuning", "held_out"], SplitScores]:
     """Most tests build the same store: 20 ms a trial."""
     table = pa.ipc.open_stream(predictions).read_pandas()
