@@ -39,7 +39,7 @@ class Count(Record):
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"≤{self.min_cell}" if self.min_cell else "not shown"
+            return f"≤{self.min_cell}" if self.min_cell else HIDDEN
         return f"{self.value:,}"
 
 

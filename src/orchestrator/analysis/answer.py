@@ -37,6 +37,30 @@ def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equ
     return " ".join(part for part in parts if part)
 
 
+def in_few_words(primary: ContrastFindings | None, verdict: Verdict, equal: Equivalence | None = None) -> str:
+    """The verdict alone, for a heading."""
+    strict = primary.widest[Scoring.STRICT] if primary and primary[Scoring.STRICT] else None
+    if strict is None or not verdict.allowed:
+        return "No verdict"
+    if strict.sign == 0:
+        return "No difference that matters" if verdict.none_allowed and equal and equal.holds else "No difference shown"
+    return f"Ranked {SUMMED_UP[strict.sign]}: {_signed(strict.value)}"
+
+
+def where_it_holds(primary: ContrastFindings) -> str:
+    """On which axes the difference was seen to depend, and how many of their levels show it; empty without any."""
+    levels = [one.difference.sign for interaction in primary.by_axis for one in interaction.levels]
+    if not levels:
+        return ""
+    depends = {
+        differs: [_words(one.axis) for one in primary.by_axis if one.differs is differs] for differs in (True, False)
+    }
+    seen = f"It depends on {listed(depends[True])}" if depends[True] else "It was not seen to depend on the place"
+    beside = f"; not seen to on {listed(depends[False])}" if depends[True] and depends[False] else ""
+    worse, better = levels.count(-1), levels.count(1)
+    return f"{seen}{beside}. Of {len(levels)} levels, {worse} show worse, {better} better, {levels.count(0)} neither."
+
+
 def numbered(reasons: Sequence[str]) -> str:
     """`(1) One. (2) Another.`"""
     return " ".join(f"({i}) {reason}." for i, reason in enumerate(reasons, start=1))

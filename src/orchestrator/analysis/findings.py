@@ -32,6 +32,7 @@ from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, a
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates
 from orchestrator.analysis.tables.clinical.calibration import Calibration, calibrations
 from orchestrator.analysis.tables.clinical.censoring import CensoringReading, censoring_reading
+from orchestrator.analysis.tables.clinical.curves import Curves, curves_at_largest
 from orchestrator.analysis.tables.clinical.invalid import InvalidReadings, invalid_readings
 from orchestrator.analysis.tables.clinical.operating import Operating, operating
 from orchestrator.analysis.tables.clinical.subgroups import Subgroups, subgroups
@@ -109,6 +110,7 @@ class Findings(Record):
     detectable: Detectable | None = None
     operating: Operating | None = None
     calibration: tuple[Calibration, ...] = ()
+    curves: tuple[Curves, ...] = ()
     subgroups: Subgroups | None = None
     interactions: tuple[InteractionFindings, ...]
     claims: tuple[Claim, ...] = ()
@@ -200,6 +202,7 @@ def analyse(
         invalid_readings=invalid_readings(weights, results, aucs, **resampled),
         censoring=censoring_reading(weights, held_out, n_replicates=n_replicates, seed=seed),
         calibration=calibrations(design, results, held_out, min_cell=min_cell),
+        curves=curves_at_largest(design, results, held_out, min_cell=min_cell),
         operating=operating(design, results, weights, **resampled),
         subgroups=subgroups(design, results, **resampled),
         detectable=detectable_in(primary.widest) if primary else None,

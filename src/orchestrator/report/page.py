@@ -12,15 +12,14 @@ from types import MappingProxyType
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from orchestrator.analysis import wording
+from orchestrator.analysis.answer import in_few_words, where_it_holds
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.scores import ALL_SIZES
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
 from orchestrator.audit.measures import AuditNote
 from orchestrator.design.grid import Design
 from orchestrator.report import tables
-from orchestrator.report.figures.forest import forest_plot
-from orchestrator.report.figures.heat_map import heat_map
-from orchestrator.report.figures.scores import auc_figure
+from orchestrator.report.figures.every import draw_every
 from orchestrator.report.flow import FlowView, view_flow
 from orchestrator.report.settings import varied, view_design
 from orchestrator.report.suppression import shown_counts
@@ -80,9 +79,9 @@ def render_report(
             design=view_design(design),
             findings=findings,
             flow=flow_of(cohort_counts, findings, min_cell=study.cohort.min_cell),
-            figure=auc_figure(findings),
-            forest=forest_plot(primary) if primary else None,
-            heat_map=heat_map(primary) if primary else None,
+            figures=draw_every(findings),
+            words=in_few_words(primary, findings.verdict, findings.equivalence),
+            holds=where_it_holds(primary) if primary else "",
             audit=audit,
             proofs=proofs,
             ways=wording.ROWS_TOGETHER,

@@ -13,10 +13,31 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from orchestrator.analysis.bootstrap import Estimate
+
 # Okabe & Ito's palette, told apart by readers with any colour vision.
 INK, CELL, MEAN, RULE = "#333333", "#9aa5b1", "#0072B2", "#e6e9ed"
 WORSE, BETTER = "#D55E00", "#0072B2"
 WIDTH = 9.4
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How a kind of trial is told from others, without colour too."""
+
+    colour: str
+    marker: str
+    dashes: tuple[float, float] | tuple[None, None] = (None, None)
+
+
+STYLES = {
+    "label_only": Stroke("#0072B2", "o"),
+    "free_form": Stroke("#8F3C78", "s", (7, 2)),
+    "step_by_step": Stroke("#6B5B00", "^", (3, 2)),
+    "logistic": Stroke("#B84A00", "D", (6, 2)),
+    "age_sex": Stroke("#007A5A", "v", (2, 2)),
+}
+OTHER = Stroke("#5a6572", "P", (1, 2))
 
 
 @dataclass(frozen=True)
@@ -36,15 +57,29 @@ class Drawing:
 
 
 @contextmanager
-def drawn(height: float) -> Iterator[Figure]:
-    """A figure as wide as the page, so many inches high."""
+def drawn(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
+    """A figure so many inches high, as wide as the page where nothing is said."""
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 9}):
-        yield Figure(figsize=(WIDTH, height), layout="constrained")
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def bounds(estimate: Estimate) -> tuple[float, float | None, float | None]:
+    """An estimate as three columns of a table."""
+    return estimate.value, estimate.low, estimate.high
+
+
+def arms_of(estimate: Estimate) -> list[list[float]]:
+    """How far its interval reaches below and above it, as an error bar takes it; nothing where there is none."""
+    low, high = estimate.low, estimate.high
+    return [
+        [estimate.value - (estimate.value if low is None else low)],
+        [(estimate.value if high is None else high) - estimate.value],
+    ]
 
 
 def bare(axes: Axes) -> None:
     """No frame, no ticks."""
-    axes.tick_params(length=0, colors=INK)
+    axes.tick_params(which="both", length=0, colors=INK)
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
 

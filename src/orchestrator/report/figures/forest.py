@@ -1,5 +1,6 @@
 """The forest plot: a contrast over all cells, then at each level of each axis."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -7,8 +8,8 @@ from matplotlib.axes import Axes
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
-from orchestrator.analysis.wording import level
-from orchestrator.report.figures.drawing import INK, MEAN, RULE, Drawing, as_svg, bare, drawn, name_ticks
+from orchestrator.analysis.wording import NOTHING, interval, level, signed
+from orchestrator.report.figures.drawing import INK, MEAN, RULE, Drawing, as_svg, bare, bounds, drawn, name_ticks
 from workers.contract.recipes.scorings import Scoring
 
 ROW_INCHES = 0.24
@@ -41,6 +42,7 @@ def forest_plot(contrast: ContrastFindings) -> Drawing | None:
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
         for place, row in zip(places, rows, strict=True):
             _draw(axes, place, row)
+            _say(axes, place, row)
         for head in heads:
             axes.annotate(
                 rows[head].group, (0, places[head] - 1), xycoords=("axes fraction", "data"), xytext=(-4, 0),
@@ -52,8 +54,30 @@ def forest_plot(contrast: ContrastFindings) -> Drawing | None:
         axes.set_xlabel("difference in ROC-AUC, strict; left of 0 the treatment ranks worse")
         bare(axes)
         svg = as_svg(figure)
-    told = ((row.group, row.name, row.n_cells, row.estimate.value, row.estimate.low, row.estimate.high) for row in rows)
-    return Drawing(svg, COLUMNS, tuple(told))
+    return Drawing(svg, COLUMNS, tuple(_told(rows)))
+
+
+def headline_row(contrast: ContrastFindings, *, margin: float | None) -> Drawing | None:
+    """The answer's own estimate and 0, with the margin where one was declared; null where nothing is scored."""
+    rows = [row for row in _rows(contrast) if row.is_headline]
+    if not rows:
+        return None
+    with drawn(0.95, width=4.2) as figure:
+        axes = figure.subplots()
+        if margin:
+            axes.axvspan(-margin, margin, color=RULE, linewidth=0)
+        axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        _draw(axes, 0, rows[0])
+        axes.set_yticks([])
+        axes.margins(x=0.12)
+        axes.set_xlabel("← worse   difference in ROC-AUC   better →", fontsize=8.5)
+        bare(axes)
+        svg = as_svg(figure)
+    return Drawing(svg, COLUMNS, tuple(_told(rows)))
+
+
+def _told(rows: Iterable[ForestRow]) -> Iterator[tuple[object, ...]]:
+    return ((row.group, row.name, row.n_cells, *bounds(row.estimate)) for row in rows)
 
 
 def _rows(contrast: ContrastFindings) -> list[ForestRow]:
@@ -73,15 +97,18 @@ def _covers(layer: str) -> str:
 
 
 def _draw(axes: Axes, place: float, row: ForestRow) -> None:
-    value, low, high = row.estimate.value, row.estimate.low, row.estimate.high
+    value, low, high = bounds(row.estimate)
     marker, size = ("D", 7) if row.is_headline else ("s", 4)
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], color=MEAN, linewidth=2.2 if row.is_headline else 1.3, zorder=2)
-        said = f"{value:+.3f}  ({low:+.3f} to {high:+.3f})"
-    else:
-        said = f"{value:+.3f}"
     axes.plot([value], [place], color=MEAN, marker=marker, markersize=size, zorder=3)
+
+
+def _say(axes: Axes, place: float, row: ForestRow) -> None:
+    """The row in figures, at its right end."""
+    within = interval(row.estimate, difference=True)
     axes.annotate(
-        said.replace("-", "−"), (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
+        f"{signed(row.estimate.value)}  ({within})" if within != NOTHING else signed(row.estimate.value),
+        (1, place), xycoords=("axes fraction", "data"), xytext=(6, 0),
         textcoords="offset points", va="center", color=INK, fontweight="bold" if row.is_headline else "normal",
     )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.wording import level
-from orchestrator.report.figures.drawing import BETTER, INK, WORSE, Drawing, as_svg, bare, drawn, name_ticks
+from orchestrator.report.figures.drawing import BETTER, INK, WORSE, Drawing, as_svg, bare, bounds, drawn, name_ticks
 from workers.contract.recipes.scorings import Scoring
 
 ROW_INCHES = 0.34
@@ -41,5 +41,5 @@ def heat_map(contrast: ContrastFindings) -> Drawing | None:
         axes.set_xlabel("train size", color=INK)
         bare(axes)
         svg = as_svg(figure)
-    told = ((*place, n_cells, strict.value, strict.low, strict.high) for place, (n_cells, strict) in at.items())
+    told = ((*place, n_cells, *bounds(strict)) for place, (n_cells, strict) in at.items())
     return Drawing(svg, COLUMNS, tuple(told))

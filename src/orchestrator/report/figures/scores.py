@@ -1,37 +1,22 @@
-"""AUC of every trial by supervision, cells joined by lines, means, intervals, comparators."""
+"""AUC of every trial by supervision, means, intervals, comparators; the few trials of a cell joined by a line."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
-from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.findings import Findings
-from orchestrator.analysis.tables.scores import ALL_SIZES, BaselineScore, SupervisionScore
+from orchestrator.analysis.tables.scores import ALL_SIZES, SupervisionScore
 from orchestrator.analysis.wording import level
-from orchestrator.report.figures.drawing import CELL, INK, MEAN, RULE, Drawing, as_svg, bare, drawn
+from orchestrator.report.figures.drawing import CELL, INK, MEAN, RULE, Drawing, as_svg, bare, bounds, drawn
+from orchestrator.report.figures.references import draw_references, name_lines, reference_lines
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
 
-# Told apart by dashes as well.
-COMPARATORS = {"logistic": ("logistic", "#D55E00", (6, 2)), "age_sex": ("age + sex", "#007A5A", (2, 2))}
-CHANCE = 0.5
 PANELS_PER_ROW = 2
-# Labels of lines that are closer than this, in AUC, would touch.
-LABEL_GAP = 0.022
-
-
-@dataclass(frozen=True)
-class ReferenceLine:
-    """A horizontal line of reference."""
-
-    auc: float
-    label: str
-    colour: str
-    dashes: tuple[int, int]
-
-
+# More cells than this in a panel would be a tangle of lines: points then, beside each other.
+MOST_LINES = 12
+SPREAD = 0.24
 COLUMNS = ("supervision", "train_size", "trials", "auc", "low", "high")
 
 
@@ -49,11 +34,11 @@ def auc_figure(findings: Findings) -> Drawing | None:
         for axes, size in zip(grid, panels, strict=False):
             _draw_panel(axes, size, findings, alone=len(panels) == 1)
         for axes in grid[n_columns - 1 : len(panels) : n_columns]:
-            _name_lines(axes, _lines(findings.baselines))
+            name_lines(axes, reference_lines(findings.baselines))
         figure.axes[0].set_ylabel("ROC-AUC on held-out, strict")
         svg = as_svg(figure)
     told = (
-        (score.supervision.value, level(score.train_size), score.n_scored, strict.value, strict.low, strict.high)
+        (score.supervision.value, level(score.train_size), score.n_scored, *bounds(strict))
         for score in findings.supervisions
         if (strict := score[Scoring.STRICT])
     )
@@ -72,8 +57,7 @@ def _draw_panel(axes: Axes, size: AxisValue, findings: Findings, *, alone: bool)
     _draw_cells(axes, size, names, findings, alone=alone)
     for x, score in enumerate(scores):
         _draw_mean(axes, x, score)
-    for line in _lines(findings.baselines):
-        axes.axhline(line.auc, color=line.colour, linewidth=1.3, dashes=line.dashes, zorder=1)
+    draw_references(axes, reference_lines(findings.baselines))
     axes.set_xlim(-0.45, len(names) - 0.35)
     axes.set_xticks(range(len(names)), names)
     axes.grid(axis="y", color=RULE, linewidth=0.8)
@@ -83,22 +67,26 @@ def _draw_panel(axes: Axes, size: AxisValue, findings: Findings, *, alone: bool)
 
 
 def _draw_cells(axes: Axes, size: AxisValue, names: list[str], findings: Findings, *, alone: bool) -> None:
-    """One thin line a matched cell; a missing member leaves a gap in it, a second of its kind is a point by itself."""
+    """One thin line a matched cell; a missing member leaves a gap in it, a second of its kind is a point by itself.
+
+    Of many cells the points alone, those of a cell at the same place left of each mean.
+    """
     cells: dict[tuple[str, int], dict[str, float]] = {}
     seen: Counter[tuple[str, str]] = Counter()
     for trial in findings.trials:
         in_panel = alone or level(trial.coordinates.get("train_size")) == level(size)
-        if trial.role == "grid" and in_panel and trial.strict_auc is not None:
+        if trial.role == "grid" and trial.kind in names and in_panel and trial.strict_auc is not None:
             n_before = seen[trial.cell_id, trial.kind]
             cells.setdefault((trial.cell_id, n_before), {})[trial.kind] = trial.strict_auc
             seen[trial.cell_id, trial.kind] += 1
-    for members in cells.values():
-        heights = [members.get(name, float("nan")) for name in names]
+    are_joined = len(cells) <= MOST_LINES
+    for place, members in enumerate(cells.values()):
+        shift = 0.0 if are_joined else SPREAD * (place / (len(cells) - 1) - 1) - 0.04
         axes.plot(
-            range(len(names)),
-            heights,
+            [x + shift for x in range(len(names))],
+            [members.get(name, float("nan")) for name in names],
             color=CELL,
-            linewidth=0.9,
+            linewidth=0.9 if are_joined else 0,
             marker="o",
             markersize=3.2,
             alpha=0.8,
@@ -133,31 +121,3 @@ def _draw_mean(axes: Axes, x: int, score: SupervisionScore) -> None:
         bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         zorder=5,
     )
-
-
-def _lines(rows: Sequence[BaselineScore]) -> list[ReferenceLine]:
-    """Chance, and each classical comparator at its largest train size, lowest first."""
-    lines = [ReferenceLine(CHANCE, "chance", "#6b7480", (1, 2))]
-    for kind, (name, colour, dashes) in COMPARATORS.items():
-        scored = [row for row in rows if row.kind == kind and row[Scoring.STRICT]]
-        largest = max(scored, key=lambda row: size_order(row.train_size), default=None)
-        if largest is not None and (strict := largest[Scoring.STRICT]):
-            lines.append(ReferenceLine(strict.value, f"{name} {strict.value:.3f}", colour, dashes))
-    return sorted(lines, key=lambda line: line.auc)
-
-
-def _name_lines(axes: Axes, lines: Sequence[ReferenceLine]) -> None:
-    """Names at the right end of the lines, moved up where they would touch."""
-    label_y = float("-inf")
-    for line in lines:
-        label_y = max(line.auc, label_y + LABEL_GAP)
-        axes.annotate(
-            line.label,
-            (1.0, label_y),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            color=line.colour,
-            fontsize=8.5,
-        )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.analysis.answer import phrase_answer
+from orchestrator.analysis.answer import in_few_words, phrase_answer, where_it_holds
 from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, TRAINING
@@ -84,3 +84,18 @@ def test_older_findings_tell_of_their_models_alone() -> None:
     older = ContrastFindings.model_validate(written)
     assert older.widest.name == PARTICIPANTS
     assert known(older.widest, Scoring.FORCED) == known(contrast, Scoring.FORCED)
+
+
+def test_a_few_words_say_the_direction_or_that_there_is_no_verdict() -> None:
+    worse, level = contrast_of(harm(1, 2, 1, 1)), contrast_of(0.01 * normal(1, 2, 1, 1))
+    assert in_few_words(worse, ALLOWED).startswith("Ranked worse: −0.")
+    assert in_few_words(level, ALLOWED) == "No difference shown"
+    assert (
+        in_few_words(worse, Verdict(allowed=False, reasons=("a leak",))) == in_few_words(None, ALLOWED) == "No verdict"
+    )
+
+
+def test_where_it_holds_counts_the_levels_and_names_the_axes() -> None:
+    alike = where_it_holds(contrast_of(harm(5, 2, 1, 2)))
+    assert alike.startswith("It was not seen to depend on the place. Of 7 levels, 7 show worse, 0 better, 0 neither")
+    assert where_it_holds(contrast_of(harm(1, 2, 1, 1))) == ""

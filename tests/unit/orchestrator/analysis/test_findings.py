@@ -143,7 +143,7 @@ def test_events_of_the_test_set_can_not_be_had_from_its_size(study: Study, desig
     }
     held_out = analyse(study, design, replace(results, predictions=tables), n_replicates=10).held_out
     assert held_out is not None
-    assert (str(held_out.n_events), str(held_out.n_examples)) == ("≤5", "not shown")
+    assert (str(held_out.n_events), str(held_out.n_examples)) == ("≤5", "hidden")
 
 
 def test_cells_hold_every_supervision_once(design: Design) -> None:

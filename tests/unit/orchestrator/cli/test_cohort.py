@@ -78,7 +78,7 @@ class TestCheck:
         assert done.returncode == 0, done.stderr
         assert "Candidate index dates  11,627" in done.stdout
         assert "excluded: lost before the horizon  ≤20" in done.stdout
-        assert "cardiovascular disease before the index  not shown" in done.stdout
+        assert "cardiovascular disease before the index  hidden" in done.stdout
         assert "fewer than 200 test events" in done.stdout
         assert list(tmp_path.iterdir()) == [study]
 

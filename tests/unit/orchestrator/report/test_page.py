@@ -123,6 +123,24 @@ def test_page_states_question_answer_and_every_trial(page: str, findings: Findin
     assert "For research only" in page
 
 
+def test_the_verdict_stands_first_in_few_words_with_chips_that_lead_on(page: str) -> None:
+    head = page[page.index('<section class="answer') : page.index("</header>")]
+    assert "<svg" in head and head.index('class="words"') < head.index('class="chips"') < head.index('class="told"')
+    assert "✗ 16 of 19 trials scored" in head and "105 test events" not in head and "test events" in head
+    assert "plan not sealed" in head and "public cohort" in head
+    assert all(f'id="{place}"' in page for place in re.findall(r'href="#([^"]+)"', head))
+
+
+def test_each_figure_has_its_numbers_and_a_caption(page: str) -> None:
+    n_figures = page.count('<figure role="group"')
+    assert n_figures == page.count('class="numbers"') == page.count("<figcaption") >= 5
+
+
+def test_page_says_how_to_do_it_again(page: str, findings: Findings) -> None:
+    assert findings.provenance is not None
+    assert f"git checkout {findings.provenance.commits[0]}" in page and "make run STUDY=STUDY" in page
+
+
 def test_page_lists_failures_and_incomplete_cells(page: str) -> None:
     assert "out_of_memory" in page and "training.py:train" in page
     assert "free_form failed" in page and "step_by_step diverged" in page
@@ -150,7 +168,7 @@ def test_count_in_the_facts_above_is_not_withheld_below(study: Study, design: De
 
 def test_page_hides_small_counts_and_names_no_participant(page: str) -> None:
     assert re.search(r"lost before the horizon</th><td[^>]*>≤5</td>", page)
-    assert re.search(r"cardiovascular disease before the index</th><td[^>]*>not shown</td>", page)
+    assert re.search(r"cardiovascular disease before the index</th><td[^>]*>hidden</td>", page)
     assert "participant-0" not in page and "example-0" not in page
 
 

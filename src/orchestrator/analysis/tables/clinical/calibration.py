@@ -97,7 +97,7 @@ def _calibration(
         ece=mean_of_known(calibration_error(one.risks, label, weight) for one in known),
         slope=mean_of_known(one.slope for one in known),
         intercept=mean_of_known(one.intercept for one in known),
-        curve=_curve(np.stack([one.risks for one in known]), held_out, min_cell=min_cell) if known else (),
+        curve=curve_of(np.stack([one.risks for one in known]), held_out, min_cell=min_cell) if known else (),
         reason=NO_FIT if len(known) < len(given) else None,
     )
 
@@ -127,7 +127,7 @@ def _line(metrics: Mapping[Scoring, Metrics]) -> tuple[float | None, float | Non
     return of_strict.calibration_slope, of_strict.calibration_intercept
 
 
-def _curve(risks: FloatArray, held_out: HeldOut, *, min_cell: int) -> tuple[CurveBin, ...]:
+def curve_of(risks: FloatArray, held_out: HeldOut, *, min_cell: int) -> tuple[CurveBin, ...]:
     """Bins over all outputs, risks of shape (n_trials, n_examples).
 
     Where one alone is hidden the one with fewest events is too, for what all bins add up to is no secret.

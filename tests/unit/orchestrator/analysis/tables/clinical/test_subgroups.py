@@ -118,7 +118,7 @@ def test_a_small_group_hides_itself_and_the_next_smallest(design: Design, result
     groups = {group.level: group for group in found_in(design, regrouped(results, sex)).groups}
     assert groups["female"].scores and groups["female"].n_participants.value
     for level in ("male", NOT_KNOWN):
-        assert groups[level].scores == () and str(groups[level].n_events) == "not shown"
+        assert groups[level].scores == () and str(groups[level].n_events) == "hidden"
         assert groups[level].n_participants.value is None
     assert all(group.scores for group in found_in(design, regrouped(results, sex), min_cell=0).groups)
 
