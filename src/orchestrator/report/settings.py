@@ -4,7 +4,7 @@ All of it is read from the specs of the trials, so the page can't say what was n
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.analysis.wording import level
 from orchestrator.design.grid import Design
@@ -53,12 +53,12 @@ class DesignView:
 
 def view_design(design: Design) -> DesignView:
     """Read the design's axes, recipes and constants; a design has at least one trial."""
-    first = design.everything[0].spec
+    first, fixed = design.everything[0].spec, _fixed(design.trials)
     return DesignView(
         axes=_axes(design.trials),
         cohort=_named(first.cohort.source, first.cohort),
-        bases=_bases(design.everything),
-        fixed=_fixed(design.trials),
+        bases=_bases(design.everything, fixed=fixed),
+        fixed=fixed,
         controls_per_case=first.evaluation.controls_per_case,
         label_access=tuple(sorted({trial.spec.teacher.label_access for trial in design.trials if trial.spec.teacher})),
     )
@@ -78,13 +78,19 @@ def _axes(trials: Iterable[Trial]) -> tuple[AxisLevels, ...]:
     return tuple(AxisLevels(name=name, levels=tuple(values)) for name, values in levels.items())
 
 
-def _bases(trials: Iterable[Trial]) -> tuple[NamedRecipe, ...]:
+def _bases(trials: Iterable[Trial], *, fixed: Sequence[Setting]) -> tuple[NamedRecipe, ...]:
+    """Each base with what is not the same in all of them."""
+    shared = {setting.name for setting in fixed}
     bases = {
         str(trial.coordinates.get("base", trial.spec.base.kind)): trial.spec.base
         for trial in trials
         if trial.spec.base is not None
     }
-    return tuple(_named(name, recipe) for name, recipe in bases.items())
+    named = (_named(name, recipe) for name, recipe in bases.items())
+    return tuple(
+        replace(base, settings=tuple(one for one in base.settings if f"base.{one.name}" not in shared))
+        for base in named
+    )
 
 
 def _fixed(trials: Iterable[Trial]) -> tuple[Setting, ...]:

@@ -63,7 +63,8 @@ class BaselineScore(ByScoring):
 class TrialRow(Record):
     """One line of the table of all trials; scores are those on held_out, null where there are none.
 
-    `further_aucs` are those under the scorings that the study asks for beside strict and forced.
+    `further_aucs` are those under the scorings that the study asks for beside strict and forced; `failure` is the kind
+    of the last failed attempt.
     """
 
     trial_id: str
@@ -73,6 +74,7 @@ class TrialRow(Record):
     coordinates: dict[str, AxisValue]
     standing: Standing
     n_failed_attempts: int
+    failure: str | None = None
     strict_auc: float | None
     forced_auc: float | None
     further_aucs: dict[Scoring, float]
@@ -171,6 +173,7 @@ def trial_rows(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -
         held_out = outcome.scores.get("held_out") if outcome else None
         metrics = held_out.metrics.get(Scoring.STRICT) if held_out else None
         invalid = invalid_of([trial], results, min_cell=min_cell).all
+        failed = results.attempts.get(trial.trial_id, ())
         row = TrialRow(
             trial_id=trial.trial_id,
             cell_id=trial.cell_id,
@@ -178,7 +181,8 @@ def trial_rows(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -
             kind=kind_of(trial),
             coordinates=trial.coordinates,
             standing=results.standing(trial.trial_id),
-            n_failed_attempts=len(results.attempts.get(trial.trial_id, ())),
+            n_failed_attempts=len(failed),
+            failure=failed[-1].kind.value if failed else None,
             strict_auc=observed[Scoring.STRICT].get(trial.trial_id),
             forced_auc=observed[Scoring.FORCED].get(trial.trial_id),
             further_aucs={

@@ -3,7 +3,6 @@
 from statistics import fmean
 
 from orchestrator.analysis.findings import Findings
-from orchestrator.analysis.wording import level
 from orchestrator.report.figures.drawing import OTHER, RULE, STYLES, Drawing, as_svg, bare, drawn
 from orchestrator.report.figures.references import CHANCE, COMPARATORS
 from workers.contract.trial import AxisValue
@@ -14,7 +13,7 @@ MIN_POINTS = 3
 
 def cost_figure(findings: Findings) -> Drawing | None:
     """Mean wall time and AUC of the trials of one kind, base and train size; null under three such points."""
-    groups: dict[tuple[str, AxisValue, AxisValue], list[tuple[float, float]]] = {}
+    groups: dict[tuple[str, AxisValue | None, AxisValue | None], list[tuple[float, float]]] = {}
     for trial in findings.trials:
         if trial.strict_auc is None or not trial.wall_s or (trial.role != "grid" and trial.kind not in COMPARATORS):
             continue
@@ -22,12 +21,12 @@ def cost_figure(findings: Findings) -> Drawing | None:
         groups.setdefault(place, []).append((trial.wall_s, trial.strict_auc))
     if len(groups) < MIN_POINTS:
         return None
-    points = [(*place, len(at), *map(fmean, zip(*at, strict=True))) for place, at in groups.items()]
+    means = {place: tuple(map(fmean, zip(*at, strict=True))) for place, at in groups.items()}
     with drawn(3.6) as figure:
         axes = figure.subplots()
-        for kind in dict.fromkeys(kind for kind, *_ in points):
+        for kind in dict.fromkeys(place[0] for place in means):
             style = STYLES.get(kind, OTHER)
-            x, y = zip(*((wall_s, auc) for one, *_, wall_s, auc in points if one == kind), strict=True)
+            x, y = zip(*(mean for place, mean in means.items() if place[0] == kind), strict=True)
             axes.scatter(
                 x, y, s=26, color=style.colour, marker=style.marker, alpha=0.8, label=kind, linewidth=0, zorder=3
             )
@@ -40,7 +39,5 @@ def cost_figure(findings: Findings) -> Drawing | None:
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
         bare(axes)
         svg = as_svg(figure)
-    told = (
-        (kind, level(base) if base else "", "" if size is None else size, *rest) for kind, base, size, *rest in points
-    )
+    told = ((*place, len(groups[place]), *mean) for place, mean in means.items())
     return Drawing(svg, COLUMNS, tuple(told))

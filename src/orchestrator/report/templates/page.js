@@ -24,10 +24,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
   const valueOf = (row, n) => {
     const text = row.cells[n].dataset.value ?? row.cells[n].textContent.trim();
-    const number = Number(text.replace("−", "-").replace(/[ %,<]/g, ""));
-    return Number.isNaN(number) ? text : number;
+    const number = Number(text.replace("−", "-").replace(/[ %,<>]/g, ""));
+    return text === "–" ? null : Number.isNaN(number) ? text : number;
   };
   const before = (a, b) => (typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1);
+  // What is missing stays last, whichever way the rest is turned.
+  const order = (a, b, turned) => (a === null || b === null ? (a === null) - (b === null) : turned * before(a, b));
   [...table.tHead.rows[0].cells].forEach((head, n) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: head.textContent });
     head.replaceChildren(button);
@@ -35,7 +37,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const turned = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", turned === 1 ? "ascending" : "descending");
-      rows.sort((a, b) => turned * before(valueOf(a, n), valueOf(b, n)));
+      rows.sort((a, b) => order(valueOf(a, n), valueOf(b, n), turned));
       body.append(...rows);
     });
   });

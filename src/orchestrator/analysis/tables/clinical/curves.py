@@ -111,4 +111,5 @@ def sensitivities(risks: FloatArray, label: IntArray) -> FloatArray:
     _, place, n_here = np.unique(-risks, return_inverse=True, return_counts=True)
     n_cases = np.bincount(place, weights=label, minlength=len(n_here))
     true, false = np.cumsum(n_cases), np.cumsum(n_here - n_cases)
-    return np.interp(FALSE_POSITIVES, np.append(0, false / false[-1]), np.append(0, true / true[-1]))
+    curve: FloatArray = np.interp(FALSE_POSITIVES, np.append(0, false / false[-1]), np.append(0, true / true[-1]))
+    return curve

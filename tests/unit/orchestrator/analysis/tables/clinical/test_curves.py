@@ -34,7 +34,7 @@ def curves(store: Store, *, min_cell: int) -> dict[str, Curves]:
 def test_a_curve_is_that_of_scikit_learn_among_ties_too(digits: int) -> None:
     generator = np.random.default_rng(digits)
     label = (generator.random(400) < 0.2).astype(np.int64)
-    risks = np.round(generator.random(400) + 0.3 * label, digits)
+    risks = np.asarray(np.round(generator.random(400) + 0.3 * label, digits), dtype=np.float64)
     false, true, _ = roc_curve(label, risks, drop_intermediate=False)
     assert sensitivities(risks, label) == pytest.approx(np.interp(FALSE_POSITIVES, false, true))
 

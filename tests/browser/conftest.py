@@ -1,0 +1,51 @@
+"""The page of a study of 574 trials, and a browser to look at it with."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.analysis.findings import analyse
+from orchestrator.analysis.results import load_results
+from orchestrator.design.grid import expand
+from orchestrator.report.page import write_report
+from orchestrator.store.outcomes import read_attempts, read_outcomes
+from orchestrator.study.study import load_study
+from support.browser import Browser, chromedriver
+from support.places import SWEEPS
+from support.stores.builders import build_store, cohort_counts
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the page; some of the trials failed, one diverged."""
+    study = load_study(SWEEPS / "adrd-504-tiny.yaml")
+    design = expand(study)
+    ids = [trial.trial_id for trial in design.trials]
+    folder = tmp_path_factory.mktemp("browser")
+    layout = build_store(
+        folder, study, design, failed=ids[5:8], diverged=ids[20:21], missing=ids[40:41], n_participants=300
+    )
+    results = load_results(layout, design, outcomes=read_outcomes(layout).committed, attempts=read_attempts(layout))
+    findings = analyse(study, design, results, n_replicates=100)
+    path = write_report(study, design, findings, path=folder / "report.html", cohort_counts=cohort_counts())
+    return path.as_uri()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromedriver() as address, closing(Browser(address)) as browser:
+        yield browser
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Where pictures of the page go, to be looked at."""
+    folder = Path(request.config.getoption("--pictures") or tmp_path)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", help="a folder for pictures of the pages")

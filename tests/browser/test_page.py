@@ -1,0 +1,112 @@
+"""The report of 574 trials as somebody sees it: on a screen, on a telephone, on paper, in the dark, by keyboard."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.browser import ENTER, TAB, Browser
+
+pytestmark = pytest.mark.browser
+
+N_TRIALS = 574
+LOOKS: dict[str, dict[str, Any]] = {
+    "desk": {"width": 1280},
+    "telephone": {"width": 390},
+    "dark": {"width": 1280, "scheme": "dark"},
+    "paper": {"width": 718, "media": "print"},  # A4 less its margins
+}
+LANDSCAPE = 1046
+FIT = "caption, figcaption, h1, h2, pre, .answer, .chips a, .settings li"
+
+
+def shown_rows(browser: Browser) -> list[list[str]]:
+    return list(
+        browser.ask(
+            "return [...document.querySelectorAll('table.sortable tbody tr')].filter((row) => row.offsetHeight)"
+            ".map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
+        )
+    )
+
+
+def column(browser: Browser, name: str) -> int:
+    names = browser.ask(
+        "return [...document.querySelectorAll('table.sortable thead th')].map((head) => head.textContent)"
+    )
+    return list(names).index(name)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_it_loads_quietly_asks_nobody_and_fits(browser: Browser, page: str, pictures: Path, look: str) -> None:
+    browser.open(page, **LOOKS[look])
+    assert browser.complaints() == []
+    assert browser.requests() == []
+    browser.picture(pictures / f"page-{look}.png")
+    assert browser.overflowing(FIT if look == "paper" else f"html, {FIT}") == []
+    assert len(shown_rows(browser)) == N_TRIALS
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_axe_finds_nothing(browser: Browser, page: str, look: str) -> None:
+    browser.open(page, **LOOKS[look])
+    assert browser.violations() == []
+
+
+def test_words_filter_the_trials(browser: Browser, page: str) -> None:
+    browser.open(page)
+    browser.click("input[type=search]")
+    browser.type("free_form llama-s 576")
+    rows = shown_rows(browser)
+    assert len(rows) == 6 and all({"free_form", "llama-s", "576"} <= set(row) for row in rows)
+    assert browser.ask("return document.querySelector('[role=status]').textContent") == f" 6 of {N_TRIALS} trials"
+
+
+def test_a_head_sorts_by_number_there_and_back_with_what_is_missing_last(browser: Browser, page: str) -> None:
+    browser.open(page)
+    at = column(browser, "Strict AUC")
+    for direction, is_reversed in (("ascending", False), ("descending", True)):
+        browser.click("table.sortable thead button", at)
+        assert browser.ask("return document.querySelector('[aria-sort]').ariaSort") == direction
+        values = [row[at] for row in shown_rows(browser)]
+        known = [float(value) for value in values[:-5]]
+        assert known == sorted(known, reverse=is_reversed) and values[-5:] == ["–"] * 5
+
+
+def test_the_keyboard_alone_filters_reaches_and_sorts(browser: Browser, page: str) -> None:
+    browser.open(page)
+    browser.ask("document.querySelector('input[type=search]').focus()")
+    browser.type(f"failed{TAB}")
+    assert browser.ask("return document.activeElement.className") == "scroll tall"
+    browser.type(f"{TAB}{ENTER}")
+    assert browser.ask("return document.querySelector('[aria-sort]').textContent") == "Trial"
+    ids = [row[0] for row in shown_rows(browser)]
+    assert ids == sorted(ids) and len(ids) == 3
+
+
+def test_the_contents_and_the_chips_lead_to_headings(browser: Browser, page: str) -> None:
+    browser.open(page)
+    links = browser.ask("return document.querySelectorAll('nav a, .answer a').length")
+    assert links > 15
+    for n in range(links):
+        script = """
+            document.querySelectorAll('nav a, .answer a')[arguments[0]].click();
+            return document.querySelector(':target').getBoundingClientRect().top;
+        """
+        assert 0 <= browser.ask(script, n) < 900
+
+
+def test_paper_hides_nothing_and_repeats_heads(browser: Browser, page: str, pictures: Path) -> None:
+    browser.open(page)
+    browser.click("input[type=search]")
+    browser.type("logistic")
+    (pictures / "page.pdf").write_bytes(browser.sheets())
+    browser.open(page, **LOOKS["paper"])
+    assert browser.overflowing(".scroll:not(.tall), figure") == []
+    hidden = "return [...document.querySelectorAll('details > *')].filter((one) => !one.offsetHeight).length"
+    assert browser.ask(hidden) == 0
+    heads = "return [...new Set([...document.querySelectorAll('thead')].map((h) => getComputedStyle(h).display))]"
+    assert browser.ask(heads) == ["table-header-group"]
+    assert browser.ask("return getComputedStyle(document.querySelector('.tall thead th')).position") == "static"
+    assert browser.ask("return getComputedStyle(document.querySelector('.settings')).columnCount") == "2"
+    browser.open(page, **LOOKS["paper"] | {"width": LANDSCAPE})
+    assert browser.overflowing(".tall") == []
