@@ -12,7 +12,7 @@ from orchestrator.design.grid import expand
 from orchestrator.report.page import write_report
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import load_study
-from support.browser import Browser, chromedriver
+from support.browser import AXE, Browser, chromedriver
 from support.places import SWEEPS
 from support.stores.builders import build_store, cohort_counts
 
@@ -35,6 +35,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    if not AXE.exists():
+        pytest.skip("make test-browser sets up what it needs")
     with chromedriver() as address, closing(Browser(address)) as browser:
         yield browser
 
