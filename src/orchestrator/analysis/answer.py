@@ -39,26 +39,30 @@ def phrase_answer(primary: ContrastFindings | None, verdict: Verdict, equal: Equ
 
 def in_few_words(primary: ContrastFindings | None, verdict: Verdict, equal: Equivalence | None = None) -> str:
     """The verdict alone, for a heading."""
-    strict = primary.widest[Scoring.STRICT] if primary and primary[Scoring.STRICT] else None
-    if strict is None or not verdict.allowed:
+    if primary is None or primary[Scoring.STRICT] is None or not verdict.allowed:
         return "No verdict"
+    strict = _known(primary.widest[Scoring.STRICT])
+    if depends := _axes(primary, differs=True):
+        return f"Depends on {depends}; pooled {SUMMED_UP[strict.sign]} ({_signed(strict.value)})"
     if strict.sign == 0:
         return "No difference that matters" if verdict.none_allowed and equal and equal.holds else "No difference shown"
     return f"Ranked {SUMMED_UP[strict.sign]}: {_signed(strict.value)}"
 
 
-def where_it_holds(primary: ContrastFindings) -> str:
+def where_it_holds(primary: ContrastFindings | None, verdict: Verdict) -> str:
     """On which axes the difference was seen to depend, and how many of their levels show it; empty without any."""
-    levels = [one.difference.sign for interaction in primary.by_axis for one in interaction.levels]
-    if not levels:
+    by_axis = primary.by_axis if primary and verdict.allowed else ()
+    levels = [one.difference.sign for interaction in by_axis for one in interaction.levels]
+    if primary is None or not levels:
         return ""
-    depends = {
-        differs: [_words(one.axis) for one in primary.by_axis if one.differs is differs] for differs in (True, False)
-    }
-    seen = f"It depends on {listed(depends[True])}" if depends[True] else "It was not seen to depend on the place"
-    beside = f"; not seen to on {listed(depends[False])}" if depends[True] and depends[False] else ""
-    worse, better = levels.count(-1), levels.count(1)
-    return f"{seen}{beside}. Of {len(levels)} levels, {worse} show worse, {better} better, {levels.count(0)} neither."
+    not_seen = _axes(primary, differs=False)
+    counts = f"worse at {levels.count(-1)}, better at {levels.count(1)}, neither at {levels.count(0)}"
+    return f"{f'Not seen to depend on {not_seen}. ' if not_seen else ''}Of {len(levels)} levels, {counts}."
+
+
+def _axes(contrast: ContrastFindings, *, differs: bool) -> str:
+    """The axes on which the difference was seen to depend, or was not."""
+    return listed([_words(interaction.axis) for interaction in contrast.by_axis if interaction.differs is differs])
 
 
 def numbered(reasons: Sequence[str]) -> str:
@@ -79,9 +83,8 @@ def _shown(contrast: ContrastFindings, layer: Layer) -> str:
     depends = [interaction for interaction in contrast.by_axis if interaction.differs]
     if not depends:
         return f"{_direction(contrast, strict)}: {pooled}."
-    named = listed([_words(interaction.axis) for interaction in depends])
     return (
-        f"{_subject(contrast)}: the difference depends on {named}. "
+        f"{_subject(contrast)}: the difference depends on {_axes(contrast, differs=True)}. "
         f"{' '.join(_along(interaction) for interaction in depends)} "
         "These intervals hold for all levels of all axes at once. "
         f"Pooled, an average over unlike cells: {pooled} ({SUMMED_UP[strict.sign]})."

@@ -81,7 +81,7 @@ def render_report(
             flow=flow_of(cohort_counts, findings, min_cell=study.cohort.min_cell),
             figures=draw_every(findings),
             words=in_few_words(primary, findings.verdict, findings.equivalence),
-            holds=where_it_holds(primary) if primary else "",
+            holds=where_it_holds(primary, findings.verdict),
             audit=audit,
             proofs=proofs,
             ways=wording.ROWS_TOGETHER,

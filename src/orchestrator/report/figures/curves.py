@@ -29,8 +29,7 @@ def curves_figure(findings: Findings) -> Drawing | None:
         calibration.set_xlabel("mean predicted risk")
         calibration.set_ylabel("observed rate")
         for axes in (roc, calibration):
-            end = max(1.0 if axes is roc else 0.0, *axes.get_xlim(), *axes.get_ylim())
-            axes.plot([0, end], [0, end], color=OTHER.colour, linewidth=1, dashes=(1, 2), zorder=1)
+            axes.axline((0, 0), slope=1, color=OTHER.colour, linewidth=1, dashes=(1, 2), zorder=1)
             axes.grid(color=RULE, linewidth=0.8)
             bare(axes)
         roc.set_aspect("equal")

@@ -70,7 +70,7 @@ def headline_row(contrast: ContrastFindings, *, margin: float | None) -> Drawing
         _draw(axes, 0, rows[0])
         axes.set_yticks([])
         axes.margins(x=0.12)
-        axes.set_xlabel("← worse   difference in ROC-AUC   better →", fontsize=8.5)
+        axes.set_xlabel("← worse\u2003difference in ROC-AUC\u2003better →", fontsize=8.5)
         bare(axes)
         svg = as_svg(figure)
     return Drawing(svg, COLUMNS, tuple(_told(rows)))

@@ -72,8 +72,10 @@ def test_a_difference_of_one_base_in_five_is_none_of_new_bases() -> None:
 
 
 def test_where_the_difference_holds_comes_before_the_pooled_one() -> None:
-    answer = phrase_answer(contrast_of(np.array([0.0, -0.1])[None, None, None]), ALLOWED)
+    contrast = contrast_of(np.array([0.0, -0.1])[None, None, None])
+    answer = phrase_answer(contrast, ALLOWED)
     assert "the difference depends on train size. By train size: ranked participants worse at 640 (−0.100, −" in answer
+    assert in_few_words(contrast, ALLOWED).startswith("Depends on train size; pooled ")
     assert answer.index("no difference was shown at 64 (") < answer.index("Pooled, an average over unlike cells: mean")
 
 
@@ -96,6 +98,9 @@ def test_a_few_words_say_the_direction_or_that_there_is_no_verdict() -> None:
 
 
 def test_where_it_holds_counts_the_levels_and_names_the_axes() -> None:
-    alike = where_it_holds(contrast_of(harm(5, 2, 1, 2)))
-    assert alike.startswith("It was not seen to depend on the place. Of 7 levels, 7 show worse, 0 better, 0 neither")
-    assert where_it_holds(contrast_of(harm(1, 2, 1, 1))) == ""
+    alike = contrast_of(harm(5, 2, 1, 2))
+    assert where_it_holds(alike, ALLOWED) == (
+        "Not seen to depend on base and train size. Of 7 levels, worse at 7, better at 0, neither at 0."
+    )
+    assert where_it_holds(alike, Verdict(allowed=False, reasons=())) == where_it_holds(None, ALLOWED) == ""
+    assert where_it_holds(contrast_of(harm(1, 2, 1, 1)), ALLOWED) == ""

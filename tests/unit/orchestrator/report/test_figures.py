@@ -121,9 +121,9 @@ def test_the_heat_map_says_each_place_and_needs_two_of_each() -> None:
     assert heat_map(contrast(("llama", "qwen"), (64,))) is None
 
 
-def only(kind: type[Known], **known: object) -> Known:
+def only(record: type[Known], /, **known: object) -> Known:
     """A record of which a figure reads no more than this."""
-    construct: Callable[..., Known] = kind.model_construct
+    construct: Callable[..., Known] = record.model_construct
     return construct(**known)
 
 
