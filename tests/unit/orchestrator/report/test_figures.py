@@ -4,8 +4,7 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings, GroupDifference
@@ -123,8 +122,9 @@ def test_the_heat_map_says_each_place_and_needs_two_of_each() -> None:
 
 def only(record: type[Known], /, **known: object) -> Known:
     """A record of which a figure reads no more than this."""
-    construct: Callable[..., Known] = record.model_construct
-    return construct(**known)
+    construct: Any = record.model_construct
+    built: Known = construct(**known)
+    return built
 
 
 def scored(supervision: Supervision, size: AxisValue, *, value: float) -> SupervisionScore:

@@ -1,8 +1,8 @@
 """How supervisions and classical comparators rank and predict at their largest train size: ROC and calibration curves.
 
 Strict scoring on held-out, means over trials; risks corrected to natural prevalence. A ROC curve is read at set shares
-of controls, never at a person's own risk, and tells shares of whole participants: no single prediction and no small
-cell follows from a point, or from two. Within a class all examples have one sampling weight.
+of controls, never at a person's own risk, and tells shares in steps of more than a small cell of participants: no
+single prediction and no small count follows from a point, or from two. A class has one sampling weight.
 Source: protocol, sections 3.7 and 8; vertical averaging: Fawcett, Pattern Recognition Letters 2006.
 """
 
@@ -87,23 +87,24 @@ def _shifted(trials: Sequence[Trial], results: Results, held_out: HeldOut) -> Fl
 
 
 def _roc(trials: Sequence[Trial], held_out: HeldOut, *, min_cell: int) -> Iterator[RocPoint]:
-    """At each set share that is more than a small cell of controls, and leaves more; in whole participants."""
+    """At each set share that is more than a small cell of the controls, and leaves more."""
     n_controls, n_cases = (len(np.unique(held_out.participant[held_out.label == label])) for label in (0, 1))
     if not n_cases or not n_controls or is_small(n_cases, min_cell) or is_small(n_controls, min_cell):
         return
     mean = np.mean([sensitivities(risks, held_out.label) for risks in _strict(trials, held_out)], axis=0)
     for share, sensitivity in zip(FALSE_POSITIVES, mean.tolist(), strict=True):
-        if min(share, 1 - share) * n_controls <= min_cell:
-            continue
-        above = sensitivity * n_cases
-        told = Share.of(
-            round(above),
-            total=n_cases,
-            n_participants=math.ceil(above),
-            n_other_participants=math.ceil(n_cases - above),
-            min_cell=min_cell,
-        )
-        yield RocPoint(false_positives=share, sensitivity=told)
+        if min(share, 1 - share) * n_controls > min_cell:
+            told = _told(sensitivity, n_cases=n_cases, min_cell=min_cell)
+            yield RocPoint(false_positives=share, sensitivity=told)
+
+
+def _told(sensitivity: float, *, n_cases: int, min_cell: int) -> Share:
+    """In whole percent, and in steps of more than a small cell of people, whose number no step gives away."""
+    above = sensitivity * n_cases
+    if is_small(math.ceil(above), min_cell) or is_small(math.ceil(n_cases - above), min_cell):
+        return Share(value=None, is_hidden=True)
+    step = math.ceil(100 * (min_cell + 1) / n_cases)
+    return Share(value=min(1.0, round(100 * sensitivity / step) * step / 100))
 
 
 def sensitivities(risks: FloatArray, label: IntArray) -> FloatArray:

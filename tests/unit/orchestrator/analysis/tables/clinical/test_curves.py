@@ -59,10 +59,11 @@ def test_every_point_and_every_step_holds_more_than_a_small_cell_of_people(store
     n_controls, n_cases = (len(np.unique(held_out.participant[held_out.label == label])) for label in (0, 1))
     for one in curves(store, min_cell=min_cell).values():
         assert all(min_cell < point.false_positives * n_controls < n_controls - min_cell for point in one.roc)
-        inner = [point.sensitivity.value for point in one.roc if point.sensitivity.value not in (None, 0.0, 1.0)]
-        people = np.array([value for value in inner if value is not None]) * n_cases / (min_cell + 1)
-        assert people == pytest.approx(np.round(people)) and people[0] >= 1
-        assert any(point.sensitivity.is_hidden for point in one.roc)
+        values = [point.sensitivity.value for point in one.roc]
+        inner = np.array([value for value in values if value is not None and 0 < value < 1])
+        steps = np.diff(inner, prepend=0)
+        assert all(step == pytest.approx(0) or step * n_cases > min_cell for step in steps)
+        assert 100 * inner == pytest.approx(np.round(100 * inner)) and None in values
 
 
 def test_a_class_of_few_people_has_no_roc(store: Store) -> None:
