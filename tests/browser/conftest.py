@@ -15,22 +15,35 @@ from orchestrator.study.study import load_study
 from support.browser import AXE, Browser, chromedriver
 from support.places import SWEEPS
 from support.stores.builders import build_store, cohort_counts
+from workers.contract.layout import StoreLayout
+
+STUDY = load_study(SWEEPS / "adrd-504-tiny.yaml")
+DESIGN = expand(STUDY)
 
 
 @pytest.fixture(scope="session")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The address of the page; some of the trials failed, one diverged."""
-    study = load_study(SWEEPS / "adrd-504-tiny.yaml")
-    design = expand(study)
-    ids = [trial.trial_id for trial in design.trials]
-    folder = tmp_path_factory.mktemp("browser")
-    layout = build_store(
-        folder, study, design, failed=ids[5:8], diverged=ids[20:21], missing=ids[40:41], n_participants=300
+def layout(tmp_path_factory: pytest.TempPathFactory) -> StoreLayout:
+    """Some of the trials failed, one diverged, one was not tried."""
+    ids = [trial.trial_id for trial in DESIGN.trials]
+    return build_store(
+        tmp_path_factory.mktemp("browser"),
+        STUDY,
+        DESIGN,
+        failed=ids[5:8],
+        diverged=ids[20:21],
+        missing=ids[40:41],
+        n_participants=300,
     )
-    results = load_results(layout, design, outcomes=read_outcomes(layout).committed, attempts=read_attempts(layout))
-    findings = analyse(study, design, results, n_replicates=100)
-    path = write_report(study, design, findings, path=folder / "report.html", cohort_counts=cohort_counts())
-    return path.as_uri()
+
+
+@pytest.fixture(scope="session")
+def page(layout: StoreLayout) -> str:
+    """The address of the page."""
+    outcomes, attempts = read_outcomes(layout).committed, read_attempts(layout)
+    results = load_results(layout, DESIGN, outcomes=outcomes, attempts=attempts)
+    findings = analyse(STUDY, DESIGN, results, n_replicates=100)
+    path = layout.root / "report.html"
+    return write_report(STUDY, DESIGN, findings, path=path, cohort_counts=cohort_counts()).as_uri()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,9 +44,9 @@ def chromedriver() -> Iterator[str]:
 
 
 class Browser:
-    """One Chromium with one tab; `sites` are the beginnings of the addresses elsewhere that a page may ask."""
+    """One Chromium with one tab."""
 
-    def __init__(self, driver: str, *, sites: tuple[str, ...] = ()) -> None:
+    def __init__(self, driver: str) -> None:
         switches = [*SWITCHES, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         capabilities = {
             "browserName": "chrome",
@@ -56,7 +57,6 @@ class Browser:
         self._session = f"{driver}/session"
         begun = self._post("", capabilities={"alwaysMatch": capabilities})
         self._session += f"/{begun['sessionId']}"
-        self._inside = INSIDE + sites
 
     def open(self, address: str, *, width: int = 1280, media: str = "", scheme: str = "light") -> None:
         """Load a page anew at this width of the screen, or of the sheet of paper where `media` is print."""
@@ -80,9 +80,18 @@ class Browser:
         presses = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._post("/actions", actions=[{"type": "key", "id": "keyboard", "actions": presses}])
 
-    def complaints(self) -> list[str]:
-        """Warnings and errors of the console since the last call."""
-        return [entry["message"] for entry in self._log("browser") if entry["level"] in LOUD]
+    def complaints(self, *levels: str) -> list[str]:
+        """Errors of the console since the last call; warnings too, where no level is named."""
+        return [entry["message"] for entry in self._log("browser") if entry["level"] in (levels or LOUD)]
+
+    def wait_for(self, text: str, *, timeout_s: int = 60) -> str:
+        """What the page shows, once that is in it."""
+        for _ in range(timeout_s):
+            shown = str(self.ask("return document.body.innerText"))
+            if text in shown:
+                return shown
+            time.sleep(1)
+        raise TimeoutError(f"{text!r} is not in: {shown[:2000]}")
 
     def requests(self) -> list[str]:
         """Addresses elsewhere that were asked since the last call."""
@@ -90,7 +99,7 @@ class Browser:
         asked = (
             event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
         )
-        return [address for address in asked if not address.startswith(self._inside)]
+        return [address for address in asked if not address.startswith(INSIDE)]
 
     def violations(self) -> list[str]:
         """What axe-core finds by all of its rules, with the first place of each."""
