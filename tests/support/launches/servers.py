@@ -43,16 +43,24 @@ class Replied:
 Behaviour = Callable[[Asked], Replied]
 
 
-def completion(content: str | None, *, finish_reason: str = "stop") -> Replied:
+def completion(
+    content: object, *, finish_reason: str = "stop", usage: Mapping[str, object] = USAGE, refusal: str | None = None
+) -> Replied:
     """A chat completion with this content."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish_reason}
-    return Replied(body=json.dumps({"choices": [choice], "usage": USAGE}))
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return Replied(body=json.dumps({"choices": [choice], "usage": usage}))
 
 
 def answer(reasoning: str, *, says: str = "yes", cites: int = 1) -> Replied:
     """A chat completion with a valid answer."""
+    return completion(reply(reasoning, says=says, cites=cites))
+
+
+def reply(reasoning: str, *, says: str = "yes", cites: int = 1) -> str:
+    """A valid answer."""
     evidence = [{"id": cites, "claim": "bears on risk"}]
-    return completion(json.dumps({"evidence": evidence, "reasoning": reasoning, "answer": says, "confidence": 0.7}))
+    return json.dumps({"evidence": evidence, "reasoning": reasoning, "answer": says, "confidence": 0.7})
 
 
 class _Server(ThreadingHTTPServer):

@@ -6,10 +6,10 @@ Nothing that was sent or came back is logged or raised: status codes and kinds o
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import urllib3
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.system.endpoints import check_place
@@ -27,6 +27,7 @@ REDIRECTS = range(300, 400)
 HOPELESS = frozenset({401, 402, 403, 404, 405, *REDIRECTS})
 UNSUPPORTED = frozenset({400, 422})
 SPENT = "used up max_tokens before it answered"
+REFUSED = "the model refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,21 @@ class Reply:
     is_schema_enforced: bool
 
 
+class _Part(BaseModel):
+    type: str = "text"
+    text: str = ""
+
+
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[_Part] | None = None
+    refusal: str | None = None
+
+    @property
+    def said(self) -> str | None:
+        """Its text, whole or in parts; what it thought stands in parts of another type."""
+        if isinstance(self.content, list):
+            return "".join(part.text for part in self.content if part.type == "text")
+        return self.content
 
 
 class _Choice(BaseModel):
@@ -57,9 +71,13 @@ class _Choice(BaseModel):
     finish_reason: str | None = None
 
 
+# Some servers write null for what they did not count.
+_Counted = Annotated[int, BeforeValidator(lambda count: 0 if count is None else count)]
+
+
 class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: _Counted = 0
+    completion_tokens: _Counted = 0
 
 
 class _Completion(BaseModel):
@@ -150,10 +168,13 @@ def read_reply(body: bytes, *, is_schema_enforced: bool) -> Reply | Failure:
     except ValidationError:
         return Failure("no chat completion", "answer")
     choice, usage = completion.choices[0], completion.usage or _Usage()
-    if choice.message.content is None:  # a model that thinks apart has come to no answer
+    said = choice.message.said
+    if choice.finish_reason == "content_filter" or (choice.message.refusal and not said):
+        return Failure(REFUSED, "answer")
+    if not said:  # a model that thinks apart has come to no answer
         return Failure(SPENT if choice.finish_reason == "length" else "no chat completion", "answer")
     return Reply(
-        content=choice.message.content,
+        content=said,
         is_cut=choice.finish_reason == "length",
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,

@@ -20,7 +20,7 @@ from workers.contract.trial import EndpointPlace
 from workers.examples.audit.words import vocabulary_of
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.endpoint.cache import AnswerCache
-from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, SPENT, EndpointClient
+from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, REFUSED, SPENT, EndpointClient
 from workers.examples.endpoint.teacher import Asked, EndpointTeacher, Question
 from workers.examples.endpoint.wording import check_version
 from workers.examples.prompts import read_lexicon
@@ -42,6 +42,7 @@ REMEDIES = {
     "no connection": "start the server, or mend the address",
     "cut at max_tokens": "raise teacher.max_tokens",
     SPENT: "raise teacher.max_tokens",
+    REFUSED: "ask a model that writes about health records",
     "broken JSON": "serve a model that follows a JSON schema",
     "missing or wrong fields": "serve a model that follows a JSON schema",
     **{f"HTTP {status}": "give the address that it redirects to" for status in REDIRECTS},

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from support.launches.servers import USAGE, Asked, Replied, answer, completion, serving
+from support.launches.servers import USAGE, Asked, Replied, answer, completion, reply, serving
 from support.launches.teaching import CANARY, GROUNDED, TaughtStudy, always, by_seed, first, taught_study
 from support.studies.histories import labels_of
 from workers.contract.errors import InputError
@@ -109,6 +109,22 @@ def test_another_model_revision_or_temperature_is_asked_anew(study: TaughtStudy)
     assert len(study.kept()) == 50
 
 
+def test_an_answer_in_parts_is_read_without_its_thoughts(study: TaughtStudy) -> None:
+    text = reply(GROUNDED)
+    parts = [{"type": "reasoning", "text": "{"}, *({"type": "text", "text": part} for part in (text[:9], text[9:]))]
+    with serving(always(completion(parts))) as server:
+        texts, counts = study.write(server.base_url)
+    assert (texts.iloc[:5] == GROUNDED).all(axis=None)
+    assert counts["n_invalid"] == 0
+
+
+def test_tokens_that_a_server_does_not_count_are_none(study: TaughtStudy) -> None:
+    uncounted = completion(reply(GROUNDED), usage={"prompt_tokens": 100, "completion_tokens": None})
+    with serving(always(uncounted)) as server:
+        _, counts = study.write(server.base_url)
+    assert (counts["n_invalid"], counts["prompt_tokens"], counts["completion_tokens"]) == (0, 1000, 0)
+
+
 def test_kept_answers_are_private_to_the_user(study: TaughtStudy) -> None:
     with serving(always(answer(GROUNDED))) as server:
         study.write(server.base_url)
@@ -139,11 +155,11 @@ def test_exam_summaries_are_judged_by_their_own_words(tmp_path: Path) -> None:
     recipe = EndpointTeacherRecipe(kind="endpoint", model="m", ungrounded="drop")
     kinds = {"paragraph": "Very high systolic pressure 170 raises risk.", "numbered steps": "1. Diabetes raises risk."}
 
-    def reply(asked: Asked) -> Replied:
+    def behave(asked: Asked) -> Replied:
         assert "1. Man, age 60.\n2. Systolic pressure 170, very high.\n\nQuestion: Cardio" in asked.user_text
         return answer(next(text for kind, text in kinds.items() if kind in asked.user_text))
 
-    with serving(reply) as server:
+    with serving(behave) as server:
         place = EndpointPlace(base_url=server.base_url)
         texts, counts = write_rationales(tmp_path, recipe, prompts=tmp_path, endpoint=place, cache=tmp_path / "cache")
     assert texts.to_numpy().tolist() == [[kinds["paragraph"], ""], ["", ""]]

@@ -30,7 +30,10 @@ def study(tmp_path: Path) -> TaughtStudy:
         (always(completion("{")), "broken JSON: 2"),
         (always(completion("{", finish_reason="length")), "cut at max_tokens: 2"),
         (always(completion(None, finish_reason="length")), "used up max_tokens before it answered: 2"),
+        (always(completion("", finish_reason="length")), "used up max_tokens before it answered: 2"),
         (always(completion(None)), "no chat completion: 2"),
+        (always(completion(None, refusal="I can't help with that")), "the model refused: 2"),
+        (always(completion(None, finish_reason="content_filter")), "the model refused: 2"),
     ],
 )
 def test_an_endpoint_that_fails_is_one_error_with_counts(study: TaughtStudy, behaviour: Behaviour, said: str) -> None:
