@@ -19,6 +19,8 @@ from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, as_meant, be
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.resources import Resources
 from orchestrator.study.rules import StudyDraft, cross_problems
+from orchestrator.study.teachers import VERSION_MEANT
+from orchestrator.study.teachers import as_meant as teacher_as_meant
 from orchestrator.study.text.problems import MAX_PROBLEMS, find_problems, refusal
 from orchestrator.study.text.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
@@ -205,6 +207,7 @@ def load_study(path: Path) -> Study:
     placed: dict[str, object] = {
         "cohort": study.cohort.below(path.parent),
         "bases": {name: as_meant(below(base, path.parent)) for name, base in study.bases.items()},
+        "teacher": teacher_as_meant(study.teacher),
     }
     if study.training is not None and study.training.precision == "bfloat16":
         placed["evaluation"] = _in_stated_batches(study)
@@ -267,7 +270,7 @@ def _with_stand_ins(source: StudySource) -> str:
 
 @cache
 def study_schema() -> dict[str, Any]:
-    """JSON schema of a study file: `training` lacks what the axes vary, and a base says what silence means today."""
+    """JSON schema of a study file: what the axes vary is not in `training`; what silence means is as today."""
     schema = StudyFile.model_json_schema()
     training = schema["$defs"]["TrainingRecipe"]
     training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in STAND_INS}
@@ -275,4 +278,5 @@ def study_schema() -> dict[str, Any]:
     for kind in (GgufBase, HubBase, StudyFolder):
         for key, meant in MEANT.items():
             schema["$defs"][kind.__name__]["properties"][key]["default"] = meant
+    schema["$defs"]["EndpointTeacherRecipe"]["properties"]["version"]["default"] = VERSION_MEANT
     return {"$schema": DIALECT, **schema}

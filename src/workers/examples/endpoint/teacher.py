@@ -131,18 +131,21 @@ class EndpointTeacher:
 
     def _fault(self, answer: TeacherReply, question: Question) -> str:
         """What is wrong with a well-formed answer; empty where nothing is."""
-        if not tidy(answer.reasoning, max_words=self.recipe.max_words):
+        if not self._tidied(answer):
             return "no reasoning"
         if self.recipe.label_access == "conditioned" and answer.says_event != question.case.has_event:
             return "not the answer that was asked for"
         return ""
 
     def _draft(self, answer: TeacherReply, question: Question) -> Draft:
-        text = tidy(answer.reasoning, max_words=self.recipe.max_words)
+        text = self._tidied(answer)
         grounding = ground(text, question.case.facts, vocabulary=self.vocabulary)
-        findings, _ = findings_of(question.record)
+        findings, _ = findings_of(question.record, version=self.recipe.version)
         is_grounded = grounding.is_grounded and answer.cites_only(len(findings))
         return Draft(text, answer.says_event, is_grounded, grounding.precision or 0.0)
+
+    def _tidied(self, answer: TeacherReply) -> str:
+        return tidy(answer.reasoning, max_words=self.recipe.max_words, version=self.recipe.version)
 
     def _request(self, question: Question, attempt: int) -> dict[str, object]:
         outcome = question.case.has_event if self.recipe.label_access == "conditioned" else None
@@ -157,8 +160,11 @@ class EndpointTeacher:
         }
 
     def _key(self, request: dict[str, object]) -> str:
-        """Hash of what determines the answer; whether the server enforces the schema is its business, like its GPU."""
-        return digest_of({**request, "revision": self.recipe.revision, "version": self.recipe.version})
+        """Hash of what determines the answer; whether the server enforces the schema is its business, like its GPU.
+
+        A version that puts a question in the same words finds what was answered to an earlier one.
+        """
+        return digest_of({**request, "revision": self.recipe.revision, "version": 1})
 
 
 def _add_cost(written: Asked, kept: KeptAnswer) -> None:

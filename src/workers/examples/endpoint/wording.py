@@ -12,7 +12,6 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
 from workers.examples.targets import DELIMITER, WORDS
 
-VERSIONS = (1,)
 Messages = list[dict[str, str]]
 
 SYSTEM = (
@@ -41,8 +40,12 @@ ARGUE = (
     "write that the answer was given."
 )
 
-# A sentence ends before white space, but not behind the number of a step.
-SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\s\d\.)(?<!^\d\.)\s+")
+# By version: a sentence ends before white space, but not behind the number of a step. The first took every digit for
+# such a number: a finding that ended in one was lost to the question.
+SENTENCE_END = {
+    1: re.compile(r"(?<=[.!?])(?<!\s\d\.)(?<!^\d\.)\s+"),
+    2: re.compile(r"(?<=[.!?])(?<![.!?:;]\s\d\.)(?<!^\d\.)\s+"),
+}
 ANSWER_LINE = re.compile(rf"{DELIMITER.rstrip(':')}\s*:", re.IGNORECASE)
 # What reasoning models write before they answer, where the server does not take it away.
 END_OF_THOUGHT = "</think>"
@@ -98,14 +101,14 @@ def check_version(recipe: EndpointTeacherRecipe) -> None:
     Raises:
         InputError: Its version is unknown.
     """
-    if recipe.version not in VERSIONS:
-        known = ", ".join(map(str, VERSIONS))
+    if recipe.version not in SENTENCE_END:
+        known = ", ".join(map(str, SENTENCE_END))
         raise InputError(Problem("teacher.version", f"{recipe.version} is unknown", f"use one of {known}"))
 
 
-def findings_of(record: str) -> tuple[list[str], str]:
+def findings_of(record: str, *, version: int) -> tuple[list[str], str]:
     """A prompt as its findings, one a sentence, and its last sentence, the question."""
-    *findings, question = SENTENCE_END.split(record.strip())
+    *findings, question = SENTENCE_END[version].split(record.strip())
     return findings, question
 
 
@@ -119,7 +122,7 @@ def messages_of(
         themes: Of the numbered steps, in order.
         outcome: The recorded label, for a conditioned teacher; null for every other.
     """
-    findings, question = findings_of(record)
+    findings, question = findings_of(record, version=recipe.version)
     numbered = "\n".join(f"{number}. {finding}" for number, finding in enumerate(findings, start=1))
     form = FORMS[supervision].format(max_words=recipe.max_words, themes=", ".join(themes), closing=CLOSING)
     access = JUDGE if outcome is None else ARGUE.format(word=WORDS[outcome])
@@ -137,12 +140,12 @@ def parse_answer(content: str) -> TeacherReply | str:
     return "broken JSON" if "json_invalid" in kinds else "missing or wrong fields"
 
 
-def tidy(reasoning: str, *, max_words: int) -> str:
+def tidy(reasoning: str, *, max_words: int, version: int) -> str:
     """A rationale on one line, without an answer line, cut at the last end of a sentence within `max_words`.
 
     A first sentence that is too long is cut inside; empty where nothing stands before the answer line.
     """
-    sentences = SENTENCE_END.split(" ".join(ANSWER_LINE.split(reasoning, maxsplit=1)[0].split()))
+    sentences = SENTENCE_END[version].split(" ".join(ANSWER_LINE.split(reasoning, maxsplit=1)[0].split()))
     kept: list[str] = []
     for sentence in sentences:
         if len(" ".join([*kept, sentence]).split()) > max_words:

@@ -14,7 +14,7 @@ from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import EndpointTeacherRecipe
 from workers.contract.trial import EndpointPlace
 from workers.examples.endpoint.cache import AnswerCache, KeptAnswer
-from workers.examples.endpoint.wording import RESPONSE_FORMAT, TeacherReply, tidy
+from workers.examples.endpoint.wording import RESPONSE_FORMAT, SENTENCE_END, TeacherReply, findings_of, tidy
 from workers.examples.exam_facts import recorded
 from workers.examples.exam_summary import render_prompt
 from workers.examples.rationales import write_rationales
@@ -276,7 +276,7 @@ def test_the_schema_is_sent_until_the_server_refuses_it(study: TaughtStudy) -> N
 
 def test_an_unknown_version_of_the_words_is_refused(study: TaughtStudy) -> None:
     with pytest.raises(InputError, match=r"teacher\.version"):
-        study.write("http://127.0.0.1:9/v1", version=2)
+        study.write("http://127.0.0.1:9/v1", version=9)
 
 
 @pytest.mark.parametrize(
@@ -291,4 +291,24 @@ def test_an_unknown_version_of_the_words_is_refused(study: TaughtStudy) -> None:
     ],
 )
 def test_a_rationale_is_one_line_of_whole_sentences_without_an_answer(reasoning: str, text: str) -> None:
-    assert tidy(reasoning, max_words=5) == text
+    for version in SENTENCE_END:
+        assert tidy(reasoning, max_words=5, version=version) == text
+
+
+RECORD = "Man, age 60. Tumour grade 2. Diagnosed 1 y ago. Clark level 4. Will it come back?"
+
+
+def test_a_finding_that_ends_in_a_digit_is_a_finding_and_no_part_of_the_question() -> None:
+    findings, question = findings_of(RECORD, version=2)
+    assert (findings[1], findings[3], question) == ("Tumour grade 2.", "Clark level 4.", "Will it come back?")
+    assert findings_of(RECORD, version=1)[1] == "Clark level 4. Will it come back?"  # what stored answers were asked
+
+
+def test_a_later_version_asks_again_only_what_it_words_otherwise(study: TaughtStudy) -> None:
+    prompts = pd.read_parquet(study.folder / "prompts" / TEXTS)
+    prompts.loc[0, "prompt"] = RECORD
+    prompts.to_parquet(study.folder / "prompts" / TEXTS)
+    with serving(always(answer(GROUNDED))) as server:
+        study.write(server.base_url, version=1)
+        _, counts = study.write(server.base_url, version=2)
+    assert (counts["n_sent"], counts["n_from_cache"]) == (2, 8)
