@@ -18,13 +18,14 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.recipe import digest_of
-from workers.contract.recipes.teaching import Supervision
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision, WantedRationales
 from workers.contract.trial import Precision, TrialSpec
 
 # Settings of a base that change the tokens of every text, and those that change what stands around a record.
 SPELLING = frozenset({"special_tokens"})
 WRAPPING = SPELLING | {"prompt_format", "bos", "thoughts", "thought_markers", "template_arguments"}
-
+# The version from which an endpoint is asked for what is used alone.
+SPARING = 2
 
 Counts = dict[str, int | float | str]
 
@@ -103,8 +104,27 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
             contents[InputKind.RATIONALES] = {**cohort, "teacher": spec.teacher.content()}
             if spec.teacher.kind == "endpoint":  # it reads what the student reads
                 contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
+            if wanted := wanted_rationales(spec):
+                contents[InputKind.RATIONALES] |= {"wanted": wanted.content()}
             contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **spelled}
     return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
+
+
+def wanted_rationales(spec: TrialSpec) -> WantedRationales | None:
+    """Whose rationales a trial uses, where no others are written; null where everybody's are."""
+    teacher, supervision = spec.teacher, spec.supervision
+    if supervision is None or not isinstance(teacher, EndpointTeacherRecipe) or teacher.version < SPARING:
+        return None
+    size, shown = spec.train_size, spec.demonstrations
+    if shown is not None:
+        size = shown.shots if shown.selection == "fixed" else None
+    return WantedRationales(
+        supervision=supervision,
+        split_salt=spec.cohort.split_salt,
+        train_size=size,
+        training_draw=spec.training_draw,
+        n_probe=spec.training.diagnostics.n_probe if spec.training else 0,
+    )
 
 
 class Figures(Record):

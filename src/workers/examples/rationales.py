@@ -8,7 +8,12 @@ import pandas as pd
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts
-from workers.contract.recipes.teaching import EndpointTeacherRecipe, TeacherRecipe, TemplateTeacherRecipe
+from workers.contract.recipes.teaching import (
+    EndpointTeacherRecipe,
+    TeacherRecipe,
+    TemplateTeacherRecipe,
+    WantedRationales,
+)
 from workers.contract.trial import EndpointPlace
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.facts import Case
@@ -18,11 +23,20 @@ from workers.store.published import LABELS
 
 
 def write_rationales(
-    cohort: Path, recipe: TeacherRecipe, *, prompts: Path, endpoint: EndpointPlace | None, cache: Path
+    cohort: Path,
+    recipe: TeacherRecipe,
+    *,
+    prompts: Path,
+    endpoint: EndpointPlace | None,
+    cache: Path,
+    wanted: WantedRationales | None = None,
 ) -> tuple[pd.DataFrame, Counts]:
     """One rationale a label row and supervision, empty where none may be written; and figures for the manifest.
 
     Nobody of the held-out split gets a rationale, and outside train nobody whose label the teacher may have seen.
+
+    Args:
+        wanted: Whose rationales are used, where an endpoint is asked for no others.
 
     Raises:
         InputError: The teacher is an endpoint and nobody said where it listens, or it failed.
@@ -32,7 +46,7 @@ def write_rationales(
             raise InputError(Problem("teacher", "no endpoint is given", "say where it listens, as `endpoint`"))
         from workers.examples.endpoint.write import write_by_endpoint
 
-        return write_by_endpoint(cohort, recipe, prompts=prompts, place=endpoint, cache=cache)
+        return write_by_endpoint(cohort, recipe, prompts=prompts, place=endpoint, cache=cache, wanted=wanted)
     return _write_by_template(cohort, recipe)
 
 

@@ -18,6 +18,7 @@ from workers.contract.inputs import (
     RationaleTokenFigures,
     input_recipes,
     precision_of,
+    wanted_rationales,
 )
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
@@ -124,6 +125,7 @@ class Workshop:
             prompts=self._folder(InputKind.PROMPTS),
             endpoint=self.order.endpoint,
             cache=self.layout.teacher_cache,
+            wanted=wanted_rationales(self.spec),
         )
         texts.to_parquet(folder / TEXTS)
         return counts

@@ -10,7 +10,7 @@ from support.launches.servers import Behaviour, Replied
 from support.studies.histories import QUESTION, write_cohort
 from workers.cohort.lexicon import AGE, SEX
 from workers.contract.inputs import Counts
-from workers.contract.recipes.teaching import EndpointTeacherRecipe
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, WantedRationales
 from workers.contract.trial import EndpointPlace
 from workers.examples.endpoint.write import write_by_endpoint
 from workers.examples.history import Item
@@ -30,6 +30,7 @@ class TaughtStudy:
         self,
         base_url: str,
         place: dict[str, object] | None = None,
+        wanted: WantedRationales | None = None,
         **recipe: Any,  # noqa: ANN401  # fields of the recipe
     ) -> tuple[pd.DataFrame, Counts]:
         return write_by_endpoint(
@@ -38,6 +39,7 @@ class TaughtStudy:
             prompts=self.folder / "prompts",
             place=EndpointPlace.model_validate({"base_url": base_url, **(place or {})}),
             cache=self.cache,
+            wanted=wanted,
             pause_s=0,
         )
 

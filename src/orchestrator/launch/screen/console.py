@@ -19,7 +19,7 @@ from orchestrator.saying.addressing import typed
 from orchestrator.saying.terminal import painted
 from orchestrator.store.purging import last_purge
 from workers.contract.answers.ending import Ending
-from workers.contract.inputs import is_prepared
+from workers.contract.inputs import is_prepared, wanted_rationales
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState
 from workers.contract.recipes.scorings import Scoring
@@ -64,7 +64,10 @@ def plan_counts(plan: Plan, layout: StoreLayout) -> str:
     states = " · ".join(f"{number} {state}" for state, number in plan.counts.items() if number)
     specs = (planned.trial.spec for planned in plan.trials + plan.controls)
     # Trials of one base, prompt and teacher share their inputs, and one design's trials these very objects.
-    distinct = {(id(spec.cohort), id(spec.base), id(spec.prompt), id(spec.teacher)): spec for spec in specs}
+    distinct = {
+        (id(spec.cohort), id(spec.base), id(spec.prompt), id(spec.teacher), wanted_rationales(spec)): spec
+        for spec in specs
+    }
     is_ready = all(is_prepared(spec, layout) for spec in distinct.values())
     purge = None if is_ready else last_purge(layout)
     return (

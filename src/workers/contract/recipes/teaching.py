@@ -55,10 +55,20 @@ class EndpointTeacherRecipe(Recipe):
     max_tokens: int = Field(default=512, ge=16, le=8192)
     seed: int = Field(default=0, ge=0)
     ungrounded: Literal["keep", "regenerate", "drop"] = "regenerate"
-    version: int = 1
+    version: int = Field(default=1, description="2: one finding a sentence, and only rows that a trial uses are asked")
 
 
 TeacherRecipe = Annotated[TemplateTeacherRecipe | EndpointTeacherRecipe, Field(discriminator="kind")]
+
+
+class WantedRationales(Recipe):
+    """Whom a teacher that takes its time writes for: who is trained on or shown, and who is probed in tuning."""
+
+    supervision: Supervision
+    split_salt: str
+    train_size: int | None = Field(default=None, description="label-balanced; null means the whole train split")
+    training_draw: int = 0
+    n_probe: int = 0
 
 
 class TargetRecipe(Recipe):

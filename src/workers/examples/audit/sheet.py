@@ -70,7 +70,7 @@ def write_sheets(order: SheetOrder) -> WrittenSheets:
     refuse_shared_place(out, option="--out", data_class=order.data_class or order.specs[0].cohort.kind.data_class)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(Problem("--out", f"{out} is not empty", "name a new folder; nothing is overwritten"))
-    pool = [written for spec in order.specs for written in read_written(spec, layout)]
+    pool = read_written(order.specs, layout)
     drawn = draw(pool, n_rationales=order.n_rationales, seed=order.seed)
     n_rated = sum(one.part is Part.RATED for one in drawn)
     n_repeated = round(REPEATED_SHARE * n_rated)

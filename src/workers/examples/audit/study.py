@@ -1,14 +1,15 @@
 """The automatic audit of all rationales of a study: shares and means a supervision, never a text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import compress
 from pathlib import Path
 
 import pandas as pd
 
 from workers.contract.answers.audit import AuditFindings, AuditOrder, Measure, RationaleAudit, Tally
-from workers.contract.inputs import InputKind, input_recipes
+from workers.contract.inputs import InputKind, input_recipes, wanted_rationales
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.opening import open_store
@@ -46,39 +47,53 @@ def audit_study(order: AuditOrder) -> AuditFindings:
         StoreError: They are not prepared, or damaged.
     """
     layout = open_store(Path(order.store))
-    return AuditFindings(audits=tuple(audit(written) for spec in order.specs for written in read_written(spec, layout)))
+    return AuditFindings(audits=tuple(map(audit, read_written(order.specs, layout))))
 
 
-def read_written(spec: TrialSpec, layout: StoreLayout) -> list[Written]:
-    """The prepared rationales of a trial's teacher, one element a supervision.
+def read_written(specs: Sequence[TrialSpec], layout: StoreLayout) -> list[Written]:
+    """The prepared rationales of these trials' teachers, one element a teacher and supervision, in their order.
+
+    What one teacher wrote for several trials is put together; a supervision that it was not asked for is left out.
 
     Raises:
         StoreError: They are not prepared, or damaged.
     """
-    if spec.teacher is None:
-        raise ValueError("a trial without a teacher has no rationales")
-    recipes = input_recipes(spec)
-    cohort = verified_folder(recipes[InputKind.COHORT], layout)
-    texts = pd.read_parquet(verified_folder(recipes[InputKind.RATIONALES], layout) / TEXTS)
+    by_teacher: dict[str, list[TrialSpec]] = {}
+    for spec in specs:
+        if spec.teacher is None:
+            raise ValueError("a trial without a teacher has no rationales")
+        by_teacher.setdefault(spec.teacher.digest(), []).append(spec)
+    return [written for of_one in by_teacher.values() for written in _read_teacher(of_one, layout)]
+
+
+def _read_teacher(specs: Sequence[TrialSpec], layout: StoreLayout) -> Iterator[Written]:
+    first, asked = specs[0], {kind for spec in specs for kind in _asked(spec)}
+    cohort = verified_folder(input_recipes(first)[InputKind.COHORT], layout)
+    folders = (verified_folder(input_recipes(spec)[InputKind.RATIONALES], layout) for spec in specs)
+    texts = reduce(
+        lambda one, other: one.where(one != "", other), (pd.read_parquet(place / TEXTS) for place in folders)
+    )
     labels, lexicon = pd.read_parquet(cohort / LABELS), read_lexicon(cohort)
     vocabulary = vocabulary_of(lexicon)
     has_any = (texts != "").any(axis=1).to_numpy()
     cases, _ = read_cases(cohort, labels, lexicon, is_wanted=has_any.tolist())
-    written = []
     for supervision in RATIONALE_SUPERVISIONS:
-        has_text = texts[supervision].ne("").to_numpy()
-        written.append(
-            Written(
+        if supervision in asked and first.teacher is not None:
+            has_text = texts[supervision].ne("").to_numpy()
+            yield Written(
                 supervision=supervision,
-                teacher=spec.teacher.digest(),
-                label_access=spec.teacher.label_access,
+                teacher=first.teacher.digest(),
+                label_access=first.teacher.label_access,
                 vocabulary=vocabulary,
                 labels=labels[has_text].reset_index(drop=True),
                 cases=tuple(compress(cases, has_text[has_any])),
                 texts=tuple(texts.loc[has_text, supervision]),
             )
-        )
-    return written
+
+
+def _asked(spec: TrialSpec) -> Sequence[Supervision]:
+    wanted = wanted_rationales(spec)
+    return RATIONALE_SUPERVISIONS if wanted is None else (wanted.supervision,)
 
 
 def audit(written: Written) -> RationaleAudit:

@@ -1,6 +1,6 @@
-"""All rationales of a prepared cohort from a chat endpoint: who gets one, how many at once, and when to give up.
+"""Rationales from a chat endpoint: how many are asked for at once, and when to give up.
 
-Costs two requests a participant and more where answers are invalid or ungrounded; an answer is kept as soon as it is
+Costs a request a rationale and more where answers are invalid or ungrounded; an answer is kept as soon as it is
 valid, so a run that ends early, by itself or not, loses nothing.
 """
 
@@ -14,17 +14,14 @@ import pandas as pd
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts
-from workers.contract.recipes.teaching import EndpointTeacherRecipe
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, WantedRationales
 from workers.contract.system.endpoints import WHERE
 from workers.contract.trial import EndpointPlace
-from workers.examples.audit.words import vocabulary_of
-from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
+from workers.examples.endpoint.assignment import Assignment
 from workers.examples.endpoint.cache import AnswerCache
 from workers.examples.endpoint.client import PAUSE_S, REDIRECTS, REFUSED, SPENT, EndpointClient
 from workers.examples.endpoint.teacher import Asked, EndpointTeacher, Question
 from workers.examples.endpoint.wording import check_version
-from workers.examples.prompts import read_lexicon
-from workers.store.published import LABELS, TEXTS
 
 # One GPU server batches these; more would only queue there.
 N_AT_ONCE = 8
@@ -56,15 +53,14 @@ def write_by_endpoint(
     prompts: Path,
     place: EndpointPlace,
     cache: Path,
+    wanted: WantedRationales | None = None,
     pause_s: float = PAUSE_S,
 ) -> tuple[pd.DataFrame, Counts]:
-    """One rationale a label row and supervision, empty where none may be or could be written; and figures.
-
-    Written are train rows and, by a blind teacher, tuning rows. A filtered teacher's rationale is kept where its own
-    answer is the label; an ungrounded one by the recipe's rule, and where regenerating did not help the best is kept.
+    """What is assigned to the endpoint's model, written; and figures.
 
     Args:
-        prompts: The prepared prompts; the teacher reads what the student reads.
+        prompts: The prepared prompts.
+        wanted: Whose rationales are used; null is everybody's.
         cache: Where valid answers are kept and looked up.
         pause_s: Between retries of one request, see `EndpointClient`.
 
@@ -72,29 +68,10 @@ def write_by_endpoint(
         InputError: The endpoint may not be asked, has failed, or left too many questions without a valid answer.
     """
     check_version(recipe)
-    labels = pd.read_parquet(cohort / LABELS).reset_index(drop=True)
-    lexicon = read_lexicon(cohort)
-    splits = ("train", "tuning") if recipe.label_access == "blind" else ("train",)
-    is_written = labels["split"].isin(splits)
-    cases, knowledge = read_cases(cohort, labels, lexicon, is_wanted=is_written.tolist())
-    records = pd.read_parquet(prompts / TEXTS)["prompt"][is_written.to_numpy()]
-    questions = [
-        Question(case, supervision, record)
-        for case, record in zip(cases, records, strict=True)
-        for supervision in RATIONALE_SUPERVISIONS
-    ]
+    assignment = Assignment.of(cohort, prompts, recipe, wanted=wanted)
     with closing(EndpointClient(place, n_connections=N_AT_ONCE, pause_s=pause_s)) as client:
-        teacher = EndpointTeacher(recipe, client, AnswerCache(cache), vocabulary_of(lexicon), knowledge.themes)
-        written = _write_all(teacher, questions)
-    ledger = _ledger(questions, written, recipe)
-    columns = {
-        str(kind): ledger.loc[ledger["supervision"] == kind, "text"].to_list() for kind in RATIONALE_SUPERVISIONS
-    }
-    texts = pd.DataFrame(columns, index=labels.index[is_written]).reindex(labels.index, fill_value="")
-    is_train = labels.loc[is_written, "split"].eq("train").repeat(len(RATIONALE_SUPERVISIONS)).to_numpy()
-    counts: Counts = {"teacher": recipe.digest(), "n_written": int((texts != "").any(axis=1).sum())}
-    counts |= _counts(ledger, written) | _selection(ledger[is_train], is_filtered=recipe.label_access == "filtered")
-    return texts, counts | {f"n_distinct {name}": int(texts[name].nunique()) for name in texts}
+        teacher = EndpointTeacher(recipe, client, AnswerCache(cache), assignment.vocabulary, assignment.themes)
+        return assignment.settled(_write_all(teacher, assignment.questions))
 
 
 def _write_all(teacher: EndpointTeacher, questions: Sequence[Question]) -> list[Asked]:
@@ -130,55 +107,3 @@ def _gave_up(failures: Counter[str], *, n_ended: int, n_questions: int) -> Input
     )
     remedy = next((remedy for kind, remedy in REMEDIES.items() if kind in failures), REMEDY)
     return InputError(Problem(WHERE, what, f"{remedy}; valid answers are kept, so run again"))
-
-
-def _ledger(questions: Sequence[Question], written: Sequence[Asked], recipe: EndpointTeacherRecipe) -> pd.DataFrame:
-    """One row a question: its label, what the answer was worth, and the text that stays."""
-    drafts = [one.draft for one in written]
-    ledger = pd.DataFrame(
-        {
-            "supervision": [str(question.supervision) for question in questions],
-            "has_event": [question.case.has_event for question in questions],
-            "text": [draft.text if draft else "" for draft in drafts],
-            "is_valid": [draft is not None for draft in drafts],
-            "says_event": [bool(draft and draft.says_event) for draft in drafts],
-            "is_grounded": [bool(draft and draft.is_grounded) for draft in drafts],
-        }
-    ).astype({"text": object, "supervision": object})
-    ledger["agrees"] = ledger["is_valid"] & (ledger["says_event"] == ledger["has_event"])
-    is_wanted = ledger["agrees"] if recipe.label_access == "filtered" else ledger["is_valid"]
-    ledger["is_ungrounded"] = is_wanted & ~ledger["is_grounded"]
-    ledger["is_dropped"] = ledger["is_ungrounded"] & (recipe.ungrounded == "drop")
-    ledger.loc[~is_wanted | ledger["is_dropped"], "text"] = ""
-    return ledger
-
-
-def _counts(ledger: pd.DataFrame, written: Sequence[Asked]) -> Counts:
-    """What was asked and what it cost, in rationales, requests and tokens.
-
-    Tokens are those of every answer that was read, cached ones with what they cost when they were asked; invalid
-    answers of an earlier, interrupted run are in no count. n_ungrounded: in the end, whether kept or dropped.
-    """
-    costs = sum((one.costs for one in written), Counter[str]())
-    return {
-        "n_requested": len(ledger),
-        "n_from_cache": sum(one.draft is not None and one.n_sent == 0 for one in written),
-        "n_sent": sum(one.n_sent for one in written),
-        "n_invalid": int((~ledger["is_valid"]).sum()),
-        "n_regenerated": sum(one.n_regenerated for one in written),
-        "n_ungrounded": int(ledger["is_ungrounded"].sum()),
-        "n_dropped": int(ledger["is_dropped"].sum()),
-        **{name: costs[name] for name in ("n_schema_enforced", "prompt_tokens", "completion_tokens")},
-    }
-
-
-def _selection(train: pd.DataFrame, *, is_filtered: bool) -> Counts:
-    """By class of the train rows, how often the teacher's answer was the label and, filtered, what that left."""
-    counts: Counts = {}
-    for name, has_event in (("events", True), ("controls", False)):
-        of_class = train[train["has_event"] == has_event]
-        counts[f"train_{name}_agreement"] = float(of_class["agrees"].sum() / max(1, of_class["is_valid"].sum()))
-        if is_filtered:
-            n_kept = int((of_class["text"] != "").sum())
-            counts |= {f"n_kept_{name}": n_kept, f"n_empty_{name}": len(of_class) - n_kept}
-    return counts

@@ -11,7 +11,7 @@ from support.launches.servers import USAGE, Asked, Replied, answer, completion, 
 from support.launches.teaching import CANARY, GROUNDED, TaughtStudy, always, by_seed, first, taught_study
 from support.studies.histories import labels_of
 from workers.contract.errors import InputError
-from workers.contract.recipes.teaching import EndpointTeacherRecipe
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision, WantedRationales
 from workers.contract.trial import EndpointPlace
 from workers.examples.endpoint.cache import AnswerCache, KeptAnswer
 from workers.examples.endpoint.wording import RESPONSE_FORMAT, SENTENCE_END, TeacherReply, findings_of, tidy
@@ -53,6 +53,19 @@ def test_a_blind_teacher_writes_for_tuning_rows_too(study: TaughtStudy) -> None:
         assert all(f"{CANARY}5" not in asked.user_text for asked in server.asked)
     assert texts["free_form"].tolist() == [GROUNDED] * 5 + [""]
     assert texts["step_by_step"].tolist() == [GROUNDED] * 5 + [""]
+
+
+@pytest.mark.parametrize(("access", "n_tuning"), [("blind", 1), ("filtered", 0)])
+def test_a_teacher_writes_for_who_is_wanted_alone(study: TaughtStudy, access: str, n_tuning: int) -> None:
+    labels = labels_of([True, False] * 3, splits="train train train train tuning tuning")
+    labels.to_parquet(study.folder / LABELS)
+    wanted = WantedRationales(supervision=Supervision.STEP_BY_STEP, split_salt="s", train_size=2, n_probe=2 * n_tuning)
+    with serving(always(answer(GROUNDED))) as server:
+        texts, counts = study.write(server.base_url, wanted=wanted, label_access=access)
+    has_text = texts["step_by_step"] != ""
+    assert counts["n_requested"] == 2 + 2 * n_tuning
+    assert labels.loc[has_text & (labels["split"] == "tuning")].shape[0] == 2 * n_tuning
+    assert (texts["free_form"] == "").all()
 
 
 def test_only_a_conditioned_teacher_is_told_the_outcome(study: TaughtStudy) -> None:
