@@ -53,6 +53,7 @@ class TaughtStudy:
 
 def taught_study(folder: Path) -> TaughtStudy:
     """Six participants: two events and two controls to train on, one each to tune and to hold out."""
+    folder.mkdir()
     records = [[Item(AGE, 60.0 + 5 * row), Item(SEX, 1.0), Item("I10", None, 1, 4.0, 4.0)] for row in range(6)]
     splits = "train train train train tuning held_out"
     write_cohort(folder, records, [True, False, True, False, True, True], splits=splits)

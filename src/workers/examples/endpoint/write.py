@@ -70,7 +70,7 @@ def write_by_endpoint(
     check_version(recipe)
     assignment = Assignment.of(cohort, prompts, recipe, wanted=wanted)
     with closing(EndpointClient(place, n_connections=N_AT_ONCE, pause_s=pause_s)) as client:
-        teacher = EndpointTeacher(recipe, client, AnswerCache(cache), assignment.vocabulary, assignment.themes)
+        teacher = EndpointTeacher(recipe, client, AnswerCache.of_store(cache), assignment.vocabulary, assignment.themes)
         return assignment.settled(_write_all(teacher, assignment.questions))
 
 

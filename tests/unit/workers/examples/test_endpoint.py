@@ -25,7 +25,7 @@ UNGROUNDED = "The participant is a smoker, which raises risk. Overall, the risk 
 
 @pytest.fixture
 def study(tmp_path: Path) -> TaughtStudy:
-    return taught_study(tmp_path)
+    return taught_study(tmp_path / "store")
 
 
 def told_no(asked: Asked) -> bool:
@@ -136,6 +136,35 @@ def test_tokens_that_a_server_does_not_count_are_none(study: TaughtStudy) -> Non
     with serving(always(uncounted)) as server:
         _, counts = study.write(server.base_url)
     assert (counts["n_invalid"], counts["prompt_tokens"], counts["completion_tokens"]) == (0, 1000, 0)
+
+
+def test_what_a_store_beside_was_answered_is_not_asked_again(study: TaughtStudy, tmp_path: Path) -> None:
+    with serving(always(answer(GROUNDED))) as server:
+        study.write(server.base_url)
+    beside = taught_study(tmp_path / "another")
+    _, counts = beside.write(server.base_url)  # nothing listens there any more
+    assert (counts["n_sent"], counts["n_from_cache"]) == (0, 10)
+    assert [path.name for path in beside.kept()] == [path.name for path in study.kept()]
+
+
+def test_answers_beside_a_store_count_unless_they_are_damaged_or_linked(tmp_path: Path) -> None:
+    kept = KeptAnswer(
+        answer=TeacherReply(evidence=(), reasoning="one", answer="yes", confidence=1),
+        prompt_tokens=1,
+        completion_tokens=1,
+        is_schema_enforced=True,
+    )
+    AnswerCache(tmp_path / "beside" / "cache").keep("abcd", kept)
+    AnswerCache(tmp_path / "out" / "of" / "sight").keep("linked", kept)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "cache").symlink_to(tmp_path / "out" / "of" / "sight")
+    damaged = tmp_path / "beside" / "cache" / "da" / "damaged.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    cache = AnswerCache.of_store(tmp_path / "ours" / "cache")
+    assert (cache.find("abcd"), cache.find("linked"), cache.find("damaged")) == (kept, None, None)
+    assert AnswerCache(cache.folder).find("abcd") == kept  # copied: another's store may go
+    assert damaged.exists()
 
 
 def test_kept_answers_are_private_to_the_user(study: TaughtStudy) -> None:

@@ -18,7 +18,7 @@ KEY_VARIABLE, KEY = "SWEEP_TEST_KEY", "key-xw91"
 
 @pytest.fixture
 def study(tmp_path: Path) -> TaughtStudy:
-    return taught_study(tmp_path)
+    return taught_study(tmp_path / "store")
 
 
 @pytest.mark.parametrize(
