@@ -102,7 +102,7 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
         contents[InputKind.PROMPT_TOKENS] = {**contents[InputKind.PROMPTS], **wrapped}
         if spec.teacher is not None:
             contents[InputKind.RATIONALES] = {**cohort, "teacher": spec.teacher.content()}
-            if spec.teacher.kind == "endpoint":  # it reads what the student reads
+            if spec.teacher.kind == "endpoint" or spec.teacher.reads == "prompt":  # it reads what the student reads
                 contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
             if wanted := wanted_rationales(spec):
                 contents[InputKind.RATIONALES] |= {"wanted": wanted.content()}

@@ -29,11 +29,20 @@ class Fact:
 
 @dataclass(frozen=True)
 class Case:
-    """A participant at the index day as the teacher sees them; `key` seeds the wording and is never shown."""
+    """A participant at the index day as the teacher sees them; `key` seeds the wording and is never shown.
+
+    unshown: codes that are recorded and that a teacher who is kept to the prompt does not see.
+    """
 
     key: str
     facts: tuple[Fact, ...]
     has_event: bool
+    unshown: frozenset[str] = frozenset()
+
+    @property
+    def recorded(self) -> frozenset[str]:
+        """The codes of the whole record."""
+        return self.unshown.union(fact.code for fact in self.facts)
 
 
 @dataclass(frozen=True)

@@ -75,21 +75,19 @@ def write_history(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | N
     Over `max_words`, which counts all of it, the item of lowest priority goes first, among equals the one last seen
     longest ago; age, sex and the question always stay. An event is dated by its first record, a number is the latest.
     """
-    person, question = _person(items, lexicon), clean(lexicon.question)
-    opening = f"{person.text}." if person else ""
-    lines = _lines(items, lexicon)
-    n_dropped = 0
-    if max_words is not None:
-        kept = _fitting(lines, room=max_words - len(f"{opening} {question}".split()))
-        lines, n_dropped = kept, len(lines) - len(kept)
-    sentences = [opening, *(f"{upper_first(line.text)}." for line in lines), question]
-    return History(" ".join(filter(None, sentences)), n_dropped)
+    person, lines = _person(items, lexicon), _lines(items, lexicon)
+    shown = _shown(lines, person, lexicon, max_words=max_words)
+    sentences = [_opening(person), *(f"{upper_first(line.text)}." for line in shown), clean(lexicon.question)]
+    return History(" ".join(filter(None, sentences)), len(lines) - len(shown))
 
 
-def facts_of_items(items: Sequence[Item], lexicon: Lexicon) -> list[Fact]:
-    """Every recorded fact with its points, age and sex as one and first; nothing where a record holds nothing."""
-    facts = [line.fact for line in _lines(items, lexicon)]
+def facts_of_items(items: Sequence[Item], lexicon: Lexicon, *, max_words: int | None = None) -> list[Fact]:
+    """The facts of a record that a text of `max_words` shows, each with its points; age and sex as one and first.
+
+    Nothing where a record holds nothing.
+    """
     person = _person(items, lexicon)
+    facts = [line.fact for line in _shown(_lines(items, lexicon), person, lexicon, max_words=max_words)]
     return [person.fact, *facts] if person else facts
 
 
@@ -107,17 +105,25 @@ def items_by_row(records: pd.DataFrame, *, n_rows: int) -> Iterator[list[Item]]:
 
 
 def cases_of_records(
-    records: pd.DataFrame, labels: pd.DataFrame, lexicon: Lexicon, *, is_wanted: Sequence[bool]
+    records: pd.DataFrame,
+    labels: pd.DataFrame,
+    lexicon: Lexicon,
+    *,
+    is_wanted: Sequence[bool],
+    max_words: int | None = None,
 ) -> list[Case]:
-    """One case a wanted label row, in order."""
+    """One case a wanted label row, in order, of what prompts of `max_words` show."""
     rows = zip(
         items_by_row(records, n_rows=len(labels)), example_keys(labels), labels["boolean_value"].tolist(), strict=True
     )
     shared: dict[Fact, Fact] = {}  # millions of facts are a few thousand different ones
-    return [
-        Case(key, tuple(shared.setdefault(fact, fact) for fact in facts_of_items(items, lexicon)), bool(has_event))
-        for items, key, has_event in compress(rows, is_wanted)
-    ]
+    cases = []
+    for items, key, has_event in compress(rows, is_wanted):
+        facts = tuple(shared.setdefault(fact, fact) for fact in facts_of_items(items, lexicon, max_words=max_words))
+        everything = facts_of_items(items, lexicon) if max_words else ()
+        unshown = frozenset(fact.code for fact in everything) - {fact.code for fact in facts}
+        cases.append(Case(key, facts, bool(has_event), unshown))
+    return cases
 
 
 def knowledge_of(lexicon: Lexicon) -> Knowledge:
@@ -132,6 +138,17 @@ def knowledge_of(lexicon: Lexicon) -> Knowledge:
     ]
     pool = tuple(fact for concept in others for fact in _possible_facts(concept) if fact.points)
     return Knowledge(lexicon.themes, pool, tuple(expected))
+
+
+def _opening(person: _Person | None) -> str:
+    return f"{person.text}." if person else ""
+
+
+def _shown(lines: list[_Line], person: _Person | None, lexicon: Lexicon, *, max_words: int | None) -> list[_Line]:
+    """The items that a text has room for beside what it opens and closes with."""
+    if max_words is None:
+        return lines
+    return _fitting(lines, room=max_words - len(f"{_opening(person)} {clean(lexicon.question)}".split()))
 
 
 def _fitting(lines: list[_Line], *, room: int) -> list[_Line]:

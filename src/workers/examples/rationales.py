@@ -30,6 +30,7 @@ def write_rationales(
     endpoint: EndpointPlace | None,
     cache: Path,
     wanted: WantedRationales | None = None,
+    max_words: int | None = None,
 ) -> tuple[pd.DataFrame, Counts]:
     """One rationale a label row and supervision, empty where none may be written; and figures for the manifest.
 
@@ -37,6 +38,7 @@ def write_rationales(
 
     Args:
         wanted: Whose rationales are used, where an endpoint is asked for no others.
+        max_words: Of the prompts, for a template teacher that reads no more than they show.
 
     Raises:
         InputError: The teacher is an endpoint and nobody said where it listens, or it failed.
@@ -47,17 +49,19 @@ def write_rationales(
         from workers.examples.endpoint.write import write_by_endpoint
 
         return write_by_endpoint(cohort, recipe, prompts=prompts, place=endpoint, cache=cache, wanted=wanted)
-    return _write_by_template(cohort, recipe)
+    return _write_by_template(cohort, recipe, max_words=max_words if recipe.reads == "prompt" else None)
 
 
-def _write_by_template(cohort: Path, recipe: TemplateTeacherRecipe) -> tuple[pd.DataFrame, Counts]:
+def _write_by_template(
+    cohort: Path, recipe: TemplateTeacherRecipe, *, max_words: int | None
+) -> tuple[pd.DataFrame, Counts]:
     labels = pd.read_parquet(cohort / LABELS).reset_index(drop=True)
     lexicon = read_lexicon(cohort)
     # A probe of the mechanism compares train with tuning; exam summaries came first and keep to train.
     splits = ("train", "tuning") if lexicon and recipe.label_access == "blind" else ("train",)
     is_written = labels["split"].isin(splits)
     chosen = labels[is_written]
-    cases, knowledge = read_cases(cohort, labels, lexicon, is_wanted=is_written.tolist())
+    cases, knowledge = read_cases(cohort, labels, lexicon, is_wanted=is_written.tolist(), max_words=max_words)
     is_train = (chosen["split"] == "train").tolist()
     train = list(compress(cases, is_train))
     teacher = TemplateTeacher(recipe, fit_threshold(train), knowledge)

@@ -126,6 +126,7 @@ class Workshop:
             endpoint=self.order.endpoint,
             cache=self.layout.teacher_cache,
             wanted=wanted_rationales(self.spec),
+            max_words=self.spec.prompt.max_words if self.spec.prompt else None,
         )
         texts.to_parquet(folder / TEXTS)
         return counts

@@ -35,6 +35,9 @@ class TemplateTeacherRecipe(Recipe):
     label_access: Literal["blind", "conditioned", "filtered"] = "blind"
     max_words: int = Field(default=32, ge=12, le=400, description="words in a rationale, its last line aside")
     grammar: Literal["terse", "varied"] = "terse"
+    reads: Literal["record", "prompt"] = Field(
+        default="record", description="the whole record, or what a shortened prompt still shows of it"
+    )
     fabricated_rate: Share = 0.0
     omission_rate: Share = 0.0
     vagueness_rate: Share = 0.0

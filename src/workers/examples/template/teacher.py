@@ -53,7 +53,7 @@ class TemplateTeacher:
         if self.recipe.label_access == "filtered" and raised != case.has_event:
             return ""
         seed = f"{self.recipe.seed}|{supervision}|{case.key}"
-        argument = Argument(self._told_facts(case, seed=seed), raised, self.knowledge.themes, self._missing(case.facts))
+        argument = Argument(self._told_facts(case, seed=seed), raised, self.knowledge.themes, self._missing(case))
         writer = WRITERS[self.recipe.grammar, supervision]
         return writer(argument, max_words=self.recipe.max_words, choice=_choice(seed))
 
@@ -64,11 +64,11 @@ class TemplateTeacher:
     def _told_facts(self, case: Case, *, seed: str) -> tuple[Fact, ...]:
         if not has_flaws(self.recipe):
             return case.facts
-        return flawed(case.facts, self.recipe, pool=self.knowledge.pool, choice=_choice(f"flaws|{seed}"))
+        pool = [fact for fact in self.knowledge.pool if fact.code not in case.unshown]
+        return flawed(case.facts, self.recipe, pool=pool, choice=_choice(f"flaws|{seed}"))
 
-    def _missing(self, facts: Sequence[Fact]) -> tuple[str, ...]:
-        recorded = {fact.code for fact in facts}
-        return tuple(name for code, name in self.knowledge.expected if code not in recorded)
+    def _missing(self, case: Case) -> tuple[str, ...]:
+        return tuple(name for code, name in self.knowledge.expected if code not in case.recorded)
 
 
 def _choice(seed: str) -> random.Random:

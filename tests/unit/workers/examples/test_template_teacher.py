@@ -17,7 +17,7 @@ from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision, TemplateTeacherRecipe
 from workers.examples.exam_facts import EXAM_KNOWLEDGE, facts_of
 from workers.examples.facts import Case, Fact, Knowledge
-from workers.examples.history import Item, knowledge_of
+from workers.examples.history import Item, knowledge_of, write_history
 from workers.examples.rationales import write_rationales
 from workers.examples.template.flaws import N_STRONGEST, VAGUE, flawed
 from workers.examples.template.phrases import LEADS, TAILS
@@ -358,3 +358,37 @@ def test_a_lexicon_gives_the_teacher_its_themes_what_to_expect_and_what_to_inven
     assert knowledge.themes == ("person", "vessels")
     assert knowledge.expected == (("HBA1C", "HbA1c"), ("SMOKER", "smoker"))
     assert {fact.words for fact in knowledge.pool} == {"high HbA1c 7.0", "smoker", "hypertension"}
+
+
+LONG = [
+    Item(AGE, 70.0), Item(SEX, 1.0), Item("I10", None, 1, 4.0, 4.0), Item("HBA1C", 7.0, 1, 1.0, 1.0),
+    Item("SMOKER", 1.0), Item("QUIET", 1.0),
+]  # fmt: skip
+
+
+def test_a_teacher_that_reads_the_prompt_names_nothing_that_it_leaves_out(tmp_path: Path) -> None:
+    write_cohort(tmp_path, [LONG, LONG], [True, False])
+    max_words = 14
+    prompt = write_history(LONG, LEXICON_OF_SIX, max_words=max_words).text
+    assert "ypertension" not in prompt
+    texts = {
+        reads: write_rationales(
+            tmp_path,
+            TemplateTeacherRecipe(reads=reads, max_words=400, grammar="varied"),
+            prompts=tmp_path,
+            endpoint=None,
+            cache=tmp_path,
+            max_words=max_words,
+        )[0].to_numpy()
+        for reads in ("record", "prompt")
+    }
+    assert all("ypertension" in text for text in texts["record"].ravel())
+    assert all("HbA1c" in text and "ypertension" not in text for text in texts["prompt"].ravel())
+
+
+def test_what_a_prompt_leaves_out_is_neither_missing_nor_made_up() -> None:
+    case = Case("key", (PERSON, RECORDABLE[0]), True, unshown=frozenset({"P0", *(one.code for one in RECORDABLE[1:])}))
+    text = teacher(max_words=400, fabricated_rate=1.0).write(case, Supervision.FREE_FORM)
+    assert "xq" not in text
+    assert "pq0" not in text
+    assert "pq" in text
