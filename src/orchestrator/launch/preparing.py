@@ -13,7 +13,7 @@ from orchestrator.store.orders import write_order
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study
 from workers.contract.errors import SweepError
-from workers.contract.inputs import InputKind, input_recipes, is_prepared
+from workers.contract.inputs import InputKind, bases_of, input_recipes, is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import HubBase
 from workers.contract.trial import TrialSpec
@@ -59,9 +59,10 @@ def prepare_study(
 def missing_models(specs: Iterable[TrialSpec], layout: StoreLayout) -> list[HubBase]:
     """Models of the hub that neither the store nor the hub's cache here holds, each once, by name."""
     found = {
-        spec.base.id: spec.base
+        base.id: base
         for spec in specs
-        if isinstance(spec.base, HubBase) and not is_there(InputKind.BASE, spec, layout) and not is_cached(spec.base)
+        for kind, base in bases_of(spec).items()
+        if isinstance(base, HubBase) and not is_there(kind, spec, layout) and not is_cached(base)
     }
     return [found[name] for name in sorted(found)]
 

@@ -100,13 +100,16 @@ class AxisBlock(Frozen):
 
 def _taught(value: str, study: "Study") -> Fields:
     supervision = Supervision(value)
-    return {"supervision": supervision, "teacher": None if supervision is Supervision.LABEL_ONLY else study.teacher}
+    return {
+        "supervision": supervision,
+        "teacher": None if supervision is Supervision.LABEL_ONLY else study.teacher_recipe,
+    }
 
 
 def _shown(value: str, study: "Study") -> Fields:
     """A rationale that is shown has a form and a teacher; a label that is shown has neither."""
     form = study.few_shot.supervision if study.few_shot and value == "rationale" else None
-    return {"demonstrations.shows": value, "supervision": form, "teacher": study.teacher if form else None}
+    return {"demonstrations.shows": value, "supervision": form, "teacher": study.teacher_recipe if form else None}
 
 
 def _numbered(recipe: type[Recipe]) -> "Callable[[str, Study], Recipe]":

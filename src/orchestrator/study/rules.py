@@ -129,11 +129,15 @@ def _missing_sections(draft: StudyDraft) -> Iterator[Problem]:
 
 def _unknown_bases(draft: StudyDraft) -> Iterator[Problem]:
     declared = draft.names("bases")
-    for block in _blocks(draft):
-        for index, name in enumerate(draft.sound(*block, "base") or ()):
-            if name not in declared:
-                remedy = closest(name, declared, otherwise="declare it under `bases`")
-                yield draft.source.problem((*block, "base", index), what=f"{name} is not among `bases`", remedy=remedy)
+    named: list[tuple[Location, str | None]] = [
+        ((*block, "base", index), name)
+        for block in _blocks(draft)
+        for index, name in enumerate(draft.sound(*block, "base") or ())
+    ]
+    for at, name in (*named, (("teacher", "base"), draft.sound("teacher", "base"))):
+        if name is not None and name not in declared:
+            remedy = closest(name, declared, otherwise="declare it under `bases`")
+            yield draft.source.problem(at, what=f"{name} is not among `bases`", remedy=remedy)
 
 
 def _unfit_template(draft: StudyDraft) -> Iterator[Problem]:

@@ -19,8 +19,7 @@ from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, as_meant, be
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.resources import Resources
 from orchestrator.study.rules import StudyDraft, cross_problems
-from orchestrator.study.teachers import VERSION_MEANT
-from orchestrator.study.teachers import as_meant as teacher_as_meant
+from orchestrator.study.teachers import VERSION_MEANT, StudyTeacher, teacher_as_meant, teacher_recipe_of
 from orchestrator.study.text.problems import MAX_PROBLEMS, find_problems, refusal
 from orchestrator.study.text.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
@@ -134,7 +133,7 @@ class StudyFile(Section):
     question: str = Field(min_length=1, description="what the study asks")
     cohort: StudyCohort
     prompt: PromptRecipe = PromptRecipe()
-    teacher: TeacherRecipe = TemplateTeacherRecipe()
+    teacher: StudyTeacher = TemplateTeacherRecipe()
     endpoint: EndpointPlace | None = None
     bases: dict[str, StudyBase]
     axes: Axes | None = None
@@ -182,6 +181,11 @@ class Study(StudyFile):
     def base_recipes(self) -> dict[str, BaseRecipe]:
         """The recipe of every declared base; the trials of a design share them."""
         return {name: recipe_of(base) for name, base in self.bases.items()}
+
+    @cached_property
+    def teacher_recipe(self) -> TeacherRecipe:
+        """That of the teacher; the trials of a design share it."""
+        return teacher_recipe_of(self.teacher, self.base_recipes)
 
 
 def load_study(path: Path) -> Study:

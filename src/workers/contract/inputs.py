@@ -2,7 +2,8 @@
 
 cohort ──┬── prompts ──────┬── prompt_tokens
          └── rationales ───┼── rationale_tokens
-                    base ──┴── proof
+              │     base ──┴── proof
+              └── teacher_base ── teacher_proof, where a base is the teacher
 """
 
 from collections.abc import Mapping, Set
@@ -18,7 +19,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Record, Sealed
 from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.recipe import digest_of
-from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision, WantedRationales
+from workers.contract.recipes.teaching import Supervision, WantedRationales
 from workers.contract.trial import Precision, TrialSpec
 
 # Settings of a base that change the tokens of every text, and those that change what stands around a record.
@@ -40,6 +41,12 @@ class InputKind(StrEnum):
     RATIONALE_TOKENS = "rationale_tokens"
     BASE = "base"
     PROOF = "proof"
+    TEACHER_BASE = "teacher_base"
+    TEACHER_PROOF = "teacher_proof"
+
+
+# A teacher's base is made as any other, and once where it is taught too.
+MADE_AS = {InputKind.TEACHER_BASE: InputKind.BASE, InputKind.TEACHER_PROOF: InputKind.PROOF}
 
 
 class Stage(StrEnum):
@@ -91,29 +98,51 @@ def input_recipes(spec: TrialSpec) -> dict[InputKind, InputRecipe]:
     cohort = contents[InputKind.COHORT]
     if spec.base is not None and spec.prompt is not None:
         settings = set(BaseSettings.model_fields)
-        weights: dict[str, object] = spec.base.model_dump(mode="json", exclude=settings)
-        base: dict[str, object] = {"base": weights}
+        weights = _weights(spec.base)
         spelled: dict[str, object] = {"base": weights | _undefaulted(spec.base, SPELLING)}
         wrapping = set(type(spec.base).model_fields) - settings | WRAPPING
         wrapped: dict[str, object] = {"base": _undefaulted(spec.base, wrapping)}
-        contents[InputKind.BASE] = base
+        contents[InputKind.BASE] = {"base": weights}
         contents[InputKind.PROOF] = {"base": spec.base.content(), "precision": precision_of(spec)}
         contents[InputKind.PROMPTS] = {**cohort, "prompt": spec.prompt.content()}
         contents[InputKind.PROMPT_TOKENS] = {**contents[InputKind.PROMPTS], **wrapped}
         if spec.teacher is not None:
             contents[InputKind.RATIONALES] = {**cohort, "teacher": spec.teacher.content()}
-            if spec.teacher.kind == "endpoint" or spec.teacher.reads == "prompt":  # it reads what the student reads
+            if spec.teacher.kind != "template" or spec.teacher.reads == "prompt":  # it reads what the student reads
                 contents[InputKind.RATIONALES] |= {"prompt": spec.prompt.content()}
             if wanted := wanted_rationales(spec):
                 contents[InputKind.RATIONALES] |= {"wanted": wanted.content()}
             contents[InputKind.RATIONALE_TOKENS] = {**contents[InputKind.RATIONALES], **spelled}
-    return {kind: InputRecipe(kind=kind, content=contents[kind]) for kind in InputKind if kind in contents}
+            if spec.teacher.kind == "base":
+                teacher = spec.teacher.base
+                contents[InputKind.TEACHER_BASE] = {"base": _weights(teacher)}
+                contents[InputKind.TEACHER_PROOF] = {"base": teacher.content(), "precision": spec.teacher.precision}
+    return {
+        kind: InputRecipe(kind=MADE_AS.get(kind, kind), content=contents[kind])
+        for kind in InputKind
+        if kind in contents
+    }
+
+
+def bases_of(spec: TrialSpec) -> dict[InputKind, BaseRecipe]:
+    """The bases that a trial needs made, by the input that they are."""
+    found = {InputKind.BASE: spec.base} if spec.base is not None else {}
+    if spec.teacher is not None and spec.teacher.kind == "base":
+        found[InputKind.TEACHER_BASE] = spec.teacher.base
+    return found
+
+
+def _weights(base: BaseRecipe) -> dict[str, object]:
+    """What of a base is made once, whatever the settings that it is used by."""
+    return base.model_dump(mode="json", exclude=set(BaseSettings.model_fields))
 
 
 def wanted_rationales(spec: TrialSpec) -> WantedRationales | None:
     """Whose rationales a trial uses, where no others are written; null where everybody's are."""
     teacher, supervision = spec.teacher, spec.supervision
-    if supervision is None or not isinstance(teacher, EndpointTeacherRecipe) or teacher.version < SPARING:
+    if supervision is None or teacher is None or teacher.kind == "template":
+        return None
+    if teacher.kind == "endpoint" and teacher.version < SPARING:
         return None
     size, shown = spec.train_size, spec.demonstrations
     if shown is not None:

@@ -1,4 +1,4 @@
-"""All rationales of a prepared cohort, written once by its teacher."""
+"""All rationales of a prepared cohort, written once by a teacher that is no base of the study."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -10,7 +10,6 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import (
     EndpointTeacherRecipe,
-    TeacherRecipe,
     TemplateTeacherRecipe,
     WantedRationales,
 )
@@ -24,7 +23,7 @@ from workers.store.published import LABELS
 
 def write_rationales(
     cohort: Path,
-    recipe: TeacherRecipe,
+    recipe: TemplateTeacherRecipe | EndpointTeacherRecipe,
     *,
     prompts: Path,
     endpoint: EndpointPlace | None,

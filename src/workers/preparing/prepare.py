@@ -1,7 +1,7 @@
 """Inputs once a store: every input that trials need is made, published, and seen to fit them.
 
 In two stages. Texts and tokens come first, for they take seconds and tell whether a trial fits its base; then bases are
-made and prove themselves. What a teacher's endpoint writes costs more than either and comes last.
+made and prove themselves. What a language model writes as the teacher costs more than either and comes last.
 """
 
 from collections.abc import Iterable
@@ -22,6 +22,7 @@ Problems = tuple[Problem, ...]
 
 BY_A_TEACHER = (InputKind.RATIONALES, InputKind.RATIONALE_TOKENS)
 OF_A_BASE = (InputKind.BASE, InputKind.PROOF)
+OF_THE_TEACHER = (InputKind.TEACHER_BASE, InputKind.TEACHER_PROOF)
 
 
 def prepare(orders: Iterable[WorkOrder]) -> None:
@@ -65,16 +66,20 @@ def _made(order: WorkOrder, stage: Stage, sketches: Sketches, *, refused: dict[s
         except InputError as error:
             refused[digest] = error.problems
         if digest in refused:
-            return refused[digest]
+            return tuple(map(of_the_teacher, refused[digest])) if kind in OF_THE_TEACHER else refused[digest]
     return tuple(misfits(order, sketches)) if kinds else ()
 
 
 def kinds_of(stage: Stage, spec: TrialSpec) -> tuple[InputKind, ...]:
     """What is made at a stage, in order."""
-    is_asked = spec.teacher is not None and spec.teacher.kind == "endpoint"
-    if stage is Stage.BASES:
-        return (*OF_A_BASE, *(BY_A_TEACHER if is_asked else ()))
-    return tuple(kind for kind in InputKind if kind not in (*OF_A_BASE, *(BY_A_TEACHER if is_asked else ())))
+    is_asked = spec.teacher is not None and spec.teacher.kind != "template"
+    last = (*OF_A_BASE, *OF_THE_TEACHER, *(BY_A_TEACHER if is_asked else ()))
+    return last if stage is Stage.BASES else tuple(kind for kind in InputKind if kind not in last)
+
+
+def of_the_teacher(problem: Problem) -> Problem:
+    """A problem of the base that is the teacher, at its name in the study."""
+    return replace(problem, where="teacher.base") if problem.where == "bases" else problem
 
 
 def of_its_base(problem: Problem, order: WorkOrder) -> Problem:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -21,9 +22,10 @@ from workers.contract.inputs import (
     wanted_rationales,
 )
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.teaching import Supervision
+from workers.contract.recipes.bases import BaseRecipe
+from workers.contract.recipes.teaching import BaseTeacherRecipe, Supervision
 from workers.contract.system.sources import digest_of_place
-from workers.contract.trial import TrialSpec, WorkOrder
+from workers.contract.trial import Precision, TrialSpec, WorkOrder
 from workers.preparing.sketches import Sketches
 from workers.store.published import CENSORING, LABELS, LEXICON, PROOF, RECORDS, TEXTS, TOKENS, VALUES, folder_of
 
@@ -45,13 +47,19 @@ class Workshop:
         """The function that writes an input of this kind into a folder and returns its figures."""
         builders: dict[InputKind, Callable[[Path], Counts]] = {
             InputKind.COHORT: self._build_cohort,
-            InputKind.BASE: self._build_base,
+            InputKind.BASE: partial(self._build_base, self.spec.base),
             InputKind.PROMPTS: self._build_prompts,
             InputKind.RATIONALES: self._build_rationales,
             InputKind.PROMPT_TOKENS: self._build_prompt_tokens,
             InputKind.RATIONALE_TOKENS: self._build_rationale_tokens,
-            InputKind.PROOF: self._build_proof,
+            InputKind.PROOF: partial(self._build_proof, self.spec.base, InputKind.BASE, precision_of(self.spec)),
         }
+        teacher = self.spec.teacher
+        if teacher is not None and teacher.kind == "base":
+            proof = partial(self._build_proof, teacher.base, InputKind.TEACHER_BASE, teacher.precision)
+            builders[InputKind.TEACHER_BASE] = partial(self._build_base, teacher.base)
+            builders[InputKind.TEACHER_PROOF] = proof
+            builders[InputKind.RATIONALES] = partial(self._build_own_rationales, teacher)
         return builders[kind]
 
     def _folder(self, kind: InputKind) -> Path:
@@ -85,22 +93,22 @@ class Workshop:
             raise InputError(Problem("cohort", f"{path} hashes to {found}, the study says {expected}", remedy))
         return path
 
-    def _build_base(self, folder: Path) -> Counts:
+    def _build_base(self, base: BaseRecipe | None, folder: Path) -> Counts:
         from workers.examples.tokenizing.tokens import answer_tokens
         from workers.models.base import context_tokens, load_tokenizer, materialise
 
-        if self.spec.base is None:
+        if base is None:
             raise ValueError("a trial without a base needs none")
-        materialise(self.spec.base, folder, sources=self.order.sources)
-        answer = answer_tokens(load_tokenizer(folder), self.spec.base, folder=folder)
+        materialise(base, folder, sources=self.order.sources)
+        answer = answer_tokens(load_tokenizer(folder), base, folder=folder)
         return BaseFigures(context_tokens=context_tokens(folder), longest_answer_tokens=answer.longest).counts()
 
-    def _build_proof(self, folder: Path) -> Counts:
+    def _build_proof(self, base: BaseRecipe | None, made: InputKind, precision: Precision, folder: Path) -> Counts:
         from workers.preparing.proof import prove
 
-        if self.spec.base is None:
+        if base is None:
             raise ValueError("a trial without a base has none to prove")
-        proof = prove(self._folder(InputKind.BASE), self.spec.base, precision=precision_of(self.spec))
+        proof = prove(self._folder(made), base, precision=precision)
         (folder / PROOF).write_text(proof.model_dump_json(indent=1))
         seen = proof.tried[proof.together]
         return ProofFigures(together=proof.together, largest=seen.largest, flipped=seen.n_flipped).counts()
@@ -117,8 +125,8 @@ class Workshop:
     def _build_rationales(self, folder: Path) -> Counts:
         from workers.examples.rationales import write_rationales
 
-        if self.spec.teacher is None:
-            raise ValueError("a trial without a teacher needs no rationales")
+        if self.spec.teacher is None or self.spec.teacher.kind == "base":
+            raise ValueError("a trial without a teacher needs no rationales, and a base writes its own")
         texts, counts = write_rationales(
             self._folder(InputKind.COHORT),
             self.spec.teacher,
@@ -127,6 +135,21 @@ class Workshop:
             cache=self.layout.teacher_cache,
             wanted=wanted_rationales(self.spec),
             max_words=self.spec.prompt.max_words if self.spec.prompt else None,
+        )
+        texts.to_parquet(folder / TEXTS)
+        return counts
+
+    def _build_own_rationales(self, teacher: BaseTeacherRecipe, folder: Path) -> Counts:
+        from workers.preparing.teacher import write_by_base
+
+        texts, counts = write_by_base(
+            self._folder(InputKind.COHORT),
+            teacher,
+            wanted=wanted_rationales(self.spec),
+            prompts=self._folder(InputKind.PROMPTS),
+            base=self._folder(InputKind.TEACHER_BASE),
+            proof=self._folder(InputKind.TEACHER_PROOF),
+            cache=self.layout.teacher_cache,
         )
         texts.to_parquet(folder / TEXTS)
         return counts

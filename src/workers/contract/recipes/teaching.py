@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.recipe import Recipe
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -46,22 +47,46 @@ class TemplateTeacherRecipe(Recipe):
     version: int = 1
 
 
-class EndpointTeacherRecipe(Recipe):
-    """Rationales from an OpenAI-compatible chat endpoint; where it listens is no content."""
+class LanguageTeacherRecipe(Recipe):
+    """Rationales that a language model writes about the prompt that the student reads."""
 
-    kind: Literal["endpoint"]
-    model: str = Field(min_length=1)
-    revision: str = ""
     label_access: Literal["blind", "conditioned", "filtered"] = "blind"
     max_words: int = Field(default=160, ge=12, le=400)
     temperature: float = Field(default=0.7, ge=0, le=2)
     max_tokens: int = Field(default=512, ge=16, le=8192)
     seed: int = Field(default=0, ge=0)
-    ungrounded: Literal["keep", "regenerate", "drop"] = "regenerate"
+    ungrounded: Literal["keep", "regenerate", "drop"] = Field(
+        default="regenerate", description="what becomes of a rationale that the record does not support"
+    )
+
+
+class EndpointTeacherRecipe(LanguageTeacherRecipe):
+    """Rationales from an OpenAI-compatible chat endpoint; where it listens is no content."""
+
+    kind: Literal["endpoint"]
+    model: str = Field(min_length=1)
+    revision: str = ""
     version: int = Field(default=1, description="2: one finding a sentence, and only rows that a trial uses are asked")
 
 
-TeacherRecipe = Annotated[TemplateTeacherRecipe | EndpointTeacherRecipe, Field(discriminator="kind")]
+class LocalTeacherRecipe(LanguageTeacherRecipe):
+    """Rationales that a base of the study writes where the trials run, without a server."""
+
+    kind: Literal["base"]
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    version: int = 1
+
+
+class BaseTeacherRecipe(LocalTeacherRecipe):
+    """The same, complete: the base is a part of what is hashed."""
+
+    base: BaseRecipe
+
+
+TeacherRecipe = Annotated[
+    TemplateTeacherRecipe | EndpointTeacherRecipe | BaseTeacherRecipe, Field(discriminator="kind")
+]
 
 
 class WantedRationales(Recipe):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from workers.cohort.splits import balanced_train_rows, largest_balanced_size
 from workers.contract.inputs import Counts
-from workers.contract.recipes.teaching import EndpointTeacherRecipe, WantedRationales
+from workers.contract.recipes.teaching import LanguageTeacherRecipe, WantedRationales
 from workers.examples.audit.words import Vocabulary, vocabulary_of
 from workers.examples.cases import RATIONALE_SUPERVISIONS, read_cases
 from workers.examples.endpoint.teacher import Asked, Question
@@ -26,7 +26,7 @@ IntArray = npt.NDArray[np.int64]
 class Assignment:
     """Every rationale that is to be written; rows: of the labels, one for each question."""
 
-    recipe: EndpointTeacherRecipe
+    recipe: LanguageTeacherRecipe
     labels: pd.DataFrame
     rows: IntArray
     questions: tuple[Question, ...]
@@ -34,7 +34,7 @@ class Assignment:
     themes: tuple[str, ...]
 
     @classmethod
-    def of(cls, cohort: Path, prompts: Path, recipe: EndpointTeacherRecipe, *, wanted: WantedRationales | None) -> Self:
+    def of(cls, cohort: Path, prompts: Path, recipe: LanguageTeacherRecipe, *, wanted: WantedRationales | None) -> Self:
         """Written are train rows and, by a blind teacher, tuning rows; of these what is wanted.
 
         Args:
@@ -89,7 +89,7 @@ def _rows(labels: pd.DataFrame, wanted: WantedRationales, *, is_blind: bool) -> 
     return np.sort(np.concatenate([train, balanced_train_rows(tuning, size=size, salt=salt)]))
 
 
-def _ledger(questions: Sequence[Question], written: Sequence[Asked], recipe: EndpointTeacherRecipe) -> pd.DataFrame:
+def _ledger(questions: Sequence[Question], written: Sequence[Asked], recipe: LanguageTeacherRecipe) -> pd.DataFrame:
     """One row a question: its label, what the answer was worth, and the text that stays."""
     drafts = [one.draft for one in written]
     ledger = pd.DataFrame(

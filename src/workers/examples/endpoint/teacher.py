@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from workers.contract.recipes.recipe import digest_of
-from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, LanguageTeacherRecipe, Supervision
 from workers.examples.audit.grounding import ground
 from workers.examples.audit.words import Vocabulary
 from workers.examples.endpoint.cache import AnswerCache, KeptAnswer
@@ -61,6 +61,12 @@ class Asked:
     costs: Counter[str] = field(default_factory=Counter)
 
 
+def is_to_regenerate(draft: Draft, question: Question, recipe: LanguageTeacherRecipe) -> bool:
+    """A filtered teacher's wrong answer is not kept, so another wording of it is of no use."""
+    is_for_nothing = recipe.label_access == "filtered" and draft.says_event != question.case.has_event
+    return recipe.ungrounded == "regenerate" and not draft.is_grounded and not is_for_nothing
+
+
 @dataclass(frozen=True)
 class EndpointTeacher:
     """Asks a model for rationales; safe for threads."""
@@ -89,10 +95,10 @@ class EndpointTeacher:
                 if kept.ends != "answer" or n_invalid > MAX_REASKED:
                     break
                 continue
-            _add_cost(written, kept)
+            add_cost(written, kept)
             draft = self._draft(kept.answer, question)
             written.draft = max(filter(None, (written.draft, draft)), key=lambda draft: draft.support)
-            if not self._is_to_regenerate(draft, question):
+            if not is_to_regenerate(draft, question, self.recipe):
                 break
             n_ungrounded += 1
             if n_ungrounded > MAX_REGENERATED:
@@ -101,11 +107,6 @@ class EndpointTeacher:
         if written.draft is not None and written.failure is not None and written.failure.ends != "run":
             written.failure = None
         return written
-
-    def _is_to_regenerate(self, draft: Draft, question: Question) -> bool:
-        """A filtered teacher's wrong answer is not kept, so another wording of it is of no use."""
-        is_for_nothing = self.recipe.label_access == "filtered" and draft.says_event != question.case.has_event
-        return self.recipe.ungrounded == "regenerate" and not draft.is_grounded and not is_for_nothing
 
     def _ask(self, request: dict[str, object], key: str, question: Question, written: Asked) -> KeptAnswer | Failure:
         written.n_sent += 1
@@ -167,7 +168,8 @@ class EndpointTeacher:
         return digest_of({**request, "revision": self.recipe.revision, "version": 1})
 
 
-def _add_cost(written: Asked, kept: KeptAnswer) -> None:
+def add_cost(written: Asked, kept: KeptAnswer) -> None:
+    """Enter what an answer cost when it was given."""
     written.costs["prompt_tokens"] += kept.prompt_tokens
     written.costs["completion_tokens"] += kept.completion_tokens
     written.costs["n_schema_enforced"] += kept.is_schema_enforced

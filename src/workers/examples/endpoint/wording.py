@@ -1,4 +1,4 @@
-"""What the endpoint teacher is asked, in our own versioned words, and what counts as an answer.
+"""What a language model is asked as a teacher, in our own versioned words, and what counts as an endpoint's answer.
 
 The words are the same whether or not a server enforces the JSON schema; a changed word is a new version of the recipe.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, LanguageTeacherRecipe, Supervision
 from workers.examples.targets import DELIMITER, WORDS
 
 Messages = list[dict[str, str]]
@@ -39,6 +39,11 @@ ARGUE = (
     "The answer is {word}: give this answer, argue for it from the findings, say what speaks against it, and never "
     "write that the answer was given."
 )
+PLAIN = (
+    "Record of a study participant: {findings}\n\nQuestion: {question}\n\n"
+    "Explain the risk by the findings of this record alone, in its own words, with its numbers; invent nothing. "
+    "{form} {access}"
+)
 
 # By version: a sentence ends before white space, but not behind the number of a step. The first took every digit for
 # such a number: a finding that ended in one was lost to the question.
@@ -46,6 +51,7 @@ SENTENCE_END = {
     1: re.compile(r"(?<=[.!?])(?<!\s\d\.)(?<!^\d\.)\s+"),
     2: re.compile(r"(?<=[.!?])(?<![.!?:;]\s\d\.)(?<!^\d\.)\s+"),
 }
+NEWEST = max(SENTENCE_END)
 ANSWER_LINE = re.compile(rf"{DELIMITER.rstrip(':')}\s*:", re.IGNORECASE)
 # What reasoning models write before they answer, where the server does not take it away.
 END_OF_THOUGHT = "</think>"
@@ -130,6 +136,16 @@ def messages_of(
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
 
 
+def request_of(
+    record: str, supervision: Supervision, recipe: LanguageTeacherRecipe, *, themes: Sequence[str], outcome: bool | None
+) -> str:
+    """What a base is asked that writes text alone, in few words: a small one follows no more; arguments as above."""
+    findings, question = findings_of(record, version=NEWEST)
+    form = FORMS[supervision].format(max_words=recipe.max_words, themes=", ".join(themes), closing=CLOSING)
+    access = JUDGE if outcome is None else ARGUE.format(word=WORDS[outcome])
+    return PLAIN.format(findings=" ".join(findings), question=question, form=form, access=access)
+
+
 def parse_answer(content: str) -> TeacherReply | str:
     """The answer in a reply, or what is wrong with it; never a word of it."""
     said = content.rpartition(END_OF_THOUGHT)[2]
@@ -140,7 +156,7 @@ def parse_answer(content: str) -> TeacherReply | str:
     return "broken JSON" if "json_invalid" in kinds else "missing or wrong fields"
 
 
-def tidy(reasoning: str, *, max_words: int, version: int) -> str:
+def tidy(reasoning: str, *, max_words: int, version: int = NEWEST) -> str:
     """A rationale on one line, without an answer line, cut at the last end of a sentence within `max_words`.
 
     A first sentence that is too long is cut inside; empty where nothing stands before the answer line.

@@ -233,10 +233,11 @@ class TestBeforeAnyBase:
         (problem,) = unfit[spec.trial_id]
         assert problem.where == "bases.ours"
 
-    def test_only_an_endpoint_writes_after_the_bases_are_proved(self) -> None:
+    def test_only_a_language_model_writes_after_the_bases_are_proved(self) -> None:
         asked = micro_spec(Supervision.FREE_FORM, teacher=EndpointTeacherRecipe(kind="endpoint", model="m"))
-        assert kinds_of(Stage.BASES, FREE_FORM) == (InputKind.BASE, InputKind.PROOF)
-        assert kinds_of(Stage.BASES, asked)[2:] == (InputKind.RATIONALES, InputKind.RATIONALE_TOKENS)
+        made = (InputKind.BASE, InputKind.PROOF, InputKind.TEACHER_BASE, InputKind.TEACHER_PROOF)
+        assert kinds_of(Stage.BASES, FREE_FORM) == made
+        assert kinds_of(Stage.BASES, asked) == (*made, InputKind.RATIONALES, InputKind.RATIONALE_TOKENS)
         for spec in (FREE_FORM, asked):
             assert sorted([*kinds_of(Stage.TEXTS, spec), *kinds_of(Stage.BASES, spec)]) == sorted(InputKind)
 
