@@ -100,7 +100,7 @@ def plan(
     from dataclasses import asdict
 
     from orchestrator.design.reviewed import PlanHash
-    from orchestrator.launch.forecast import forecast_disk, free_bytes
+    from orchestrator.launch.forecast import look_ahead
     from orchestrator.launch.run import plan_study
     from orchestrator.launch.screen.console import show_plan
     from orchestrator.study.files import LARGEST_OF_A_PLAN, source_problems
@@ -111,15 +111,14 @@ def plan(
     open_bases = unresolved(loaded.bases)
     problems = source_problems(loaded, largest=LARGEST_OF_A_PLAN)
     plan_hash = str(PlanHash.of(loaded, planned))
-    forecast, free = forecast_disk(planned, layout), free_bytes(layout)
+    ahead = look_ahead(planned, layout)
     if as_json:
-        disk = {**asdict(forecast), "free_bytes": free}
-        facts = {"disk": disk, "unresolved_bases": open_bases, "problems": [asdict(each) for each in problems]}
-        print_json({**planned.to_json(), **facts, "plan_hash": plan_hash})
+        facts = {"unresolved_bases": open_bases, "problems": [asdict(each) for each in problems]}
+        print_json({**planned.to_json(), **ahead.to_json(), **facts, "plan_hash": plan_hash})
         return
     show_plan(console_of(), planned, layout)
-    if planned.todo:
-        console_of().print(f"disk {forecast.told(free_bytes=free)}")
+    for line in ahead.lines:
+        console_of().print(line)
     console_of().print(f"plan {plan_hash}   (`sweep run {named(study, store)} --plan …` runs this or nothing)")
     if open_bases:
         what = f"no hub answered for the commits of {', '.join(open_bases)}: these ids are provisional"

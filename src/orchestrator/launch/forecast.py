@@ -1,4 +1,4 @@
-"""How much disk a launch will take: measured on the committed trials of its store, and a floor beside them.
+"""What a launch will take: disk, measured on the committed trials of its store, and rationales of a language model.
 
 A missing trial takes what those of its method and base took, else what the largest took, and its share of dataset and
 tracking. Before any trial is committed the floor is all that is asked for; it covers resume points and small inputs.
@@ -9,7 +9,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -18,12 +18,15 @@ from rich.filesize import decimal
 from orchestrator.design.plan import Plan, PlannedTrial
 from orchestrator.store.folder import MIN_FREE_BYTES
 from workers.contract.errors import StoreError
+from workers.contract.inputs import InputKind, Manifest, input_recipes, wanted_rationales
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState
-from workers.contract.trial import Trial
+from workers.contract.recipes.teaching import Supervision, WantedRationales
+from workers.contract.trial import Trial, TrialSpec
 
 # Of committed trials, so many of a kind are measured.
 N_MEASURED = 20
+RATIONALES = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
 STAT_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own
 
 
@@ -55,6 +58,100 @@ class DiskForecast:
                 f"{place}: {decimal(free_bytes)} free, {self} are needed; "
                 "free space, choose another --store, or run less at a time with --limit"
             )
+
+
+@dataclass(frozen=True)
+class TeachingForecast:
+    """Rationales that a language model is still to write, at most, and the tokens that this takes.
+
+    n_questions: Without those of whole splits where nobody has counted them yet, which `is_open` says.
+    n_measured: Rationales of this store that the tokens follow from; 0 where they bound what is written.
+    """
+
+    n_questions: int
+    n_tokens: int
+    n_measured: int
+    is_open: bool
+
+    def __str__(self) -> str:
+        more = ", and those of whole splits, which are counted once the cohort is prepared" if self.is_open else ""
+        basis = "up to {:,} tokens written, further tries aside"
+        if self.n_measured:
+            basis = f"about {{:,}} tokens read and written, as the {self.n_measured:,} in this store took"
+        return f"at most {self.n_questions:,} rationales{more}; {basis.format(self.n_tokens)}"
+
+
+def forecast_teaching(specs: Iterable[TrialSpec], layout: StoreLayout) -> TeachingForecast | None:
+    """What these trials still ask of a language model; null where they ask nothing.
+
+    A smaller train size is a part of a larger one of the same draw, so the largest that is missing counts.
+    """
+    asked: dict[tuple[object, ...], dict[str, TrialSpec]] = defaultdict(dict)
+    n_questions, longest, is_open, took = 0, 0, False, Counter[str]()
+    for (_, _, _, wanted), spec in _distinct(specs).items():
+        if spec.teacher is not None and spec.teacher.kind != "template":
+            nested = None if wanted is None else (wanted.supervision, wanted.training_draw)
+            asked[spec.teacher.digest(), nested][input_recipes(spec)[InputKind.RATIONALES].digest()] = spec
+            longest = max(longest, spec.teacher.max_tokens)
+    for inputs in asked.values():
+        made = {digest: Manifest.load(layout.manifest(digest)) for digest in inputs}
+        found = [each.counts for each in made.values() if each is not None]
+        sizes = [_n_rationales(spec, layout) for digest, spec in inputs.items() if made[digest] is None]
+        n_made = max((int(counts["n_requested"]) for counts in found), default=0)
+        n_questions += max(0, max(filter(None, sizes), default=0) - n_made)
+        is_open |= None in sizes
+        for name in ("n_requested", "prompt_tokens", "completion_tokens"):
+            took[name] += sum(int(counts[name]) for counts in found)
+    if not n_questions and not is_open:
+        return None
+    n_measured = took["n_requested"]
+    each = (took["prompt_tokens"] + took["completion_tokens"]) / n_measured if n_measured else longest
+    return TeachingForecast(n_questions, round(n_questions * each), n_measured, is_open)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What a plan says of the launch that would carry it out."""
+
+    disk: DiskForecast
+    free_bytes: int
+    teaching: TeachingForecast | None
+
+    @property
+    def lines(self) -> list[str]:
+        """For a terminal; none where nothing is to be run."""
+        disk = [f"disk {self.disk.told(free_bytes=self.free_bytes)}"] if self.disk.need_bytes else []
+        return disk + ([f"teacher writes {self.teaching}"] if self.teaching else [])
+
+    def to_json(self) -> dict[str, object]:
+        """The same as facts."""
+        disk = {**asdict(self.disk), "free_bytes": self.free_bytes}
+        return {"disk": disk, "teaching": asdict(self.teaching) if self.teaching else None}
+
+
+def look_ahead(plan: Plan, layout: StoreLayout) -> Ahead:
+    """Look at the store as a plan found it."""
+    teaching = forecast_teaching((each.trial.spec for each in plan.todo), layout)
+    return Ahead(forecast_disk(plan, layout), free_bytes(layout), teaching)
+
+
+def _distinct(specs: Iterable[TrialSpec]) -> dict[tuple[int, int, int, WantedRationales | None], TrialSpec]:
+    """One trial for each set of rationales; those of one design share the very objects."""
+    return {(id(spec.cohort), id(spec.prompt), id(spec.teacher), wanted_rationales(spec)): spec for spec in specs}
+
+
+def _n_rationales(spec: TrialSpec, layout: StoreLayout) -> int | None:
+    """How many a trial's input holds; null where nobody counted the split that it needs whole."""
+    wanted, is_blind = wanted_rationales(spec), spec.teacher is not None and spec.teacher.label_access == "blind"
+    if wanted is not None and wanted.train_size is not None:
+        return wanted.train_size + (wanted.n_probe if is_blind else 0)
+    cohort = Manifest.load(layout.manifest(input_recipes(spec)[InputKind.COHORT].digest()))
+    if cohort is None:
+        return None
+    n_train, n_tuning = (int(cohort.counts[f"{split}_n_examples"]) for split in ("train", "tuning"))
+    if wanted is None:
+        return len(RATIONALES) * (n_train + (n_tuning if is_blind else 0))
+    return n_train + (wanted.n_probe if is_blind else 0)
 
 
 def forecast_disk(

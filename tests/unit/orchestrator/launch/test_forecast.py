@@ -1,4 +1,4 @@
-"""How much disk a launch will take: measured on what is committed, and a floor."""
+"""What a launch will take: disk, measured on what is committed, and rationales, on what was written."""
 
 from pathlib import Path
 
@@ -6,20 +6,25 @@ import pytest
 
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import Plan, make_plan
-from orchestrator.launch.forecast import DiskForecast, forecast_disk, free_bytes
+from orchestrator.launch.forecast import DiskForecast, TeachingForecast, forecast_disk, forecast_teaching, free_bytes
 from orchestrator.store.folder import MIN_FREE_BYTES
 from orchestrator.store.outcomes import read_seals
 from orchestrator.study.study import load_study
 from support.places import SWEEPS
 from support.stores.builders import ATTEMPT, build_store
+from support.studies.orders import micro_spec, micro_training
 from workers.contract.errors import StoreError
+from workers.contract.inputs import InputKind, Manifest, input_recipes
 from workers.contract.layout import StoreLayout
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
+from workers.contract.trial import DiagnosticsRecipe, TrialSpec
 
 STUDY = load_study(SWEEPS / "quickstart.yaml")
 DESIGN = expand(STUDY)
 SMALL = Design(trials=DESIGN.trials[:5], controls=())
 IDS = [trial.trial_id for trial in SMALL.trials]
 MB = 1_000_000
+FREE_FORM, STEP_BY_STEP = Supervision.FREE_FORM, Supervision.STEP_BY_STEP
 
 
 def plan_of(layout: StoreLayout, design: Design = SMALL) -> Plan:
@@ -116,3 +121,53 @@ def test_room_is_asked_of_the_nearest_folder_that_is_there(tmp_path: Path) -> No
     assert free_bytes(StoreLayout(tmp_path / "not" / "yet")) == pytest.approx(
         free_bytes(StoreLayout(tmp_path)), rel=0.1
     )
+
+
+def taught(supervision: Supervision, size: int | None, *, version: int = 2, **changes: object) -> TrialSpec:
+    teacher = EndpointTeacherRecipe(kind="endpoint", model="m", max_tokens=100, version=version)
+    return micro_spec(supervision, **{"train_size": size, "teacher": teacher, **changes})
+
+
+def write_manifest(spec: TrialSpec, kind: InputKind, layout: StoreLayout, **counts: int) -> None:
+    recipe = input_recipes(spec)[kind]
+    path = layout.manifest(recipe.digest())
+    path.parent.mkdir(parents=True)
+    path.write_text(Manifest(recipe=recipe, folder="made", files={}, counts=dict(counts)).sealed().model_dump_json())
+
+
+SPECS = [taught(kind, size) for kind in (FREE_FORM, STEP_BY_STEP) for size in (16, 32)]
+
+
+class TestTeaching:
+    def test_nested_train_sizes_are_written_once(self, tmp_path: Path) -> None:
+        found = forecast_teaching([*SPECS, micro_spec()], StoreLayout(tmp_path))
+        assert found == TeachingForecast(n_questions=64, n_tokens=6400, n_measured=0, is_open=False)
+
+    def test_another_draw_is_written_by_itself_and_a_blind_probe_too(self, tmp_path: Path) -> None:
+        probed = micro_training(diagnostics=DiagnosticsRecipe(n_probe=6))
+        specs = [SPECS[0], taught(FREE_FORM, 16, training_draw=1), taught(STEP_BY_STEP, 16, training=probed)]
+        found = forecast_teaching(specs, StoreLayout(tmp_path))
+        assert found is not None
+        assert found.n_questions == 16 + 16 + 22
+
+    def test_what_is_there_is_left_out_and_measured(self, tmp_path: Path) -> None:
+        layout = StoreLayout(tmp_path)
+        counts = {"n_requested": 16, "prompt_tokens": 1600, "completion_tokens": 160}
+        write_manifest(SPECS[0], InputKind.RATIONALES, layout, **counts)
+        found = forecast_teaching(SPECS, layout)
+        assert found == TeachingForecast(n_questions=48, n_tokens=48 * 110, n_measured=16, is_open=False)
+        assert forecast_teaching(SPECS[:1], layout) is None
+
+    @pytest.mark.parametrize(("version", "n_questions"), [(1, 2 * (100 + 10)), (2, 100)])
+    def test_a_whole_split_is_counted_once_it_is_known(self, version: int, n_questions: int, tmp_path: Path) -> None:
+        spec, layout = taught(FREE_FORM, None, version=version), StoreLayout(tmp_path)
+        before = forecast_teaching([spec], layout)
+        assert before is not None
+        assert before.is_open
+        assert "counted once the cohort is prepared" in str(before)
+        write_manifest(spec, InputKind.COHORT, layout, train_n_examples=100, tuning_n_examples=10)
+        after = forecast_teaching([spec], layout)
+        assert after == TeachingForecast(n_questions, 100 * n_questions, n_measured=0, is_open=False)
+
+    def test_templates_cost_nothing(self, tmp_path: Path) -> None:
+        assert forecast_teaching([trial.spec for trial in DESIGN.everything], StoreLayout(tmp_path)) is None
