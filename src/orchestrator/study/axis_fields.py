@@ -4,11 +4,13 @@ Proof by content, not by name: two trials match on an axis when their recipes ha
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from pydantic.fields import FieldInfo
 
 from orchestrator.study.axes import AXES
 from workers.contract.recipes.recipe import Recipe, digest_of
-from workers.contract.trial import TrialSpec
+from workers.contract.trial import AxisValue, TrialSpec
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
@@ -35,7 +37,7 @@ def digest_without(spec: TrialSpec, axes: Iterable[str]) -> str:
     defaults = {
         path: field.get_default(call_default_factory=True)
         for path, part in parts.items()
-        if part is not None and not (field := type(part).model_fields[path.rpartition(".")[2]]).is_required()
+        if part is not None and not (field := _field(part, path)).is_required()
     }
     content = with_fields(spec, defaults).content()
     for path in paths:
@@ -53,6 +55,20 @@ def swallowed_by(axis: str) -> tuple[str, ...]:
     )
 
 
+def usual_of(spec: TrialSpec, axis: str) -> AxisValue | None:
+    """Where a trial stands on an axis that its design does not vary; null where that means nothing to it."""
+    of = AXES[axis]
+    is_absent = of.absent_at[0] == "supervision" and spec.teacher is None
+    parts = {path: _part(spec, path) for path in (of.usual_at, *of.sets) if path}
+    if of.usual is None or is_absent or None in parts.values():
+        return None
+    said = {path: getattr(part, path.rpartition(".")[2]) for path, part in parts.items()}
+    if of.usual_at:
+        return cast("AxisValue", said[of.usual_at])
+    usual = [_field(part, path).default for path, part in parts.items() if part is not None]
+    return of.usual if spec.method.does.fits and list(said.values()) == usual else None
+
+
 def _is_below(path: str, other: str) -> bool:
     return path.startswith(f"{other}.")
 
@@ -64,6 +80,11 @@ def _part(recipe: Recipe, path: str) -> Recipe | None:
         return recipe
     part = getattr(recipe, name)
     return _part(part, inner) if isinstance(part, Recipe) else None
+
+
+def _field(part: Recipe, path: str) -> FieldInfo:
+    """What a recipe's model says of the last name of a path."""
+    return type(part).model_fields[path.rpartition(".")[2]]
 
 
 def _drop(content: dict[str, object], path: str) -> None:

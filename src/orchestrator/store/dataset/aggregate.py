@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
-from orchestrator.store.dataset.columns import Table, may_lack, table_schemas, trial_row
+from orchestrator.store.dataset.columns import PARTED_BY, Table, may_lack, parted_by, table_schemas, trial_row
 from orchestrator.store.dataset.committed import read_predictions, verified_bytes
 from orchestrator.store.derived import DatasetSeal
 from orchestrator.store.folder import unusable
@@ -49,6 +49,8 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
     Raises:
         StoreError: The dataset can't be written.
     """
+    import pyarrow as pa
+
     outcomes = outcomes if outcomes is not None else read_outcomes(layout)
     partitions: dict[str, list[tuple[Trial, Outcome]]] = defaultdict(list)
     for trial in design.everything:
@@ -62,7 +64,9 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
             left_out: dict[str, str] = {}
             for supervision, members in sorted(partitions.items()):
                 for table, content in _tables(layout, members, left_out).items():
-                    _write(content, fresh / table / f"supervision={supervision}" / "part-0.parquet")
+                    named = pa.array([supervision] * content.num_rows, parted_by().type)
+                    place = fresh / table / f"{PARTED_BY}={supervision}" / "part-0.parquet"
+                    _write(content.append_column(parted_by(), named), place)
             seal = DatasetSeal(files=file_digests(fresh)).sealed()
             replace_file(fresh / layout.dataset_seal.name, seal.model_dump_json(indent=1))
             _swap_in(fresh, layout.dataset)

@@ -5,13 +5,17 @@
     history       one row a trial and optimizer step
     diagnostics   one row a trial, probe split and point of the training
 
-A column that a trial does not have, because nobody asked for it or because the trial is older, is null.
+Each file is whole by itself: its supervision is a column, as it is the folder's name. On an axis that a study does not
+vary a trial stands where all do. A column that a trial does not have, because nobody asked for it or because the trial
+is older, is null.
 """
 
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from orchestrator.study.axes import AXES
+from orchestrator.study.axis_fields import usual_of
 from workers.contract.outcome import Cost, Metrics, Outcome, Record, Saturation, SplitScores
 from workers.contract.recipes.scorings import SCORINGS, further_scorings
 from workers.contract.trial import Trial
@@ -22,7 +26,9 @@ if TYPE_CHECKING:
 Table = Literal["trials", "predictions", "history", "diagnostics"]
 TABLES: tuple[Table, ...] = get_args(Table)
 SPLITS = ("tuning", "held_out")
-PROVENANCE = ("commit", "device", "started_at", "ended_at")
+PROVENANCE, MOMENTS = ("commit", "device"), ("started_at", "ended_at")
+# A column of every table, and the name of the folders of its files.
+PARTED_BY = "supervision"
 # The folder of its file tells a trial's supervision.
 AXIS_COLUMNS = {name: axis.kind for name, axis in AXES.items() if name != "supervision"}
 # Of predictions: to what groups a participant belongs.
@@ -47,7 +53,7 @@ def may_lack(column: str) -> bool:
 
 
 def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
-    """One row of the trials table; axes by the names of the design, null where the trial does not stand on one."""
+    """One row of the trials table; axes by the names of the design, null where the trial stands on none."""
     spec = trial.spec
     row: dict[str, object] = {
         "trial_id": outcome.trial_id,
@@ -62,10 +68,11 @@ def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
         "planted_signal": spec.prompt.planted_signal if spec.prompt else None,
         "train_prevalence": outcome.train_prevalence,
         "natural_prevalence": outcome.natural_prevalence,
-        **{axis: trial.coordinates.get(axis) for axis in AXIS_COLUMNS},
+        **{axis: trial.coordinates.get(axis, usual_of(spec, axis)) for axis in AXIS_COLUMNS},
         "train_size": spec.train_size,  # a number, or null where the coordinate says the whole split
         **outcome.cost.model_dump(),
         **outcome.provenance.model_dump(include=set(PROVENANCE)),
+        **{name: datetime.fromisoformat(getattr(outcome.provenance, name)) for name in MOMENTS},
     }
     for split, scores in outcome.scores.items():
         row |= {f"{split}_{name}": value for name, value in scores.model_dump(exclude=BY_SCORING).items()}
@@ -76,7 +83,7 @@ def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
 
 @cache
 def table_schemas() -> dict[Table, "pa.Schema"]:
-    """Columns of the four tables; readers see `supervision` beside them, from the names of the folders."""
+    """Columns of the four tables, without the supervision, which `parted_by` adds."""
     import pyarrow as pa
 
     text, real, short = pa.string(), pa.float64(), pa.int32()
@@ -118,4 +125,12 @@ def _trial_columns() -> dict[str, "pa.DataType"]:
         columns |= numbers(SplitScores, f"{split}_")
         for scoring in SCORINGS:
             columns |= numbers(Metrics, f"{split}_{scoring}_") | numbers(Saturation, f"{split}_{scoring}_")
-    return columns | numbers(Cost) | dict.fromkeys(PROVENANCE, text)
+    moments = dict.fromkeys(MOMENTS, pa.timestamp("us", tz="UTC"))
+    return columns | numbers(Cost) | dict.fromkeys(PROVENANCE, text) | moments
+
+
+def parted_by() -> "pa.Field":
+    """The supervision: of the type that readers give to the names of folders, so that file and folder agree."""
+    import pyarrow as pa
+
+    return pa.field(PARTED_BY, pa.dictionary(pa.int32(), pa.string()))

@@ -36,8 +36,9 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
         StoreError: There is no dataset yet, or a file that the statement reads is damaged.
         InputError: The statement is wrong, or is not a single query.
     """
-    with _answered(layout, sql) as answer:
-        return QueryResult(tuple(column[0] for column in answer.description), tuple(answer.fetchall()))
+    table = query_table(layout, sql)  # duckdb's own rows would need pytz where a column is a time
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return QueryResult(tuple(table.column_names), tuple(rows))
 
 
 def query_table(layout: StoreLayout, sql: str) -> "pa.Table":
@@ -107,7 +108,7 @@ def _parts(files: Sequence[Path], *, below: Path) -> "ds.Dataset":
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    folders = ds.partitioning(pa.schema([("supervision", pa.string())]), flavor="hive")
+    folders = ds.HivePartitioning.discover(infer_dictionary=True)  # the type that the files' own column has
     # Each by its path, not by a pattern: a store may lie in `[ab]`, or in `supervision=x`.
     paths = [str(file) for file in files]
     try:

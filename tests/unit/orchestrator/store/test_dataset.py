@@ -4,6 +4,7 @@ import errno
 import random
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -51,6 +52,34 @@ class TestDataset:
         assert (row["base"], row["train_size"], row["seed"]) == ("tiny-llama", 128, 11)
         assert row["held_out_strict_roc_auc"] == scores.metrics[Scoring.STRICT].roc_auc
         assert (row["held_out_n_examples"], row["wall_s"]) == (scores.n_examples, outcome.cost.wall_s)
+
+    def test_each_file_is_whole_by_itself(self, aggregated: StoreLayout) -> None:
+        files = sorted(aggregated.dataset.glob("*/*/*.parquet"))
+        for file in files:
+            with duckdb.connect() as connection:
+                (found,) = connection.sql(
+                    "select distinct supervision from read_parquet(?)", params=[str(file)]
+                ).fetchall() or [()]
+            for table in (pd.read_parquet(file), pq.ParquetFile(file).read().to_pandas()):
+                assert list(table["supervision"].unique()) == list(found)
+            assert set(found) <= {file.parent.name.removeprefix("supervision=")}
+        assert len(files) == 4 * 4
+
+    def test_times_are_times(self, aggregated: StoreLayout) -> None:
+        table = pd.read_parquet(aggregated.dataset / "trials")
+        assert {str(table[name].dtype) for name in ("started_at", "ended_at")} == {"datetime64[us, UTC]"}
+        ((began, of),) = query(
+            aggregated, f"select started_at, typeof(started_at) from trials where trial_id = '{FIRST.trial_id}'"
+        ).rows
+        assert of == "TIMESTAMP WITH TIME ZONE"
+        assert began == datetime.fromisoformat(Outcome.load(aggregated.outcome(FIRST.trial_id)).provenance.started_at)
+
+    def test_on_an_axis_that_the_study_does_not_vary_a_trial_stands_where_all_do(self, aggregated: StoreLayout) -> None:
+        table = pd.read_parquet(aggregated.dataset / "trials").groupby("supervision", observed=True)
+        said = {name: table[name].unique().map(list).to_dict() for name in ("lora_rank", "objective", "label_access")}
+        assert said["lora_rank"]["free_form"] == said["lora_rank"]["label_only"] == [8]
+        assert (said["objective"]["free_form"], said["label_access"]["step_by_step"]) == (["token_mean"], ["blind"])
+        assert pd.isna(said["label_access"]["label_only"]).all()
 
     def test_duckdb_reads_it_as_one_partitioned_table(self, layout: StoreLayout) -> None:
         aggregate(layout, DESIGN)
