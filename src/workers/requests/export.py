@@ -1,9 +1,10 @@
 """A committed trial's adapter copied out of its store, with what it tells of whom it was trained on."""
 
 import itertools
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +19,13 @@ from workers.requests.transfer import committed_adapter
 from workers.store.private_files import refuse_unfit_place, write_new
 from workers.work.bench import Bench, Work
 
-RECORD = "membership.json"
+RECORD, BASE = "membership.json", "base.json"
 
 
 def export_adapter(order: ExportOrder) -> Exported:
-    """Measure, and copy the adapter in peft's own format with `membership.json` beside it; private to the user.
+    """Measure, and copy the adapter in peft's own format; private to the user.
+
+    Beside it lie `membership.json` and `base.json`: what its base is, by commit or digest, and how it was asked.
 
     Raises:
         InputError: No such adapter, no fit place, or it tells too much and no reason is given.
@@ -36,7 +39,8 @@ def export_adapter(order: ExportOrder) -> Exported:
     with stored_adapter(base.model, adapter) as model:
         membership = measure_membership(work, model.eval(), order)
     refuse_telling(membership)
-    with _copied(adapter, membership, to) as copied:
+    beside = {RECORD: membership.model_dump_json(indent=1), BASE: json.dumps(work.base_recipe.content(), indent=1)}
+    with _copied(adapter, beside, to) as copied:
         _record(order, membership, layout)
         copied.rename(to)
     return Exported(membership=membership, files=tuple(sorted(file.name for file in to.iterdir())))
@@ -64,14 +68,15 @@ def _record(order: ExportOrder, membership: Membership, layout: StoreLayout) -> 
 
 
 @contextmanager
-def _copied(adapter: Path, membership: Membership, to: Path) -> Iterator[Path]:
-    """The adapter and its check in a private folder beside `to`, which is gone in the end unless it was renamed."""
+def _copied(adapter: Path, beside: Mapping[str, str], to: Path) -> Iterator[Path]:
+    """The adapter and further files in a private folder next to `to`, gone in the end unless it was renamed."""
     temporary = Path(tempfile.mkdtemp(prefix=".tmp-", dir=to.parent))
     try:
         for file in sorted(adapter.iterdir()):
             shutil.copyfile(file, temporary / file.name, follow_symlinks=False)
             (temporary / file.name).chmod(0o600)
-        write_new(temporary / RECORD, membership.model_dump_json(indent=1))
+        for name, text in beside.items():
+            write_new(temporary / name, text)
         sync_tree(temporary)
         yield temporary
     finally:

@@ -18,7 +18,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import TrialSpec
 from workers.models.adapters import stored_adapter
-from workers.requests.export import RECORD, export_adapter, refuse_telling
+from workers.requests.export import BASE, RECORD, export_adapter, refuse_telling
 from workers.requests.membership import N_EACH, KnownMembers, Resampled, measure_membership, members_of, others_of
 from workers.requests.transfer import committed_adapter
 from workers.work.bench import Bench, Work
@@ -118,6 +118,7 @@ def test_a_copy_is_what_was_committed_with_its_check_and_private(store: Path, tm
     _, adapter = committed_adapter(USUAL.trial_id, StoreLayout(store))
     copied = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert Membership.model_validate(json.loads(copied.pop(RECORD))) == record.membership
+    assert json.loads(copied.pop(BASE)) == {"kind": "builtin", "recipe": "micro_llama"}
     assert copied == {path.name: path.read_bytes() for path in adapter.iterdir()}
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").iterdir()}
     assert (modes, stat.S_IMODE((tmp_path / "out").stat().st_mode)) == ({0o600}, 0o700)
