@@ -35,13 +35,14 @@ def check(
     from orchestrator.study.proving import questions_at
     from workers.contract.answers.questions import PROVE_BASE
 
-    answers = {name: ask(PROVE_BASE, question) for name, question in questions_at(place, precision=precision).items()}
+    questions = questions_at(place, precision=precision)
+    answers = {name: ask(PROVE_BASE, question) for name, question in questions.items()}
     if as_json:
         print_json({name: answer.model_dump(mode="json") for name, answer in answers.items()})  # the problems are in it
         raise typer.Exit(EXIT_BAD_INPUT if any(answer.problems for answer in answers.values()) else 0)
     for name, answer in answers.items():
         if answer.proof is not None:
-            show_proof(console_of(), name, answer.proof)
+            show_proof(console_of(), name, answer.proof, sha256=getattr(questions[name].base, "sha256", ""))
     sys.stdout.flush()
     if problems := [
         Problem(f"{name}: {found.where}", found.what, found.remedy)

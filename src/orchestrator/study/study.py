@@ -15,17 +15,18 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 from pydantic_core import PydanticCustomError
 
 from orchestrator.study.axes import AXES, Axes, AxisName, FewShotAxes
-from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, as_meant, below, recipe_of
+from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, StudyGguf, StudyHub, as_meant, below, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.resources import Resources
 from orchestrator.study.rules import StudyDraft, cross_problems
 from orchestrator.study.teachers import VERSION_MEANT, StudyTeacher, teacher_as_meant, teacher_recipe_of
+from orchestrator.study.text.digests import with_digests
 from orchestrator.study.text.problems import MAX_PROBLEMS, find_problems, refusal
 from orchestrator.study.text.source import Location, StudySource, read_source
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular, true_path
 from workers.contract.outcome import checksum_of
-from workers.contract.recipes.bases import BaseRecipe, GgufBase, HubBase
+from workers.contract.recipes.bases import BaseRecipe
 from workers.contract.recipes.recipe import Frozen
 from workers.contract.recipes.teaching import PromptRecipe, TeacherRecipe, TemplateTeacherRecipe
 from workers.contract.trial import AxisValue, EndpointPlace, EvaluationRecipe, TrainingRecipe
@@ -201,7 +202,7 @@ def load_study(path: Path) -> Study:
     try:
         written = StudyFile.model_validate_json(_with_stand_ins(source), strict=True)
     except ValidationError as error:
-        found = find_problems(error, study_schema(), source)
+        found = with_digests(find_problems(error, study_schema(), source), source)
     problems += found.values()
     if len(found) <= MAX_PROBLEMS:
         problems += cross_problems(StudyDraft(source, frozenset(found)))
@@ -279,7 +280,7 @@ def study_schema() -> dict[str, Any]:
     training = schema["$defs"]["TrainingRecipe"]
     training["properties"] = {key: rule for key, rule in training["properties"].items() if key not in STAND_INS}
     training["required"] = [key for key in training["required"] if key not in STAND_INS]
-    for kind in (GgufBase, HubBase, StudyFolder):
+    for kind in (StudyGguf, StudyHub, StudyFolder):
         for key, meant in MEANT.items():
             schema["$defs"][kind.__name__]["properties"][key]["default"] = meant
     schema["$defs"]["EndpointTeacherRecipe"]["properties"]["version"]["default"] = VERSION_MEANT

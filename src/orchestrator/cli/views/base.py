@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def show_proof(console: "Console", name: str, proof: BaseProof) -> None:
-    """A line a fact, under the base's name."""
+def show_proof(console: "Console", name: str, proof: BaseProof, *, sha256: str = "") -> None:
+    """A line a fact, under the base's name; first what a study names it by, where that is a digest."""
     from rich.text import Text
 
     console.print(Text(name, "bold"))
+    if sha256:
+        console.print(Text(f"  sha256: {sha256}"), soft_wrap=True)
     for what, found in facts(proof):
         console.print(Text(f"  {what:<16}{found}"))
 

@@ -1,4 +1,4 @@
-"""Base models by one line of YAML: built in, in an installed package, in a folder, or on a model hub at a revision."""
+"""Base models by one line of YAML: built in, in a file or a folder, or on a model hub at a revision."""
 
 from typing import Annotated, Literal, Self
 
@@ -74,7 +74,19 @@ class BaseSettings(Recipe):
         return markers
 
 
-class BuiltinBase(BaseSettings):
+class AdapterRecipe(Recipe):
+    """A LoRA adapter that is merged into a base before anything else: training starts from both."""
+
+    sha256: Sha256
+
+
+class StartedBase(BaseSettings):
+    """A base as it came, or with an adapter of its own merged into it."""
+
+    adapter: AdapterRecipe | None = Field(default=None, description="merged into the base first")
+
+
+class BuiltinBase(StartedBase):
     """A tiny base that this project builds and pre-trains by a recipe."""
 
     kind: Literal["builtin"]
@@ -93,23 +105,23 @@ class BuiltinBase(BaseSettings):
     version: int = 1
 
 
-class GgufBase(BaseSettings):
-    """Real pretrained weights: a GGUF file inside an installed package."""
+class GgufBase(StartedBase):
+    """Real pretrained weights: a GGUF file, by its name inside an installed package or by its path."""
 
     kind: Literal["gguf"]
-    package: str = Field(min_length=1, description="import name of the package that carries the file")
-    file: str = Field(pattern=r"\.gguf$")
+    package: str = Field(default="", description="import name of the package that carries the file, if one does")
+    file: str = Field(pattern=r"\.gguf$", description="its name in the package, or its path")
     sha256: Sha256
 
 
-class FolderBase(BaseSettings):
+class FolderBase(StartedBase):
     """A local folder as `save_pretrained` writes it: safetensors, configuration, tokenizer."""
 
     kind: Literal["folder"]
     sha256: Sha256
 
 
-class HubBase(BaseSettings):
+class HubBase(StartedBase):
     """A model of a hub, pinned to a commit."""
 
     kind: Literal["hub"]

@@ -27,10 +27,11 @@ PROOF = BaseProof(
 
 def test_a_proof_is_a_table_that_a_person_understands() -> None:
     out = io.StringIO()
-    show_proof(Terminal(file=out, width=80), "[base]", PROOF)
+    show_proof(Terminal(file=out, width=80), "[base]", PROOF, sha256="0f" * 32)
     text = out.getvalue()
     for said in (
         "[base]",
+        f"  sha256: {'0f' * 32}\n",  # on one line, as a study file has it
         "mistral, 1,234,567 parameters, bfloat16",
         "4,096 tokens",
         "</s> [/INST]",

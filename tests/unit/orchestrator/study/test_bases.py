@@ -8,7 +8,8 @@ from ruamel.yaml import YAML
 from orchestrator.design.grid import expand
 from orchestrator.design.plan import make_plan
 from orchestrator.store.outcomes import read_outcomes
-from orchestrator.study.bases import MEANT, SCORED_RIGHT, StudyBase
+from orchestrator.study.bases import MEANT, SCORED_RIGHT, StudyBase, StudyHub
+from orchestrator.study.files import source_problems, sources_of
 from orchestrator.study.study import ROWS_PER_BATCH, Study, load_sealed, load_study
 from support.places import SWEEPS
 from support.stores.builders import commit_trial
@@ -19,6 +20,7 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import TrialState
 from workers.contract.recipes.bases import BaseSettings, HubBase
 from workers.contract.recipes.teaching import Supervision
+from workers.contract.system.sources import digest_of_model, digest_of_place
 
 KINDS: dict[str, dict[str, object]] = {
     "hub": {"kind": "hub", "id": "owner/model", "revision": "a" * 40},
@@ -82,7 +84,7 @@ def test_in_bfloat16_a_new_study_says_in_which_batches_a_base_writes(tmp_path: P
 
 def test_a_sealed_study_means_what_it_meant(tmp_path: Path) -> None:
     study = study_with({"kind": "builtin", "recipe": "tiny_llama"}, tmp_path)
-    old = study.model_copy(update={"bases": {"tiny-llama": HubBase.model_validate(KINDS["hub"])}})
+    old = study.model_copy(update={"bases": {"tiny-llama": StudyHub.model_validate(KINDS["hub"])}})
     (tmp_path / "study.json").write_text(old.model_dump_json())
     assert load_sealed(tmp_path / "study.json").bases == old.bases
 
@@ -181,7 +183,7 @@ def test_an_engine_may_write_for_a_base_of_which_the_file_says_nothing(engine: s
 
 def test_trials_that_were_scored_by_the_older_way_become_stale_and_the_settings_are_named(tmp_path: Path) -> None:
     study = study_with(KINDS["hub"], tmp_path)
-    old = study.model_copy(update={"bases": {"tiny-llama": HubBase.model_validate(KINDS["hub"])}})
+    old = study.model_copy(update={"bases": {"tiny-llama": StudyHub.model_validate(KINDS["hub"])}})
     layout = StoreLayout(tmp_path / "store")
     commit_trial(layout, expand(old).trials[0], None)
     plan = make_plan(expand(study), read_outcomes(layout), {}, study=study.study)
@@ -189,3 +191,84 @@ def test_trials_that_were_scored_by_the_older_way_become_stale_and_the_settings_
     assert stale.state is TrialState.STALE
     changed = "base.bos, base.ends, base.reading, base.special_tokens, base.thoughts"
     assert stale.reason == f"replaced by {expand(study).trials[0].trial_id}, changed: {changed}"
+
+
+def model_in(folder: Path) -> Path:
+    """What has the names of a model's files."""
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text(f"{name} {folder.name}")
+    return folder
+
+
+def adapter_in(folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def problems_of(study: Study) -> list[str]:
+    """Those of its bases."""
+    return [str(problem) for problem in source_problems(study) if problem.where.startswith("bases.")]
+
+
+class TestPlaces:
+    def test_a_file_by_its_path_is_known_by_its_name_and_digest(self, tmp_path: Path) -> None:
+        (tmp_path / "w.gguf").write_text("weights")
+        digest = digest_of_model(tmp_path / "w.gguf")
+        study = study_with({"kind": "gguf", "file": "w.gguf", "sha256": digest}, tmp_path)
+        assert problems_of(study) == []
+        assert sources_of(study)[digest] == str(tmp_path / "w.gguf")
+        recipe = study.base_recipes["tiny-llama"]
+        assert (
+            recipe
+            == study_with({"kind": "gguf", "file": f"{tmp_path}/w.gguf", "sha256": digest}, tmp_path).base_recipes[
+                "tiny-llama"
+            ]
+        )
+        (tmp_path / "w.gguf").unlink()
+        assert problems_of(study) == [
+            f"bases.tiny-llama.file: {tmp_path}/w.gguf is no file; mend the path, or name the package that has it"
+        ]
+
+    def test_an_adapter_to_start_from_is_known_by_its_digest(self, tmp_path: Path) -> None:
+        digest = digest_of_model(adapter_in(tmp_path / "ours"))
+        base = {**KINDS["hub"], "adapter": {"folder": "ours", "sha256": digest}}
+        study = study_with(base, tmp_path)
+        assert problems_of(study) == []
+        assert sources_of(study)[digest] == str(tmp_path / "ours")
+        recipe = study.base_recipes["tiny-llama"]
+        assert recipe.content()["adapter"] == {"sha256": digest}
+        bare = HubBase.model_validate(recipe.model_dump(exclude={"adapter"}))
+        kinds = {
+            kind
+            for kind, made in input_recipes(micro_spec(base=recipe)).items()
+            if made != input_recipes(micro_spec(base=bare))[kind]
+        }
+        assert kinds == {InputKind.BASE, InputKind.PROOF, InputKind.PROMPT_TOKENS}
+        (tmp_path / "ours" / "adapter_model.safetensors").write_text("others")
+        (found,) = problems_of(study)
+        assert found.startswith("bases.tiny-llama.adapter.sha256: ours hashes to ")
+
+    def test_what_lies_beside_a_models_files_is_no_part_of_it(self, tmp_path: Path) -> None:
+        model = model_in(tmp_path / "model")
+        own = digest_of_model(model)
+        assert own == digest_of_place(model)  # as studies of before have it
+        for name in ("trainer_state.json", "run.log", "README.md"):
+            (model / name).write_text("seen today")
+        assert digest_of_model(model) == own
+        for digest in (own, digest_of_place(model)):
+            study = study_with({**KINDS["folder"], "sha256": digest}, tmp_path)
+            assert problems_of(study) == []
+
+    def test_a_missing_digest_is_said(self, tmp_path: Path) -> None:
+        model, adapter = model_in(tmp_path / "model"), adapter_in(tmp_path / "ours")
+        cases: tuple[tuple[dict[str, object], str], ...] = (
+            ({"kind": "folder", "folder": "model"}, digest_of_model(model)),
+            ({**KINDS["hub"], "adapter": {"folder": "ours"}}, digest_of_model(adapter)),
+            ({"kind": "gguf", "file": "absent.gguf"}, "SHA-256, 64"),
+        )
+        for base, digest in cases:
+            with pytest.raises(InputError, match=rf"bases\.tiny-llama.*\.?sha256: is missing; .*{digest}"):
+                study_with(base, tmp_path)

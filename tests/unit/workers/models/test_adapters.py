@@ -15,11 +15,21 @@ from transformers import AutoModelForCausalLM
 
 from support.bases.small_models import CPU, RECORD, logits_of, prepared, saved_model, small_model, small_tokenizer
 from workers.contract.errors import InputError
-from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
+from workers.contract.recipes.bases import AdapterRecipe, BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
+from workers.contract.system.sources import digest_of_model
 from workers.contract.trial import LoraRecipe
-from workers.models.adapters import adapted_layers, fresh_adapter, save_adapter, stored_adapter
-from workers.models.base import load
+from workers.models.adapters import (
+    adapted_layers,
+    fresh_adapter,
+    how_to_find,
+    merged,
+    save_adapter,
+    stored_adapter,
+)
+from workers.models.base import load, materialise
 
+# A base that an adapter does not fit, and what is wrong with an adapter's folder.
+UNFIT = {"other sizes": {"hidden_size": 48}, "fewer layers": {"num_hidden_layers": 1}}
 COMMIT, DIGEST = "a" * 40, "b" * 64
 BASES: dict[str, BaseRecipe] = {
     "hub": HubBase(kind="hub", id="owner/model", revision=COMMIT),
@@ -168,3 +178,37 @@ def test_a_clean_process_gives_the_same_logits(tmp_path: Path) -> None:
     places = [str(folder), str(tmp_path / "adapter"), RECORD, str(out)]
     subprocess.run([sys.executable, "-I", "-c", ELSEWHERE, *places], check=True, capture_output=True)
     assert torch.allclose(load_file(out)["logits"], adapted, atol=1e-4)
+
+
+class TestStartingFromOne:
+    def trained_adapter(self, folder: Path) -> Path:
+        with fresh_adapter(small_model("llama"), LoraRecipe(), seed=1) as model:
+            trained(model)
+            save_adapter(model, folder, base=BASES["folder"])
+        return folder
+
+    def test_a_base_with_an_adapter_merged_says_what_it_says_under_it(self, tmp_path: Path) -> None:
+        source, adapter = saved_model(small_model("llama"), tmp_path / "model"), self.trained_adapter(tmp_path / "ours")
+        recipe = FolderBase(kind="folder", sha256=digest_of_model(source))
+        started = recipe.model_copy(update={"adapter": AdapterRecipe(sha256=digest_of_model(adapter))})
+        for name, base in (("bare", recipe), ("started", started)):
+            (tmp_path / name).mkdir()
+            places = {digest_of_model(place): str(place) for place in (source, adapter)}
+            materialise(base, tmp_path / name, sources=places)
+        bare, ours = (load(tmp_path / name, precision="float32", device=CPU).model for name in ("bare", "started"))
+        with stored_adapter(bare, adapter) as model:
+            under_it = logits_of(model)
+        assert torch.allclose(logits_of(ours), under_it, atol=1e-4)
+        assert not torch.allclose(logits_of(ours), logits_of(bare), atol=1e-2)
+        assert adapter.name not in how_to_find(started)
+        assert f"an adapter with the SHA-256 {digest_of_model(adapter)} merged into it" in how_to_find(started)
+
+    @pytest.mark.parametrize("settings", UNFIT.values(), ids=UNFIT)
+    def test_one_that_does_not_fit_is_refused(self, settings: dict[str, object], tmp_path: Path) -> None:
+        adapter = self.trained_adapter(tmp_path / "ours")
+        with pytest.raises(InputError, match=r"does not fit LlamaForCausalLM .* give the folder of a LoRA adapter"):
+            merged(small_model("llama", **settings), adapter)
+
+    def test_a_folder_without_one_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"has no adapter_config.json and no adapter_model.safetensors"):
+            merged(small_model("llama"), tmp_path)

@@ -102,6 +102,18 @@ def test_it_says_what_the_model_says(package: Path, tmp_path: Path) -> None:
     assert base.tokenizer.eos_token == small_tokenizer().eos_token
 
 
+def test_a_file_without_a_package_is_read_where_it_lies(tmp_path: Path) -> None:
+    written(tmp_path / "ours.gguf", tensors_of_a_llama())
+    digest = hashlib.sha256((tmp_path / "ours.gguf").read_bytes()).hexdigest()
+    recipe = GgufBase(kind="gguf", file="ours.gguf", sha256=digest)
+    (tmp_path / "base").mkdir()
+    materialise(recipe, tmp_path / "base", sources={digest: str(tmp_path / "ours.gguf")})
+    base = load(tmp_path / "base", precision="float32", device=CPU)
+    assert torch.isfinite(logits_of(base.model)).all()
+    with pytest.raises(InputError, match=r"no path is given for ours\.gguf"):
+        materialise(recipe, tmp_path / "base", sources={})
+
+
 def test_a_missing_tensor_is_named(package: Path, tmp_path: Path) -> None:
     tensors = tensors_of_a_llama()
     del tensors["blk.1.ffn_up.weight"]
