@@ -129,7 +129,7 @@ def _splits(known: Basis) -> Content:
 
 def _dates(known: Basis) -> Content:
     recipe = known.study.cohort.recipe
-    counts_days = recipe.mapping.clock == "days" if isinstance(recipe, TableCohort) else not recipe.kind.has_calendar
+    counts_days = recipe.mapping.clock != "dates" if isinstance(recipe, TableCohort) else not recipe.kind.has_calendar
     return {"times": "days from an origin, which is no calendar date" if counts_days else "dates"}
 
 

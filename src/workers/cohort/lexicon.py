@@ -15,14 +15,14 @@ __all__ = ["AGE", "SEX", "Band", "Concept", "Lexicon"]
 class Concept(Wording):
     """One code in words.
 
-    number: `value` is shown, rounded to `step`, with the word of its band. flag: `name` where the value is not 0,
-    `absent` (if any) where it is. event: `name` and how long ago. Codes `AGE` (number) and `SEX` (flag, 1 is male) open
-    every prompt.
+    number: `value` is shown, rounded to `step`, with the word of its band. category: that word alone. flag: `name`
+    where the value is not 0, `absent` (if any) where it is. event: `name` and how long ago. Codes `AGE` (number) and
+    `SEX` (flag, 1 is male) open every prompt.
     """
 
     code: str
     name: str
-    kind: Literal["number", "flag", "event"]
+    kind: Literal["number", "category", "flag", "event"]
 
 
 class Lexicon(Recipe):

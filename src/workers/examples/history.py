@@ -198,6 +198,9 @@ def _fact(item: Item, concept: Concept) -> Fact:
             band = band_of(item.value, concept)
             name = " ".join(filter(None, (clean(band.word) if band else "", name, shown_number(item.value, concept))))
             points = band.points if band else 0
+    elif concept.kind == "category":
+        band = None if item.value is None else band_of(item.value, concept)
+        name, points = f"{name}: {clean(band.word)}" if band else "", band.points if band else 0
     elif concept.kind == "event" and item.first_years is not None:
         when = f"{round(item.first_years)} y ago"
     return Fact(name, points, concept.theme, clean(concept.mechanism), item.code, when)
@@ -236,7 +239,7 @@ def _person(items: Sequence[Item], lexicon: Lexicon) -> _Person | None:
 
 def _possible_facts(concept: Concept) -> list[Fact]:
     """What a record could say of a concept: one fact a band, or the flag or event itself."""
-    if concept.kind != "number":
+    if concept.kind not in ("number", "category"):
         return [_fact(Item(concept.code, 1.0), concept)]
     bounds = [band.below for band in concept.bands if band.below is not None]
     values = [bound - concept.step for bound in bounds]

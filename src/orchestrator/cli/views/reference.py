@@ -43,9 +43,9 @@ def _sections(place: str, rule: Schema, schema: Schema, headings: dict[str, str]
 def _objects(rule: Schema, schema: Schema) -> Iterator[tuple[Schema, str]]:
     """The mappings with fields of their own that a value may be or hold, and what tells each from the others."""
     if "$ref" in rule:
-        found = resolve(rule, schema)
-        if "properties" in found:
-            yield found, ""
+        yield from _objects(resolve(rule, schema), schema)
+    elif "properties" in rule:
+        yield rule, ""
     elif "discriminator" in rule:
         for tag, place in rule["discriminator"]["mapping"].items():
             yield resolve({"$ref": place}, schema), f" ({tag})"
@@ -78,7 +78,7 @@ def _purpose(rule: Schema, schema: Schema) -> str:
 def _takes(rule: Schema, schema: Schema) -> str:
     """What may be written, with its range."""
     if objects := [found for found, _ in _objects(rule, schema)]:
-        each = " or ".join(_mark(found["title"]) for found in objects)
+        each = " or ".join([*_alone(rule, schema), *(_mark(found["title"]) for found in objects)])
         return {"array": f"a list, each {each}", "object": f"names, each {each}"}.get(rule.get("type", ""), each)
     rule = resolve(rule, schema) if "$ref" in rule else rule
     match rule:
@@ -103,6 +103,13 @@ def _takes(rule: Schema, schema: Schema) -> str:
         case {"type": "null"}:
             return "null"
     return KINDS[rule["type"]]
+
+
+def _alone(rule: Schema, schema: Schema) -> list[str]:
+    """What may stand for a whole mapping."""
+    inner = next((rule[part] for part in ("items", "additionalProperties") if part in rule), rule)
+    kinds = resolve(resolve(inner, schema), schema).get("anyOf", ())
+    return [KINDS[one["type"]] for one in kinds if one.get("type") == "string"]
 
 
 def _code(value: Any) -> str:  # noqa: ANN401  a JSON value

@@ -70,7 +70,7 @@ def _in_file(at: Location, schema: Schema, source: StudySource) -> Location:
     kept: Location = ()
     rule = schema
     for place, part in enumerate(at, start=1):
-        rule = resolve(rule, schema)
+        rule = _holder(rule, schema)
         is_tag = part in _branches(rule) or not rule.keys() & HOLDS
         if part == ANYTHING or (not is_tag and (place == len(at) or source.value((*kept, part)) is not None)):
             kept = (*kept, part)
@@ -81,7 +81,11 @@ def _in_file(at: Location, schema: Schema, source: StudySource) -> Location:
 def _reword(details: ErrorDetails, at: Location, schema: Schema, source: StudySource) -> Problem:
     kind, loc = details["type"], details["loc"]
     if kind == "extra_forbidden":
-        known = [key for key in _rule_at(schema, loc[:-1])["properties"] if source.value((*at[:-1], key)) is None]
+        known = [
+            key
+            for key in _holder(_rule_at(schema, loc[:-1]), schema)["properties"]
+            if source.value((*at[:-1], key)) is None
+        ]
         remedy = closest(str(at[-1]), known, otherwise="remove it")
         return source.problem(at, what="is not a known key", remedy=remedy)
     rule = _rule_at(schema, loc)
@@ -118,8 +122,14 @@ def _rule_at(schema: Schema, at: Location) -> Schema:
     """The part of a JSON schema that rules a location; union tags in it choose the branch."""
     rule = schema
     for part in at:
-        rule = _below(resolve(rule, schema), part)
+        rule = _below(_holder(rule, schema), part)
     return resolve(rule, schema)
+
+
+def _holder(rule: Schema, schema: Schema) -> Schema:
+    """What rules what is in a value: of text or a mapping, the mapping."""
+    found = resolve(rule, schema)
+    return next((kind for kind in found.get("anyOf", ()) if "properties" in kind), found)
 
 
 def _below(rule: Schema, part: str | int) -> Schema:

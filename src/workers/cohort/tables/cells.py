@@ -1,15 +1,16 @@
 """The columns of a table as typed cells, and every problem counted; never a cell's content."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from workers.cohort.cohort import recorded_numbers
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.mapping import Cell
+from workers.contract.recipes.columns import DAYS_IN, Cell, TimeColumn
 
 # 2,700 years: what lies beyond counts seconds or is a typing error.
 MAX_DAYS = 1e6
@@ -22,12 +23,16 @@ CLOCK, ZONE = r"[T ]\d{2}", r"[T ]\d{2}.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)\s*$"
 
 @dataclass(frozen=True)
 class Cells:
-    """The rows of a table and what is wrong with them; a faulty cell reads as missing and is counted."""
+    """The rows of a table and what is wrong with them; a faulty cell reads as missing and is counted.
+
+    row_numbers: in the file, the first is 1; null where they are the file's own rows.
+    """
 
     path: Path
     rows: pd.DataFrame
-    clock: Literal["days", "dates"]
+    clock: str
     origin: str
+    row_numbers: npt.NDArray[np.int64] | None = None
     problems: list[Problem] = field(default_factory=list)
     zoned: dict[str, bool] = field(default_factory=dict)
 
@@ -40,7 +45,8 @@ class Cells:
     def mark(self, column: str, wrong: "pd.Series[bool]", what: str, remedy: str) -> None:
         """Note, once, a problem of cells, and the row of the first of them, the header not counted."""
         if wrong.any():
-            row = int(wrong.to_numpy().argmax()) + 1
+            place = int(wrong.to_numpy().argmax())
+            row = place + 1 if self.row_numbers is None else int(self.row_numbers[place])
             self.count(column, int(wrong.sum()), what, f"{remedy} (the first is in data row {row})")
 
     def refuse(self) -> None:
@@ -54,11 +60,8 @@ class Cells:
 
     def text(self, column: str) -> "pd.Series[str]":
         """Cells that must not be empty, as text; whole numbers without a decimal point."""
-        cells = self.rows[column]
-        self.mark(column, cells.isna(), "cells are empty", "fill them or remove the rows")
-        if pd.api.types.is_float_dtype(cells) and (cells.dropna() % 1 == 0).all():
-            cells = cells.astype("Int64")
-        return cells.astype("str").fillna("")
+        self.mark(column, self.rows[column].isna(), "cells are empty", "fill them or remove the rows")
+        return _as_written(self.rows[column]).fillna("")
 
     def numbers(self, column: str, *, where: "pd.Series[bool] | None" = None) -> "pd.Series[float]":
         """Cells as numbers, NaN where empty; only those `where` are judged."""
@@ -76,39 +79,60 @@ class Cells:
         self.mark(column, wrong, "labels are neither 0 nor 1", "a binary outcome needs exactly these two values")
         return numbers == 1
 
-    def times(self, column: str, *, needed: "pd.Series[bool] | None" = None) -> "pd.Series[pd.Timestamp]":
+    def times(self, time: TimeColumn, *, needed: "pd.Series[bool] | None" = None) -> "pd.Series[pd.Timestamp]":
         """Cells as times; those `needed` must not be empty (null: all may be)."""
-        cells = self.rows[column]
-        times = self._days(cells) if self.clock == "days" else self._dates(column)
-        unit = "days are not numbers" if self.clock == "days" else "times are not ISO dates"
-        remedy = "write a number of days" if self.clock == "days" else "write YYYY-MM-DD or YYYY-MM-DDThh:mm:ss"
-        self.mark(column, times.isna() & cells.notna(), unit, remedy)
+        column, cells = time.column, self.rows[time.column]
+        if self.clock == "dates":
+            times, form = self._dates(column, time.format), time.format or "YYYY-MM-DD or YYYY-MM-DDThh:mm:ss"
+            self.mark(
+                column, times.isna() & cells.notna(), f"times are not {time.format or 'ISO dates'}", f"write {form}"
+            )
+        else:
+            unit = time.unit or ("days" if self.clock == "none" else self.clock)
+            times = self._counted(cells, DAYS_IN[unit])
+            self.mark(column, times.isna() & cells.notna(), f"{unit} are not numbers", f"write a number of {unit}")
         if needed is not None:
             self.mark(column, cells.isna() & needed, "times are empty", "fill them; a gap must not make a control")
         return times
 
-    def equals(self, column: str, value: Cell) -> "pd.Series[bool]":
-        """Whether each cell is this value, compared as numbers in a column of numbers and as text elsewhere."""
-        cells = self.rows[column]
+    def places(self, column: str, declared: Sequence[Cell]) -> npt.NDArray[np.int64]:
+        """Which of the declared values each cell is, −1 for none; shape (n_rows,).
+
+        Values are compared as numbers in a column of numbers, and as text elsewhere.
+        """
+        cells, said = self.rows[column], [str(value) for value in declared]
+        if pd.api.types.is_bool_dtype(cells):
+            said = [{"true": "1", "false": "0"}.get(value.lower(), value) for value in said]
         if pd.api.types.is_numeric_dtype(cells):
-            return recorded_numbers(cells).isin(pd.to_numeric(pd.Series([value]), errors="coerce").dropna())
-        return cells.notna() & (cells.astype("str").str.strip() == str(value))
+            known = pd.to_numeric(pd.Series(said), errors="coerce").tolist()
+            found: pd.Series = recorded_numbers(cells)
+        else:
+            known, found = said, cells.astype("str").str.strip().where(cells.notna())
+        place_of = {value: place for place, value in reversed([*enumerate(known)]) if not pd.isna(value)}
+        return found.map(place_of).fillna(-1).to_numpy(dtype=np.int64)
+
+    def equals(self, column: str, declared: Sequence[Cell]) -> "pd.Series[bool]":
+        """Whether each cell is one of the declared values."""
+        return pd.Series(self.places(column, declared) >= 0, index=self.rows.index)
 
     def differing(self, column: str, ids: "pd.Series[str]") -> None:
         """Count participants who don't have the same value of a column on all their rows."""
         n_differ = int((self.rows[column].groupby(ids).nunique(dropna=False) > 1).sum())
         self.count(column, n_differ, "participants have more than one value", "put one value on all of their rows")
 
-    def _days(self, cells: "pd.Series[float]") -> "pd.Series[pd.Timestamp]":
-        days = recorded_numbers(cells)
+    def _counted(self, cells: "pd.Series[float]", days_each: float) -> "pd.Series[pd.Timestamp]":
+        days = recorded_numbers(cells) * days_each
         days = days.where(days.abs() <= MAX_DAYS)
         whole = (days.fillna(0) * US_IN_DAY).round().astype("int64").to_numpy().astype("timedelta64[us]")
         times = pd.Series(np.datetime64(self.origin, "us") + whole, index=cells.index)
         return times.where(days.notna() & times.between(*CALENDAR))
 
-    def _dates(self, column: str) -> "pd.Series[pd.Timestamp]":
-        """ISO dates without their time zone, in UTC where they have one; a plain number or a month is none."""
+    def _dates(self, column: str, form: str | None) -> "pd.Series[pd.Timestamp]":
+        """Dates without their time zone, in UTC where they have one; by ISO, a plain number or a month is none."""
         cells = self.rows[column]
+        if form is not None and not pd.api.types.is_datetime64_any_dtype(cells):
+            times = pd.to_datetime(_as_written(cells), format=form, errors="coerce", utc=True)
+            return times.dt.tz_localize(None).dt.as_unit("us")
         if pd.api.types.is_numeric_dtype(cells):
             return pd.Series(pd.NaT, index=cells.index, dtype="datetime64[us]")
         if pd.api.types.is_datetime64_any_dtype(cells):
@@ -135,3 +159,10 @@ class Cells:
             said = f"times have {'a' if zoned.any() else 'no'} zone, unlike those of {unlike}"
             self.mark(column, clocked if unlike else clocked & False, said, remedy)
             self.zoned[column] = bool(zoned.any())
+
+
+def _as_written(cells: pd.Series) -> "pd.Series[str]":
+    """Cells as text, missing where they are; whole numbers without a decimal point."""
+    if pd.api.types.is_float_dtype(cells) and (cells.dropna() % 1 == 0).all():
+        cells = cells.astype("Int64")
+    return cells.astype("str").where(cells.notna())

@@ -11,7 +11,8 @@ import pandas as pd
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, Flow
 from workers.cohort.tables.censoring import censoring_weights
-from workers.contract.recipes.mapping import FirstAtAge, FirstRow, FixedTime, LongMapping, NthRow, WideMapping
+from workers.contract.recipes.index_rules import FirstAtAge, FirstRow, FixedTime, NthRow
+from workers.contract.recipes.mapping import LongMapping, WideMapping
 
 SECONDS_IN_DAY = 86_400
 # Before and after every recorded time; infinity for datetimes.

@@ -15,9 +15,9 @@ import pyarrow.types as kinds
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
-from workers.contract.system.csv_rows import MAX_ROWS, UNREADABLE, header_of, open_csv
+from workers.contract.system.csv_rows import MAX_ROWS, UNREADABLE, header_of, open_csv, separator_of
 
-CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".csv.gz"), (".parquet", ".pq")
+CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz"), (".parquet", ".pq")
 # What pandas takes for missing, spelled out: its list is no part of a table's meaning.
 MISSING_WORDS = (
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
@@ -35,6 +35,7 @@ def read_columns(
     names: Collection[str] = (),
     said: Mapping[str, Collection[str]] | None = None,
     missing: Sequence[str] = (),
+    decimal: str = ".",
 ) -> pd.DataFrame:
     """The wanted columns of a table.
 
@@ -43,23 +44,27 @@ def read_columns(
         names: Those of them in which only an empty cell is missing.
         said: By column, the words that the mapping looks for there, which are then no missing ones.
         missing: What else is missing, in any column.
+        decimal: What stands before the decimals of a number in a CSV.
 
     Raises:
         InputError: The file is no CSV or Parquet, is not whole, has no rows, or lacks columns (all of them named).
     """
     is_csv = path.name.lower().endswith(CSV_SUFFIXES)
     if not is_csv and not path.name.lower().endswith(PARQUET_SUFFIXES):
-        raise InputError(Problem(str(path), "is neither CSV nor Parquet", "name it .csv, .csv.gz or .parquet"))
+        raise InputError(Problem(str(path), "is neither CSV nor Parquet", "name it .csv, .tsv, .csv.gz or .parquet"))
     try:
         if not is_csv:
             return _read_parquet(path, wanted, missing)
-        columns = _known(path, wanted, header_of(path, wanted=tuple(wanted)))
+        separator = separator_of(path, wanted=wanted)
+        columns = _known(path, wanted, header_of(path, wanted=tuple(wanted), separator=separator))
         words = {column: {"", *missing, *(() if column in names else MISSING_WORDS)} for column in columns}
         for column, kept in (said or {}).items():
             words[column] = words[column] - set(kept) | set(missing)
         with open_csv(path) as file:
             return pd.read_csv(
                 file,
+                sep=separator,
+                decimal=decimal,
                 usecols=columns,
                 dtype=dict.fromkeys(text, "str"),
                 keep_default_na=False,

@@ -9,18 +9,20 @@ import pandas as pd
 
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.follow_up import EVER, NEVER, TableHistory
+from workers.cohort.tables.values import values_of
 from workers.contract.recipes.mapping import LongMapping
+from workers.contract.recipes.table_inputs import LongInput
 from workers.contract.recipes.words import SEX
 
 
 def columns_of(mapping: LongMapping) -> set[str]:
     """Every column that the table must have."""
-    return {mapping.id, mapping.time, mapping.code, *([mapping.value] if mapping.value else [])}
+    return {mapping.id, mapping.time.column, mapping.code, *([mapping.value] if mapping.value else [])}
 
 
 def text_columns_of(mapping: LongMapping) -> set[str]:
     """The columns that are kept as they are written."""
-    return {mapping.id, mapping.code, *([mapping.time] if mapping.clock == "dates" else [])}
+    return {mapping.id, mapping.code, *([mapping.time.column] if mapping.clock == "dates" else [])}
 
 
 def read_long(cells: Cells, mapping: LongMapping) -> TableHistory:
@@ -36,7 +38,7 @@ def read_long(cells: Cells, mapping: LongMapping) -> TableHistory:
             "code": cells.text(mapping.code),
         }
     )
-    rows["numeric_value"] = _values(cells, mapping, rows["code"])
+    rows = rows.assign(numeric_value=_values(cells, mapping, rows["code"]))
     repeats = int(cells.rows.duplicated().sum())
     cells.count(mapping.id, repeats, "rows stand twice", "keep one of each")
     _check_codes(cells, mapping, rows["code"])
@@ -45,10 +47,12 @@ def read_long(cells: Cells, mapping: LongMapping) -> TableHistory:
     seen = rows[_is_input(mapping, rows["code"])]
     sexes = _sexes(cells, mapping, rows)
     bars = _bars(mapping, rows)
+    said = [_said(cells, mapping, seen, entry) for entry in mapping.inputs if entry.declared]
+    plain = seen[~seen["code"].isin([entry.code for entry in mapping.inputs if entry.declared])]
+    events = pd.concat([plain, *said, sexes], ignore_index=True)
     cells.refuse()
     visits = seen[["subject_id", "time"]].dropna().drop_duplicates()
     visits = visits.sort_values(["subject_id", "time"]).reset_index(drop=True)
-    events = pd.concat([seen, sexes], ignore_index=True)
     return TableHistory(events=events, visits=visits, ages=ages, bars=bars, people=people)
 
 
@@ -56,9 +60,23 @@ def _values(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") -> "pd.
     """Numbers; judged where the mapping says that a code has one."""
     if mapping.value is None:
         return pd.Series(float("nan"), index=codes.index)
-    numeric = [entry.code for entry in mapping.inputs if entry.kind != "event"]
+    numeric = [entry.code for entry in mapping.inputs if entry.kind != "event" and not entry.declared]
     numeric += [mapping.age.code] if mapping.age and mapping.age.means == "years_at_row" else []
     return cells.numbers(mapping.value, where=codes.isin(numeric))
+
+
+def _said(cells: Cells, mapping: LongMapping, seen: pd.DataFrame, entry: LongInput) -> pd.DataFrame:
+    """The rows of an input whose values are words: one a row, or one a row and category."""
+    rows = seen[seen["code"] == entry.code]
+    where = pd.Series(cells.rows.index.isin(rows.index), index=cells.rows.index)
+    coded = values_of(cells, mapping.value or "", entry, where=where)
+    parts = [rows.assign(code=code, numeric_value=values.reindex(rows.index)) for code, values in coded]
+    return pd.concat(parts).dropna(subset=["numeric_value"])
+
+
+def words_of(mapping: LongMapping) -> dict[str, set[str]]:
+    """What cells are compared with, by column."""
+    return {mapping.value: {word for entry in mapping.inputs for word in entry.declared}} if mapping.value else {}
 
 
 def _check_codes(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") -> None:
@@ -90,7 +108,9 @@ def _people(cells: Cells, mapping: LongMapping, rows: pd.DataFrame) -> pd.DataFr
     people = pd.DataFrame(index=pd.Index(rows["subject_id"].dropna().unique(), name="subject_id"))
     for name, prefixes in (("outcome", mapping.outcome.codes), ("death", censoring.death)):
         found = rows[_begins(rows["code"], prefixes)]
-        cells.count(mapping.time, int(found["time"].isna().sum()), f"rows of {name} have no time", "add the time")
+        cells.count(
+            mapping.time.column, int(found["time"].isna().sum()), f"rows of {name} have no time", "add the time"
+        )
         people[name] = found.groupby("subject_id")["time"].min().reindex(people.index)
     followed = rows if censoring.end is None else rows[rows["code"] == censoring.end]
     people["end"] = followed.groupby("subject_id")["time"].max().reindex(people.index)
@@ -112,10 +132,10 @@ def _ages(cells: Cells, mapping: LongMapping, rows: pd.DataFrame, people: pd.Dat
     else:
         several = int((found.groupby("subject_id")["time"].nunique() > 1).sum())
         cells.count(mapping.code, several, "participants have more than one time of birth", "keep one")
-        cells.count(mapping.time, int(found["time"].isna().sum()), "births have no time", "add the time")
+        cells.count(mapping.time.column, int(found["time"].isna().sum()), "births have no time", "add the time")
         births = found.groupby("subject_id")["time"].min()
         early = rows["time"].to_numpy() < births.reindex(rows["subject_id"]).dt.normalize().to_numpy()
-        cells.count(mapping.time, int(early.sum()), "events lie before birth", remedy)
+        cells.count(mapping.time.column, int(early.sum()), "events lie before birth", remedy)
         ages = found.assign(age=0.0).drop_duplicates("subject_id")
     return ages[["subject_id", "time", "age"]].dropna().sort_values("time")
 

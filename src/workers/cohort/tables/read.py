@@ -17,9 +17,11 @@ from workers.cohort.tables import wide as table_wide
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.follow_up import TableHistory, ages_at, label
 from workers.cohort.tables.gate import read_columns
+from workers.cohort.tables.values import concepts_of, wording_of
+from workers.cohort.tables.visits import at_visits, spread_visits
 from workers.contract.recipes.cohorts import TableCohort
-from workers.contract.recipes.mapping import LongMapping, WideInput, WideMapping
-from workers.contract.recipes.words import AGE, SEX, Wording
+from workers.contract.recipes.mapping import LongMapping, WideMapping
+from workers.contract.recipes.words import AGE, SEX
 
 
 def read_table(place: Path, recipe: TableCohort) -> Cohort:
@@ -57,45 +59,45 @@ def _forbidden(mapping: WideMapping | LongMapping, codes: Iterable[str]) -> froz
 
 def lexicon_of(mapping: WideMapping | LongMapping) -> Lexicon:
     """The words of a mapping's inputs, and the question that its labels answer."""
-    concepts = [
-        Concept(
-            code=entry.column if isinstance(entry, WideInput) else entry.code,
-            name=entry.name or (entry.column if isinstance(entry, WideInput) else entry.code),
-            kind=entry.kind,
-            **_wording(entry),
-        )
-        for entry in mapping.inputs
-    ]
+    concepts = [concept for entry in mapping.inputs for concept in concepts_of(entry)]
     themes = mapping.themes or tuple(dict.fromkeys(concept.theme for concept in concepts)) or ("history",)
     if mapping.sex is not None:
-        sex = {"absent": "woman"} | {name: value for name, value in _wording(mapping.sex).items() if value}
+        sex = {"absent": "woman"} | {name: value for name, value in wording_of(mapping.sex).items() if value}
         concepts.insert(0, Concept(code=SEX, name="man", kind="flag", **sex))
     if mapping.age is not None:
-        concepts.insert(0, Concept(code=AGE, name="age", kind="number", **_wording(mapping.age)))
+        concepts.insert(0, Concept(code=AGE, name="age", kind="number", **wording_of(mapping.age)))
     return Lexicon(question=mapping.question, concepts=tuple(concepts), themes=themes)
-
-
-def _wording(entry: Wording) -> dict[str, object]:
-    return {name: getattr(entry, name) for name in Wording.model_fields}
 
 
 def _history(place: Path, mapping: WideMapping | LongMapping) -> TableHistory:
     if isinstance(mapping, WideMapping):
+        columns = table_wide.columns_of(mapping)
         rows = read_columns(
             place,
-            table_wide.columns_of(mapping),
-            text=table_wide.text_columns_of(mapping),
+            at_visits(columns, mapping),
+            text=at_visits(table_wide.text_columns_of(mapping), mapping),
             names={mapping.id},
-            said=table_wide.words_of(mapping),
+            said={
+                name: words
+                for column, words in table_wide.words_of(mapping).items()
+                for name in at_visits([column], mapping)
+            },
             missing=mapping.missing,
+            decimal=mapping.decimal,
         )
-        return table_wide.read_wide(Cells(place, rows, mapping.clock, mapping.origin), mapping)
+        if not mapping.visits:
+            return table_wide.read_wide(Cells(place, rows, mapping.clock, mapping.origin), mapping)
+        spread = spread_visits(rows, columns, mapping)
+        numbers, spread = spread.index.to_numpy(), spread.reset_index(drop=True)
+        return table_wide.read_wide(Cells(place, spread, mapping.clock, mapping.origin, numbers), mapping)
     rows = read_columns(
         place,
         table_long.columns_of(mapping),
         text=table_long.text_columns_of(mapping),
         names={mapping.id, mapping.code},
+        said=table_long.words_of(mapping),
         missing=mapping.missing,
+        decimal=mapping.decimal,
     )
     return table_long.read_long(Cells(place, rows, mapping.clock, mapping.origin), mapping)
 

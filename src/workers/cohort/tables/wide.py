@@ -1,10 +1,17 @@
-"""A wide table in one form: one row a participant and time, one column a measure."""
+"""A wide table in one form: one row a participant and time, or interval, or a participant; one column a measure."""
 
+from collections.abc import Collection
+
+import numpy as np
 import pandas as pd
 
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.follow_up import EVER, NEVER, TableHistory
-from workers.contract.recipes.mapping import RowsWhere, Timed, WideMapping
+from workers.cohort.tables.values import values_of
+from workers.contract.recipes.columns import VISIT, Cell, TimeColumn
+from workers.contract.recipes.index_rules import RowsWhere
+from workers.contract.recipes.mapping import ROW, Timed, WideMapping
+from workers.contract.recipes.table_inputs import WideSex
 from workers.contract.recipes.words import SEX
 
 # Enough participants with repeated rows to say that a column never changes within any of them.
@@ -14,30 +21,32 @@ MIN_REPEATED = 30
 def columns_of(mapping: WideMapping) -> set[str]:
     """Every column that the table must have; those that must not be read are among them, to catch a misspelling."""
     rule = [mapping.index.column] if isinstance(mapping.index, RowsWhere) else []
-    excluding = [exclusion.column for exclusion in mapping.exclusions]
-    return {mapping.id, mapping.time, *rule, *excluding, *mapping.input_columns, *mapping.never_inputs}
+    excluding = [exclusion.column.column for exclusion in mapping.exclusions]
+    times = [time.column for time in mapping.times]
+    named = {mapping.id, *times, *rule, *excluding, *mapping.input_columns, *mapping.never_inputs}
+    return named - {ROW} if _is_numbered(mapping) else named
 
 
 def text_columns_of(mapping: WideMapping) -> set[str]:
     """The columns that are kept as they are written."""
-    if mapping.clock == "days":
-        return {mapping.id}
-    death, age = mapping.censoring.death, mapping.age
-    birth = [age.column] if age and age.means == "time_of_birth" else []
-    others = [death.time] if death else []
-    others += [mapping.censoring.end] if mapping.censoring.end else []
-    others += [exclusion.column for exclusion in mapping.exclusions if exclusion.equals is None]
-    return {mapping.id, mapping.time, mapping.outcome.time, *birth, *others}
+    if mapping.clock != "dates":
+        return {mapping.id} - ({ROW} if _is_numbered(mapping) else set())
+    birth = [mapping.age.column] if mapping.age and mapping.age.means == "time_of_birth" else []
+    return {mapping.id, *birth, *(time.column for time in mapping.times)}
 
 
 def words_of(mapping: WideMapping) -> dict[str, set[str]]:
     """What cells are compared with, by column."""
+    outcome, sex = mapping.outcome, mapping.sex
+    compared: list[tuple[str, Collection[Cell]]] = [(one.column.column, one.cells) for one in mapping.exclusions]
+    compared += [(one.flag, one.cells) for one in mapping.happenings]
+    compared += [(outcome.flag, (*outcome.competing, *outcome.lost))]
+    compared += [(entry.column, [*entry.declared]) for entry in mapping.inputs]
+    compared += [(sex.column, (sex.male, sex.female))] if sex else []
+    compared += [(mapping.index.column, mapping.index.cells)] if isinstance(mapping.index, RowsWhere) else []
     words: dict[str, set[str]] = {}
-    compared = [(exclusion.column, exclusion.equals) for exclusion in mapping.exclusions]
-    compared += [(mapping.sex.column, word) for word in (mapping.sex.male, mapping.sex.female)] if mapping.sex else []
-    compared += [(mapping.index.column, mapping.index.equals)] if isinstance(mapping.index, RowsWhere) else []
-    for column, word in compared:
-        words.setdefault(column, set()).update([str(word)] if word is not None else [])
+    for column, cells in compared:
+        words.setdefault(column, set()).update(map(str, cells))
     return words
 
 
@@ -47,11 +56,7 @@ def read_wide(cells: Cells, mapping: WideMapping) -> TableHistory:
     Raises:
         InputError: With every problem of the table; counts, never rows.
     """
-    ids = cells.text(mapping.id)
-    times = cells.times(mapping.time, needed=pd.Series(True, index=ids.index))
-    rows = pd.DataFrame({"subject_id": ids, "time": times})
-    n_repeated = int(rows.dropna().duplicated().sum())
-    cells.count(mapping.id, n_repeated, "rows repeat a participant and time", "keep one row of each")
+    rows = _rows(cells, mapping)
     people = _people(cells, mapping, rows)
     events = _events(cells, mapping, rows)
     ages = _ages(cells, mapping, rows)
@@ -59,66 +64,127 @@ def read_wide(cells: Cells, mapping: WideMapping) -> TableHistory:
     cells.refuse()
     visits = rows
     if isinstance(mapping.index, RowsWhere):
-        visits = rows[cells.equals(mapping.index.column, mapping.index.equals)]
+        visits = rows[cells.equals(mapping.index.column, mapping.index.cells)]
     visits = visits.sort_values(["subject_id", "time"]).reset_index(drop=True)
     return TableHistory(events=events, visits=visits, ages=ages, bars=bars, people=people)
 
 
+def _is_numbered(mapping: WideMapping) -> bool:
+    return mapping.clock == "none" and mapping.id == ROW
+
+
+def _rows(cells: Cells, mapping: WideMapping) -> pd.DataFrame:
+    """Whose row it is, and of which time."""
+    if _is_numbered(mapping):
+        ids = pd.Series(np.arange(1, len(cells.rows) + 1), index=cells.rows.index).astype("str")
+    else:
+        ids = cells.text(mapping.id)
+    if mapping.clock == "none":
+        times = pd.Series(np.datetime64(mapping.origin, "us"), index=ids.index)
+    else:
+        times = cells.times(mapping.time or TimeColumn(column=VISIT), needed=pd.Series(True, index=ids.index))
+    rows = pd.DataFrame({"subject_id": ids, "time": times})
+    n_repeated = int(rows.dropna().duplicated().sum())
+    remedy = "keep one row of each" if mapping.clock != "none" else "keep one row of each, or name their time"
+    cells.count(mapping.id, n_repeated, "rows repeat a participant and time", remedy)
+    return rows
+
+
 def _people(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFrame:
     """Outcome, death and end of follow-up, once a participant."""
-    everywhere = pd.Series(True, index=rows.index)
-    end, death = mapping.censoring.end, mapping.censoring.death
-    followed = rows.assign(
-        outcome=_happened(cells, mapping.outcome, end=end),
-        death=_happened(cells, death, end=end) if death else pd.Series(NEVER, index=rows.index).where(~everywhere),
-        end=cells.times(end, needed=everywhere) if end else rows.groupby("subject_id")["time"].transform("max"),
-    )
-    timed = {mapping.outcome.flag, mapping.outcome.time, *([death.flag, death.time] if death else [])}
-    for column in sorted({*timed, *([end] if end else [])}):
+    latest = rows["time"] + pd.Timedelta(days=mapping.horizon_days)
+    if mapping.stop is not None:
+        latest = _stops(cells, mapping.stop, rows)
+    elif mapping.clock != "none":
+        latest = rows["time"]
+    end = cells.times(mapping.end, needed=pd.Series(True, index=rows.index)) if mapping.end else latest
+    outcome, *deaths = (_happened(cells, one, mapping, otherwise=latest) for one in mapping.happenings)
+    deaths += [_competing(cells, mapping, otherwise=latest)] if mapping.outcome.competing else []
+    _check_kinds(cells, mapping)
+    never = pd.Series(pd.NaT, index=rows.index, dtype=rows["time"].dtype)
+    followed = rows.assign(outcome=outcome, death=pd.concat([never, *deaths], axis="columns").min(axis=1), end=end)
+    same = {name for one in mapping.happenings if one.time for name in (one.flag, one.time.column)}
+    for column in sorted({*same, *([mapping.end.column] if mapping.end else [])}):
         cells.differing(column, rows["subject_id"])
-    return followed.drop_duplicates("subject_id").set_index("subject_id")[["outcome", "death", "end"]]
+    return followed.groupby("subject_id").agg({"outcome": "min", "death": "min", "end": "max"})
 
 
-def _happened(cells: Cells, event: Timed, *, end: str | None) -> "pd.Series[pd.Timestamp]":
+def _stops(cells: Cells, stop: TimeColumn, rows: pd.DataFrame) -> "pd.Series[pd.Timestamp]":
+    """The ends of start-stop rows, which may touch but not overlap."""
+    stops = cells.times(stop, needed=pd.Series(True, index=rows.index))
+    cells.mark(stop.column, stops < rows["time"], "rows end before they begin", "mend their times")
+    ordered = rows.assign(stop=stops).sort_values(["subject_id", "time"])
+    overlaps = ordered["time"] < ordered.groupby("subject_id")["stop"].shift()
+    cells.mark(stop.column, overlaps.reindex(rows.index), "rows begin before the one before ends", "mend their times")
+    return stops
+
+
+def _happened(
+    cells: Cells, event: Timed, mapping: WideMapping, *, otherwise: "pd.Series[pd.Timestamp]"
+) -> "pd.Series[pd.Timestamp]":
     """When something happened, NaT where it did not; a time that is the end of follow-up too is judged there."""
-    has_happened = cells.flags(event.flag)
-    return cells.times(event.time, needed=has_happened if event.time != end else None).where(has_happened)
+    has_happened = cells.equals(event.flag, event.events) if event.events else cells.flags(event.flag)
+    if event.events:
+        cells.mark(event.flag, cells.rows[event.flag].isna(), "cells are empty", "fill them or remove the rows")
+    if event.time is None:
+        return otherwise.where(has_happened)
+    is_judged = mapping.end is None or event.time.column != mapping.end.column
+    return cells.times(event.time, needed=has_happened if is_judged else None).where(has_happened)
+
+
+def _check_kinds(cells: Cells, mapping: WideMapping) -> None:
+    """Where the lost are declared, each cell of the outcome is of some kind."""
+    outcome = mapping.outcome
+    if outcome.lost:
+        known = cells.equals(outcome.flag, (*outcome.events, *outcome.competing, *outcome.lost))
+        what = "cells are neither the outcome, nor competing, nor lost"
+        cells.mark(outcome.flag, cells.rows[outcome.flag].notna() & ~known, what, "declare them in `outcome`")
+
+
+def _competing(
+    cells: Cells, mapping: WideMapping, *, otherwise: "pd.Series[pd.Timestamp]"
+) -> "pd.Series[pd.Timestamp]":
+    """When another end than the outcome came, NaT where none did."""
+    outcome, has_ended = mapping.outcome, cells.equals(mapping.outcome.flag, mapping.outcome.competing)
+    return (cells.times(outcome.time, needed=has_ended) if outcome.time else otherwise).where(has_ended)
 
 
 def _events(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFrame:
     """Every recorded input; sex and static columns once a participant and without a time."""
     known = []
     for entry in mapping.inputs:
-        values = cells.numbers(entry.column)
-        known.append(rows.assign(code=entry.column, numeric_value=values, is_static=entry.static))
-        if entry.static:
-            _check_static(cells, entry.column, rows["subject_id"], values)
-        else:
-            _check_changing(cells, entry.column, rows["subject_id"], values)
+        since = cells.times(entry.known) if entry.known else rows["time"]
+        for code, values in values_of(cells, entry.column, entry):
+            values = values.where(since.notna())
+            known.append(rows.assign(time=since, code=code, numeric_value=values, is_static=entry.static))
+        _check_constancy(cells, entry.column, rows["subject_id"], is_static=entry.static)
     if mapping.sex is not None:
-        column, is_male = mapping.sex.column, cells.equals(mapping.sex.column, mapping.sex.male)
-        is_sexed = is_male | cells.equals(column, mapping.sex.female)
-        n_other = int((cells.rows[column].notna() & ~is_sexed).sum())
-        cells.count(
-            column, n_other, "cells are neither `male` nor `female`", "correct the two codes, or empty the cells"
-        )
-        values = is_male.astype("float64").where(is_sexed)
-        _check_static(cells, column, rows["subject_id"], values)
-        known.append(rows.assign(code=SEX, numeric_value=values, is_static=True))
+        known.append(_sexes(cells, mapping.sex, rows))
     events = pd.concat(known, ignore_index=True).dropna(subset=["numeric_value"])
     events["time"] = events["time"].where(~events["is_static"])
     is_repeat = events["is_static"] & events.duplicated(["subject_id", "code", "is_static"])
     return events.loc[~is_repeat, ["subject_id", "time", "code", "numeric_value"]]
 
 
-def _check_static(cells: Cells, column: str, ids: "pd.Series[str]", values: "pd.Series[float]") -> None:
-    n_differ = int((values.groupby(ids).nunique() > 1).sum())
-    cells.count(column, n_differ, "participants have more than one value of what is static", "write `static: false`")
+def _sexes(cells: Cells, sex: WideSex, rows: pd.DataFrame) -> pd.DataFrame:
+    """A man is 1, a woman 0."""
+    places = cells.places(sex.column, (sex.male, sex.female))
+    is_other = cells.rows[sex.column].notna() & (places < 0)
+    remedy = "correct the two codes, or empty the cells"
+    cells.count(sex.column, int(is_other.sum()), "cells are neither `male` nor `female`", remedy)
+    values = pd.Series(places == 0, index=rows.index).astype("float64").where(places >= 0)
+    _check_constancy(cells, sex.column, rows["subject_id"], is_static=True)
+    return rows.assign(code=SEX, numeric_value=values, is_static=True)
 
 
-def _check_changing(cells: Cells, column: str, ids: "pd.Series[str]", values: "pd.Series[float]") -> None:
-    """Refuse a column that looks like an outcome of the whole follow-up: it stands, unchanged, on every row."""
-    by_person = values.dropna().groupby(ids)
+def _check_constancy(cells: Cells, column: str, ids: "pd.Series[str]", *, is_static: bool) -> None:
+    """Refuse what is static and changes, and what looks like an outcome of the whole follow-up: it never does."""
+    values = cells.rows[column].dropna()
+    by_person = values.groupby(ids)
+    if is_static:
+        n_differ, what = int((by_person.nunique() > 1).sum()), "participants have more than one value of what is static"
+        cells.count(column, n_differ, what, "write `static: false`")
+        return
     is_repeated = by_person.size() > 1
     never_changes = values.nunique() > 1 and int(is_repeated.sum()) >= MIN_REPEATED and by_person.nunique().max() == 1
     remedy = "add it to `forbidden`; if it is known before the first row, write `static: true`"
@@ -135,7 +201,7 @@ def _ages(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFram
         cells.count(column, int((ages["age"] < 0).sum()), "rows lie before birth", remedy)
     else:
         cells.differing(column, rows["subject_id"])
-        births = cells.times(column)
+        births = cells.times(TimeColumn(column=column, format=mapping.age.format))
         cells.count(column, int((rows["time"] < births.dt.normalize()).sum()), "rows lie before birth", remedy)
         ages = rows.assign(time=births, age=0.0).drop_duplicates("subject_id")
     return ages.dropna().sort_values("time")
@@ -146,10 +212,10 @@ def _bars(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFram
     following = rows.sort_values("time").groupby("subject_id")["time"].shift(-1).reindex(rows.index).fillna(NEVER)
     bars = [rows[:0].assign(since=EVER, until=NEVER, rank=0, reason="")]
     for rank, exclusion in enumerate(mapping.exclusions):
-        if exclusion.equals is None:
+        if not exclusion.cells:
             met = rows.assign(since=cells.times(exclusion.column), until=NEVER)
         else:
             met = rows.assign(since=rows["time"], until=following)
-            met = met[cells.equals(exclusion.column, exclusion.equals)]
+            met = met[cells.equals(exclusion.column.column, exclusion.cells)]
         bars.append(met.assign(rank=rank, reason=exclusion.reason).dropna(subset=["since"]))
     return pd.concat(bars, ignore_index=True).drop(columns="time").drop_duplicates()

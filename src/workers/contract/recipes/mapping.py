@@ -1,129 +1,63 @@
 """How the columns of somebody's table become events, labels and splits; it stands inline in a study's `cohort`.
 
 Two shapes: `wide` has one row an exam and a column a measure, `long` one row an event (participant, time, code, value).
-Times are days on any clock, or ISO dates; every time column of one table is on the same clock.
+Times are numbers on any clock, or dates; every time column of one table is on the same clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from workers.contract.recipes.columns import VISIT, Cell, Matching, Name, TimeColumn
+from workers.contract.recipes.index_rules import DAYS_IN_CENTURY, FirstAtAge, FixedTime, LongIndex, RowsWhere, WideIndex
 from workers.contract.recipes.recipe import Moment, Recipe
-from workers.contract.recipes.words import AGE, SEX, Wording
+from workers.contract.recipes.table_inputs import LongAge, LongInput, LongSex, WideAge, WideInput, WideSex
+from workers.contract.recipes.words import AGE, SEX
 
-Name = Annotated[str, Field(min_length=1, description="the name of a column")]
 Prefix = Annotated[str, Field(min_length=1, description="the beginning of a code")]
-Cell = str | int
-# 2,700 years either way.
-Days = Annotated[float, Field(ge=-1e6, le=1e6)]
-DAYS_IN_CENTURY = 36_525
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
+# In place of a column: each row of a table without a clock is a participant of its own.
+ROW = "row"
 
 
-class WideInput(Wording):
-    """A column that may be seen at and after the row's time."""
+class Timed(Matching):
+    """Whether something happened, and when; the same on every row of a participant, or of each interval.
 
-    column: Name
-    name: str = Field(default="", description="its words in prompts; empty: the column's name")
-    kind: Literal["number", "flag"] = "number"
-    static: bool = Field(default=False, description="known before the first row and the same on all of them")
-
-
-class LongInput(Wording):
-    """A code that may be seen from its time on."""
-
-    code: str = Field(min_length=1, description="a code of the table")
-    name: str = Field(default="", description="its words in prompts; empty: the code")
-    kind: Literal["number", "flag", "event"] = "event"
-
-
-class WideAge(Wording):
-    """Where age comes from: years on each row, or the time of birth."""
-
-    column: Name
-    means: Literal["years_at_row", "time_of_birth"] = "years_at_row"
-
-
-class LongAge(Wording):
-    """Where age comes from: a code whose value is years, or whose time is that of birth."""
-
-    code: str = Field(min_length=1, description="a code of the table")
-    means: Literal["years_at_row", "time_of_birth"] = "time_of_birth"
-
-
-class WideSex(Wording):
-    """The column of sex and its codes; an empty cell is not recorded. Points are a man's, absent points a woman's."""
-
-    column: Name
-    male: Cell
-    female: Cell
-
-
-class LongSex(Wording):
-    """The two codes of sex, each on rows of its own. Points are a man's, absent points a woman's."""
-
-    male: str = Field(min_length=1)
-    female: str = Field(min_length=1)
-
-
-class EveryRow(Recipe):
-    """Each time at which an input was recorded is an index date."""
-
-    rule: Literal["every_row"]
-
-
-class NthRow(Recipe):
-    """A participant's n-th recorded time."""
-
-    rule: Literal["nth_row"]
-    n: int = Field(ge=1, description="1 is the first")
-
-
-class FirstRow(Recipe):
-    """A participant's first recorded time."""
-
-    rule: Literal["first_row"]
-
-
-class FirstAtAge(Recipe):
-    """The first recorded time at or after an age, with enough history before it."""
-
-    rule: Literal["first_at_age"]
-    age_years: float = Field(ge=0, le=120)
-    min_history_days: float = Field(default=730, ge=0, le=DAYS_IN_CENTURY, description="from first row to index")
-
-
-class FixedTime(Recipe):
-    """The same time for everybody; what was recorded last before it is seen."""
-
-    rule: Literal["fixed_time"]
-    time: Days | Moment = Field(description="days, or an ISO date, as the table's clock has it")
-
-
-class RowsWhere(Recipe):
-    """The rows on which a column has a value, such as the number of a planned exam."""
-
-    rule: Literal["rows_where"]
-    column: Name
-    equals: Cell
-
-
-LongIndex = Annotated[EveryRow | FirstRow | NthRow | FirstAtAge | FixedTime, Field(discriminator="rule")]
-WideIndex = Annotated[EveryRow | FirstRow | NthRow | FirstAtAge | FixedTime | RowsWhere, Field(discriminator="rule")]
-
-
-class Timed(Recipe):
-    """Two columns, the same on every row of a participant: whether something happened, and when."""
+    Without `equals` and `one_of` the column holds 0 and 1.
+    """
 
     flag: Name
-    time: Name
+    time: TimeColumn | None = Field(
+        default=None, description="null: at the interval's `stop`; without a clock, within the horizon"
+    )
+
+    @property
+    def events(self) -> tuple[Cell, ...]:
+        """The cells that say that it happened; none in a column of 0 and 1."""
+        return self.cells
 
 
 class WideOutcome(Timed):
-    """What is predicted; where the flag is 0, the time may be empty."""
+    """What is predicted; where it did not happen, the time may be empty."""
 
     prior: str = Field(default="outcome before the index", description="the flow's words for prevalent disease")
+    competing: tuple[Cell, ...] = Field(default=(), description="cells of death and the like: then a control")
+    lost: tuple[Cell, ...] = Field(
+        default=(), description="cells of the end of follow-up alone, at `time`; then each cell must be of some kind"
+    )
+
+    @property
+    def events(self) -> tuple[Cell, ...]:
+        """The cells that say that it happened; none in a column of 0 and 1."""
+        return self.cells or ((1,) if self.competing or self.lost else ())
+
+    @model_validator(mode="after")
+    def _has_kinds(self) -> Self:
+        kinds = [str(cell) for cell in (*self.events, *self.competing, *self.lost)]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("a cell of the outcome is of two kinds; keep it in one")
+        return self
 
 
 class LongOutcome(Recipe):
@@ -133,11 +67,10 @@ class LongOutcome(Recipe):
     prior: str = Field(default="outcome before the index", description="the flow's words for prevalent disease")
 
 
-class WideExclusion(Recipe):
+class WideExclusion(Matching):
     """Index rows that stay out: a column has a value there, or holds a time at or before the index."""
 
-    column: Name
-    equals: Cell | None = Field(default=None, description="null: the column is a time")
+    column: TimeColumn = Field(description="a time where neither `equals` nor `one_of` is there")
     reason: str = Field(min_length=1, description="in the flow's words; equal reasons are counted together")
 
 
@@ -151,7 +84,10 @@ class LongExclusion(Recipe):
 class WideCensoring(Recipe):
     """Until when a participant was followed; who died within the horizon without the outcome is a control."""
 
-    end: Name | None = Field(default=None, description="time column of the end of follow-up; null: the last row")
+    end: TimeColumn | None = Field(
+        default=None,
+        description="of follow-up; null: the last row, or the outcome's time where it has `lost` or there is no clock",
+    )
     death: Timed | None = None
 
 
@@ -166,13 +102,15 @@ class Task(Recipe):
     """What both shapes have: who, when, and the window in which the outcome counts."""
 
     question: str = Field(min_length=1, description="what the labels answer, as the prompt asks it")
-    id: Name
-    time: Name
-    clock: Literal["days", "dates"] = "days"
+    id: Name = Field(description="of the participant; without a clock, `row` is the row's number")
+    clock: Literal["days", "weeks", "months", "years", "dates", "none"] = Field(
+        default="days", description="what times count, from any day on; `none`: one row a participant, its own index"
+    )
     origin: Moment = Field(default="1970-01-01", pattern=ISO_DATE, description="date of day 0; may be fictional")
     horizon_days: int = Field(ge=1, le=DAYS_IN_CENTURY, description="after the index")
     gap_days: int = Field(default=0, ge=0, le=DAYS_IN_CENTURY, description="between the index and the window")
     missing: tuple[str, ...] = Field(default=(), description="cells in which nothing was recorded, such as NA")
+    decimal: Literal[".", ","] = Field(default=".", description="what a CSV has before the decimals of a number")
     themes: tuple[str, ...] = Field(default=(), description="of the inputs, in the order of a step-by-step rationale")
 
     def shared_faults(
@@ -190,11 +128,12 @@ class Task(Recipe):
             faults.append(f"{sorted(leaks)} tell the outcome; remove them from inputs, age and sex")
         if repeated := sorted({name for name in seen if seen.count(name) > 1}):
             faults.append(f"{repeated} stand twice among inputs, age and sex; keep one of each")
-        named = {entry.column if isinstance(entry, WideInput) else entry.code for entry in inputs}
+        named = {entry.key for entry in inputs}
         if reserved := sorted({AGE, SEX} & named):
             faults.append(f"inputs {reserved} have a place of their own; name them under `age` and `sex`")
         if self.themes and (unknown := sorted({entry.theme for entry in inputs} - set(self.themes))):
             faults.append(f"themes {unknown} of inputs are not in `themes`; add them there")
+        faults += [fault for entry in inputs if (fault := entry.words_fault(entry.key))]
         if self.gap_days >= self.horizon_days:
             faults.append(f"gap_days {self.gap_days} leaves no window; make it less than horizon_days")
         return [*faults, *self._index_faults(has_age=has_age)]
@@ -207,26 +146,51 @@ class Task(Recipe):
             return [f"index.time does not fit clock `{self.clock}`; write a number of days or an ISO date"]
         return []
 
+    def clock_faults(self, times: Sequence[TimeColumn]) -> Iterator[str]:
+        """Times that are said in another way than the clock has them."""
+        if wrong := sorted(time.column for time in times if time.unit is not None and self.clock == "dates"):
+            yield f"a unit is for numbers, and the clock is of dates; remove it from {wrong}, or write another `clock`"
+        if wrong := sorted(time.column for time in times if time.format is not None and self.clock != "dates"):
+            yield f"a format is for dates; remove it from {wrong}, or write `clock: dates`"
+
 
 class WideMapping(Task):
-    """One row a participant and time, one column a measure."""
+    """One row a participant and time, or a participant, or an interval of time; one column a measure."""
 
     shape: Literal["wide"]
+    time: TimeColumn | None = Field(default=None, description="of the row; none without a clock")
+    stop: TimeColumn | None = Field(default=None, description="end of the row's interval, in start-stop rows")
+    visits: dict[str, float | None] = Field(
+        default={},
+        description="one row a participant, visits as columns: what {visit} stands for in their names, and its time on "
+        "the clock; null where `time` names a column a visit",
+    )
     inputs: tuple[WideInput, ...] = Field(min_length=1)
     age: WideAge | None = None
     sex: WideSex | None = None
     forbidden: tuple[Name, ...] = Field(default=(), description="columns that tell the future: never inputs")
-    index: WideIndex
+    index: WideIndex | None = Field(default=None, description="null: every row")
     outcome: WideOutcome
     exclusions: tuple[WideExclusion, ...] = ()
     censoring: WideCensoring = WideCensoring()
 
     @property
+    def end(self) -> TimeColumn | None:
+        """The column of the end of follow-up; null where the last row tells it, or the horizon."""
+        says_end = self.outcome.lost or self.clock == "none"
+        return self.censoring.end or (self.outcome.time if says_end else None)
+
+    @property
+    def happenings(self) -> tuple[Timed, ...]:
+        """Outcome, and death where it has columns of its own."""
+        return (self.outcome, *([self.censoring.death] if self.censoring.death else []))
+
+    @property
     def never_inputs(self) -> tuple[str, ...]:
         """Columns that would give the outcome away, sorted: the forbidden ones, outcome, death, end of follow-up."""
-        death = self.censoring.death
-        timed = [self.outcome.flag, self.outcome.time, *([death.flag, death.time] if death else [])]
-        return tuple(sorted({*self.forbidden, *timed, *([self.censoring.end] if self.censoring.end else [])}))
+        times = (self.stop, self.end, *(one.time for one in self.happenings))
+        timed = {time.column for time in times if time is not None} | {one.flag for one in self.happenings}
+        return tuple(sorted({*self.forbidden, *timed}))
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -234,22 +198,53 @@ class WideMapping(Task):
         person = [part.column for part in (self.age, self.sex) if part is not None]
         return (*person, *(entry.column for entry in self.inputs))
 
+    @property
+    def times(self) -> tuple[TimeColumn, ...]:
+        """Every column of times but that of birth."""
+        excluding = [one.column for one in self.exclusions if not one.cells]
+        known = [entry.known for entry in self.inputs]
+        given = (self.time, self.stop, self.end, *(one.time for one in self.happenings), *excluding, *known)
+        return tuple(time for time in given if time is not None)
+
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
         seen = self.input_columns
         leaks = sorted(set(seen) & set(self.never_inputs))
         faults = self.shared_faults(self.inputs, seen=seen, leaks=leaks, has_age=self.age is not None)
-        if keys := sorted(set(seen) & {self.id, self.time}):
+        if keys := sorted(set(seen) & {self.id, self.time.column if self.time else self.id}):
             faults.append(f"columns {keys} are id or time; remove them from the inputs")
+        if isinstance(self.index, RowsWhere) and not self.index.cells:
+            faults.append("index rule rows_where needs a value; add `equals` or `one_of`")
+        faults += [*self.clock_faults(self.times), *self._time_faults()]
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def _time_faults(self) -> Iterator[str]:
+        """What is said of rows in time, and can't be."""
+        has_no_clock = self.clock == "none"
+        named = self.time is not None and VISIT in self.time.column
+        if has_no_clock and (self.time or self.stop or self.visits):
+            yield "rows have no time without a clock; remove time, stop and visits, or write the `clock`"
+        elif self.visits and (
+            any((at is None) != named for at in self.visits.values()) or (self.clock == "dates" and not named)
+        ):
+            yield f"visits have a time each, or null where `time` holds {VISIT}; write all of one kind"
+        elif self.visits and (self.stop or not any(VISIT in entry.column for entry in self.inputs)):
+            yield f"visits are columns of inputs, with {VISIT} in their names, and no intervals; mend inputs or visits"
+        elif not (has_no_clock or self.visits or self.time):
+            yield "time is missing; name its column, or write `clock: none` for one row a participant"
+        for place, one in (("outcome", self.outcome), ("censoring.death", self.censoring.death)):
+            needs_none = self.stop or (has_no_clock and one is self.outcome and not (one.lost or one.competing))
+            if one is not None and one.time is None and not needs_none:
+                yield f"{place}.time is missing; name its column"
 
 
 class LongMapping(Task):
     """One row an event: participant, time (empty: static), code and, if any, a number."""
 
     shape: Literal["long"]
+    time: TimeColumn = Field(description="of the event; empty where it is static")
     code: Name
     value: Name | None = None
     inputs: tuple[LongInput, ...] = ()
@@ -287,8 +282,12 @@ class LongMapping(Task):
         faults = self.shared_faults(self.inputs, seen=seen, leaks=leaks, has_age=self.age is not None)
         if not self.inputs and self.unlisted == "ignored":
             faults.append("nothing is left to learn from; list inputs, or write `unlisted: kept`")
-        if self.value is None and (needy := sorted(entry.code for entry in self.inputs if entry.kind == "number")):
+        needy = sorted(entry.code for entry in self.inputs if entry.kind == "number" or entry.declared)
+        if self.value is None and needy:
             faults.append(f"inputs {needy} are numbers; name the `value` column")
+        faults += self.clock_faults([self.time])
+        if self.clock == "none":
+            faults.append("events have times; write another `clock`")
         if faults:
             raise ValueError("; ".join(faults))
         return self

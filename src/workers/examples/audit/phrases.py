@@ -120,4 +120,6 @@ NUMBER_BEHIND = re.compile(
     IGNORE,
 )
 DAILY_BEHIND = re.compile(r"\s+(?P<value>\d+)\s+(?:a day|per day|daily|cigarettes)\b", IGNORE)
-BAND_BEHIND = re.compile(r"(?:\s*[,(]\s*|\s+(?:is|was|which is)\s+|\s*,\s*which is\s+)(?P<word>\w+(?:\s\w+)?)", IGNORE)
+BAND_BEHIND = re.compile(
+    r"(?:\s*[,(:]\s*|\s+(?:is|was|which is)\s+|\s*,\s*which is\s+)(?P<word>\w+(?:\s\w+){0,5})", IGNORE
+)

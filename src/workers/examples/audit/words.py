@@ -38,7 +38,8 @@ class TermBand:
 class Term:
     """What a name says of a code: `affirms` is false for the name of its absence.
 
-    step: a number within half of it says the same. points: of a flag or an event; a number has those of its band.
+    is_number: has a value, of which a band says the range. step: a number within half of it says the same. points: of a
+    flag or an event; a number has those of its band.
     """
 
     code: str
@@ -107,7 +108,7 @@ def _entries(concept: Concept) -> list[Entry]:
     bands = tuple(TermBand(words_of(clean(band.word)), band.points) for band in concept.bands if band.word)
     term = Term(
         concept.code,
-        is_number=concept.kind == "number",
+        is_number=concept.kind in ("number", "category"),
         points=concept.points,
         step=concept.step,
         unit=clean(concept.unit),

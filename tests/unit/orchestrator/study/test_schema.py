@@ -61,7 +61,10 @@ def test_the_schema_refuses_what_a_launch_would(section: str, value: object) -> 
 
 
 def fields(schema: dict[str, Any]) -> list[str]:
-    return sorted(name for model in (schema, *schema["$defs"].values()) for name in model.get("properties", {}))
+    """Of every model; of one that may be written as text, too."""
+    models = [schema, *schema["$defs"].values()]
+    models += [kind for model in models for kind in model.get("anyOf", ()) if "properties" in kind]
+    return sorted(name for model in models for name in model.get("properties", {}))
 
 
 def test_the_page_has_a_row_for_every_field_of_every_section() -> None:

@@ -13,6 +13,7 @@ from workers.cohort.cohort import Cohort
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.read import read_table
 from workers.contract.errors import InputError
+from workers.contract.recipes.columns import TimeColumn
 
 # Sodium, two more codes and a participant by the names that readers of tables take for nothing.
 NAMED = events(
@@ -114,5 +115,5 @@ def test_a_pipe_is_no_table(name: str, tmp_path: Path) -> None:
 
 def test_numbers_are_no_dates_and_their_column_is_one_of_times_all_the_same() -> None:
     cells = Cells(Path("table.csv"), pd.DataFrame({"day": [1, 2]}), "dates", "2000-01-01")
-    times = cells.times("day")
+    times = cells.times(TimeColumn(column="day"))
     assert (str(times.dtype), bool(times.isna().all()), len(cells.problems)) == ("datetime64[us]", True, 1)
