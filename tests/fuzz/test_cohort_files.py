@@ -55,7 +55,8 @@ TABLES: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
 # What a mapping may say, in ways that ask much of a table.
 SHARED: dict[str, list[Any]] = {
     "horizon_days": [1, 365, 36_525],
-    "clock": ["days", "dates"],
+    "clock": ["days", "dates", "years", "none"],
+    "decimal": [","],
     "origin": ["0001-01-01", "9999-12-31", "2000-02-29"],
     "missing": [["NA", ""], ["0", "M", "URATE"], ["-9"]],
     "index": [
@@ -72,6 +73,22 @@ OF_WIDE: dict[str, list[Any]] = {
     "inputs": [
         *([{"column": "urate", "static": True}], [{"column": "urate", "kind": "flag"}], [{"column": "sex"}]),
         [{"column": "urate", "step": 1e-12, "bands": [{"below": -1e300, "word": "x"}]}],
+        [{"column": "sex", "values": {"M": 1, "F": 1e18}}, {"column": "urate", "categories": {"4.0": "", "5": "five"}}],
+        [
+            {
+                "column": "sex",
+                "values": {"M": 0, "F": 1},
+                "categories": {"M": "", "F": {"points": 1}},
+                "known": "gout_day",
+            }
+        ],
+    ],
+    "time": [{"column": "day", "unit": "years"}, {"column": "day", "format": "%Y"}, None],
+    "stop": ["last_day", {"column": "gout_day", "unit": "weeks"}],
+    "visits": [{"day": 0}, {"day": None, "last_day": 1}],
+    "outcome": [
+        *({"flag": "sex", "equals": "F", "lost": ["M"], "time": "last_day"}, {"flag": "gout"}),
+        {"flag": "urate", "one_of": [4, 5.0], "competing": ["6"], "time": {"column": "day", "unit": "months"}},
     ],
     "censoring": [{}, {"end": "gout_day"}, {"death": {"flag": "gout", "time": "gout_day"}}],
     "exclusions": [[{"column": "gout_day", "reason": "r"}], [{"column": "urate", "equals": "NA", "reason": "r"}]],
@@ -82,11 +99,15 @@ OF_LONG: dict[str, list[Any]] = {
     "unlisted": ["kept"],
     "value": [None, "when", "who"],
     "code": ["who", "value"],
-    "time": ["value", "code"],
+    "time": ["value", "code", {"column": "when", "format": "%Y-%m-%d"}],
     "outcome": [{"codes": ["U", "M"]}, {"codes": ["nothing"]}],
     "censoring": [{}, {"end": "M10.0"}, {"death": ["S"]}],
     "exclusions": [[{"codes": ["SEX"], "reason": "r"}], [{"codes": ["A"], "reason": "r"}]],
-    "inputs": [[{"code": "URATE", "kind": "flag", "step": 1e12}], [{"code": "ALCOHOL", "kind": "number"}]],
+    "inputs": [
+        [{"code": "URATE", "kind": "flag", "step": 1e12}],
+        [{"code": "ALCOHOL", "kind": "number"}],
+        [{"code": "URATE", "values": {"5.5": 1}}, {"code": "ALCOHOL", "categories": {"a": ""}}],
+    ],
 }
 
 

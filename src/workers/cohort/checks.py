@@ -26,6 +26,9 @@ BEYOND_CHANCE = 4.0
 ENOUGH_TEST_EVENTS, FEW_TEST_EVENTS = 200, 100
 # The largest `min_cell` of any data set's rules: a smaller count is not spelled out in a warning. Protocol, section 8.
 SMALL_CELL = 20
+# A history with so many measured values is nobody else's; measured is a code with more values than a scale has. Where a
+# larger share than this is somebody else's, people stand under several ids. Ours.
+RICH, MANY_VALUES, MANY_TWINS, TWINS_BEYOND_CHANCE = 5, 10, 0.05, 5.0
 # A clock that runs a second late is no leak: `records()` counts years in floating point.
 LATE_YEARS = -1e-9
 
@@ -58,11 +61,13 @@ def check_cohort(cohort: Cohort) -> CohortCheck:
     warnings = [*cohort.warnings, *_size_warnings(cohort.labels)]
     if AGE in telling:
         warnings.append(f"age alone ranks with an AUC of {telling[AGE]:.2f} on train: narrow the range of ages")
-    repeated = repeated_histories(
-        cohort.labels, history_hashes(features.lines() if records is None else records, n_rows=len(cohort.labels))
-    )
-    if repeated:
-        warnings.append(f"{_shown(repeated)} histories outside train stand in train too, word for word")
+    lines = features.lines() if records is None else records
+    repeated = repeated_histories(cohort.labels, history_hashes(lines, n_rows=len(cohort.labels)))
+    if n_repeated := int(repeated.sum()):
+        warnings.append(f"{_shown(n_repeated)} histories outside train stand in train too, word for word")
+    problems += _twin_problems(int((repeated & is_rich(lines, n_rows=len(repeated))).sum()), n=int((~is_train).sum()))
+    if repeats_static_values(cohort):
+        warnings.append("what never changes of a participant stands under other ids too: see that each has one id")
     return CohortCheck(problems=tuple(problems), warnings=tuple(warnings), n_features=len(features.codes))
 
 
@@ -147,16 +152,53 @@ def history_hashes(lines: pd.DataFrame, *, n_rows: int) -> npt.NDArray[np.uint64
     return hashes
 
 
-def repeated_histories(labels: pd.DataFrame, hashes: npt.NDArray[np.uint64]) -> int:
-    """Rows of tuning and held_out whose whole history some train row has too."""
+def repeated_histories(labels: pd.DataFrame, hashes: npt.NDArray[np.uint64]) -> BoolArray:
+    """Which rows of tuning and held_out have a whole history that some train row has too; shape (n_rows,)."""
     is_train = (labels["split"] == "train").to_numpy()
-    return int(np.isin(hashes[~is_train], hashes[is_train]).sum())
+    return ~is_train & np.isin(hashes, hashes[is_train])
+
+
+def is_rich(lines: pd.DataFrame, *, n_rows: int) -> BoolArray:
+    """Which label rows hold so many measured values that no two people share them all; shape (n_rows,).
+
+    Args:
+        lines: Columns row, code and value of what is known of each row.
+    """
+    n_values = lines.groupby("code")["value"].nunique()
+    is_measured = lines["code"].isin(n_values.index[n_values > MANY_VALUES]) & lines["value"].notna()
+    return np.bincount(lines.loc[is_measured, "row"], minlength=n_rows) >= RICH
+
+
+def repeats_static_values(cohort: Cohort) -> bool:
+    """Whether what never changes of participants stands under other ids far more often than it would by chance.
+
+    By chance two people share a value of a code as often as its shares have it, codes apart.
+    """
+    subjects = pd.Index(cohort.labels["subject_id"].unique())
+    static = cohort.events.loc[cohort.events["time"].isna(), ["subject_id", "code", "numeric_value"]]
+    static = static.fillna({"numeric_value": 1.0}).assign(row=subjects.get_indexer(static["subject_id"]))
+    static = static[static["row"] >= 0].drop_duplicates(["row", "code"]).drop(columns="subject_id")
+    if static.empty:
+        return False
+    shares = static.groupby(["code", "numeric_value"]).size() / len(subjects)
+    without = 1 - shares.groupby("code").sum()
+    alike = np.prod((shares**2).groupby("code").sum().to_numpy() + without.to_numpy() ** 2)
+    by_chance = 1 - (1 - alike) ** (len(subjects) - 1)
+    found = pd.Series(history_hashes(static, n_rows=len(subjects))).duplicated(keep=False).mean()
+    return bool(found > max(MANY_TWINS, TWINS_BEYOND_CHANCE * by_chance))
 
 
 def _forbidden_problems(codes: Collection[str], forbidden: Collection[str]) -> Iterator[Problem]:
     leaks = sorted(set(codes) & set(forbidden))
     if leaks:
         yield Problem("cohort: inputs", f"forbidden columns {leaks} are among them", "take them out of the inputs")
+
+
+def _twin_problems(n_twins: int, *, n: int) -> Iterator[Problem]:
+    if n_twins > MANY_TWINS * n:
+        what = f"{_shown(n_twins)} histories outside train, of {RICH} measured values or more, stand in train too"
+        remedy = "give each participant one id, and take copies out"
+        yield Problem("cohort: participants", f"{what}, word for word: more than {MANY_TWINS:.0%}", remedy)
 
 
 def _late_problems(records: pd.DataFrame) -> Iterator[Problem]:

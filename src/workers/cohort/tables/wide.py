@@ -7,6 +7,7 @@ import pandas as pd
 
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.follow_up import EVER, NEVER, TableHistory
+from workers.cohort.tables.leaks import NAME_THEM, check_births, check_ids, check_inputs
 from workers.cohort.tables.values import values_of
 from workers.contract.recipes.columns import VISIT, Cell, TimeColumn
 from workers.contract.recipes.index_rules import RowsWhere
@@ -62,6 +63,9 @@ def read_wide(cells: Cells, mapping: WideMapping) -> TableHistory:
     ages = _ages(cells, mapping, rows)
     bars = _bars(cells, mapping, rows)
     cells.refuse()
+    check_inputs(cells, mapping, rows, people)
+    check_ids(cells, mapping, rows, people)
+    cells.refuse()
     visits = rows
     if isinstance(mapping.index, RowsWhere):
         visits = rows[cells.equals(mapping.index.column, mapping.index.cells)]
@@ -86,6 +90,8 @@ def _rows(cells: Cells, mapping: WideMapping) -> pd.DataFrame:
     rows = pd.DataFrame({"subject_id": ids, "time": times})
     n_repeated = int(rows.dropna().duplicated().sum())
     remedy = "keep one row of each" if mapping.clock != "none" else "keep one row of each, or name their time"
+    if n_repeated > len(rows) / 2:
+        remedy = f"{remedy}; {NAME_THEM}"
     cells.count(mapping.id, n_repeated, "rows repeat a participant and time", remedy)
     return rows
 
@@ -173,7 +179,8 @@ def _sexes(cells: Cells, sex: WideSex, rows: pd.DataFrame) -> pd.DataFrame:
     remedy = "correct the two codes, or empty the cells"
     cells.count(sex.column, int(is_other.sum()), "cells are neither `male` nor `female`", remedy)
     values = pd.Series(places == 0, index=rows.index).astype("float64").where(places >= 0)
-    _check_constancy(cells, sex.column, rows["subject_id"], is_static=True)
+    n_both = int((values.groupby(rows["subject_id"]).nunique() > 1).sum())
+    cells.count(sex.column, n_both, "participants have both sexes", f"keep one; {NAME_THEM} in `id`")
     return rows.assign(code=SEX, numeric_value=values, is_static=True)
 
 
@@ -199,6 +206,7 @@ def _ages(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFram
     if mapping.age.means == "years_at_row":
         ages = rows.assign(age=cells.numbers(column))
         cells.count(column, int((ages["age"] < 0).sum()), "rows lie before birth", remedy)
+        check_births(cells, mapping.id, ages)
     else:
         cells.differing(column, rows["subject_id"])
         births = cells.times(TimeColumn(column=column, format=mapping.age.format))

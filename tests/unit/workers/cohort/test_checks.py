@@ -226,7 +226,8 @@ class TestWarnings:
     def test_a_history_that_train_has_too_is_counted(self) -> None:
         values = pd.DataFrame({"x": [1.0, 1.0, 2.0, np.nan], "y": [np.nan, np.nan, 0.0, 2.0]})
         labels = pd.DataFrame({"split": ["train", "held_out", "tuning", "held_out"]})
-        assert repeated_histories(labels, history_hashes(Features.of_table(values).lines(), n_rows=4)) == 1
+        hashes = history_hashes(Features.of_table(values).lines(), n_rows=4)
+        assert repeated_histories(labels, hashes).tolist() == [False, True, False, False]
 
     def test_histories_of_records_are_compared_whole(self) -> None:
         columns = {"value": [1.0, np.nan, np.nan, 1.0, 1.0], "n": 1, "first_years": 1.0, "last_years": 1.0}
@@ -242,6 +243,44 @@ class TestWarnings:
         few = same["subject_id"].isin(cohort.labels["subject_id"].head(5))
         mixed = pd.concat([same[few], cohort.events[~cohort.events["subject_id"].isin(same.loc[few, "subject_id"])]])
         assert any(text.startswith("up to 20") for text in check_cohort(replace(cohort, events=mixed)).warnings)
+
+
+class TestTwins:
+    """People under several ids: each of a cohort stands in it again under another one, in another split."""
+
+    def cohort(self, *, n_measures: int, copied: float, static: bool = False) -> Cohort:
+        plain = cohort_of()
+        generator = np.random.default_rng(5)
+        subjects = plain.labels["subject_id"].to_numpy()
+        source = np.where(
+            np.arange(N) < copied * N, np.roll(np.arange(N), 1) - np.roll(np.arange(N), 1) % 2, np.arange(N)
+        )
+        time = pd.NaT if static else INDEX
+        more = [
+            pd.DataFrame({"subject_id": subjects, "time": time, "code": f"M{n}", "numeric_value": values[source]})
+            for n in range(n_measures)
+            if len(values := generator.normal(size=N).round(2))
+        ]
+        kept = plain.events[plain.events["code"] == "none"]
+        return replace(plain, events=pd.concat([kept, *more]))
+
+    def test_many_rich_histories_under_two_ids_are_refused(self) -> None:
+        (problem,) = check_cohort(self.cohort(n_measures=5, copied=1)).problems
+        assert "of 5 measured values or more, stand in train too, word for word: more than 5%" in problem.what
+
+    @pytest.mark.parametrize(("n_measures", "copied"), [(4, 1.0), (5, 0.05)])
+    def test_poor_histories_and_few_are_warned_of(self, n_measures: int, copied: float) -> None:
+        found = check_cohort(self.cohort(n_measures=n_measures, copied=copied))
+        assert not found.problems
+        assert any("histories outside train stand in train too" in text for text in found.warnings)
+
+    def test_static_values_under_other_ids_are_warned_of(self) -> None:
+        said = "stands under other ids too"
+        assert said in " ".join(check_cohort(self.cohort(n_measures=3, copied=1, static=True)).warnings)
+        assert said not in " ".join(check_cohort(self.cohort(n_measures=3, copied=0, static=True)).warnings)
+        sexes = with_events(cohort_of(), cohort_of().labels["subject_id"].iloc[::2], "SEX", 1.0)
+        of_no_time = sexes.events["time"].where(sexes.events["code"] != "SEX")
+        assert said not in " ".join(check_cohort(replace(sexes, events=sexes.events.assign(time=of_no_time))).warnings)
 
 
 def test_a_leaking_cohort_is_not_loaded(tmp_path: Path) -> None:

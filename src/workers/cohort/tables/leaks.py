@@ -1,0 +1,109 @@
+"""What a wide table gives away at a participant's first row, and ids that number visits; each judged beyond chance.
+
+An input that says whether the outcome came, or how long somebody was followed, was written down afterwards. Where the
+leak checks of any cohort look at ranks, these look for what is exactly so, whatever the horizon.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import gammaln
+
+from workers.cohort.cohort import SECONDS_PER_YEAR, recorded_numbers
+from workers.cohort.tables.cells import Cells
+from workers.contract.recipes.mapping import WideMapping
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+# An order or a rule that chance would give so seldom is none of chance. In each outcome by itself. Ours.
+BY_CHANCE, BY_CHANCE_EACH = math.log(1e-6), math.log(1e-3)
+# Of pairs of rows, or of participants with several: what makes an id one of visits. Ours.
+MOST, ENOUGH = 0.5, 30
+RISING = 0.9
+# Rounding up and down once each.
+SAME_BIRTH_YEARS = 2.0
+NAME_THEM = "if it numbers visits, name the column of participants"
+
+
+def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd.DataFrame) -> None:
+    """Count as a problem each input that gives the outcome or the length of follow-up away."""
+    first = rows.sort_values("time").drop_duplicates("subject_id")
+    person = people.loc[first["subject_id"]]
+    followed = (person["outcome"].fillna(person["end"]) - first["time"].to_numpy()).to_numpy().astype(np.float64)
+    told = [pd.factorize(cells.rows.loc[first.index, one.flag])[0] for one in mapping.happenings]
+    told += [person[name].notna().to_numpy(dtype=np.int64) for name in ("outcome", "death")]
+    has_event = person["outcome"].notna().to_numpy()
+    remedy = "add it to `forbidden`; what is known at the index can't be so"
+    for column in set(mapping.input_columns) - {entry.column for entry in mapping.inputs if entry.known}:
+        column_cells = cells.rows.loc[first.index, column]
+        held = pd.factorize(column_cells, use_na_sentinel=False)[0]
+        numbers = recorded_numbers(column_cells).to_numpy(dtype=np.float64)
+        views = (numbers, column_cells.notna().to_numpy(dtype=np.float64))
+        if any(follows_from(held, one) or follows_from(one, held) for one in told):
+            cells.count(column, 1, "input says whether the outcome or death came, on every row", remedy)
+        elif any(runs_with(view, followed, has_event) for view in views):
+            cells.count(column, 1, "input runs with the time of follow-up, in each outcome", remedy)
+
+
+def follows_from(known: IntArray, told: IntArray) -> bool:
+    """Whether the one value always goes with one of the other, more often than chance would have it.
+
+    A value that stands once says nothing, so what is another on every row is never such a rule.
+    """
+    _, sizes = np.unique(known, return_counts=True)
+    n_pairs = len(np.unique(np.stack([known, told]), axis=1).T)
+    shares = np.unique(told, return_counts=True)[1] / len(told)
+    if n_pairs > len(sizes) or len(shares) < 2:
+        return False
+    return float(np.log((shares[None, :] ** sizes[:, None]).sum(axis=1)).sum()) < BY_CHANCE
+
+
+def runs_with(values: FloatArray, times: FloatArray, has_event: npt.NDArray[np.bool_]) -> bool:
+    """Whether values rise, or fall, with the time in each of both outcomes, which chance would hardly do."""
+    is_known = ~np.isnan(values) & ~np.isnan(times)
+    groups = [is_known & (has_event == outcome) for outcome in (True, False)]
+    return any(
+        all(_chance_in_order(sign * values[group], times[group]) < BY_CHANCE_EACH for group in groups)
+        for sign in (1, -1)
+    )
+
+
+def _chance_in_order(values: FloatArray, times: FloatArray) -> float:
+    """Logarithm of the chance that no pair is out of order; 0 where one is.
+
+    Source:
+        The probability of a table with given margins, as in Fisher's exact test.
+    """
+    order = np.lexsort((values, times))
+    if len(values) < 2 or (np.diff(values[order]) < 0).any():
+        return 0.0
+    counts = [np.unique(each, axis=1, return_counts=True)[1] for each in (values[None], times[None])]
+    both = np.unique(np.stack([values, times]), axis=1, return_counts=True)[1]
+    ways = sum(float(gammaln(count + 1).sum()) for count in counts)
+    return ways - float(gammaln(len(values) + 1)) - float(gammaln(both + 1).sum())
+
+
+def check_ids(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd.DataFrame) -> None:
+    """Count as a problem an id that numbers visits: each its own row, one end, and later from row to row."""
+    if mapping.clock == "none" or mapping.visits or rows["subject_id"].duplicated().any():
+        return
+    person = people.loc[rows["subject_id"]].assign(time=rows["time"].to_numpy()).reset_index(drop=True)
+    until = person["outcome"].fillna(person["end"])
+    is_same = (until == until.shift()) & (person["outcome"].notna() == person["outcome"].shift().notna())
+    n_same, n_later = int(is_same.sum()), int((is_same & (person["time"] > person["time"].shift())).sum())
+    if n_same >= max(ENOUGH, MOST * len(rows)) and n_later >= RISING * n_same:
+        what = "ids have the follow-up of the row before and a later time, as visits of one participant do"
+        cells.count(mapping.id, n_same, what, NAME_THEM)
+
+
+def check_births(cells: Cells, id_column: str, ages: pd.DataFrame) -> None:
+    """Count as a problem ages at rows that don't go with the rows' times, for most participants with several."""
+    years = (ages["time"] - ages["time"].min()).dt.total_seconds() / SECONDS_PER_YEAR
+    births = (ages["age"] - years).groupby(ages["subject_id"])
+    spread = (births.max() - births.min())[births.size() > 1]
+    n_wrong = int((spread > SAME_BIRTH_YEARS).sum())
+    if n_wrong >= max(ENOUGH, MOST * len(spread)):
+        cells.count(id_column, n_wrong, "participants have ages that don't go with their times", NAME_THEM)
