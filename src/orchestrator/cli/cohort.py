@@ -26,11 +26,12 @@ def check(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show who comes in, who stays out and why; refuse a cohort that leaks what it should predict."""
+    """Show who comes in and why not, and how a record reads to each base; refuse what leaks or does not fit."""
     from orchestrator.cli.views.cohort import check_study_cohort, show_cohort
-    from orchestrator.study.cohort import load_study_cohort
+    from orchestrator.study.cohort import is_study, load_study_cohort
+    from orchestrator.study.study import load_study
 
-    view = check_study_cohort(load_study_cohort(file))
+    view = check_study_cohort(load_study_cohort(file), load_study(file) if is_study(file) else None)
     if as_json:
         print_json(view.to_json())  # the problems are in it
         raise typer.Exit(EXIT_BAD_INPUT if view.problems else 0)

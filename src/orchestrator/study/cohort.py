@@ -76,6 +76,15 @@ def _file_schema() -> dict[str, Any]:
     return CohortFile.model_json_schema()
 
 
+def is_study(path: Path) -> bool:
+    """Whether a YAML file means to be a whole study, and no cohort alone.
+
+    Raises:
+        InputError: The file can't be read.
+    """
+    return "bases" in read_source(path).data
+
+
 def load_study_cohort(path: Path) -> StudyCohort:
     """The cohort of a study file, or of any YAML file with a `cohort` section.
 

@@ -183,7 +183,7 @@ def repeats_static_values(cohort: Cohort) -> bool:
     shares = static.groupby(["code", "numeric_value"]).size() / len(subjects)
     without = 1 - shares.groupby("code").sum()
     alike = np.prod((shares**2).groupby("code").sum().to_numpy() + without.to_numpy() ** 2)
-    by_chance = 1 - (1 - alike) ** (len(subjects) - 1)
+    by_chance = float(1 - (1 - alike) ** (len(subjects) - 1))
     found = pd.Series(history_hashes(static, n_rows=len(subjects))).duplicated(keep=False).mean()
     return bool(found > max(MANY_TWINS, TWINS_BEYOND_CHANCE * by_chance))
 

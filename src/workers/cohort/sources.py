@@ -6,8 +6,6 @@ from pkgutil import resolve_name
 
 from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
-from workers.cohort.counts import counts_of
-from workers.contract.answers.findings import CheckRequest, CohortFindings
 from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import CohortRecipe
 
@@ -25,22 +23,6 @@ def load_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
     if problems := check_cohort(cohort).problems:
         raise InputError(*problems)
     return cohort
-
-
-def examine(request: CheckRequest) -> CohortFindings:
-    """Read or generate a cohort, and tell its figures and what the checks found.
-
-    Raises:
-        InputError: The data break a rule of their format.
-    """
-    cohort = read_cohort(request.cohort, request.place)
-    found = check_cohort(cohort)
-    return CohortFindings(
-        counts=counts_of(cohort),
-        n_features=found.n_features,
-        warnings=found.warnings,
-        problems=found.problems,
-    )
 
 
 def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:

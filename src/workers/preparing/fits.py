@@ -19,18 +19,27 @@ LONGEST_PREFIX = 12
 def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
     """Why a trial can't run with the prepared inputs; empty where it can, or what would tell is not prepared yet."""
     spec, layout = order.trial.spec, StoreLayout(Path(order.store))
-    cohort, prompts = CohortFigures.of(spec, layout), PromptTokenFigures.of(spec, layout)
-    problems = []
+    cohort, problems = CohortFigures.of(spec, layout), []
     if cohort is not None and (spec.train_size or 0) > cohort.largest_balanced_size:
         largest = cohort.largest_balanced_size
         what = f"{spec.train_size} is larger than the cohort allows: {largest} label-balanced training examples"
         problems.append(Problem("axes.train_size", what, f"use at most {largest}"))
-    if prompts is not None:
-        try:
-            problems += _token_misfits(order, _lengths(spec, layout, prompts, base=sketches.of(order, layout)))
-        except InputError as error:
-            problems += error.problems
-    return problems
+    try:
+        lengths = lengths_of(order, sketches)
+    except InputError as error:
+        return [*problems, *error.problems]
+    return problems if lengths is None else [*problems, *_token_misfits(order, lengths)]
+
+
+def lengths_of(order: WorkOrder, sketches: Sketches) -> "Lengths | None":
+    """What a trial asks of its base; null where its prompts are not prepared.
+
+    Raises:
+        InputError: The base can't be read, or the demonstrations can't be shown.
+    """
+    spec, layout = order.trial.spec, StoreLayout(Path(order.store))
+    prompts = PromptTokenFigures.of(spec, layout)
+    return None if prompts is None else _lengths(spec, layout, prompts, base=sketches.of(order, layout))
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,13 @@ class Cells:
 
     def count(self, column: str, n: int, what: str, remedy: str) -> None:
         """Note, once, a problem that `n` rows or participants have; none where `n` is 0."""
-        problem = Problem(f"{self.path}: column {column}", f"{n} {what}", remedy)
-        if n and problem not in self.problems:
+        if n:
+            self.refuse_column(column, f"{n} {what}", remedy)
+
+    def refuse_column(self, column: str, what: str, remedy: str) -> None:
+        """Note, once, what is wrong with a column as a whole."""
+        problem = Problem(f"{self.path}: column {column}", what, remedy)
+        if problem not in self.problems:
             self.problems.append(problem)
 
     def mark(self, column: str, wrong: "pd.Series[bool]", what: str, remedy: str) -> None:

@@ -32,20 +32,21 @@ def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people:
     """Count as a problem each input that gives the outcome or the length of follow-up away."""
     first = rows.sort_values("time").drop_duplicates("subject_id")
     person = people.loc[first["subject_id"]]
-    followed = (person["outcome"].fillna(person["end"]) - first["time"].to_numpy()).to_numpy().astype(np.float64)
+    spans = person["outcome"].fillna(person["end"]) - first["time"].to_numpy()
+    followed = spans.dt.total_seconds().to_numpy(dtype=np.float64)
     told = [pd.factorize(cells.rows.loc[first.index, one.flag])[0] for one in mapping.happenings]
     told += [person[name].notna().to_numpy(dtype=np.int64) for name in ("outcome", "death")]
     has_event = person["outcome"].notna().to_numpy()
     remedy = "add it to `forbidden`; what is known at the index can't be so"
-    for column in set(mapping.input_columns) - {entry.column for entry in mapping.inputs if entry.known}:
+    later = {entry.column for entry in mapping.inputs if entry.known}
+    for column in dict.fromkeys(column for column in mapping.input_columns if column not in later):
         column_cells = cells.rows.loc[first.index, column]
         held = pd.factorize(column_cells, use_na_sentinel=False)[0]
-        numbers = recorded_numbers(column_cells).to_numpy(dtype=np.float64)
-        views = (numbers, column_cells.notna().to_numpy(dtype=np.float64))
+        views = (np.asarray(recorded_numbers(column_cells)), column_cells.notna().to_numpy(dtype=np.float64))
         if any(follows_from(held, one) or follows_from(one, held) for one in told):
-            cells.count(column, 1, "input says whether the outcome or death came, on every row", remedy)
+            cells.refuse_column(column, "says on every row whether the outcome or death came", remedy)
         elif any(runs_with(view, followed, has_event) for view in views):
-            cells.count(column, 1, "input runs with the time of follow-up, in each outcome", remedy)
+            cells.refuse_column(column, "runs with the time of follow-up, in each outcome", remedy)
 
 
 def follows_from(known: IntArray, told: IntArray) -> bool:

@@ -9,13 +9,20 @@ from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem
 from workers.contract.outcome import Record
 from workers.contract.recipes.cohorts import CohortRecipe
+from workers.contract.recipes.teaching import PromptRecipe
+from workers.contract.trial import WorkOrder
 
 
 class CheckRequest(Record):
-    """The cohort to check, and where its data lie on this machine; null for a generated one."""
+    """The cohort to check, and where its data lie on this machine; null for a generated one.
+
+    prompt: how its study writes prompts; null where there is none. orders: trials whose bases must have room for them.
+    """
 
     cohort: CohortRecipe
     place: Path | None = None
+    prompt: PromptRecipe | None = None
+    orders: tuple[WorkOrder, ...] = ()
 
 
 class Answer(Record):
@@ -29,15 +36,27 @@ class Answer(Record):
         return cls(problems=error.problems)
 
 
+class BaseRoom(Record):
+    """In tokens: what a base holds, its longest prompt, answer line and rationale."""
+
+    context: int
+    prompt: int
+    answer: int
+    rationale: int = 0
+
+
 class CohortFindings(Answer):
     """What the checks of a cohort found; without `counts` where it could not even be read.
 
-    counts: as in the manifest of a prepared cohort, small ones included: whoever shows them hides those.
+    counts: as in the manifest of a prepared cohort, small ones included: whoever shows them hides those. invented: the
+    prompt of nobody. rooms: by the base's name in the study.
     """
 
     counts: dict[str, int] = Field(default={})
     n_features: int = 0
     warnings: tuple[str, ...] = ()
+    invented: str = ""
+    rooms: dict[str, BaseRoom] = Field(default={})
 
 
 class PredictionsOrder(Record):

@@ -43,7 +43,7 @@ class WorkerQuestion(Generic[Asked, Answered]):
 
 
 CHECK_COHORT = WorkerQuestion(
-    "check", "look for leaks in a cohort", CheckRequest, CohortFindings, "workers.cohort.sources:examine",
+    "check", "look for leaks in a cohort", CheckRequest, CohortFindings, "workers.requests.cohorts:examine",
     problems_are_told=True,
 )  # fmt: skip
 WRITE_PREDICTIONS = WorkerQuestion(
