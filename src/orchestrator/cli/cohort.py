@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.failing import EXIT_BAD_INPUT
 from orchestrator.cli.options import STORES, AsJson, StoreRoot, StudyFile, TrialId, console_of, print_json
 from orchestrator.saying.addressing import local_path
-from workers.contract.errors import InputError
+from workers.contract.errors import InputError, Problem
 from workers.contract.files import true_path
 from workers.contract.system.opening import open_store
 
@@ -39,6 +39,27 @@ def check(
     sys.stdout.flush()
     if view.problems:
         raise InputError(*view.problems)
+
+
+@cohort_app.command()
+def init(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", parser=local_path, help="a table (CSV or Parquet), or a MEDS folder"),
+    ],
+) -> None:
+    """Look at a table or a MEDS folder, and print a draft of its study: guesses are marked, what can't be is asked."""
+    from orchestrator.asking import ask
+    from orchestrator.cli.views.draft import draft
+    from workers.contract.answers.findings import DraftQuestion
+    from workers.contract.answers.questions import LOOK_AT_TABLE
+    from workers.contract.system.sources import digest_of_place
+
+    place = true_path(file)
+    if not place.exists():
+        raise InputError(Problem(str(file), "does not exist", "give a table or a MEDS folder"))
+    sketch = ask(LOOK_AT_TABLE, DraftQuestion(place=place))
+    sys.stdout.write(draft(place, sketch, digest=digest_of_place(place)))
 
 
 @cohort_app.command()

@@ -27,6 +27,21 @@ WHOLE = "check that the file is whole"
 BROKEN = (*UNREADABLE, pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException)
 
 
+def names_of(path: Path) -> list[str]:
+    """The names of a table's columns.
+
+    Raises:
+        InputError: The file is no CSV or Parquet, or is not whole.
+    """
+    try:
+        if _is_csv(path):
+            return header_of(path, separator=separator_of(path, wanted=()))
+        with open_regular(path) as file, pq.ParquetFile(file) as table:
+            return list(table.schema_arrow.names)
+    except BROKEN as error:
+        raise _unreadable(path, error) from None
+
+
 def read_columns(
     path: Path,
     wanted: Collection[str],
@@ -49,11 +64,8 @@ def read_columns(
     Raises:
         InputError: The file is no CSV or Parquet, is not whole, has no rows, or lacks columns (all of them named).
     """
-    is_csv = path.name.lower().endswith(CSV_SUFFIXES)
-    if not is_csv and not path.name.lower().endswith(PARQUET_SUFFIXES):
-        raise InputError(Problem(str(path), "is neither CSV nor Parquet", "name it .csv, .tsv, .csv.gz or .parquet"))
     try:
-        if not is_csv:
+        if not _is_csv(path):
             return _read_parquet(path, wanted, missing)
         separator = separator_of(path, wanted=wanted)
         columns = _known(path, wanted, header_of(path, wanted=tuple(wanted), separator=separator))
@@ -72,9 +84,21 @@ def read_columns(
                 index_col=False,
                 low_memory=False,
             )
-    except BROKEN as error:  # their messages may quote a row
-        why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise InputError(Problem(str(path), f"can't be read ({why})", WHOLE)) from None
+    except BROKEN as error:
+        raise _unreadable(path, error) from None
+
+
+def _is_csv(path: Path) -> bool:
+    is_csv = path.name.lower().endswith(CSV_SUFFIXES)
+    if not is_csv and not path.name.lower().endswith(PARQUET_SUFFIXES):
+        raise InputError(Problem(str(path), "is neither CSV nor Parquet", "name it .csv, .tsv, .csv.gz or .parquet"))
+    return is_csv
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """Without the message of a library, which may quote a row."""
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return InputError(Problem(str(path), f"can't be read ({why})", WHOLE))
 
 
 def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str]) -> pd.DataFrame:

@@ -25,6 +25,7 @@ MOST, ENOUGH = 0.5, 30
 RISING = 0.9
 # Rounding up and down once each.
 SAME_BIRTH_YEARS = 2.0
+AT_ENTRY = "make an age at entry a static input; if it numbers visits, name the column of participants"
 NAME_THEM = "if it numbers visits, name the column of participants"
 
 
@@ -107,4 +108,4 @@ def check_births(cells: Cells, id_column: str, ages: pd.DataFrame) -> None:
     spread = (births.max() - births.min())[births.size() > 1]
     n_wrong = int((spread > SAME_BIRTH_YEARS).sum())
     if n_wrong >= max(ENOUGH, MOST * len(spread)):
-        cells.count(id_column, n_wrong, "participants have ages that don't go with their times", NAME_THEM)
+        cells.count(id_column, n_wrong, "participants have ages that don't go with their times", AT_ENTRY)

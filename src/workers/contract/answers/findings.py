@@ -1,7 +1,7 @@
 """What a worker is asked about a cohort and what it answers: figures and findings, never a row."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -57,6 +57,46 @@ class CohortFindings(Answer):
     warnings: tuple[str, ...] = ()
     invented: str = ""
     rooms: dict[str, BaseRoom] = Field(default={})
+
+
+class DraftQuestion(Record):
+    """The table or MEDS folder to look at, before anybody has said what its columns mean."""
+
+    place: Path
+
+
+class ColumnSketch(Record):
+    """One column, without a cell that few rows have.
+
+    kind: `flag` holds 0 and 1, `date` ISO dates, `words` a few of them, `text` many. words: cells that many rows have,
+    the most frequent first, where there are few. n_rare: other cells. low, middle, high: of numbers, 5, 50 and 95 %.
+    is_unique: each row has another. changes: within participants, where they have several rows.
+    """
+
+    name: str
+    kind: Literal["number", "flag", "date", "words", "text", "empty"]
+    is_whole: bool = False
+    words: tuple[str, ...] = ()
+    n_rare: int = 0
+    low: float = 0.0
+    middle: float = 0.0
+    high: float = 0.0
+    is_unique: bool = False
+    changes: bool = False
+
+
+class TableSketch(Answer):
+    """A table's columns in order, and which seem to say who and when; or label files of a MEDS folder.
+
+    id: null where each row seems to be a participant of its own. time: null where a participant has one row.
+    """
+
+    columns: tuple[ColumnSketch, ...] = ()
+    id: str | None = None
+    time: str | None = None
+    stop: str | None = None
+    decimal: str = "."
+    labels: tuple[str, ...] = ()
 
 
 class PredictionsOrder(Record):

@@ -11,7 +11,9 @@ from workers.contract.answers.findings import (
     Answer,
     CheckRequest,
     CohortFindings,
+    DraftQuestion,
     PredictionsOrder,
+    TableSketch,
     WrittenPredictions,
 )
 from workers.contract.answers.proof import BaseAnswer, BaseQuestion
@@ -45,6 +47,10 @@ class WorkerQuestion(Generic[Asked, Answered]):
 CHECK_COHORT = WorkerQuestion(
     "check", "look for leaks in a cohort", CheckRequest, CohortFindings, "workers.requests.cohorts:examine",
     problems_are_told=True,
+)  # fmt: skip
+LOOK_AT_TABLE = WorkerQuestion(
+    "look", "say what the columns of a table seem to be", DraftQuestion, TableSketch,
+    "workers.cohort.tables.sketch:look",
 )  # fmt: skip
 WRITE_PREDICTIONS = WorkerQuestion(
     "predictions", "write predictions as MEDS-Evaluation reads them", PredictionsOrder, WrittenPredictions,
@@ -86,6 +92,6 @@ READINESS = WorkerQuestion(
     "workers.requests.readiness:readiness",
 )  # fmt: skip
 QUESTIONS: tuple[WorkerQuestion[Any, Any], ...] = (
-    CHECK_COHORT, WRITE_PREDICTIONS, APPLY_ADAPTER, EXPORT_ADAPTER, AUDIT_RATIONALES, WRITE_SHEETS, PROVE_BASE,
-    SKETCH_BASES, VERIFY_TRIALS, PURGE_DATA, READINESS,
+    CHECK_COHORT, LOOK_AT_TABLE, WRITE_PREDICTIONS, APPLY_ADAPTER, EXPORT_ADAPTER, AUDIT_RATIONALES, WRITE_SHEETS,
+    PROVE_BASE, SKETCH_BASES, VERIFY_TRIALS, PURGE_DATA, READINESS,
 )  # fmt: skip

@@ -1,0 +1,100 @@
+"""A table looked at before anybody has said what it means: kinds of columns, and which seem to say who and when.
+
+Guesses by names and by what repeats; nothing is decided by them, for a person reads the draft that is made of them.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from workers.cohort.checks import SMALL_CELL
+from workers.cohort.meds.gate import LABEL_COLUMNS, parquet_files
+from workers.cohort.tables.cells import WHOLE_DAY
+from workers.cohort.tables.gate import PARQUET_SUFFIXES, names_of, read_columns
+from workers.contract.answers.findings import ColumnSketch, DraftQuestion, TableSketch
+from workers.contract.errors import InputError, Problem
+from workers.contract.files import open_regular
+
+ID = re.compile(r"(^|[_. ]|subject|patient|rand|case)(id|pid|mrn|subject|patient|participant|person)([_. ]?id)?$", re.I)
+TIME = re.compile(r"(^|[_. ])(t?start|time|date|days?|weeks?|months?|years?|visit|when|obstime)([_. ]|$)", re.I)
+STOP = re.compile(r"(^|[_. ])(t?stop|end)([_. ]|$)", re.I)
+# More cells than these are no scale; a word list that is longer is no list of categories.
+MOST_WORDS, MOST_LEVELS = 12, 6
+DECIMAL_COMMA = r"^\s*-?\d+,\d+\s*$"
+
+
+def look(question: DraftQuestion) -> TableSketch:
+    """Sketch a table, or name the label files of a MEDS folder.
+
+    Raises:
+        InputError: It can't be read, or is neither.
+    """
+    place = question.place
+    if place.is_dir():
+        return TableSketch(labels=tuple(_label_files(place)))
+    names, decimal = names_of(place), "."
+    rows = read_columns(place, names)
+    if any(_all_match(rows[name], DECIMAL_COMMA) for name in names):
+        decimal, rows = ",", read_columns(place, names, decimal=",")
+    id_column = next((name for name in names if ID.search(name) and rows[name].notna().all()), None)
+    several = id_column is not None and bool(rows[id_column].duplicated().any())
+    ids = rows[id_column] if several else None
+    columns = tuple(_sketched(rows[name], ids) for name in names)
+    moving = [one.name for one in columns if one.changes and one.kind in ("number", "date", "flag")]
+    time = next((name for name in moving if TIME.search(name) and not rows.duplicated([id_column, name]).any()), None)
+    stop = next((name for name in moving if time and STOP.search(name) and name != time), None)
+    return TableSketch(columns=columns, id=id_column, time=time, stop=stop, decimal=decimal)
+
+
+def _label_files(folder: Path) -> list[str]:
+    """Files with the columns of labels, or the folders that hold nothing else, relative to the MEDS folder."""
+    wanted, found = {column.name for column in LABEL_COLUMNS}, set[str]()
+    for path in parquet_files(folder):
+        with open_regular(path) as file:
+            if wanted <= {*pq.read_schema(file).names}:
+                found.add(str(path.relative_to(folder)))
+    if not found:
+        remedy = f"give a table (.csv or {PARQUET_SUFFIXES[0]}), or a MEDS folder with a file of labels in it"
+        raise InputError(Problem(str(folder), "holds no file with the columns of MEDS labels", remedy))
+    return sorted(found)
+
+
+def _all_match(cells: pd.Series, pattern: str) -> bool:
+    known = cells.dropna()
+    return (
+        not pd.api.types.is_numeric_dtype(known)
+        and len(known) > 0
+        and bool(known.astype("str").str.match(pattern).all())
+    )
+
+
+def _sketched(cells: pd.Series, ids: pd.Series | None) -> ColumnSketch:
+    name, known = str(cells.name), cells.dropna()
+    changes = ids is not None and bool((cells.groupby(ids).nunique() > 1).any())
+    is_unique = len(known) == len(cells) and known.is_unique
+    counts = known.value_counts()
+    words = [str(cell) for cell in counts.index[counts > SMALL_CELL]]
+    if known.empty:
+        return ColumnSketch(name=name, kind="empty")
+    if pd.api.types.is_datetime64_any_dtype(known) or _all_match(known, WHOLE_DAY):
+        return ColumnSketch(name=name, kind="date", changes=changes, is_unique=is_unique)
+    if not pd.api.types.is_numeric_dtype(known):
+        kind = "words" if len(counts) <= MOST_WORDS else "text"
+        listed = tuple(words) if kind == "words" else ()
+        return ColumnSketch(
+            name=name, kind=kind, words=listed, n_rare=len(counts) - len(words), changes=changes, is_unique=is_unique
+        )
+    numbers = known.astype("float64")
+    low, middle, high = (float(numbers.quantile(share)) for share in (0.05, 0.5, 0.95))
+    is_scale = len(counts) <= MOST_LEVELS
+    return ColumnSketch(
+        name=name,
+        kind="flag" if set(numbers.unique()) <= {0.0, 1.0} else "number",
+        is_whole=bool((numbers == np.floor(numbers)).all()),
+        words=tuple(sorted(words, key=float)) if is_scale and not pd.api.types.is_bool_dtype(known) else (),
+        n_rare=len(counts) - len(words) if is_scale else 0,
+        low=low, middle=middle, high=high, is_unique=is_unique, changes=changes,
+    )  # fmt: skip
