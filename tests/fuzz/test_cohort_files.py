@@ -10,9 +10,12 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from pydantic import ValidationError
 
 from fuzz.conftest import Fuzz
+from orchestrator.cli.views.draft import draft
+from orchestrator.study.cohort import load_study_cohort
 from support.fuzz.guard import CANARY
 from support.fuzz.mutations import ODD, SIZE, Draft, drafts, spoiled_bytes, spoiled_json
 from support.studies.meds_folders import TASK, recipe_of, write_crowd
@@ -20,6 +23,9 @@ from support.studies.tables import LONG, WIDE, events, exams, recipe
 from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
 from workers.cohort.sources import read_cohort
+from workers.cohort.tables.sketch import look as sketched
+from workers.contract.answers.findings import DraftQuestion
+from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import MedsCohort, TableCohort
 from workers.examples.history import items_by_row, write_history
 
@@ -256,3 +262,22 @@ def _packed(table: pa.Table) -> bytes:
     with io.BytesIO() as file:
         pq.write_table(table, file)
         return file.getvalue()
+
+
+def test_a_draft_of_any_table_is_a_file_that_can_be_filled(fuzzed: Fuzz, folder: Path) -> None:
+    tables = [pa.Table.from_pandas(pd.DataFrame(rows)) for rows, _ in TABLES]
+    texts = [pd.DataFrame(rows).to_csv(index=False).encode() for rows, _ in TABLES]
+
+    def read(given: Draft) -> None:
+        which, changes = given
+        path = folder / ("table.csv" if len(changes) % 2 else "table.parquet")
+        packed = _packed(spoiled_table(tables[which], changes))
+        body = spoiled_bytes(texts[which], changes) if len(changes) % 2 else packed
+        path.write_bytes(body)
+        (folder / "draft.yaml").write_text(draft(path, sketched(DraftQuestion(place=path)), digest="0" * 64))
+        asked = {"cohort.mapping.question", "cohort.mapping.horizon_days", "cohort.mapping.outcome.flag"}
+        with pytest.raises(InputError) as caught:
+            load_study_cohort(folder / "draft.yaml")
+        assert asked <= {problem.where for problem in caught.value.problems}
+
+    fuzzed("drafts of tables", drafts(len(TABLES)), read, files=True)

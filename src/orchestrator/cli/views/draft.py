@@ -28,9 +28,9 @@ UNITS = (
     (r"^(weight|wt)", "kg", 40, 120), (r"^(height|ht)", "cm", 130, 200),
 )  # fmt: skip
 # Why a column of some kind is no input.
-LEFT_OUT = {"empty": "is empty", "date": "holds dates", "text": "has many words"}
+LEFT_OUT = {"empty": "is empty", "date": "holds dates", "text": "has many words", "rare": "has rare words alone"}
 REST = """
-prompt: {template: history, max_words: 60}   # the least telling items go; the tiny base holds 256 tokens
+prompt: {template: history, max_words: 40}   # the least telling items go; the tiny base holds 256 tokens
 bases:
   tiny-llama: {kind: builtin, recipe: tiny_llama}   # a demonstration; write your own base beside it
 axes:
@@ -124,7 +124,7 @@ def _candidate(column: ColumnSketch) -> str:
 
 
 def _sexes(column: ColumnSketch) -> str:
-    words = {word.lower(): word for word in (column.words or ("0", "1"))}
+    words = {word.lower(): word for word in (("0", "1") if column.kind == "flag" else column.words)}
     men, women = MEN & words.keys(), WOMEN & words.keys()
     if len(words) != 2 or len(men) != 1 or len(women) != 1:
         return ""
@@ -133,7 +133,8 @@ def _sexes(column: ColumnSketch) -> str:
 
 def _input(column: ColumnSketch, *, has_visits: bool) -> str:
     """One line; what can't be an input is a comment."""
-    why = "numbers rows" if column.is_unique and column.is_whole else LEFT_OUT.get(column.kind)
+    kind = "rare" if column.kind == "words" and not column.words else column.kind
+    why = "numbers rows" if column.is_unique and column.is_whole else LEFT_OUT.get(kind)
     if why:
         return f"# {_said(column.name)} {why}: left out"
     fields, guess = [f"column: {_said(column.name)}"], ""
@@ -176,7 +177,8 @@ def _number(column: ColumnSketch) -> Iterator[str]:
 
 def _said(text: str) -> str:
     """Text as YAML has it: quoted where it could be taken for something else."""
-    return text if PLAIN.fullmatch(text) and text.lower() not in SPOKEN else json.dumps(text, ensure_ascii=False)
+    is_plain = PLAIN.fullmatch(text) and text.lower() not in SPOKEN
+    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _cell(word: str) -> str:

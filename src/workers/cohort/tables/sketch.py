@@ -35,7 +35,10 @@ def look(question: DraftQuestion) -> TableSketch:
     place = question.place
     if place.is_dir():
         return TableSketch(labels=tuple(_label_files(place)))
-    names, decimal = names_of(place), "."
+    names, decimal = [name for name in names_of(place) if name], "."
+    if odd := [number for number, name in enumerate(names, start=1) if not name.isprintable()]:
+        what = f"{len(odd)} columns have a name that can't be printed, the first is named column {odd[0]}"
+        raise InputError(Problem(str(place), what, "rename them"))
     rows = read_columns(place, names)
     if any(_all_match(rows[name], DECIMAL_COMMA) for name in names):
         decimal, rows = ",", read_columns(place, names, decimal=",")
