@@ -66,10 +66,11 @@ def draft(place: Path, sketch: TableSketch, *, digest: str) -> str:
             "  question:              # what they answer",
         ]
         return "\n".join([*head, *labels, REST.lstrip()])
-    return "\n".join([*head, "  mapping:", *(f"    {line}" for line in _mapping(sketch)), REST.lstrip()])
+    lines = _long(sketch) if sketch.code else _wide(sketch)
+    return "\n".join([*head, "  mapping:", *(f"    {line}" for line in lines), REST.lstrip()])
 
 
-def _mapping(sketch: TableSketch) -> Iterator[str]:
+def _wide(sketch: TableSketch) -> Iterator[str]:
     flags = [one for one in sketch.columns if OUTCOME.search(one.name) and (one.kind == "flag" or one.words)]
     flags = flags or [one for one in sketch.columns if one.kind == "flag"]
     taken = {sketch.id, sketch.time, sketch.stop}
@@ -97,6 +98,23 @@ def _mapping(sketch: TableSketch) -> Iterator[str]:
     for one in sketch.columns:
         if one.name not in taken:
             yield f"  {_input(one, has_visits=sketch.time is not None)}"
+
+
+def _long(sketch: TableSketch) -> Iterator[str]:
+    yield "shape: long"
+    yield "question:              # as the prompt asks it, such as: Death within a year?"
+    yield from _rows(sketch)
+    yield f"code: {_said(sketch.code or '')}   # guess"
+    if sketch.value:
+        yield f"value: {_said(sketch.value)}   # guess: numbers"
+    yield "horizon_days:          # within how many days of the index the outcome counts"
+    yield "outcome: {codes: }     # how the codes of it begin, as [I21, I22]; they are no inputs"
+    yield "# censoring: {end: …, death: […]}   # codes of the end of follow-up, which else is the last row; of death"
+    yield "# age: {code: …}   # of a birth; sex: {male: …, female: …}"
+    yield "unlisted: ignored      # or kept"
+    yield "inputs:                # the most frequent codes"
+    for one in sketch.codes:
+        yield f"  - {{code: {_said(one.code)}, kind: {'number' if one.has_number else 'event'}}}"
 
 
 def _rows(sketch: TableSketch) -> Iterator[str]:

@@ -11,18 +11,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from workers.cohort.checks import SMALL_CELL
+from workers.cohort.cohort import recorded_numbers
 from workers.cohort.meds.gate import LABEL_COLUMNS, parquet_files
 from workers.cohort.tables.cells import WHOLE_DAY
 from workers.cohort.tables.gate import PARQUET_SUFFIXES, names_of, read_columns
-from workers.contract.answers.findings import ColumnSketch, DraftQuestion, TableSketch
+from workers.contract.answers.findings import CodeSketch, ColumnSketch, DraftQuestion, TableSketch
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
 
 ID = re.compile(r"(^|[_. ]|subject|patient|rand|case)(id|pid|mrn|subject|patient|participant|person)([_. ]?id)?$", re.I)
 TIME = re.compile(r"(^|[_. ])(t?start|time|date|days?|weeks?|months?|years?|visit|when|obstime)([_. ]|$)", re.I)
+CODE = re.compile(r"(^|[_. ])(code|event|concept|item|variable|analyte|test|parameter)([_. ]|$)", re.I)
+VALUE = re.compile(r"(^|[_. ])(value|result|number|numeric)([_. ]|$)", re.I)
 STOP = re.compile(r"(^|[_. ])(t?stop|end)([_. ]|$)", re.I)
 # More cells than these are no scale; a word list that is longer is no list of categories.
-MOST_WORDS, MOST_LEVELS = 12, 6
+MOST_WORDS, MOST_LEVELS, MOST_CODES = 12, 6, 30
 DECIMAL_COMMA = r"^\s*-?\d+,\d+\s*$"
 
 
@@ -37,7 +40,7 @@ def look(question: DraftQuestion) -> TableSketch:
         return TableSketch(labels=tuple(_label_files(place)))
     names, decimal = [name for name in names_of(place) if name], "."
     if odd := [number for number, name in enumerate(names, start=1) if not name.isprintable()]:
-        what = f"{len(odd)} columns have a name that can't be printed, the first is named column {odd[0]}"
+        what = f"{len(odd)} columns have a name that can't be printed, the first is column {odd[0]}"
         raise InputError(Problem(str(place), what, "rename them"))
     rows = read_columns(place, names)
     if any(_all_match(rows[name], DECIMAL_COMMA) for name in names):
@@ -46,10 +49,27 @@ def look(question: DraftQuestion) -> TableSketch:
     several = id_column is not None and bool(rows[id_column].duplicated().any())
     ids = rows[id_column] if several else None
     columns = tuple(_sketched(rows[name], ids) for name in names)
-    moving = [one.name for one in columns if one.changes and one.kind in ("number", "date", "flag")]
-    time = next((name for name in moving if TIME.search(name) and not rows.duplicated([id_column, name]).any()), None)
-    stop = next((name for name in moving if time and STOP.search(name) and name != time), None)
-    return TableSketch(columns=columns, id=id_column, time=time, stop=stop, decimal=decimal)
+    sketch = TableSketch(columns=columns, id=id_column, decimal=decimal)
+    return sketch.model_copy(update=_in_time(rows, sketch)) if several else sketch
+
+
+def _in_time(rows: pd.DataFrame, sketch: TableSketch) -> dict[str, object]:
+    """When each of several rows of a participant is; where one time has several, the column of each row's event."""
+    moving = [one.name for one in sketch.columns if one.changes and one.kind in ("number", "date", "flag")]
+    times = [name for name in moving if TIME.search(name)]
+    time = next((name for name in times if not rows.duplicated([sketch.id, name]).any()), None)
+    worded = [one.name for one in sketch.columns if one.kind in ("words", "text")]
+    code = next((name for name in worded if CODE.search(name)), None)
+    if time is not None or code is None or not times:
+        stop = next((name for name in moving if time and STOP.search(name) and name != time), None)
+        return {"time": time, "stop": stop}
+    value = next((one.name for one in sketch.columns if VALUE.search(one.name) and one.kind != "empty"), None)
+    numbers = recorded_numbers(rows[value]) if value else pd.Series(np.nan, index=rows.index)
+    by_code = pd.DataFrame({"who": rows[sketch.id], "has": numbers.notna()}).groupby(rows[code].astype("str"))
+    seen = by_code.agg({"who": "nunique", "has": "mean"}).sort_values("who", ascending=False, kind="stable")
+    seen = seen[seen["who"] > SMALL_CELL].head(MOST_CODES)
+    codes = tuple(CodeSketch(code=str(name), has_number=bool(has > 1 / 2)) for name, has in seen["has"].items())
+    return {"time": times[0], "code": code, "value": value, "codes": codes}
 
 
 def _label_files(folder: Path) -> list[str]:

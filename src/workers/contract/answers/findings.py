@@ -85,16 +85,27 @@ class ColumnSketch(Record):
     changes: bool = False
 
 
+class CodeSketch(Record):
+    """A code that many participants of a long table have, and whether most of its rows have a number."""
+
+    code: str
+    has_number: bool
+
+
 class TableSketch(Answer):
     """A table's columns in order, and which seem to say who and when; or label files of a MEDS folder.
 
-    id: null where each row seems to be a participant of its own. time: null where a participant has one row.
+    id: null where each row seems to be a participant of its own. time: null where a participant has one row. code,
+    value, codes: of a long table, whose rows are events; the most frequent first.
     """
 
     columns: tuple[ColumnSketch, ...] = ()
     id: str | None = None
     time: str | None = None
     stop: str | None = None
+    code: str | None = None
+    value: str | None = None
+    codes: tuple[CodeSketch, ...] = ()
     decimal: str = "."
     labels: tuple[str, ...] = ()
 

@@ -115,6 +115,24 @@ class TestPublishedTables:
         last = table.groupby("id").agg({"stop": "max", "event": "max"})
         assert cohort.flow.n_events == int(((last["event"] == 1) & (last["stop"] <= 90)).sum())
 
+    def test_events_in_rows(self, tmp_path: Path) -> None:
+        generator = np.random.default_rng(4)
+        who = np.repeat(np.arange(N), 4)
+        codes, seen = np.tile(["URATE", "VISIT", "SCAN", "M10"], N), generator.integers(0, 300, 4 * N)
+        table = pd.DataFrame({"patient_id": who, "date": pd.Timestamp("2001-01-01") + pd.to_timedelta(seen, unit="D")})
+        table = table.assign(code=codes, value=np.where(codes == "URATE", seen % 9, np.nan))
+        table.loc[0, "code"] = "canary"
+        table.to_csv(tmp_path / "events.csv", index=False)
+        text = drafted(tmp_path / "events.csv")
+        assert "canary" not in text
+        assert all(
+            line in text for line in ("shape: long", "id: patient_id ", "time: date ", "clock: dates ", "value: value ")
+        )
+        text = text.replace("outcome: {codes: }", "outcome: {codes: [M10]}").replace("- {code: M10,", "# - {code: M10,")
+        cohort = read(filled(text, tmp_path, horizon_days="60"))
+        assert cohort.flow.n_events
+        assert set(cohort.events["code"]) == {"URATE", "VISIT", "SCAN"}
+
     def test_a_meds_folder_and_its_labels(self, tmp_path: Path) -> None:
         folder = write_crowd(tmp_path / "meds")
         text = drafted(folder)
@@ -167,9 +185,7 @@ class TestDraft:
         table.to_csv(tmp_path / "indexed.csv")
         assert 'column: ""' not in drafted(tmp_path / "indexed.csv")
         table.rename(columns={"drug": "canary\ndrug"}).to_csv(tmp_path / "odd.csv", index=False)
-        with pytest.raises(
-            InputError, match="1 columns have a name that can't be printed, the first is named column 4"
-        ):
+        with pytest.raises(InputError, match="1 columns have a name that can't be printed, the first is column 4"):
             drafted(tmp_path / "odd.csv")
 
     @pytest.mark.parametrize("name", ["empty.csv", "nothing", "x.txt"])
