@@ -204,7 +204,8 @@ def report(
     if as_json:
         print_json(find_out(loaded, design, layout, held).model_dump(mode="json"))
     else:
-        console_of().print(f"report   {shown(write_study_report(loaded, design, layout, held))}")
+        answer = write_study_report(loaded, design, layout, held)
+        console_of().print(f"{answer.text}\nreport   {shown(layout.report)}")
 
 
 @app.command()
@@ -266,19 +267,20 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="on 127.0.0.1")] = 5000,
 ) -> None:
     """Open the MLflow UI of a study, on this machine only."""
-    from orchestrator.tracking.place import refuse_taken_port, serve_command
+    from orchestrator.tracking.place import SERVED_WITHOUT, refuse_taken_port, serve_command, view_address
 
-    _, layout = open_study(study, store)
+    loaded, layout = open_study(study, store)
     if tracking_uri is None and not layout.tracking_database.is_file():
         remedy = f"run `sweep run {named(study, store)}` first"
         raise InputError(Problem(str(layout.root), "holds no MLflow database yet", remedy))
     command = serve_command(layout, tracking_uri=tracking_uri, port=port)
     refuse_taken_port(port)
-    console_of().print(f"MLflow UI: http://127.0.0.1:{port}  (Ctrl-C ends it)")
+    view = view_address(layout, loaded.study) if tracking_uri is None else ""
+    console_of().print(f"MLflow UI: http://127.0.0.1:{port}/{view}  (Ctrl-C ends it)")
     sys.stdout.flush()
     if tracking_uri is None:
         os.chdir(layout.root)  # MLflow's server imports from where it stands: here lies no `mlflow/` of somebody
-    os.execv(command[0], command)
+    os.execve(command[0], command, {**os.environ, **SERVED_WITHOUT})
 
 
 app.command()(prepare)

@@ -14,6 +14,7 @@ from orchestrator.launch.reporting import write_study_report
 from orchestrator.store.machine import Machine
 from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.study.study import Study
+from orchestrator.tracking.study_page import StudyAnswer
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
@@ -35,7 +36,7 @@ class Launch:
         until: When it must have ended.
         machine: Where the driver runs.
         tell_error: Hears an error that can't be raised, where the executor holds the main thread.
-        write_report: Makes the page of what the store holds.
+        write_report: Makes the page of what the store holds, and says what it answers.
     """
 
     study: Study
@@ -52,4 +53,4 @@ class Launch:
     until: Deadline | None = None
     machine: Machine = field(default_factory=Machine)
     tell_error: Callable[[SweepError], object] = lambda _: None
-    write_report: Callable[[Study, Design, StoreLayout, Snapshot[Outcomes]], object] = write_study_report
+    write_report: Callable[[Study, Design, StoreLayout, Snapshot[Outcomes]], StudyAnswer] = write_study_report

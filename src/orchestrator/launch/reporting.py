@@ -1,6 +1,5 @@
 """What the store holds, analysed, and the page about it; what a study's settling and `sweep report` share."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
@@ -8,8 +7,11 @@ from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.store.sealing import read_looks
 from orchestrator.study.study import Study
+from orchestrator.tracking.study_page import StudyAnswer
 from workers.contract.inputs import InputKind, Manifest, ProofFigures, input_recipes
 from workers.contract.layout import StoreLayout
+from workers.contract.recipes.recipe import digest_of
+from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.durable import replace_file
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
     return analyse(study, design, results, plan=standing(study, layout), looks=read_looks(layout))
 
 
-def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> Path:
-    """Write the HTML page of what the store holds and, beside it, the guideline's checklist; return the page's path."""
+def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> StudyAnswer:
+    """Write the HTML page of what the store holds and, beside it, the guideline's checklist; what they answer."""
     from orchestrator.audit.note import audit_note
     from orchestrator.report.page import flow_of, write_report
     from orchestrator.report.tripod import Basis, checklist
@@ -52,4 +54,19 @@ def write_study_report(study: Study, design: Design, layout: StoreLayout, held: 
     flow = flow_of(counts, findings, min_cell=study.cohort.min_cell)
     asked = checklist(Basis(study=study, design=design, findings=findings, flow=flow, audit=note)).sealed()
     replace_file(layout.tripod, asked.model_dump_json(indent=1))
-    return write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
+    write_report(study, design, findings, path=layout.report, cohort_counts=counts, proofs=proofs, audit=note)
+    return answer_of(findings, basis_of(study, layout, held.outcomes))
+
+
+def basis_of(study: Study, layout: StoreLayout, outcomes: Outcomes) -> str:
+    """Digest of all that an answer follows from."""
+    checksums = {trial_id: outcome.checksum for trial_id, outcome in outcomes.committed.items()}
+    is_blinded = layout.is_blinded
+    return digest_of({"study": study.model_dump(mode="json"), "outcomes": checksums, "is_blinded": is_blinded})
+
+
+def answer_of(findings: "Findings", basis: str) -> StudyAnswer:
+    """The answer as MLflow and the terminal say it; of each contrast the widest layer that the design supports."""
+    estimates = {contrast.name: contrast.widest[Scoring.STRICT] for contrast in findings.contrasts if contrast.layers}
+    contrasts = {name: (found.value, found.low, found.high) for name, found in estimates.items() if found is not None}
+    return StudyAnswer(findings.answer, contrasts, basis)

@@ -20,9 +20,10 @@ from orchestrator.execution.stopping import request_save, stop_requests
 from orchestrator.launch.forecast import forecast_disk, free_bytes
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import LaunchRecord, recorded
+from orchestrator.launch.reporting import answer_of, basis_of, find_out
 from orchestrator.launch.screen.console import plan_counts
 from orchestrator.launch.sealing import refuse_other_looks, standing
-from orchestrator.launch.settling import count_failed, is_settled, settle, why_ended
+from orchestrator.launch.settling import Settled, count_failed, progress_of, settle, settled_answer, why_ended
 from orchestrator.launch.trials.launching import Ran, launch_trials
 from orchestrator.launch.trials.referee import Queue
 from orchestrator.store.collecting import collect
@@ -59,6 +60,7 @@ class RunSummary:
     ended_because: str = ""
     is_preempted: bool = False
     is_blinded: bool = False
+    answer: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -118,12 +120,12 @@ def run_study(launch: Launch) -> RunSummary:
             tell(left_out)
         if collected := collect(layout, launch.design, held.outcomes):
             tell(str(collected))
-        if not todo and is_settled(launch, held):
-            return _summary(launch, plan, plan, Ran())
+        if not todo and (answer := settled_answer(launch, held)) is not None:
+            return _summary(launch, plan, Settled(plan, answer), Ran())
         n_kept = plan.counts["keep"]
         with recorded(layout, hold.number, hold.holder, n_todo=len(todo), n_kept=n_kept) as record:
-            ran, after = _drive(_Driving(launch, hold, asked, record), held, plan, todo, phases)
-        return _summary(launch, plan, after, ran)
+            ran, settled = _drive(_Driving(launch, hold, asked, record), held, plan, todo, phases)
+        return _summary(launch, plan, settled, ran)
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,13 @@ class _Driving:
         is_short = self.launch.until is not None and max(levels) is StopLevel.GO_ON and not ran.ended_because
         return StopLevel.SAVE in levels or is_short
 
-    def settle(self, ran: Ran) -> Plan:
-        """Derive what follows from the store, and write down why the launch ended; the plan of what is left."""
+    def settle(self, ran: Ran) -> Settled:
+        """Derive what follows from the store, and write down why the launch ended."""
         with self.settling:
             self.hold.check()
-            after = settle(self.launch, ran)
-            self.record.end(why_ended(after, ran))
-            return after
+            settled = settle(self.launch, ran)
+            self.record.end(why_ended(settled.plan, ran))
+            return settled
 
     def say_last_words(self, error: SweepError) -> None:
         """Where the main thread waits for workers that are gone: do what that would do next, and tell what happened."""
@@ -171,8 +173,8 @@ class _Driving:
 
 def _drive(
     driving: _Driving, held: Snapshot[Seals], plan: Plan, todo: Sequence[PlannedTrial], phases: tuple[Phase, ...]
-) -> tuple[Ran, Plan]:
-    """Seal the study, run the trials, and derive what follows; the plan of what is left."""
+) -> tuple[Ran, Settled]:
+    """Seal the study, run the trials, and derive what follows."""
     launch, ran = driving.launch, Ran()
     standing(launch.study, launch.layout)  # a damaged plan is refused before anything runs
     refuse_other_looks(launch.study, launch.layout)
@@ -186,10 +188,10 @@ def _drive(
             stop_level=driving.stop_level, last_words=driving.say_last_words,
         )  # fmt: skip
         ran = replace(ran, is_preempted=driving.is_preempted(ran))
-    after = driving.settle(ran)
+    settled = driving.settle(ran)
     if ran.lost is not None and driving.asked() < StopLevel.SAVE:
         raise ran.lost
-    return ran, after
+    return ran, settled
 
 
 def _refuse_full_disk(launch: Launch, plan: Plan, todo: Sequence[PlannedTrial]) -> None:
@@ -221,14 +223,21 @@ def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, *, tell
     """
     with hold_lock(layout, tell=tell):
         design, held = expand(study), read_store(layout)
-        plan = make_plan(design, held.outcomes, held.attempts, study=study.study)
-        tracking.open_study(study.study, question=study.question, plan=standing(study, layout))
+        plan, basis = (
+            make_plan(design, held.outcomes, held.attempts, study=study.study),
+            basis_of(study, layout, held.outcomes),
+        )
+        tracking.open_study(study.study, question=study.question, plan=standing(study, layout), design=design)
         writes = tracking.reconcile(design, held.outcomes, held.attempts)
+        tracking.progress(progress_of(plan), is_last=True)
+        if held.outcomes.committed and not tracking.is_answered(basis):
+            tracking.answer(answer_of(find_out(study, design, layout, held), basis))
         tracking.close(complete=not plan.todo)
         return Synced(writes, tracking.n_mended, tracking.failures)
 
 
-def _summary(launch: Launch, before: Plan, after: Plan, ran: Ran) -> RunSummary:
+def _summary(launch: Launch, before: Plan, settled: Settled, ran: Ran) -> RunSummary:
+    after = settled.plan
     n_failed = count_failed(after, ran)
     return RunSummary(
         study=launch.study.study,
@@ -242,4 +251,5 @@ def _summary(launch: Launch, before: Plan, after: Plan, ran: Ran) -> RunSummary:
         ended_because=ran.ended_because,
         is_preempted=ran.is_preempted,
         is_blinded=launch.layout.is_blinded,
+        answer=settled.answer,
     )

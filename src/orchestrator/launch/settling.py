@@ -1,5 +1,7 @@
 """What follows from the store at the end of a launch (MLflow, dataset, page), and whether it is there already."""
 
+from dataclasses import dataclass
+
 from orchestrator.design.plan import Plan, make_plan
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.sealing import open_where_complete, standing
@@ -8,19 +10,30 @@ from orchestrator.store.collecting import collect
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.derived import derived_damages
 from orchestrator.store.outcomes import Outcomes, Seals, Snapshot, read_store
+from orchestrator.tracking.study_page import StudyProgress
 from workers.contract.outcome import TrialState
 from workers.contract.recipes.recipe import digest_of
 from workers.contract.system.durable import replace_file
 from workers.contract.system.sources import sha256_of
 
 
-def is_settled(launch: Launch, held: Snapshot[Seals]) -> bool:
-    """Whether report, dataset and tracking were derived from this very study and these very outcomes, and are whole."""
+@dataclass(frozen=True)
+class Settled:
+    """What was left to do when report, dataset and tracking had been derived, and what the study answers so far."""
+
+    plan: Plan
+    answer: str
+
+
+def settled_answer(launch: Launch, held: Snapshot[Seals]) -> str | None:
+    """The answer, where report, dataset and tracking were derived from this very study and these very outcomes and are
+    whole; else null."""
     try:
-        settled = launch.layout.settled.read_text() == _fingerprint(launch, held)
-        return settled and not derived_damages(launch.layout)
+        fingerprint, _, answer = launch.layout.settled.read_text().partition("\n")
+        is_settled = fingerprint == _fingerprint(launch, held) and not derived_damages(launch.layout)
+        return answer if is_settled else None
     except OSError:
-        return False
+        return None
 
 
 def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> str:
@@ -38,8 +51,8 @@ def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> 
     return digest_of({"study": launch.study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
 
 
-def settle(launch: Launch, ran: Ran) -> Plan:
-    """Derive from the store everything that follows from it: MLflow, the dataset, the report; what is left to do."""
+def settle(launch: Launch, ran: Ran) -> Settled:
+    """Derive from the store everything that follows from it: MLflow, the dataset, the report."""
     study, design, layout, tracking = launch.study, launch.design, launch.layout, launch.tracking
     held = read_store(layout)
     after = make_plan(design, held.outcomes, held.attempts, study=study.study)
@@ -48,17 +61,27 @@ def settle(launch: Launch, ran: Ran) -> Plan:
         held = read_store(layout)
     outcomes = held.outcomes
     collect(layout, design, outcomes)
-    tracking.open_study(study.study, question=study.question, plan=standing(study, layout))
+    tracking.open_study(study.study, question=study.question, plan=standing(study, layout), design=design)
     tracking.reconcile(design, outcomes, held.attempts)
     if tracking.n_mended:
         launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
-    tracking.close(complete=not after.todo, why=why_ended(after, ran))
-    for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
-        launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
-    launch.write_report(study, design, layout, held)
+    try:
+        for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
+            launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
+        tracking.progress(progress_of(after), is_last=True)
+        answer = launch.write_report(study, design, layout, held)
+        tracking.answer(answer)
+    finally:
+        tracking.close(complete=not after.todo, why=why_ended(after, ran))
     if not tracking.failures.count:
-        replace_file(layout.settled, _fingerprint(launch, held))
-    return after
+        replace_file(layout.settled, f"{_fingerprint(launch, held)}\n{answer.text}")
+    return Settled(after, answer.text)
+
+
+def progress_of(plan: Plan) -> StudyProgress:
+    """How far a study is that nothing runs of."""
+    n_failed = plan.counts[TrialState.RETRY]
+    return StudyProgress(plan.counts[TrialState.KEEP], n_failed, n_waiting=len(plan.todo) - n_failed)
 
 
 def count_failed(after: Plan, ran: Ran) -> int:

@@ -6,17 +6,22 @@ Addresses only; MLflow itself is not imported.
 import os
 import re
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.saying import addressing
+from orchestrator.tracking.study_page import place_of
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
 # How every file of SQLite begins.
 SQLITE = b"SQLite format 3\0"
 LOOPBACK = "127.0.0.1"
+# What the web page would start beside itself: runners of jobs that nobody submits here, and telemetry.
+SERVED_WITHOUT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -71,6 +76,17 @@ def refuse_taken_port(port: int) -> None:
     except OSError as error:
         what = f"{port} can't be used on {LOOPBACK} ({os.strerror(error.errno or 0).lower()})"
         raise InputError(Problem("--port", what, "end what listens there, or give another port")) from None
+
+
+def view_address(layout: StoreLayout, study: str) -> str:
+    """Where the table of a study's scores opens, below the address of the web page; empty where that can't be told."""
+    try:
+        with closing(sqlite3.connect(f"{layout.tracking_database.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            asked = "SELECT experiment_id FROM experiments WHERE name = ? AND lifecycle_stage = 'active'"
+            found = database.execute(asked, (study,)).fetchone()
+    except sqlite3.Error:
+        return ""
+    return place_of("Scores", str(found[0])) if found else ""
 
 
 def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port: int = 5000) -> list[str]:

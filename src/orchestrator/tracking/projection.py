@@ -6,22 +6,21 @@ that a small count of participants follows from.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-from orchestrator.design.naming import name_of
-from orchestrator.disclosure import coarse
 from orchestrator.store.sealing import Standing
+from orchestrator.tracking.metrics import metrics_of
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.recipes.scorings import SCORINGS, further_scorings
 from workers.contract.trial import Trial
 
-# Metric, value, Unix milliseconds, step.
-Point = tuple[str, float, int, int]
-Status = Literal["SCHEDULED", "RUNNING", "FINISHED", "FAILED", "KILLED"]
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 TRIAL_ID = "sweep.trial_id"
+# How a run is laid out: names of its metrics, and a start that is its trial's. MLflow can neither rename nor move one.
+LAYOUT, THIS_LAYOUT = "sweep.layout", "2"
 STATE = "sweep.state"
 # Whether the study as it is now has the trial: stale ones and orphans stay, and this tells them apart.
 IN_DESIGN = "sweep.in_design"
@@ -32,13 +31,11 @@ OUTCOME = "sweep.outcome"
 # Of the parent run: the digest of the analysis plan, whether scores are closed, and what was changed since.
 PLAN, BLINDED, DEVIATIONS = "sweep.plan", "sweep.blinded", "sweep.deviations"
 LONGEST_TAG = 5000
-STEP_METRICS = ("loss", "learning_rate", "grad_norm", "label_loss_share", "label_gradient_share")
 # Of a teacher: names, numbers and switches only.
 TEACHER = (
     *("kind", "label_access", "grammar", "max_words"),
     *("fabricated_rate", "omission_rate", "vagueness_rate", "wrong_direction_rate"),
 )
-SATURATION = ("mean_entropy", "mean_off_label_mass")
 LARGEST = sys.float_info.max
 PARTS_OF_TRAINING = ("lora", "objective", "budget", "diagnostics")
 
@@ -47,6 +44,7 @@ PARTS_OF_TRAINING = ("lora", "objective", "budget", "diagnostics")
 class Facts:
     """What one run should hold; what is not named here is left alone. Times are Unix milliseconds.
 
+    started_ms: When the trial's first attempt on record began.
     curve: the last point of each training curve, whose others are written before.
     """
 
@@ -58,9 +56,7 @@ class Facts:
     curve: Mapping[str, float] = field(default_factory=dict)
 
 
-# The trial is in the queue of this launch; a worker has begun it; its driver ended and the store has nothing of it.
-WAITING = Facts("SCHEDULED", {STATE: "scheduled"})
-RUNNING = Facts("RUNNING", {STATE: "running"})
+# Its driver ended, and the store has nothing of it.
 INTERRUPTED = Facts("KILLED", {STATE: "interrupted"})
 
 
@@ -95,19 +91,22 @@ class KnownRun:
         self.params |= news.params
 
 
-def is_of_another_outcome(run: KnownRun, facts: Facts) -> bool:
-    """Whether a run tells of an outcome that another has replaced, after a quarantine say; older runs name none."""
+def is_to_be_rewritten(run: KnownRun, facts: Facts) -> bool:
+    """Whether a run can't be made to hold the facts: it is laid out as older ones were, began at another moment (of an
+    attempt that left no record, say), or tells of an outcome that another has replaced, after a quarantine say."""
+    if run.tags.get(LAYOUT) != THIS_LAYOUT or facts.started_ms not in (None, run.started_ms):
+        return True
     names = [name for name in (OUTCOME, HISTORY) if name in facts.tags]
     return any(run.tags.get(name, facts.tags[name]) != facts.tags[name] for name in names)
 
 
-def news(run: KnownRun, facts: Facts, trial: Trial | None, *, in_design: bool = True) -> News:
+def news(run: KnownRun, facts: Facts, trial: Trial | None, *, name: str = "", in_design: bool = True) -> News:
     """Compare a run with what it should hold; of a trial that nothing describes any more, with the facts alone.
 
     A parameter that is there stays as it is: MLflow refuses to change one. Content never changes under one
     trial id, and names, which may, are tags too.
     """
-    names = {**identity_of(trial), "mlflow.runName": name_of(trial)} if trial else {}
+    names = {**identity_of(trial), "mlflow.runName": name} if trial else {}
     names[IN_DESIGN] = "yes" if in_design else "no"
     params = params_of(trial) if trial else {}
     latest, held = {**facts.metrics, **facts.curve}, run.metrics
@@ -128,18 +127,24 @@ def _is_same(held: float, told: float) -> bool:
     return held == max(-LARGEST, min(LARGEST, told)) or (math.isnan(held) and math.isnan(told))
 
 
-def failed(attempt: Attempt) -> Facts:
+def running(started_at: str, attempts: Sequence[Attempt] = ()) -> Facts:
+    """A worker began the trial at an ISO 8601 time, after these attempts that failed."""
+    return Facts("RUNNING", {STATE: "running"}, started_ms=_first_start(started_at, attempts))
+
+
+def failed(attempts: Sequence[Attempt]) -> Facts:
     """Its last attempt failed; the class of the failure is told, the evidence stays in the store."""
+    attempt = attempts[-1]
     tags = {
         STATE: "failed",
         "sweep.failure": attempt.kind.value,
         "sweep.failed_attempts": str(attempt.number),
     }
-    return Facts("FAILED", tags, {}, milliseconds(attempt.started_at), milliseconds(attempt.ended_at))
+    return Facts("FAILED", tags, {}, _first_start(attempt.started_at, attempts), milliseconds(attempt.ended_at))
 
 
-def committed(outcome: Outcome) -> Facts:
-    """It has an outcome; a diverged trial is a result too, so both are finished."""
+def committed(outcome: Outcome, attempts: Sequence[Attempt] = ()) -> Facts:
+    """It has an outcome, after these attempts that failed; a diverged trial is a result too, so both are finished."""
     tags: dict[str, str] = {STATE: outcome.state} | ({} if outcome.is_withheld else {OUTCOME: outcome.checksum})
     if digest := outcome.files.get("history.parquet"):
         tags[HISTORY] = digest
@@ -147,9 +152,13 @@ def committed(outcome: Outcome) -> Facts:
         "FINISHED",
         tags,
         metrics_of(outcome),
-        milliseconds(outcome.provenance.started_at),
+        _first_start(outcome.provenance.started_at, attempts),
         milliseconds(outcome.provenance.ended_at),
     )
+
+
+def _first_start(started_at: str, attempts: Sequence[Attempt]) -> int:
+    return min(milliseconds(moment) for moment in (started_at, *(attempt.started_at for attempt in attempts)))
 
 
 def plan_tags(plan: Standing) -> dict[str, str]:
@@ -161,47 +170,6 @@ def plan_tags(plan: Standing) -> dict[str, str]:
         BLINDED: "yes" if plan.is_blinded else "no",
         DEVIATIONS: "\n".join(map(str, plan.deviations))[:LONGEST_TAG] or "none",
     }
-
-
-def metrics_of(outcome: Outcome) -> dict[str, float]:
-    """Final metrics under dotted names, e.g. `held_out.strict.roc_auc`; only finite ones.
-
-    Counts of people, rates by class and ties stay in the store: 2 invalid events would follow from them. The report
-    shows what may be shown.
-    """
-    metrics: dict[str, float | None] = {f"cost.{name}": value for name, value in outcome.cost.model_dump().items()}
-    for split, scores in outcome.scores.items():
-        metrics[f"{split}.prevalence"] = coarse(scores.prevalence, n_examples=scores.n_examples)
-        metrics[f"{split}.invalid_rate"] = coarse(scores.invalid_rate, n_examples=scores.n_examples)
-        for scoring, values in scores.metrics.items():
-            metrics |= {f"{split}.{scoring}.{name}": value for name, value in values.model_dump().items()}
-        for scoring, found in scores.saturation.items():
-            metrics[f"{split}.{scoring}.share_extreme"] = coarse(found.share_extreme, n_examples=scores.n_examples)
-            metrics |= {f"{split}.{scoring}.{name}": getattr(found, name) for name in SATURATION}
-    return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
-
-
-def steps_of(history: bytes, *, started_ms: int) -> list[Point]:
-    """Points of the training curves, the same at every replay.
-
-    Args:
-        history: A history.parquet.
-        started_ms: When the attempt began; `wall_s` counts from there.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    return [
-        (name, row[name], started_ms + int(row["wall_s"] * 1000), row["step"])
-        for row in pq.read_table(pa.BufferReader(history)).to_pylist()
-        for name in STEP_METRICS
-        if row.get(name) is not None
-    ]
-
-
-def last_of(points: Iterable[Point]) -> dict[str, float]:
-    """The value of each curve at its last step."""
-    return {name: value for name, value, _, _ in sorted(points, key=lambda point: point[3])}
 
 
 def params_of(trial: Trial) -> dict[str, str]:

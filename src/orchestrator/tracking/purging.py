@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.tracking.family import STUDY
 from orchestrator.tracking.place import database_uri
 from orchestrator.tracking.projection import TRIAL_ID
-from orchestrator.tracking.server import ENVIRONMENT, every_run
+from orchestrator.tracking.runs import every_run
+from orchestrator.tracking.server import ENVIRONMENT
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 

@@ -5,18 +5,25 @@ written is counted, and `reconcile` makes up for it from the store. What is writ
 written in `server.py`.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.design.grid import Design
+from orchestrator.design.naming import varying
 from orchestrator.store.outcomes import Outcomes
 from orchestrator.store.sealing import Standing
 from orchestrator.tracking import projection
 from orchestrator.tracking.background import Background, Failures
 from orchestrator.tracking.place import refuse_no_database
 from orchestrator.tracking.server import Connect, Server
+from orchestrator.tracking.study_page import StudyAnswer, StudyPage, StudyProgress
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Outcome
 from workers.contract.trial import Trial
+
+NO_TRIALS = Design(trials=(), controls=())
+# Each time is a point of each line on the parent's page.
+PROGRESS_EVERY_S = 10.0
 
 
 class Tracking:
@@ -37,12 +44,15 @@ class Tracking:
         *,
         tracking_uri: str | None = None,
         connect: Connect | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         refuse_no_database(layout, tracking_uri=tracking_uri)
         self.is_in_store = tracking_uri is None
         self._server = Server(layout, tracking_uri, connect)
         self._queue = Background("tracking")
         self._trials: dict[str, Trial] = {}
+        self._clock = clock
+        self._progress_told_s = float("-inf")
 
     @property
     def n_mended(self) -> int:
@@ -54,27 +64,51 @@ class Tracking:
         """How much could not be written so far, and why."""
         return self._queue.failures
 
-    def open_study(self, study: str, *, question: str = "", plan: Standing | None = None) -> None:
-        """Find or create the study's experiment and parent run, which says how the study stands to its sealed plan."""
-        tags = {"mlflow.note.content": question, **projection.plan_tags(plan or Standing())}
-        self._queue.submit(self._server.open_study, study, tags)
+    def open_study(
+        self, study: str, *, question: str = "", plan: Standing | None = None, design: Design = NO_TRIALS
+    ) -> None:
+        """Find or create the study's experiment and parent run, which says how the study stands to its sealed plan.
 
-    def schedule(self, trial: Trial) -> None:
-        """The trial is in this launch's queue; its run is created unless it exists."""
-        self._trials[trial.trial_id] = trial
-        self._queue.submit(self._server.project, trial, projection.WAITING)
+        Args:
+            design: By what differs in it, runs are named and saved views have columns.
+        """
+        self._trials |= design.by_id
+        page = StudyPage(study, question, plan or Standing(), varying(design.everything))
+        self._queue.submit(self._server.open_study, page)
 
-    def start(self, trial_id: str) -> None:
-        """A worker has begun a trial that was scheduled."""
-        self._queue.submit(lambda: self._server.project(self._trials[trial_id], projection.RUNNING))
+    def start(self, trial_id: str, started_at: str, attempts: Sequence[Attempt] = ()) -> None:
+        """A worker began a trial of the design at an ISO 8601 time; its run is created unless it exists."""
+        facts = projection.running(started_at, attempts)
+        self._queue.submit(lambda: self._server.project(self._trials[trial_id], facts))
 
-    def commit(self, outcome: Outcome) -> None:
+    def resumable(self, trial_id: str) -> None:
+        """A running trial left a resume point: its steps so far are written."""
+        self._queue.submit(lambda: self._server.project_steps(self._trials[trial_id]))
+
+    def commit(self, outcome: Outcome, attempts: Sequence[Attempt] = ()) -> None:
         """The trial has an outcome: its steps, final metrics and end are written."""
-        self._queue.submit(self._server.project_outcome, self._trials.get(outcome.trial_id, outcome.trial), outcome)
+        trial = self._trials.get(outcome.trial_id, outcome.trial)
+        self._queue.submit(self._server.project_outcome, trial, outcome, attempts)
 
-    def fail(self, attempt: Attempt) -> None:
-        """An attempt at a scheduled trial failed; a later retry goes on in the same run."""
-        self._queue.submit(lambda: self._server.project(self._trials[attempt.trial_id], projection.failed(attempt)))
+    def fail(self, attempts: Sequence[Attempt]) -> None:
+        """The last of a trial's attempts failed; a later retry goes on in the same run."""
+        facts = projection.failed(attempts)
+        self._queue.submit(lambda: self._server.project(self._trials[attempts[-1].trial_id], facts))
+
+    def progress(self, progress: StudyProgress, *, is_last: bool = False) -> None:
+        """How far the study is, on its parent run; at most every `PROGRESS_EVERY_S`, but the last."""
+        now = self._clock()
+        if is_last or now - self._progress_told_s >= PROGRESS_EVERY_S:
+            self._progress_told_s = now
+            self._queue.submit(self._server.project_study, progress.metrics, progress.n_ended)
+
+    def is_answered(self, basis: str) -> bool:
+        """Whether MLflow holds the answer that follows from these outcomes; no, where it can't be asked."""
+        return bool(self._queue.submit(self._server.is_answered, basis).result())
+
+    def answer(self, answer: StudyAnswer) -> None:
+        """What the analysis found: on the parent run, and above the table of all runs."""
+        self._queue.submit(self._server.answer, answer)
 
     def reconcile(self, design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]]) -> int:
         """Make the runs of the opened study equal to the store, under the driver's lock, and wait for it.
@@ -91,10 +125,11 @@ class Tracking:
         writes = [self._queue.submit(self._server.put_in_order)]
         for trial_id, outcome in outcomes.committed.items():
             trial, in_design = design.by_id.get(trial_id, outcome.trial), trial_id in design.by_id
-            writes.append(self._queue.submit(self._server.project_outcome, trial, outcome, in_design))
-        failed = {key: records[-1] for key, records in attempts.items() if records and key not in outcomes.committed}
-        for trial_id, attempt in failed.items():
-            facts = projection.failed(attempt)
+            before = attempts.get(trial_id, ())
+            writes.append(self._queue.submit(self._server.project_outcome, trial, outcome, before, in_design))
+        failed = {key: records for key, records in attempts.items() if records and key not in outcomes.committed}
+        for trial_id, records in failed.items():
+            facts = projection.failed(records)
             if trial_id in design.by_id:
                 writes.append(self._queue.submit(self._server.project, design.by_id[trial_id], facts))
             else:

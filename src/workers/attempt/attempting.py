@@ -13,6 +13,7 @@ from workers.attempt.methods import carry_out
 from workers.contract.errors import StoreError, SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Attempt, FailureKind, Outcome, Progress, SplitScores
+from workers.contract.system.attempts import precise
 from workers.contract.system.leases import take_lease
 from workers.contract.system.removal import try_to_remove
 from workers.contract.trial import WorkOrder
@@ -104,8 +105,8 @@ def failed_attempt(order: WorkOrder, error: Exception, *, name: str, started: da
         where=place_of(error),
         detail=memory_now() if kind is FailureKind.OUT_OF_MEMORY else detail,
         host=socket.gethostname(),
-        started_at=started.isoformat(timespec="seconds"),
-        ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=precise(started),
+        ended_at=precise(datetime.now(UTC)),
         attempt=name,
         n_micro_batches=order.n_micro_batches,
     )

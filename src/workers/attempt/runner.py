@@ -18,7 +18,7 @@ from workers.attempt.deadline import ended_if_hung, within
 from workers.contract.answers.ending import Ending
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome, Progress
-from workers.contract.system.attempts import record_attempt
+from workers.contract.system.attempts import precise, record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 from workers.preparing.prepare import prepare
 from workers.store.checkpoints import Cadence, remove_checkpoints
@@ -74,7 +74,7 @@ class Runner:
         started = datetime.now(UTC)
         name = secrets.token_hex(4)
         try:
-            return (yield from self._run(order, name))
+            return (yield from self._run(order, name, started))
         except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
             attempt = failed_attempt(order, error, name=name, started=started)
             self.is_spent |= spoils_process(error) or self._group.is_broken
@@ -95,7 +95,7 @@ class Runner:
         except RuntimeError:  # a device that failed frees nothing either
             self.is_spent = True
 
-    def _run(self, order: WorkOrder, name: str) -> Run:
+    def _run(self, order: WorkOrder, name: str, started: datetime) -> Run:
         """Nothing where the trial is committed; else one attempt, logged, in its time."""
         layout = StoreLayout(Path(order.store))
         trial_id = order.trial.trial_id
@@ -110,14 +110,14 @@ class Runner:
             ended_if_hung(order.timeout_s, grace_s=self._grace_s, log=log.fileno()),
         ):
             log.say(place_line(order, self._bench.device))
-            attempt = self._attempt(order, layout, name, log)
+            attempt = self._attempt(order, layout, name, log, started)
             return (yield from within(attempt, timeout_s=order.timeout_s, clock=self._clock))
 
-    def _attempt(self, order: WorkOrder, layout: StoreLayout, name: str, log: TrialLog) -> Run:
+    def _attempt(self, order: WorkOrder, layout: StoreLayout, name: str, log: TrialLog, started: datetime) -> Run:
         """Prepare, work, commit; resume points go with the commit."""
         spec, trial_id = order.trial.spec, order.trial.trial_id
         log.say("loading")
-        yield Progress(phase="loading", done=0, total=1)
+        yield Progress(phase="loading", done=0, total=1, started_at=precise(started))
         prepare([order])
         with attempt_folder(layout, trial_id, name) as folder:
             work = Work(
@@ -125,7 +125,7 @@ class Runner:
                 layout=layout,
                 folder=folder,
                 bench=self._bench,
-                meter=Meter(n_micro_batches=order.n_micro_batches),
+                meter=Meter(n_micro_batches=order.n_micro_batches, started=started),
                 cadence=Cadence(order.checkpoint_every_s, self._clock),
                 log=log,
                 group=self._group,

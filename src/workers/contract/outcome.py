@@ -262,10 +262,7 @@ def _is_whole(body: bytes) -> bool:
 
 
 def checksum_of(stored: Mapping[str, object]) -> str:
-    """SHA-256 of everything that is in the file but the checksum.
-
-    Of the file and not of the model: a field that a later version adds is not in an old file and must not count.
-    """
+    """SHA-256 of all in the file but the checksum, not of the model: what a later version adds is in no old file."""
     body = {name: value for name, value in stored.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -291,10 +288,13 @@ class Attempt(Sealed):
 
 
 class Progress(Record):
-    """A running trial's position, sent to the driver about once a second; `is_saved` as the driver asked for."""
+    """A running trial's position, sent to the driver about once a second; `is_saved` as the driver asked for.
+    Its first one says when the attempt `started_at`; `saved_step` is that of the last resume point."""
 
     phase: Literal["loading", "training", "scoring", "committing"]
     done: int
     total: int
     loss: float | None = None
     is_saved: bool = False
+    started_at: str = ""
+    saved_step: int = 0

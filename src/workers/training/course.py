@@ -72,8 +72,9 @@ class Course:
                     self._save(record.step, engine)
                     is_saved = True
                 progress = Progress(
-                    phase="training", done=record.step, total=self._recipe.steps, loss=record.loss, is_saved=is_saved
-                )
+                    phase="training", done=record.step, total=self._recipe.steps, loss=record.loss,
+                    is_saved=is_saved, saved_step=self._saved_step,
+                )  # fmt: skip
                 self._work.log.progress(progress)
                 late = None
                 try:

@@ -12,20 +12,24 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from workers.contract.answers.roll_call import code_digest
 from workers.contract.outcome import Cost, Provenance
+from workers.contract.system.attempts import precise
 
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "scikit-learn", "pandas", "pyarrow", "numpy")
 
 
 class Meter(Cost):
-    """The bill of one attempt while it grows; `cost` closes it."""
+    """The bill of one attempt while it grows; `cost` closes it.
+
+    started: When the attempt began, whose wall time is counted from where its inputs were there.
+    """
 
     model_config = ConfigDict(frozen=False)
 
-    _started: datetime = PrivateAttr(default_factory=lambda: datetime.now(UTC))
+    started: datetime = Field(default_factory=lambda: datetime.now(UTC), exclude=True)
     _wall_started: float = PrivateAttr(default_factory=time.monotonic)
     _cpu_started: float = PrivateAttr(default_factory=time.process_time)
 
@@ -36,7 +40,7 @@ class Meter(Cost):
             "cpu_s": time.process_time() - self._cpu_started,
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
-        return Cost.model_validate({**dict(self), **measured})
+        return Cost.model_validate({**self.model_dump(), **measured})
 
     def provenance(self, device: torch.device) -> Provenance:
         """Where this attempt ran, and with what."""
@@ -49,8 +53,8 @@ class Meter(Cost):
             n_threads=torch.get_num_threads(),
             host=socket.gethostname(),
             pid=os.getpid(),
-            started_at=self._started.isoformat(timespec="seconds"),
-            ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            started_at=precise(self.started),
+            ended_at=precise(datetime.now(UTC)),
         )
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from orchestrator.store.dataset.columns import TABLES
 from orchestrator.store.outcomes import read_outcomes
-from orchestrator.tracking.projection import STEP_METRICS, TRIAL_ID
+from orchestrator.tracking.metrics import CURVES
+from orchestrator.tracking.projection import TRIAL_ID
 from support.launches.scenes import Scene
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Cost, Outcome
@@ -145,7 +146,7 @@ def _assert_tracked(database: Path, baseline: Baseline, rounded: Collection[str]
     for (trial_id, key), points in got.items():
         steps = [step for step, _ in points]
         assert steps == sorted(set(steps)), f"{trial_id}: {key} has a step twice"
-        if key in STEP_METRICS:
+        if key in CURVES.values():
             tolerance = 1e-3 if trial_id in rounded else 0
             assert dict(points) == pytest.approx(dict(wanted[trial_id, key]), abs=tolerance, rel=0)
 

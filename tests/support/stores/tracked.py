@@ -44,7 +44,7 @@ def launch(
 ) -> Iterator[Tracking]:
     """A tracking that has opened the study, of which that many calls may fail."""
     tracking = Tracking(layout, connect=connect)
-    tracking.open_study(STUDY.study, question=STUDY.question)
+    tracking.open_study(STUDY.study, question=STUDY.question, design=FULL)
     yield tracking
     tracking.close(complete=complete)
     assert tracking.failures.count == n_failures, tracking.failures

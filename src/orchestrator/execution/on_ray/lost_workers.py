@@ -17,7 +17,7 @@ from workers.contract.answers.ending import Ending
 from workers.contract.errors import SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, FailureKind
-from workers.contract.system.attempts import record_attempt
+from workers.contract.system.attempts import precise, record_attempt
 from workers.contract.trial import GRACE_S, WorkOrder
 
 # The kernel counts the processes that it killed for want of memory.
@@ -117,8 +117,8 @@ def record_for_worker(order_path: str, *, error: object, began: Began) -> Ending
         where="on its worker" if has_begun else "before the trial ran on its worker",
         detail=f"{loss.what}: {loss.evidence}" if loss.evidence else loss.what,
         host=host,
-        started_at=began.at.isoformat(timespec="seconds"),
-        ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=precise(began.at),
+        ended_at=precise(datetime.now(UTC)),
         n_micro_batches=order.n_micro_batches,
     )
     with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again

@@ -227,8 +227,11 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         if ending := result.get(ENDING):
             self._end(Ending.model_validate(ending))
         elif progress := result.get(PROGRESS):
-            self._began[name].node = Node(**result[NODE])
-            self._overseer.hear(Progressed(name, Progress.model_validate(progress)))
+            position, began = Progress.model_validate(progress), self._began[name]
+            began.node = Node(**result[NODE])
+            if position.started_at:
+                began.at = datetime.fromisoformat(position.started_at)
+            self._overseer.hear(Progressed(name, position))
 
     def on_trial_error(self, *, trial: Any, **_: object) -> None:
         """The worker vanished, could not take the trial, or is of no more use after it."""

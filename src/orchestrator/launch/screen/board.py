@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.execution.events import Ended, Event, Requeued, SlotsChanged, Started
+from orchestrator.tracking.study_page import StudyProgress
 from workers.contract.answers.ending import Ending
 from workers.contract.trial import Method, Trial
 
@@ -76,6 +77,14 @@ class Board:
     def n_ended(self) -> int:
         """Trials of the study that wait for nothing more: done, or failed in this launch."""
         return self.n_done + self.n_failed
+
+    @property
+    def progress(self) -> StudyProgress:
+        """How far the study is, for MLflow."""
+        left = self.seconds_left()
+        n_waiting = self.n_total - self.n_ended - len(self.running)
+        hours = None if left is None else left / 3600
+        return StudyProgress(self.n_done, self.n_failed, len(self.running), n_waiting, hours)
 
     def invalid_rates(self) -> dict[str, float]:
         """Mean share of invalid outputs as shown by supervision, over the trials that ended so far, in [0, 1]."""

@@ -97,7 +97,7 @@ def _seal(launch: Launch) -> None:
     plan = seal(launch.study, launch.design, launch.layout)
     if plan.is_worth_telling:
         launch.console.print(f"analysis {plan}")
-    launch.tracking.open_study(launch.study.study, question=launch.study.question, plan=plan)
+    launch.tracking.open_study(launch.study.study, question=launch.study.question, plan=plan, design=launch.design)
 
 
 def _run_phases(pool: Pool, referee: Referee, unfit: Unfit) -> None:
@@ -109,7 +109,6 @@ def _run_phases(pool: Pool, referee: Referee, unfit: Unfit) -> None:
     for phase in queue.phases:
         due = [trial_id for trial_id in waiting if trial_id in phase.trial_ids]
         for trial_id in due:
-            launch.tracking.schedule(queue.by_id[trial_id])
             del waiting[trial_id]
         if due:
             pool.run(due, launch.layout, referee)

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 
 from orchestrator.design.looks import Phase
-from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel, withheld
+from orchestrator.execution.events import Ended, Event, Progressed, Requeued, StopLevel, withheld
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import LaunchRecord
@@ -18,6 +18,7 @@ from orchestrator.store.orders import write_order
 from orchestrator.store.outcomes import attempts_at, read_outcome
 from workers.contract.answers.ending import Ending
 from workers.contract.errors import StoreError
+from workers.contract.outcome import Progress
 from workers.contract.trial import Trial
 
 
@@ -48,6 +49,7 @@ class Referee:
     record: LaunchRecord
     asked: Callable[[], StopLevel]
     saving: Saving = field(default_factory=Saving)
+    saved_steps: dict[str, int] = field(default_factory=dict)
 
     def stop_level(self) -> StopLevel:
         """What was asked, or what follows from the failures so far."""
@@ -73,10 +75,11 @@ class Referee:
         self.screen.see(event)
         self.record.hear(event)
         match event:
-            case Started(trial_id):
-                self.launch.tracking.start(trial_id)
+            case Progressed(trial_id, position):
+                self._follow(trial_id, position)
             case Ended(ending) | Requeued(ending):
                 self._project(ending)
+                self.launch.tracking.progress(self.board.progress)
 
     def judge(self, ending: Ending) -> bool:
         """Whether the trial goes back to the queue; its order then says how it is tried again."""
@@ -93,11 +96,21 @@ class Referee:
         self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
         return decision.is_tried_again
 
+    def _follow(self, trial_id: str, position: Progress) -> None:
+        """Tell MLflow that an attempt began, and what of its steps can't be lost any more."""
+        tracking = self.launch.tracking
+        if position.started_at:
+            tracking.start(trial_id, position.started_at, attempts_at(self.launch.layout, trial_id))
+        if position.saved_step > self.saved_steps.get(trial_id, 0):
+            self.saved_steps[trial_id] = position.saved_step
+            tracking.resumable(trial_id)
+
     def _project(self, ending: Ending) -> None:
         """Tell MLflow what the store holds now; what can't be read is not told: reconciling makes up for it."""
         layout, tracking = self.launch.layout, self.launch.tracking
         with suppress(StoreError):
+            attempts = attempts_at(layout, ending.trial_id)
             if ending.state != "failed":
-                tracking.commit(read_outcome(layout, ending.trial_id))
-            elif attempts := attempts_at(layout, ending.trial_id):
-                tracking.fail(attempts[-1])
+                tracking.commit(read_outcome(layout, ending.trial_id), attempts)
+            elif attempts:
+                tracking.fail(attempts)

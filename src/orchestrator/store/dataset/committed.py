@@ -1,15 +1,21 @@
 """The files of a committed trial, each read once its checksum is seen to be the one that the outcome names."""
 
 import hashlib
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic_core import from_json
+
 from workers.contract.errors import StoreError
-from workers.contract.files import read_regular
+from workers.contract.files import RESUME_POINT, read_regular
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Outcome
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+HISTORY = "history.parquet"
 
 
 def read_predictions(layout: StoreLayout, outcome: Outcome) -> "pa.Table":
@@ -28,6 +34,19 @@ def read_predictions(layout: StoreLayout, outcome: Outcome) -> "pa.Table":
         return table.filter(pc.field("split") != "held_out") if outcome.is_withheld else table
     except pa.ArrowException as error:
         raise StoreError(f"{PREDICTIONS} holds no predictions ({type(error).__name__})") from None
+
+
+def history_so_far(layout: StoreLayout, training_id: str) -> bytes | None:
+    """The history in the newest resume point of a training that is whole; null where there is none."""
+    points: list[Path] = []
+    with suppress(OSError):
+        points = [path for path in layout.checkpoints(training_id).iterdir() if RESUME_POINT.fullmatch(path.name)]
+    for point in sorted(points, reverse=True):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            body, manifest = read_regular(point / HISTORY), from_json(read_regular(point / "manifest.json"))
+            if hashlib.sha256(body).hexdigest() == manifest["files"][HISTORY]:
+                return body
+    return None
 
 
 def verified_bytes(layout: StoreLayout, outcome: Outcome, name: str) -> bytes:

@@ -1,6 +1,7 @@
 """Where an attempt that failed is written down: by its worker, or by the driver for one that vanished."""
 
 import itertools
+from datetime import datetime
 
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt
@@ -13,3 +14,8 @@ def record_attempt(attempt: Attempt, layout: StoreLayout) -> None:
         body = attempt.model_copy(update={"number": number}).sealed().model_dump_json(indent=1).encode()
         if link_exclusive(layout.attempts(attempt.trial_id) / f"{number}.json", body):
             return
+
+
+def precise(moment: datetime) -> str:
+    """A moment as an attempt is recorded, ISO 8601 to the millisecond."""
+    return moment.isoformat(timespec="milliseconds")

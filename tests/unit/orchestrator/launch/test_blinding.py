@@ -122,7 +122,8 @@ def _tracked(layout: StoreLayout) -> str:
     client = MlflowClient(tracking_uri=database_uri(layout))
     experiment = client.get_experiment_by_name("micro")
     assert experiment is not None
-    return json.dumps([run.data.to_dictionary() for run in client.search_runs([experiment.experiment_id])])
+    runs = [run.data.to_dictionary() for run in client.search_runs([experiment.experiment_id])]
+    return json.dumps({"runs": runs, "page": experiment.tags})
 
 
 def test_no_surface_shows_a_held_out_number_before_the_study_is_complete_and_all_do_then(place: Place) -> None:
@@ -155,8 +156,8 @@ def _seen(name: str, text: str, aucs: set[float]) -> set[str]:
 
 def _run_numbers(place: Place) -> set[str]:
     """Splits of which every run of a trial has metrics."""
-    runs = [run for run in json.loads(_tracked(place.layout)) if "sweep.trial_id" in run["tags"]]
-    return set.intersection(*({name.split(".")[0] for name in run["metrics"]} for run in runs)) - {"cost"}
+    runs = [run for run in json.loads(_tracked(place.layout))["runs"] if "sweep.trial_id" in run["tags"]]
+    return set.intersection(*({name.split("/")[0] for name in run["metrics"]} for run in runs)) - {"cost", "train"}
 
 
 def test_who_asks_opens_the_scores_of_a_study_whose_trials_failed_and_it_is_recorded(place: Place) -> None:
@@ -232,7 +233,7 @@ def test_a_contrast_that_is_changed_after_the_run_stands_as_a_deviation_beside_w
     page = place.layout.report.read_text()
     assert deviation["sealed"] in page
     assert deviation["today"] in page
-    (parent,) = [run for run in json.loads(_tracked(place.layout)) if "sweep.study" in run["tags"]]
+    (parent,) = [run for run in json.loads(_tracked(place.layout))["runs"] if "sweep.study" in run["tags"]]
     tags = parent["tags"]
     assert tags["sweep.deviations"] == f"{deviation['part']}: {deviation['sealed']} → {deviation['today']}"
     assert tags["sweep.plan"] == after["plan"]["digest"]

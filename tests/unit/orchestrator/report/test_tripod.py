@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from string import ascii_lowercase
 
 import numpy as np
@@ -124,10 +123,10 @@ def test_while_scores_are_closed_none_is_told(study: Study, design: Design, know
 
 
 def test_a_report_writes_it_sealed_beside_the_page(study: Study, design: Design, store: StoreLayout) -> None:
-    page = write_study_report(study, design, store, read_store(store))
+    write_study_report(study, design, store, read_store(store))
     written = Checklist.model_validate_json(store.tripod.read_bytes())
-    assert store.tripod == Path(page).with_name("tripod_llm.json") and written.checksum
-    assert "tripod_llm.json" in page.read_text()
+    assert store.tripod == store.report.with_name("tripod_llm.json") and written.checksum
+    assert "tripod_llm.json" in store.report.read_text()
     assert {item.item for item in written.items} == AUTO | PARTIAL | MANUAL
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.tracking.family import family_of
 from orchestrator.tracking.projection import KnownRun
-from support.stores.builders import write_attempt
+from support.stores.builders import STARTED, write_attempt
 from support.stores.tracked import (
     DESIGN,
     FIRST,
@@ -130,17 +130,15 @@ def assert_one_family_after_sync(layout: StoreLayout) -> None:
 
 def test_a_run_whose_answer_was_lost_is_found_by_the_next_call(layout: StoreLayout) -> None:
     with launch(layout, connect=over(lost=(2,)), n_failures=1) as tracking:
-        tracking.schedule(FIRST)
-        tracking.start(FIRST.trial_id)
+        tracking.start(FIRST.trial_id, STARTED)
         tracking.commit(commit(layout, FIRST))
-        tracking.schedule(SECOND)
     assert run_of(layout, FIRST).info.status == "FINISHED"
     assert_one_family_after_sync(layout)
 
 
 def test_a_parent_whose_answer_was_lost_is_found_by_the_next_call(layout: StoreLayout) -> None:
     with launch(layout, connect=over(lost=(1,)), n_failures=1) as tracking:
-        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id, STARTED)
     assert len(parents(layout)) == 1
     assert run_of(layout, FIRST).data.tags[PARENT] == parents(layout)[0].info.run_id
 
@@ -160,10 +158,9 @@ def test_the_run_of_an_outcome_that_replaced_another_is_found_too(layout: StoreL
 def test_requests_that_were_sent_twice_leave_no_twins(layout: StoreLayout) -> None:
     with launch(layout, connect=over(is_sent_twice=True)) as tracking:
         for trial in DESIGN.everything:
-            tracking.schedule(trial)
-            tracking.start(trial.trial_id)
+            tracking.start(trial.trial_id, STARTED)
         tracking.commit(commit(layout, FIRST))
-        tracking.fail(write_attempt(layout, SECOND, number=1))
+        tracking.fail([write_attempt(layout, SECOND, number=1)])
     assert len(runs(layout)) == 2 * (1 + len(DESIGN.everything))
     reconcile(layout, connect=over(page_size=3))
     assert [run_of(layout, trial).info.status for trial in DESIGN.trials] == ["FINISHED", "FAILED", "KILLED"]
@@ -173,7 +170,6 @@ def test_requests_that_were_sent_twice_leave_no_twins(layout: StoreLayout) -> No
 def test_a_request_sent_twice_costs_no_second_projection(layout: StoreLayout) -> None:
     outcome = commit(layout, FIRST)
     with launch(layout, connect=over(is_sent_twice=True)) as tracking:
-        tracking.schedule(FIRST)
         tracking.commit(outcome)
     (written,) = [run for run in runs(layout) if run.data.metrics]
     reconcile(layout)
@@ -196,13 +192,13 @@ def test_the_oldest_parent_stays_with_the_children_of_the_other(layout: StoreLay
 def test_the_oldest_run_of_a_trial_ends_with_all_that_its_twin_had(layout: StoreLayout) -> None:
     commit(layout, FIRST)
     reconcile(layout)
-    twin, points = run_of(layout, FIRST), curve(layout, FIRST, "loss")
-    older = twin_of(layout, twin, started_ms=OLD_MS)
+    twin, points = run_of(layout, FIRST), curve(layout, FIRST, "train/loss")
+    twin_of(layout, twin, started_ms=OLD_MS)
     assert reconcile(layout) > 0
     kept = run_of(layout, FIRST)
-    assert (kept.info.run_id, kept.info.status) == (older, "FINISHED")
+    assert (kept.info.start_time, kept.info.status) == (twin.info.start_time, "FINISHED")
     assert (kept.data.metrics, kept.data.params) == (twin.data.metrics, twin.data.params)
-    assert curve(layout, FIRST, "loss") == points
+    assert curve(layout, FIRST, "train/loss") == points
     assert_one_family(layout)
 
 
@@ -237,7 +233,7 @@ def test_runs_of_somebody_else_stay(layout: StoreLayout) -> None:
 def test_a_server_that_deletes_no_run_is_told_all_the_same(layout: StoreLayout) -> None:
     commit(layout, FIRST)
     with launch(layout, connect=over(is_sent_twice=True), complete=False) as tracking:
-        tracking.schedule(FIRST)
+        tracking.start(FIRST.trial_id, STARTED)
     reconcile(layout, connect=over(can_delete=False), n_failures=1)
     assert "FINISHED" in {run.info.status for run in runs(layout) if TRIAL_ID in run.data.tags}
     assert_one_family_after_sync(layout)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.design.grid import Design
-from support.stores.builders import write_attempt
+from support.stores.builders import STARTED, write_attempt
 from support.stores.tracked import (
     FIRST,
     SECOND,
@@ -31,8 +31,7 @@ def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
 
 def test_a_trial_that_was_committed_and_left_the_design_is_finished(layout: StoreLayout) -> None:
     with launch(layout, complete=False) as tracking:
-        tracking.schedule(FIRST)
-        tracking.start(FIRST.trial_id)
+        tracking.start(FIRST.trial_id, STARTED)
     commit(layout, FIRST)
     assert reconcile(layout, design=LEFT) == 1
     run = run_of(layout, FIRST)
@@ -47,14 +46,13 @@ def test_a_lost_mlflow_is_rebuilt_for_trials_that_left_the_design(layout: StoreL
     run = run_of(layout, FIRST)
     assert run.data.tags["sweep.outcome"] == outcome.checksum
     assert run.data.tags["axis.base"] == str(FIRST.coordinates["base"])
-    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+    assert [step for step, _ in curve(layout, FIRST, "train/loss")] == [1, 2, 3]
     assert reconcile(layout, design=LEFT) == 0
 
 
 def test_a_trial_that_failed_and_left_the_design_is_failed_and_not_killed(layout: StoreLayout) -> None:
     with launch(layout, complete=False) as tracking:
-        tracking.schedule(FIRST)
-        tracking.start(FIRST.trial_id)
+        tracking.start(FIRST.trial_id, STARTED)
     before = run_of(layout, FIRST)
     for trial in (FIRST, SECOND):
         write_attempt(layout, trial, number=1, kind=FailureKind.TIMEOUT)

@@ -20,7 +20,6 @@ def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
     layout = with_database(tmp_path, empty_database)
     with launch(layout) as tracking:
         for trial in (FIRST, SECOND):
-            tracking.schedule(trial)
             tracking.commit(commit(layout, trial))
     return layout
 

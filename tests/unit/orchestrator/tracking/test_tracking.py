@@ -15,11 +15,12 @@ from orchestrator.design.naming import name_of
 from orchestrator.disclosure import EXAMPLES_A_STEP, coarse
 from orchestrator.store.outcomes import Outcomes, read_attempts, read_outcomes
 from orchestrator.study.study import load_study
+from orchestrator.tracking.metrics import metrics_of, steps_of
 from orchestrator.tracking.place import serve_command
-from orchestrator.tracking.projection import Facts, KnownRun, metrics_of, news, params_of, steps_of
+from orchestrator.tracking.projection import Facts, KnownRun, news, params_of
 from orchestrator.tracking.tracking import Tracking
 from support.places import SWEEPS
-from support.stores.builders import build_store, commit_trial, invent_people, predict, write_attempt
+from support.stores.builders import STARTED, build_store, commit_trial, invent_people, predict, write_attempt
 from support.stores.tracked import (
     DESIGN,
     FIRST,
@@ -49,17 +50,17 @@ def layout(tmp_path: Path, empty_database: Path) -> StoreLayout:
 
 def test_a_committed_trial_is_a_finished_run_with_its_scores_and_curve(layout: StoreLayout) -> None:
     with launch(layout) as tracking:
-        tracking.schedule(FIRST)
-        tracking.start(FIRST.trial_id)
+        tracking.start(FIRST.trial_id, STARTED)
         outcome = commit(layout, FIRST)
         tracking.commit(outcome)
     run = run_of(layout, FIRST)
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "label_only · tiny-llama · n=128 · lr=0.003 · seed 11" == name_of(FIRST)
-    assert run.data.metrics["held_out.strict.roc_auc"] == outcome.scores["held_out"].metrics[Scoring.STRICT].roc_auc
+    assert name_of(FIRST) == "label_only · tiny-llama · n=128 · lr=0.003 · seed 11"
+    assert run.info.run_name == "label_only · n=128 · seed 11 · tiny-llama · lr=0.003"  # what differs comes first
+    assert run.data.metrics["held_out/strict_auc"] == outcome.scores["held_out"].metrics[Scoring.STRICT].roc_auc
     assert run.data.params["lora.rank"] == "8" and run.data.params["precision"] == "float32"
     assert run.data.tags["axis.supervision"] == "label_only" and run.data.tags["sweep.state"] == "scored"
-    assert curve(layout, FIRST, "loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert curve(layout, FIRST, "train/loss") == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
 
 
 def test_axes_scorings_and_label_shares_are_told_in_numbers_and_names(tmp_path: Path) -> None:
@@ -74,12 +75,12 @@ def test_axes_scorings_and_label_shares_are_told_in_numbers_and_names(tmp_path: 
     assert (params["target.ordering"], params["teacher.kind"]) == ("rationale_first", "template")
     assert (params["budget.match"], params["direct"]) == ("steps", str(trial.spec.evaluation.direct))
     assert not {"objective", "budget"} & {name for name, value in params.items() if "{" in value}
-    assert {"held_out.direct.roc_auc", "held_out.direct.share_extreme", "cost.n_label_tokens"} <= set(metrics)
-    assert not any("tie_rate" in name or "n_distinct" in name for name in metrics)
+    assert {"held_out/strict_auc", "held_out/direct_auc", "tuning/strict_auc", "cost/wall_s"} <= set(metrics)
+    assert len(metrics) <= 15
     history = (StoreLayout(tmp_path).trial(trial.trial_id) / outcome.attempt / "history.parquet").read_bytes()
     points = [(name, step) for name, _, _, step in steps_of(history, started_ms=0)]
-    assert ("label_loss_share", 3) in points and ("label_gradient_share", 1) in points
-    assert ("label_gradient_share", 2) not in points
+    assert {name for name, _ in points} == {"train/loss", "train/grad_norm", "train/label_loss_share"}
+    assert ("train/label_loss_share", 3) in points
 
 
 def test_demonstrations_are_named_and_told() -> None:
@@ -97,31 +98,29 @@ def test_only_who_learns_has_a_train_size_and_the_whole_split_is_one() -> None:
 
 
 def test_steps_from_before_there_were_label_shares_are_still_told() -> None:
-    old = pa.table({"step": [1], "loss": [0.5], "learning_rate": [1e-3], "grad_norm": [1.0], "wall_s": [0.1]})
+    old = pa.table({"step": [1], "loss": [0.5], "grad_norm": [1.0], "wall_s": [0.1]})
     sink = pa.BufferOutputStream()
     pq.write_table(old, sink)
     points = steps_of(sink.getvalue().to_pybytes(), started_ms=0)
-    assert [name for name, *_ in points] == ["loss", "learning_rate", "grad_norm"]
+    assert [name for name, *_ in points] == ["train/loss", "train/grad_norm"]
 
 
-def test_scheduled_and_running_trials_are_seen_as_such(layout: StoreLayout) -> None:
+def test_a_running_trial_is_seen_as_such_and_what_waits_has_no_run(layout: StoreLayout) -> None:
     with launch(layout, complete=False) as tracking:
-        tracking.schedule(FIRST)
-        tracking.schedule(SECOND)
-        tracking.start(SECOND.trial_id)
-    assert run_of(layout, FIRST).info.status == "SCHEDULED"
+        tracking.start(SECOND.trial_id, STARTED)
     assert run_of(layout, SECOND).info.status == "RUNNING"
+    assert len(runs(layout)) == 2
 
 
 def test_there_is_one_run_a_trial_and_one_parent_after_two_launches(layout: StoreLayout) -> None:
     for _ in range(2):
         with launch(layout) as tracking:
             for trial in DESIGN.everything:
-                tracking.schedule(trial)
+                tracking.start(trial.trial_id, STARTED)
     by_trial = [run.data.tags.get("sweep.trial_id") for run in runs(layout)]
     assert sorted(by_trial, key=str) == sorted([*DESIGN.by_id, None], key=str)
     (parent,) = [run for run in runs(layout) if "sweep.study" in run.data.tags]
-    assert parent.data.tags["mlflow.note.content"] == STUDY.question
+    assert STUDY.question in parent.data.tags["mlflow.note.content"]
     assert parent.info.status == "FINISHED"
     children = {run.data.tags.get("mlflow.parentRunId") for run in runs(layout)} - {None}
     assert children == {parent.info.run_id}
@@ -135,7 +134,7 @@ def test_replayed_steps_add_nothing(layout: StoreLayout) -> None:
     # As after a driver that died between the steps and the facts.
     client.delete_tag(run_of(layout, FIRST).info.run_id, "sweep.history")
     assert reconcile(layout) == 1
-    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+    assert [step for step, _ in curve(layout, FIRST, "train/loss")] == [1, 2, 3]
 
 
 def test_an_outcome_that_replaced_another_has_a_run_of_its_own_numbers(layout: StoreLayout) -> None:
@@ -148,21 +147,19 @@ def test_an_outcome_that_replaced_another_has_a_run_of_its_own_numbers(layout: S
     assert reconcile(layout) == 1
     after = run_of(layout, FIRST)
     assert after.info.run_id != before.info.run_id
-    assert after.data.metrics["held_out.strict.roc_auc"] == again.scores["held_out"].metrics[Scoring.STRICT].roc_auc
-    assert [step for step, _ in curve(layout, FIRST, "loss")] == [1, 2, 3]
+    assert after.data.metrics["held_out/strict_auc"] == again.scores["held_out"].metrics[Scoring.STRICT].roc_auc
+    assert [step for step, _ in curve(layout, FIRST, "train/loss")] == [1, 2, 3]
     assert reconcile(layout) == 0
 
 
 def test_a_failed_trial_finishes_in_the_same_run(layout: StoreLayout) -> None:
     with launch(layout) as tracking:
-        tracking.schedule(FIRST)
-        tracking.start(FIRST.trial_id)
-        tracking.fail(write_attempt(layout, FIRST, number=1, kind=FailureKind.LOST_WORKER))
+        tracking.start(FIRST.trial_id, STARTED)
+        tracking.fail([write_attempt(layout, FIRST, number=1, kind=FailureKind.LOST_WORKER)])
     failed = run_of(layout, FIRST)
     assert (failed.info.status, failed.data.tags["sweep.failure"]) == ("FAILED", "lost_worker")
     with launch(layout) as tracking:
-        tracking.schedule(FIRST)
-        tracking.start(FIRST.trial_id)
+        tracking.start(FIRST.trial_id, STARTED)
         tracking.commit(commit(layout, FIRST))
     finished = run_of(layout, FIRST)
     assert finished.info.run_id == failed.info.run_id
@@ -188,18 +185,16 @@ def test_a_second_reconcile_writes_nothing(layout: StoreLayout) -> None:
 def test_what_the_live_projection_wrote_is_what_the_store_says(layout: StoreLayout) -> None:
     with launch(layout) as tracking:
         for trial in (FIRST, SECOND):
-            tracking.schedule(trial)
-            tracking.start(trial.trial_id)
+            tracking.start(trial.trial_id, STARTED)
         tracking.commit(commit(layout, FIRST))
-        tracking.fail(write_attempt(layout, SECOND, number=1))
+        tracking.fail([write_attempt(layout, SECOND, number=1)])
     assert reconcile(layout) == 0
 
 
 def test_runs_without_an_owner_are_closed(layout: StoreLayout) -> None:
     with launch(layout, complete=False) as tracking:
         for trial in (FIRST, SECOND, FULL.trials[5]):
-            tracking.schedule(trial)
-        tracking.start(FIRST.trial_id)
+            tracking.start(trial.trial_id, STARTED)
     assert reconcile(layout) == 3
     assert {run_of(layout, trial).info.status for trial in (FIRST, SECOND, FULL.trials[5])} == {"KILLED"}
     assert reconcile(layout) == 0
@@ -218,7 +213,7 @@ def test_a_lost_database_is_rebuilt_from_the_store(layout: StoreLayout, tmp_path
     before, after = run_of(layout, FIRST), run_of(moved, FIRST)
     assert after.data.metrics == before.data.metrics
     assert after.info.start_time == before.info.start_time and after.info.end_time == before.info.end_time
-    assert curve(moved, FIRST, "grad_norm") == curve(layout, FIRST, "grad_norm")
+    assert curve(moved, FIRST, "train/grad_norm") == curve(layout, FIRST, "train/grad_norm")
 
 
 def test_a_trial_with_a_damaged_history_is_counted_and_holds_up_no_other(layout: StoreLayout) -> None:
@@ -246,8 +241,7 @@ def test_an_unreachable_server_never_raises_and_holds_nothing_up(tmp_path: Path)
     tracking = Tracking(layout, tracking_uri="http://127.0.0.1:9")
     tracking.open_study(STUDY.study)
     for trial in FULL.everything:
-        tracking.schedule(trial)
-        tracking.start(trial.trial_id)
+        tracking.start(trial.trial_id, STARTED)
     tracking.commit(outcome)
     assert tracking.reconcile(DESIGN, Outcomes({FIRST.trial_id: outcome}), {}) == 0
     tracking.close(complete=True)
@@ -265,8 +259,7 @@ def test_no_identifier_host_or_error_text_reaches_the_database(tmp_path: Path, e
         key: outcome.model_copy(update={"detail": "Jane Canary"}) for key, outcome in outcomes.committed.items()
     }
     with launch(layout) as tracking:
-        tracking.schedule(SECOND)
-        tracking.fail(canary)
+        tracking.fail([canary])
         tracking.reconcile(DESIGN, Outcomes(detailed), {SECOND.trial_id: [canary]})
     with sqlite3.connect(layout.tracking_database) as database:
         text = "\n".join(database.iterdump())
@@ -278,8 +271,11 @@ def test_no_identifier_host_or_error_text_reaches_the_database(tmp_path: Path, e
 def test_no_count_of_people_and_no_rate_by_class_is_projected(layout: StoreLayout) -> None:
     commit(layout, FIRST)
     reconcile(layout)
-    names = {name for name in run_of(layout, FIRST).data.metrics if name.startswith(("tuning.", "held_out."))}
-    assert {name.partition(".")[2] for name in names if name.count(".") == 1} == {"prevalence", "invalid_rate"}
+    names = {name for name in run_of(layout, FIRST).data.metrics if name.startswith(("tuning/", "held_out/"))}
+    assert {name.partition("/")[2] for name in names} == {
+        *("strict_auc", "forced_auc", "invalid_rate"),
+        *("strict_pr_auc", "strict_brier", "strict_ece", "strict_calibration_slope"),
+    }
 
 
 @pytest.mark.parametrize("n_examples", [1, 7, 60, 133, 999, 1031, 2000, 2131, 5000])
@@ -342,7 +338,7 @@ def set_latest(layout: StoreLayout, metric: str, value: float) -> None:
 
 
 class TestWrongNumbers:
-    AUC = "held_out.strict.roc_auc"
+    AUC = "held_out/strict_auc"
 
     @pytest.fixture
     def right(self, layout: StoreLayout) -> dict[str, float]:
@@ -356,7 +352,7 @@ class TestWrongNumbers:
         self, layout: StoreLayout, right: dict[str, float], number: float
     ) -> None:
         """MLflow itself would keep the larger of two at one moment."""
-        for metric in (self.AUC, "cost.wall_s", "loss", "grad_norm"):
+        for metric in (self.AUC, "cost/wall_s", "train/loss", "train/grad_norm"):
             set_latest(layout, metric, number)
         with launch(layout) as tracking:
             assert tracking.reconcile(DESIGN, read_outcomes(layout), {}) == 1
@@ -366,7 +362,7 @@ class TestWrongNumbers:
 
     def test_one_that_was_lost_comes_back(self, layout: StoreLayout, right: dict[str, float]) -> None:
         with sqlite3.connect(layout.tracking_database) as database:
-            database.execute("DELETE FROM latest_metrics WHERE key IN (?, 'loss')", (self.AUC,))
+            database.execute("DELETE FROM latest_metrics WHERE key IN (?, 'train/loss')", (self.AUC,))
         database.close()
         assert reconcile(layout) == 1
         assert run_of(layout, FIRST).data.metrics == right
@@ -405,7 +401,9 @@ class TestWrongNumbers:
         assert reconcile(layout, connect=lambda _: Meddled(), n_failures=1) == 1
 
     def test_a_loss_that_is_no_number_is_the_same_each_time(self, layout: StoreLayout) -> None:
-        held = KnownRun("run", 0, "FINISHED", {}, {"loss": float("nan"), "grad_norm": sys.float_info.max}, {})
-        facts = Facts("FINISHED", {}, curve={"loss": float("nan"), "grad_norm": float("inf")})
+        held = KnownRun(
+            "run", 0, "FINISHED", {}, {"train/loss": float("nan"), "train/grad_norm": sys.float_info.max}, {}
+        )
+        facts = Facts("FINISHED", {}, curve={"train/loss": float("nan"), "train/grad_norm": float("inf")})
         assert news(held, facts, None).wrong == {}
-        assert news(held, replace(facts, curve={"loss": 1.0}), None).wrong == {"loss": 1.0}
+        assert news(held, replace(facts, curve={"train/loss": 1.0}), None).wrong == {"train/loss": 1.0}

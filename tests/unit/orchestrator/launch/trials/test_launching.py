@@ -1,6 +1,7 @@
 """Who hears what becomes of an attempt, and what the order of a trial that is tried again says."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.design.grid import expand
 from orchestrator.design.looks import phases_of
-from orchestrator.execution.events import Ended, Event, Requeued, Started, StopLevel
+from orchestrator.execution.events import Ended, Event, Progressed, Requeued, StopLevel
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import LaunchRecord, SlotsFound
@@ -21,13 +22,14 @@ from orchestrator.launch.trials.referee import Queue, Referee
 from orchestrator.store.orders import write_order
 from orchestrator.study.resources import Device
 from orchestrator.study.study import Study, load_study
+from orchestrator.tracking.study_page import StudyProgress
 from orchestrator.tracking.tracking import Tracking
 from support.executors.in_process import InProcess
 from support.studies.micro_study import write_study
 from workers.contract.answers.ending import Ending
 from workers.contract.errors import Problem
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import Attempt, FailureKind
+from workers.contract.outcome import Attempt, FailureKind, Progress
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import WorkOrder
 
@@ -48,11 +50,17 @@ class Told:
     def __init__(self) -> None:
         self.calls: list[tuple[str, object]] = []
 
-    def start(self, trial_id: str) -> None:
-        self.calls.append(("start", trial_id))
+    def start(self, trial_id: str, started_at: str, attempts: Sequence[Attempt]) -> None:
+        self.calls.append(("start", (trial_id, started_at, len(attempts))))
 
-    def fail(self, attempt: Attempt) -> None:
-        self.calls.append(("fail", attempt.kind))
+    def resumable(self, trial_id: str) -> None:
+        self.calls.append(("resumable", trial_id))
+
+    def fail(self, attempts: Sequence[Attempt]) -> None:
+        self.calls.append(("fail", attempts[-1].kind))
+
+    def progress(self, progress: StudyProgress) -> None:
+        self.calls.append(("progress", progress))
 
 
 class Case:
@@ -94,11 +102,22 @@ def case(tmp_path: Path) -> Case:
 
 def test_a_lost_worker_is_told_as_failed_then_as_running_again_in_the_same_run(case: Case) -> None:
     trial_id = next(iter(case.queue.by_id))
-    case.referee.hear(Started(trial_id))
-    assert case.fails(trial_id, FailureKind.LOST_WORKER) is True
-    case.referee.hear(Started(trial_id))
-    assert case.told.calls == [("start", trial_id), ("fail", FailureKind.LOST_WORKER), ("start", trial_id)]
+    for moment in ("2026-01-01T00:00:00.250+00:00", "2026-01-01T00:02:00.500+00:00"):
+        case.referee.hear(Progressed(trial_id, Progress(phase="loading", done=0, total=1, started_at=moment)))
+        assert case.fails(trial_id, FailureKind.LOST_WORKER) is True
+    assert [(name, what) for name, what in case.told.calls if name != "progress"] == [
+        *(("start", (trial_id, "2026-01-01T00:00:00.250+00:00", 0)), ("fail", FailureKind.LOST_WORKER)),
+        *(("start", (trial_id, "2026-01-01T00:02:00.500+00:00", 1)), ("fail", FailureKind.LOST_WORKER)),
+    ]
     assert isinstance(case.screen.seen[1], Requeued)
+
+
+def test_steps_are_told_once_a_resume_point(case: Case) -> None:
+    trial_id = next(iter(case.queue.by_id))
+    for saved_step in (0, 4, 4, 9):
+        at = Progress(phase="training", done=9, total=20, saved_step=saved_step)
+        case.referee.hear(Progressed(trial_id, at))
+    assert case.told.calls == [("resumable", trial_id)] * 2
 
 
 def test_a_trial_out_of_memory_is_ordered_again_in_smaller_batches_under_the_same_id(case: Case) -> None:
