@@ -249,7 +249,7 @@ def sync(
 
     loaded, layout = open_study(study, store)
     tracking = Tracking(layout, tracking_uri=tracking_uri)
-    done = sync_tracking(loaded, layout, tracking, tell=console_of(stderr=True).print)
+    done = sync_tracking(loaded, layout, tracking, console_of(stderr=True))
     if (failures := done.failures).count:
         raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
     if as_json:

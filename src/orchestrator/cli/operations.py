@@ -58,7 +58,7 @@ def status(
         else:
             if watch and console.is_terminal:
                 console.clear()
-            console.print("\n".join((plan_counts(planned, layout), *found.lines)))
+            console.print("\n".join((plan_counts(planned, layout), *found.lines(named(study, store)))))
         if not watch or found.driver is None:
             return
         time.sleep(WATCH_S)
@@ -93,6 +93,7 @@ def verify(
     from contextlib import nullcontext
     from dataclasses import asdict
 
+    from orchestrator.saying.terminal import working
     from orchestrator.store.holding import hold_lock
     from orchestrator.store.outcomes import Outcomes, quarantine, read_outcomes
     from orchestrator.store.verification import verify_store
@@ -102,8 +103,8 @@ def verify(
     n_moved = 0
     # Held from the first look on: what a driver commits meanwhile would be moved for the damage of what it replaced.
     with hold_lock(layout) if set_aside else nullcontext():
-        with console_of(stderr=True).status("reading every file, and scoring again, about 0.1 s a trial"):
-            found = verify_store(loaded, layout, n_retrain=retrain)
+        with working(console_of(stderr=True), "reading every file, then scoring again, about 0.1 s a trial") as tell:
+            found = verify_store(loaded, layout, n_retrain=retrain, tell=tell)
         if set_aside and found.damaged_trials:
             held = read_outcomes(layout)
             n_moved = quarantine(layout, Outcomes(held.committed, {**held.broken, **found.damaged_trials}))

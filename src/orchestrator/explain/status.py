@@ -47,6 +47,7 @@ class StudyStatus(Record):
     n_untrusted: Missing trials whose outcome was damaged.
     troubled: Those that `failed` and `n_untrusted` count, and those that diverged, which have an outcome.
     n_cut_off: Attempts of this machine whose process is gone; their trials are missing.
+    is_launching: The driver runs the last launch; else another command holds the store.
     last_launch: What the last launch's record says, in a sentence; empty where none left one.
     plan: How the study stands to its sealed analysis plan; null before a launch.
     """
@@ -62,26 +63,29 @@ class StudyStatus(Record):
     n_cut_off: int
     driver: Sighting | None
     last_launch: str = ""
+    is_launching: bool = False
     plan: Standing | None = None
 
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """What a person reads below the counts."""
+    def lines(self, named: str) -> tuple[str, ...]:
+        """What a person reads below the counts; `named` is how one names the study and its store."""
         orphaned = "; what still runs ends by itself, or its machine is gone" if self.running else ""
         driver = str(self.driver) if self.driver else f"no driver runs{orphaned}"
+        driver += (
+            " by a command that launches nothing, `sweep sync` say" if self.driver and not self.is_launching else ""
+        )
         last = [f"last     {self.last_launch}"] if self.last_launch else []
         sealed = [f"analysis {self.plan}"] if self.plan else []
-        return (self._done(), *self._failures(), *self._running(), *sealed, *last, driver)
+        return (self._done(), *self._failures(named), *self._running(), *sealed, *last, driver)
 
     def _done(self) -> str:
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
         return f"done     {self.share_done:.0%}{left}"
 
-    def _failures(self) -> list[str]:
+    def _failures(self, named: str) -> list[str]:
         parts = [f"{n} {kind.replace('_', ' ')}" for kind, n in self.failed.items()]
         parts += [f"{self.n_untrusted} with a damaged outcome"] if self.n_untrusted else []
         n_diverged = sum(trial.what == DIVERGED for trial in self.troubled)
-        lines = [f"failed   {', '.join(parts)}; `sweep explain` of one says more"] if parts else []
+        lines = [f"failed   {', '.join(parts)}; `sweep explain {named} …` of one says more"] if parts else []
         lines += [f"diverged {n_diverged}, which have an outcome without a score"] if n_diverged else []
         lines += _some([f"         {trial.trial_id[:12]}  {trial.what}  {trial.name}" for trial in self.troubled])
         if self.n_cut_off:
@@ -114,12 +118,13 @@ def status_of(
     failures = Counter(planned.failure for planned in missing if planned.failure is not None)
     diverged = [planned for planned in trials.values() if planned.reason == DIVERGED]
     # A worker commits before it gives its lease back.
+    is_launching = driver is not None and bool(launches) and launches[-1].is_of(driver)
     works = [each for each in working if each.trial_id not in trials or trials[each.trial_id].state in TO_DO]
     return StudyStatus(
         study=plan.study,
         counts=plan.counts,
         share_done=sum(planned.state not in TO_DO for planned in trials.values()) / len(trials),
-        seconds_left=launches[-1].seconds_left if driver and launches else None,
+        seconds_left=launches[-1].seconds_left if is_launching else None,
         failed={kind: failures[kind] for kind in FailureKind if failures[kind]},
         n_untrusted=sum(planned.failure is None for planned in missing),
         troubled=tuple(
@@ -139,7 +144,8 @@ def status_of(
         ),
         n_cut_off=sum(each.is_gone for each in works),
         driver=driver,
-        last_launch=launches[-1].told(is_running=driver is not None) if launches else "",
+        last_launch=launches[-1].told(is_running=is_launching) if launches else "",
+        is_launching=is_launching,
         plan=sealed,
     )
 

@@ -51,8 +51,9 @@ def prepare_study(
         for base in missing_models((trial.spec for trial in waiting), layout):
             tell(f"fetching {base.id} at {base.revision[:12]}, {_size(base, size_of or ask_hub)}")
         orders = [(str(trial.coordinates.get("base")), write_order(trial, study, layout)) for trial in waiting]
-        for _, group in groupby(sorted(orders), key=lambda order: order[0]):
+        for base, group in groupby(sorted(orders), key=lambda order: order[0]):
             (work or _work)([order for _, order in group])
+            tell(f"made the inputs of base {base}" if base != "None" else "made the inputs of what has no base")
         return len(waiting)
 
 

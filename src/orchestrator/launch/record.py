@@ -209,6 +209,11 @@ class PastLaunch(Record):
         """Its end; null while it runs, and where it was cut off."""
         return next((entry for entry in reversed(self.entries) if isinstance(entry, LaunchEnded)), None)
 
+    def is_of(self, holder: Holder) -> bool:
+        """Whether this driver began it."""
+        began = self.began
+        return began is None or (began.host, began.pid) == (holder.host, holder.pid)
+
     def about(self, trial_id: str) -> "PastLaunch":
         """What of it was decided about one trial."""
         entries = (entry for entry in self.entries if getattr(entry, "trial_id", None) == trial_id)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from rich.console import Console
+
 from orchestrator.analysis.checks.phases import planned_phases
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.looks import Phase
@@ -26,6 +28,7 @@ from orchestrator.launch.sealing import refuse_other_looks, standing
 from orchestrator.launch.settling import Settled, count_failed, progress_of, settle, settled_answer, why_ended
 from orchestrator.launch.trials.launching import Ran, launch_trials
 from orchestrator.launch.trials.referee import Queue
+from orchestrator.saying.terminal import working
 from orchestrator.store.collecting import collect
 from orchestrator.store.folder import ensure_writable
 from orchestrator.store.holding import Hold, hold_lock
@@ -215,23 +218,25 @@ def _settled_plan(launch: Launch) -> tuple[Snapshot[Seals], Plan]:
         launch.console.print(f"moved {n_moved} damaged outcomes to {layout.quarantine}; their trials run again")
 
 
-def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, *, tell: Callable[[str], object]) -> Synced:
+def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, console: Console) -> Synced:
     """Make MLflow equal to the store.
 
     Raises:
         LockedError: A driver works on the store and writes to MLflow itself.
     """
-    with hold_lock(layout, tell=tell):
+    with hold_lock(layout, tell=console.print):
         design, held = expand(study), read_store(layout)
         plan, basis = (
             make_plan(design, held.outcomes, held.attempts, study=study.study),
             basis_of(study, layout, held.outcomes),
         )
         tracking.open_study(study.study, question=study.question, plan=standing(study, layout), design=design)
-        writes = tracking.reconcile(design, held.outcomes, held.attempts)
+        with working(console, "bringing MLflow up to date") as tell:
+            writes = tracking.reconcile(design, held.outcomes, held.attempts, tell=tell)
         tracking.progress(progress_of(plan), is_last=True)
         if held.outcomes.committed and not tracking.is_answered(basis):
-            tracking.answer(answer_of(find_out(study, design, layout, held), basis))
+            with working(console, "analysing"):
+                tracking.answer(answer_of(find_out(study, design, layout, held), basis))
         tracking.close(complete=not plan.todo)
         return Synced(writes, tracking.n_mended, tracking.failures)
 

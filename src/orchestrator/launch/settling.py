@@ -6,6 +6,7 @@ from orchestrator.design.plan import Plan, make_plan
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.sealing import open_where_complete, standing
 from orchestrator.launch.trials.launching import Ran
+from orchestrator.saying.terminal import working
 from orchestrator.store.collecting import collect
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.derived import derived_damages
@@ -62,14 +63,16 @@ def settle(launch: Launch, ran: Ran) -> Settled:
     outcomes = held.outcomes
     collect(layout, design, outcomes)
     tracking.open_study(study.study, question=study.question, plan=standing(study, layout), design=design)
-    tracking.reconcile(design, outcomes, held.attempts)
+    with working(launch.console, "bringing MLflow up to date") as tell:
+        tracking.reconcile(design, outcomes, held.attempts, tell=tell)
     if tracking.n_mended:
         launch.console.print(f"tracking held other numbers than the store in {tracking.n_mended} runs: mended")
     try:
         for trial_id, reason in aggregate(layout, design, outcomes=outcomes).items():
             launch.console.print(f"left out of the dataset: {trial_id}: {reason}")
         tracking.progress(progress_of(after), is_last=True)
-        answer = launch.write_report(study, design, layout, held)
+        with working(launch.console, "analysing"):
+            answer = launch.write_report(study, design, layout, held)
         tracking.answer(answer)
     finally:
         tracking.close(complete=not after.todo, why=why_ended(after, ran))

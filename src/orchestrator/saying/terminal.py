@@ -3,7 +3,9 @@
 Nothing else writes to a terminal but JSON, and errors (`cli/main.py`), which are made visible likewise.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
 
 GAP = "  "
+# Where nothing is drawn in place, a log grows by no more than that.
+SAY_EVERY_S = 30.0
 
 
 class Terminal(Console):
@@ -29,6 +33,26 @@ class Terminal(Console):
         """What is written, piece by piece; only what styles and moves is ever sent as control characters."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+@contextmanager
+def working(
+    console: Console, what: str, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """Show that something long goes on, and how far it is: in place on a terminal, else by a line now and then."""
+    said_s = clock()
+    with console.status(what) as status:
+
+        def tell(n_done: int, n_total: int) -> None:
+            nonlocal said_s
+            line = f"{what}: {n_done:,} of {n_total:,}"
+            if console.is_terminal:
+                status.update(line)
+            elif clock() - said_s >= SAY_EVERY_S:
+                said_s = clock()
+                console.print(line)
+
+        yield tell
 
 
 def painted(console: Console, style: str) -> Callable[[str], str]:

@@ -5,7 +5,7 @@ changes nothing.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -86,17 +86,25 @@ class Verification:
         return {damage.name: damage.what for damage in self.damages if damage.part is Place.OUTCOME}
 
 
-def verify_store(study: Study, layout: StoreLayout, *, n_retrain: int = 0) -> Verification:
+def verify_store(
+    study: Study, layout: StoreLayout, *, n_retrain: int = 0, tell: Callable[[int, int], object] = lambda _, __: None
+) -> Verification:
     """Verify everything that is committed; retrain trials of the design, drawn by the study's digest.
 
     What is stored beside the design is not retrained: the files that it names may be gone.
+
+    Args:
+        tell: Hears of how many trials the files were read, of how many.
 
     Raises:
         StoreError: The store can't be read.
         SweepError: The worker could not answer.
     """
     outcomes = read_outcomes(layout)
-    of_trials = [check_outcome(layout, outcome) for outcome in outcomes.committed.values()]
+    of_trials = []
+    for outcome in outcomes.committed.values():
+        of_trials.append(check_outcome(layout, outcome))
+        tell(len(of_trials), len(outcomes.committed))
     of_inputs = [check_input(path) for path in sorted(layout.inputs.glob("*/manifest.json"))]
     of_transfers = [check_transfer(layout, path) for path in sorted(layout.trials.glob("*/transfers/*/scores.json"))]
     checked = sum([*of_trials, *of_inputs, *of_transfers, check_derived(layout), check_plan(layout)], Checked())

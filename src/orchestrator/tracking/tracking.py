@@ -110,13 +110,23 @@ class Tracking:
         """What the analysis found: on the parent run, and above the table of all runs."""
         self._queue.submit(self._server.answer, answer)
 
-    def reconcile(self, design: Design, outcomes: Outcomes, attempts: Mapping[str, Sequence[Attempt]]) -> int:
+    def reconcile(
+        self,
+        design: Design,
+        outcomes: Outcomes,
+        attempts: Mapping[str, Sequence[Attempt]],
+        *,
+        tell: Callable[[int, int], object] = lambda _, __: None,
+    ) -> int:
         """Make the runs of the opened study equal to the store, under the driver's lock, and wait for it.
 
         Twins are deleted, what is missing is created, what differs is written, and a run that waits or runs without
         anything in the store is closed as KILLED: call it at the start and the end of a launch, never while trials
         run. What left the design counts too; but of such a trial that only failed, a missing run stays missing. What
         was written is read back, and a failure where it is not the same.
+
+        Args:
+            tell: Hears how many runs were seen to, of how many.
 
         Returns:
             How many runs were written or deleted; 0 where all were equal, or MLflow can't be reached (see `failures`).
@@ -135,7 +145,10 @@ class Tracking:
             else:
                 writes.append(self._queue.submit(self._server.project_known, trial_id, facts))
         writes.append(self._queue.submit(self._server.close_abandoned, {*outcomes.committed, *failed}))
-        n_written = sum(write.result() for write in writes)
+        n_written = 0
+        for n_done, write in enumerate(writes, start=1):
+            n_written += write.result()
+            tell(n_done, len(writes))
         if n_written:
             self._queue.submit(self._server.read_back).result()
         return n_written

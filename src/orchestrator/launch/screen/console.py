@@ -141,12 +141,12 @@ class Screen(Progress):
             self.console.print(line)
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """The rows, and the line of the whole launch below them."""
+        """The line of the whole launch, and the rows below it: what is too much for a low screen goes there."""
         board = self._board
         total = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=board.n_total, completed=board.n_done, width=BAR_WIDTH)
         total.add_row(bar, Text(summary_line(board)))
-        yield from (self.make_tasks_table(self.tasks), total)
+        yield from (total, self.make_tasks_table(self.tasks))
 
 
 # Who is shown a launch.

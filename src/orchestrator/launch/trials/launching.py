@@ -17,6 +17,7 @@ from orchestrator.launch.screen.board import Board
 from orchestrator.launch.screen.console import watch
 from orchestrator.launch.sealing import seal
 from orchestrator.launch.trials.referee import Queue, Referee
+from orchestrator.saying.terminal import working
 from orchestrator.store.orders import write_order
 from orchestrator.study.resources import Device, Resources
 from workers.contract.answers.ending import Ending
@@ -74,7 +75,8 @@ def launch_trials(
             record.write(NodesMustered.of(nodes))
             if not all(is_prepared(trial.spec, launch.layout) for trial in queue.trials):
                 console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
-            unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit)
+            with working(console, f"preparing {len(orders)} bases, texts first") as tell:
+                unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit, tell=tell)
             if unfit is None:
                 return Ran()
             if len(unfit) == len(queue.trials):
@@ -126,7 +128,13 @@ def resources_of(launch: Launch) -> Resources:
     return resources.model_copy(update={"device": Device(first.lower())})
 
 
-def prepare(pool: Pool, groups: Sequence[Sequence[Path]], *, skips_unfit: bool) -> Unfit | None:
+def prepare(
+    pool: Pool,
+    groups: Sequence[Sequence[Path]],
+    *,
+    skips_unfit: bool,
+    tell: Callable[[int, int], object] = lambda _, __: None,
+) -> Unfit | None:
     """Make what the trials need, once; why trials can't run with it, by trial id; null where the launch was stopped.
 
     Texts and tokens of all come first, which tell what does not fit; then the bases of what does.
@@ -134,13 +142,15 @@ def prepare(pool: Pool, groups: Sequence[Sequence[Path]], *, skips_unfit: bool) 
     Args:
         groups: Orders by base model, each named by its trial's id.
         skips_unfit: Go on without the trials that don't fit.
+        tell: Hears how many stages are done, of how many.
 
     Raises:
         InputError: The inputs can't be made, or a trial does not fit them.
         ClusterError: The preparation broke, or the workers were lost.
     """
     unfit: dict[str, tuple[Problem, ...]] = {}
-    for stage in Stage:
+    for n_done, stage in enumerate(Stage):
+        tell(n_done, len(Stage))
         fitting = [[order for order in orders if order.stem not in unfit] for orders in groups]
         found = pool.make([orders for orders in fitting if orders], stage)
         if found is None:

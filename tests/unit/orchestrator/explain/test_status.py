@@ -33,17 +33,17 @@ def test_failures_are_counted_by_class_and_damaged_outcomes_apart(layout: StoreL
     found = ask(layout, design)
     assert found.failed == {FailureKind.OUT_OF_MEMORY: 1, FailureKind.DATA: 1}
     assert found.n_untrusted == 1
-    assert found.lines[1].startswith("failed   1 out of memory, 1 data, 1 with a damaged outcome")
+    assert found.lines("s")[1].startswith("failed   1 out of memory, 1 data, 1 with a damaged outcome")
     assert {trial.what for trial in found.troubled} == {"out of memory", "data", "damaged outcome"}
-    assert sum(second.trial_id[:12] in line for line in found.lines) == 1
+    assert sum(second.trial_id[:12] in line for line in found.lines("s")) == 1
 
 
 def test_diverged_trials_are_done_and_named(tmp_path: Path) -> None:
     layout = full_store(tmp_path)
     found = ask(layout, FULL_DESIGN)
     assert [(trial.trial_id, trial.what) for trial in found.troubled] == [(DIVERGED.trial_id, "diverged")]
-    assert (found.lines[0], found.failed) == ("done     100%", {})
-    assert found.lines[1].startswith("diverged 1")
+    assert (found.lines("s")[0], found.failed) == ("done     100%", {})
+    assert found.lines("s")[1].startswith("diverged 1")
 
 
 def test_the_time_left_is_that_of_the_missing_trials_at_the_pace_so_far() -> None:
@@ -68,7 +68,7 @@ def test_running_trials_come_from_leases_and_those_of_dead_processes_do_not(
     found = ask(layout, design)
     assert [(trial.trial_id, trial.pid) for trial in found.running] == [(running.trial_id, os.getpid())]
     assert found.n_cut_off == 1
-    assert any(line.startswith("cut off  1 attempts") for line in found.lines)
+    assert any(line.startswith("cut off  1 attempts") for line in found.lines("s"))
 
 
 def test_of_many_running_trials_some_are_shown_and_all_counted(layout: StoreLayout, design: Design) -> None:
@@ -77,7 +77,16 @@ def test_of_many_running_trials_some_are_shown_and_all_counted(layout: StoreLayo
     many = [Working(trial_id=f"{n:016x}", attempt="a", lease=lease, is_gone=False) for n in range(MAX_SHOWN + 5)]
     found = status_of(plan, many, None)
     assert len(found.running) == MAX_SHOWN + 5
-    assert found.lines[-2] == "         and 5 more"
+    assert found.lines("s")[-2] == "         and 5 more"
+
+
+def test_a_command_that_holds_the_store_is_no_launch(layout: StoreLayout, design: Design) -> None:
+    at = "2026-01-01T00:00:00+00:00"
+    past = PastLaunch(number=1, entries=(LaunchBegan(at=at, host="h", pid=1, n_todo=5, n_kept=2),))
+    plan = make_plan(design, read_outcomes(layout), read_attempts(layout), study="micro")
+    launching, syncing = (status_of(plan, (), Sighting(host="h", pid=pid, since=at), [past]) for pid in (1, 2))
+    assert "goes on" in launching.last_launch and "launches nothing" not in launching.lines("s")[-1]
+    assert "cut off" in syncing.last_launch and "launches nothing" in syncing.lines("s")[-1]
 
 
 def test_the_command_says_it_as_json_and_in_words_and_writes_nothing(layout: StoreLayout) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from orchestrator.cli.options import print_json
-from orchestrator.saying.terminal import Terminal, print_table
+from orchestrator.saying.terminal import Terminal, print_table, working
 from support.launches.command_line import sweep
 
 SAID = st.text(st.sampled_from("[]/\\redbold:smile_ \x1b\x9b\u202eé数"), min_size=1, max_size=30)
@@ -107,3 +107,12 @@ def test_an_error_about_a_word_of_the_command_line_sends_no_escape(words: tuple[
     assert done.returncode == 2
     assert r"\x1b[31m" in done.stderr
     assert not {"\x1b", "\u202e"} & set(done.stderr + done.stdout)
+
+
+def test_long_work_is_told_of_in_a_log_now_and_then() -> None:
+    now, file = [0.0], io.StringIO()
+    with working(Terminal(file=file), "reading", clock=lambda: now[0]) as tell:
+        for n in range(1, 62):
+            now[0] = float(n)
+            tell(n, 61)
+    assert file.getvalue().splitlines() == ["reading: 30 of 61", "reading: 60 of 61"]

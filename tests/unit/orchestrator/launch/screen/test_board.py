@@ -146,7 +146,7 @@ def test_the_screen_has_a_line_for_each_running_trial_and_one_for_the_launch(boa
     screen.see(Started(SECOND))
     clock.now = 40.0
     screen.see(Progressed(FIRST, Progress(phase="training", done=30, total=150, loss=0.6931)))
-    first, second, total = drawn(screen)
+    total, first, second = drawn(screen)
     assert all(word in first for word in ("free_form", "training", "loss 0.693", "40.0 s"))
     assert "label_only" in second and "starting" in second
     assert "3/7 done · 2 running · 0 failed" in total
@@ -164,3 +164,18 @@ def test_a_name_longer_than_the_screen_is_wrapped_and_not_cut(board: Board) -> N
         console.print(screen.get_renderable())
     assert "…" not in captured.get()
     assert "seed" in captured.get()
+
+
+def test_the_summary_of_32_slots_stays_on_a_screen_of_24_lines(clock: Clock) -> None:
+    queue = {one.trial_id: one for one in (trial(Supervision.FREE_FORM, seed) for seed in range(40))}
+    console = Terminal(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    screen = Screen(console, Board(queue, n_kept=0, n_slots=32, clock=clock), clock)
+    for trial_id in list(queue)[:32]:
+        screen.see(Started(trial_id))
+    with console.capture() as captured:
+        screen.start()
+        screen.refresh()
+    lines = captured.get().splitlines()
+    assert any("0/40 done · 32 running" in line for line in lines[:24])
+    with console.capture():
+        screen.stop()
