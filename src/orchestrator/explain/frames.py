@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoreFrames:
-    """A study's store; the frames are those of its dataset, which a launch writes when it ends.
+    """A study's store; the frames are those of its dataset, or, while a launch runs, of what has ended so far.
 
-    Every method raises StoreError where there is no dataset yet, or where it is damaged.
+    Every method raises StoreError where no trial has ended, or where the dataset is damaged.
     """
 
     study: "Study"

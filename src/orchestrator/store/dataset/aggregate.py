@@ -49,13 +49,7 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
     Raises:
         StoreError: The dataset can't be written.
     """
-    import pyarrow as pa
-
-    outcomes = outcomes if outcomes is not None else read_outcomes(layout)
-    partitions: dict[str, list[tuple[Trial, Outcome]]] = defaultdict(list)
-    for trial in design.everything:
-        if outcome := outcomes.committed.get(trial.trial_id):
-            partitions[_partition(trial)].append((trial, outcome))
+    partitions = _partitions(design, outcomes if outcomes is not None else read_outcomes(layout))
     try:
         scratch = layout.root / f"{temporary_prefix()}{secrets.token_hex(4)}"
         fresh = scratch / layout.dataset.name
@@ -64,9 +58,8 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
             left_out: dict[str, str] = {}
             for supervision, members in sorted(partitions.items()):
                 for table, content in _tables(layout, members, left_out).items():
-                    named = pa.array([supervision] * content.num_rows, parted_by().type)
                     place = fresh / table / f"{PARTED_BY}={supervision}" / "part-0.parquet"
-                    _write(content.append_column(parted_by(), named), place)
+                    _write(_named(content, supervision), place)
             seal = DatasetSeal(files=file_digests(fresh)).sealed()
             replace_file(fresh / layout.dataset_seal.name, seal.model_dump_json(indent=1))
             _swap_in(fresh, layout.dataset)
@@ -75,6 +68,34 @@ def aggregate(layout: StoreLayout, design: Design, *, outcomes: Outcomes | None 
     except OSError as error:
         raise unusable(layout.dataset, error, "written") from None
     return left_out
+
+
+def tables_so_far(layout: StoreLayout, design: Design) -> "dict[Table, pa.Table]":
+    """What `dataset/` would hold if a launch ended now, in memory; empty before a trial has ended.
+
+    A trial whose files are damaged is left out, as it is there.
+    """
+    import pyarrow as pa
+
+    parts: dict[Table, list[pa.Table]] = defaultdict(list)
+    for supervision, members in sorted(_partitions(design, read_outcomes(layout)).items()):
+        for table, content in _tables(layout, members, {}).items():
+            parts[table].append(_named(content, supervision))
+    return {table: pa.concat_tables(contents) for table, contents in parts.items()}
+
+
+def _partitions(design: Design, outcomes: Outcomes) -> dict[str, list[tuple[Trial, Outcome]]]:
+    partitions: dict[str, list[tuple[Trial, Outcome]]] = defaultdict(list)
+    for trial in design.everything:
+        if outcome := outcomes.committed.get(trial.trial_id):
+            partitions[_partition(trial)].append((trial, outcome))
+    return partitions
+
+
+def _named(content: "pa.Table", supervision: str) -> "pa.Table":
+    import pyarrow as pa
+
+    return content.append_column(parted_by(), pa.array([supervision] * content.num_rows, parted_by().type))
 
 
 def _partition(trial: Trial) -> str:

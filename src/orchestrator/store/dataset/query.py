@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.design.grid import expand
+from orchestrator.store.dataset.aggregate import tables_so_far
 from orchestrator.store.dataset.columns import TABLES, Table
 from orchestrator.store.derived import dataset_damages
 from orchestrator.store.folder import unusable
+from orchestrator.store.holding import lock_holder
+from orchestrator.study.study import load_sealed
 from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.layout import StoreLayout
 
@@ -30,6 +34,7 @@ class QueryResult:
 def query(layout: StoreLayout, sql: str) -> QueryResult:
     """Answer one read-only SQL statement over the views trials, predictions, history and diagnostics.
 
+    While a driver runs, and before one has ended, they hold what is committed now; else what is in `dataset/`.
     The statement can read nothing outside `dataset/` and write nowhere.
 
     Raises:
@@ -73,7 +78,9 @@ def write_parquet(layout: StoreLayout, sql: str, path: Path) -> None:
 def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelation]":
     import duckdb
 
-    if not any(layout.dataset.glob("trials/*/*.parquet")):
+    is_there = any(layout.dataset.glob("trials/*/*.parquet"))
+    so_far = {} if is_there and lock_holder(layout) is None else _so_far(layout)
+    if not is_there and not so_far:
         raise StoreError(f"{layout.dataset}: no dataset yet; run `sweep run` until a trial has ended")
     with duckdb.connect(":memory:") as connection:
         try:
@@ -81,8 +88,11 @@ def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelatio
             if len(statements) != 1 or statements[0].type.name not in ("SELECT", "EXPLAIN"):
                 raise InputError(_sql_problem("exactly one SELECT, DESCRIBE, SUMMARIZE or EXPLAIN is answered"))
             asked = [table for table in TABLES if table in sql.lower()] or TABLES
-            _refuse_damaged(layout, asked)
-            for table in asked:
+            for table, content in so_far.items():
+                connection.register(table, content)
+            if not so_far:
+                _refuse_damaged(layout, asked)
+            for table in asked if not so_far else ():
                 if files := sorted(layout.dataset.glob(f"{table}/*/*.parquet")):  # an old dataset lacks some tables
                     connection.register(table, _parts(files, below=layout.dataset / table))
             connection.execute("SET enable_external_access = false")
@@ -91,6 +101,13 @@ def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelatio
         except duckdb.Error as error:
             # The second paragraph only repeats the statement.
             raise InputError(_sql_problem(str(error).split("\n\n")[0])) from None
+
+
+def _so_far(layout: StoreLayout) -> "dict[Table, pa.Table]":
+    """The tables of what has ended, while a launch runs which writes the dataset when it ends."""
+    if not layout.study.is_file():
+        return {}
+    return tables_so_far(layout, expand(load_sealed(layout.study)))
 
 
 def _refuse_damaged(layout: StoreLayout, tables: Iterable[Table]) -> None:

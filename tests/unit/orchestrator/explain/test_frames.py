@@ -52,10 +52,11 @@ def test_statements_keep_their_types_and_may_only_read(frames: StoreFrames) -> N
         frames.query("create table x as select 1")
 
 
-def test_a_folder_that_is_no_store_and_a_store_without_dataset_are_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_store_and_a_store_without_an_ended_trial_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no store"):
         orchestrator.open_store(tmp_path)
-    layout = full_store(tmp_path / "bare")
+    layout = StoreLayout(tmp_path / "bare")
+    layout.root.mkdir()
     layout.study.write_text(sealed_text(STUDY))
     with pytest.raises(StoreError, match="no dataset yet"):
         orchestrator.open_store(layout.root).trials()

@@ -199,7 +199,7 @@ def test_why_a_launch_ended_is_told_by_status_explain_and_doctor(place: Place) -
     place.launch()
     layout, design = place.layout, Design(trials(), ())
     plan = make_plan(design, read_outcomes(layout), read_attempts(layout), study="played")
-    told = status_of(plan, (), None, past_launches(layout)).lines
+    told = status_of(plan, (), None, past_launches(layout)).lines("s")
     (last,) = [line for line in told if line.startswith("last     launch 1 on ")]
     assert last.endswith(": 3 trials failed, 0 were not run")
     files = read_trial_files(layout, FIRST, trial=trials()[0])

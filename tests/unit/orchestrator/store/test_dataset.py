@@ -12,12 +12,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.design.grid import Design
 from orchestrator.launch.run import EXIT_INTERRUPTED
 from orchestrator.store.dataset.aggregate import aggregate
 from orchestrator.store.dataset.query import query, query_table, write_parquet
 from orchestrator.store.derived import dataset_damages
 from orchestrator.store.folder import unusable
-from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, full_store, rewrite
+from orchestrator.store.holding import hold_lock
+from orchestrator.study.study import sealed_text
+from support.stores.full import DESIGN, DIVERGED, FIRST, SECOND, STUDY, full_store, rewrite
 from workers.contract.errors import DiskFullError, InputError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
@@ -261,3 +264,17 @@ def test_an_answer_goes_into_a_new_file_alone(aggregated: StoreLayout, tmp_path:
         with pytest.raises(InputError):
             write_parquet(aggregated, sql, path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_what_has_ended_is_read_while_a_launch_runs_and_where_none_wrote_a_dataset(
+    aggregated: StoreLayout, layout: StoreLayout
+) -> None:
+    layout.study.write_text(sealed_text(STUDY))
+    for table in ("trials", "predictions", "history"):
+        sql = f"select supervision, count(*) as n from {table} group by all order by all"
+        assert query(layout, sql) == query(aggregated, sql)
+    aggregate(layout, Design(trials=DESIGN.trials[:1], controls=()))
+    n_trials = "select count(*) from trials"
+    assert query(layout, n_trials).rows == ((1,),)
+    with hold_lock(layout):
+        assert query(layout, n_trials) == query(aggregated, n_trials)
