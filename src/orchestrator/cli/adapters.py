@@ -8,7 +8,6 @@ import typer
 from orchestrator.cli.options import (
     STORES,
     AsJson,
-    SomeTrial,
     StoreRoot,
     StudyFile,
     TrialId,
@@ -18,7 +17,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
-from orchestrator.saying.addressing import local_path
+from orchestrator.saying.addressing import local_path, typed
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
@@ -63,18 +62,24 @@ def stores_below(folder: Path) -> list[StoreLayout]:
 
 def export(
     study: StudyFile,
-    trial: SomeTrial,
     to: Annotated[
         Path,
         typer.Option("--to", metavar="FOLDER", parser=local_path, help="a new folder outside of any git work tree"),
     ],
+    trial: Annotated[
+        str | None, typer.Argument(metavar="[TRIAL]", help="a trial's id, or how it begins; else the whole study")
+    ] = None,
     despite: Annotated[
         str, typer.Option("--despite-membership", metavar="REASON", help="whatever the check finds; is recorded")
     ] = "",
     store: StoreRoot = STORES,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a trial's adapter out of its store, in peft's format, unless it tells who was trained on."""
+    """Copy a trial's adapter out of its store in peft's format, unless it tells who was trained on; or, without one,
+    write a bundle of the study that `sweep verify` checks offline."""
+    if trial is None:
+        _bundle(study, store, true_path(to), as_json=as_json)
+        return
     from orchestrator.asking import ask
     from orchestrator.design.grid import expand
     from orchestrator.explain.lookup import Known, find_trial
@@ -105,3 +110,20 @@ def export(
         why = f"left all the same: {despite}" if despite else f"its cohort is {loaded.cohort.data_class}, so it leaves"
         console.print(f"         beyond the bounds, or too few to be sure; {why}")
     console.print(f"adapter  {shown(true_path(to))}   ({', '.join(exported.files)})")
+
+
+def _bundle(study: Path, stores: Path, to: Path, *, as_json: bool) -> None:
+    from orchestrator.explain.bundle import make_bundle
+    from orchestrator.saying.terminal import working
+
+    loaded, layout = open_study(study, stores)
+    with working(console_of(stderr=True), "writing the bundle, and analysing it"):
+        made = make_bundle(loaded, layout, to)
+    if as_json:
+        print_json(made)
+        return
+    console_of().print(
+        f"bundle   {shown(to)}   ({made.grade} of a {made.data_class} cohort, {len(made.files)} files)\n"
+        f"rebuilds {', '.join(made.grade.rebuilt)}; not {'; nor '.join(made.grade.not_rebuilt)}\n"
+        f"check    {typed('sweep', 'verify', shown(to))}"
+    )

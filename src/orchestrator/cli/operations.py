@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -24,6 +24,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.saying.addressing import local_path, typed
 from workers.contract.errors import InputError, Problem
+from workers.contract.files import true_path
 
 if TYPE_CHECKING:
     from orchestrator.explain.explanation import Explanation
@@ -93,11 +94,14 @@ def verify(
     from contextlib import nullcontext
     from dataclasses import asdict
 
+    from orchestrator.explain.bundle_check import is_bundle
     from orchestrator.saying.terminal import working
     from orchestrator.store.holding import hold_lock
     from orchestrator.store.outcomes import Outcomes, quarantine, read_outcomes
     from orchestrator.store.verification import verify_store
 
+    if is_bundle(study):
+        _verify_bundle(study, as_json=as_json)
     loaded, layout = open_study(study, store)
     need_trials(layout, named(study, store))
     n_moved = 0
@@ -113,6 +117,31 @@ def verify(
     else:
         _show_verification(found, named(study, store), n_moved=n_moved)
     raise typer.Exit(found.exit_code)
+
+
+def _verify_bundle(folder: Path, *, as_json: bool) -> NoReturn:
+    """Say what of a bundle follows from its files, and end."""
+    from dataclasses import asdict
+
+    from orchestrator.explain.bundle_check import check_bundle
+    from orchestrator.saying.terminal import working
+    from orchestrator.store.verification import EXIT_DAMAGED, EXIT_GOOD
+
+    with working(console_of(stderr=True), "reading the bundle, and analysing it again"):
+        found = check_bundle(true_path(folder))
+    exit_code, grade = EXIT_DAMAGED if found.wrong else EXIT_GOOD, found.grade
+    if as_json:
+        rebuilt = {"rebuilt": grade.rebuilt, "not_rebuilt": grade.not_rebuilt}
+        print_json({**asdict(found), **rebuilt, "exit_code": exit_code})
+    else:
+        console = console_of()
+        console.print(f"{found.study}: {found.n_files} files checked")
+        for line in found.wrong:
+            console.print(line, style="red")
+        if not found.wrong:
+            console.print(f"{found.answer}\nfollows from these files: {', '.join(grade.rebuilt)}")
+        console.print(f"can't be seen here: {'; '.join(grade.not_rebuilt)}")
+    raise typer.Exit(exit_code)
 
 
 def explain(

@@ -1,0 +1,134 @@
+"""What a stranger finds out about a bundle, offline: whether its files are whole, and its findings follow from them."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from orchestrator.analysis.answer import phrase_answer
+from orchestrator.analysis.bootstrap import Aucs, AucTable
+from orchestrator.analysis.cells import match_cells
+from orchestrator.analysis.checks.look import error_after, looks_statement
+from orchestrator.analysis.checks.planned import sealed_contrast
+from orchestrator.analysis.checks.verdict import judge
+from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings
+from orchestrator.analysis.findings import Findings
+from orchestrator.analysis.results import Results
+from orchestrator.analysis.uncertainty.layers import ERROR
+from orchestrator.design.grid import expand
+from orchestrator.explain.bundle import FINDINGS, MANIFEST, STORE, BundleManifest, Grade, replicates_file
+from orchestrator.launch.reporting import find_out
+from orchestrator.store.outcomes import read_store
+from orchestrator.store.sealing import read_looks
+from orchestrator.store.verification import verify_store
+from orchestrator.study.study import Contrast, Study, load_sealed
+from workers.contract.errors import InputError, Problem
+from workers.contract.files import read_regular
+from workers.contract.layout import StoreLayout
+from workers.contract.recipes.scorings import SCORINGS, Scoring
+from workers.contract.system.durable import file_digests
+
+# Another machine adds up in another order.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class BundleCheck:
+    """What was checked of a bundle, and what is wrong with it."""
+
+    study: str
+    grade: Grade
+    n_files: int
+    answer: str
+    wrong: tuple[str, ...]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder says that it is one."""
+    return (path / MANIFEST).is_file()
+
+
+def check_bundle(folder: Path) -> BundleCheck:
+    """Read every file, and build again whatever follows from them.
+
+    Raises:
+        InputError: The folder is no bundle that this version reads.
+        StoreError: A record in it is damaged though its checksum holds.
+    """
+    if any(path.is_symlink() for path in folder.rglob("*")):
+        raise InputError(Problem(str(folder), "holds a link, which no bundle does", "ask for it anew"))
+    try:
+        manifest = BundleManifest.model_validate_json(read_regular(folder / MANIFEST))
+    except ValidationError:
+        what = "is damaged, or of another version"
+        raise InputError(Problem(str(folder / MANIFEST), what, "ask for it anew")) from None
+    found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
+    names = sorted(found.keys() | manifest.files.keys())
+    wrong = [f"{name}: is not what was written" for name in names if found.get(name) != manifest.files.get(name)]
+    answer = ""
+    if not wrong:
+        layout = StoreLayout(folder / STORE)
+        study = load_sealed(layout.study)
+        stored = Findings.model_validate_json(read_regular(folder / FINDINGS))
+        wrong, answer = [*_differences(study, layout, stored, manifest.grade)], stored.answer
+    return BundleCheck(manifest.study, manifest.grade, len(found), answer, tuple(wrong))
+
+
+def _differences(study: Study, layout: StoreLayout, stored: Findings, grade: Grade) -> Iterator[str]:
+    if grade is Grade.PREDICTIONS:
+        for damage in verify_store(study, layout).damages:
+            yield f"{damage.part} {damage.name}: {damage.what}"
+        again = find_out(study, expand(study), layout, read_store(layout))
+    else:
+        again = _rebuilt(study, layout, stored)
+    for place in unlike(json.loads(stored.model_dump_json()), json.loads(again.model_dump_json())):
+        yield f"{FINDINGS}: {place} does not follow from the other files"
+
+
+def _rebuilt(study: Study, layout: StoreLayout, stored: Findings) -> Findings:
+    """The stored findings with all in it that follows from replicates: contrasts, answer, verdict."""
+    design, held, looks = expand(study), read_store(layout), read_looks(layout)
+    results = Results(held.outcomes.committed, {}, held.attempts, ended=held.outcomes.ended)
+    compare = partial(contrast_findings, results=results, aucs=_replicates(layout))
+
+    def compared(name: str, one: Contrast, error: float = ERROR) -> ContrastFindings:
+        return compare(name, one, cells=results.unspared(match_cells(design.trials, one)), error=error)
+
+    errors = dict.fromkeys([*study.contrasts][:1], error_after(looks))
+    contrasts = tuple(compared(name, one, errors.get(name, ERROR)) for name, one in study.contrasts.items())
+    changed, verdict = sealed_contrast(stored.plan, study, compared), judge(stored.checks)
+    answer = phrase_answer(contrasts[0] if contrasts else None, verdict, stored.equivalence)
+    said = " ".join([*([changed.statement] if changed else []), answer, *looks_statement(looks)])
+    return stored.model_copy(update={"contrasts": contrasts, "verdict": verdict, "answer": said})
+
+
+def _replicates(layout: StoreLayout) -> Aucs:
+    import pyarrow.parquet as pq
+
+    tables: dict[Scoring, AucTable] = {}
+    for scoring in SCORINGS:
+        if (path := replicates_file(layout, scoring)).is_file():
+            read = pq.read_table(path)
+            values = np.column_stack([column.to_numpy() for column in read.columns])
+            tables[scoring] = AucTable(tuple(read.column_names), values[0], values[1:])
+    return tables
+
+
+def unlike(one: object, other: object, place: str = "") -> Iterator[str]:
+    """Where two readings of JSON differ, numbers by more than rounding."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            yield from unlike(one.get(name), other.get(name), f"{place}.{name}".lstrip("."))
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for n, pair in enumerate(zip(one, other, strict=True)):
+            yield from unlike(*pair, f"{place}[{n}]")
+    elif isinstance(one, float) and isinstance(other, float):
+        if not math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield place
+    elif one != other:
+        yield place

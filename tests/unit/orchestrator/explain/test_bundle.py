@@ -1,0 +1,135 @@
+"""A study's bundle: what a stranger finds out of it offline, and whom it does not tell of."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from orchestrator.analysis.findings import Findings
+from orchestrator.cli.main import app
+from orchestrator.design.grid import expand
+from orchestrator.explain.bundle import FINDINGS, MANIFEST, BundleManifest, Grade, make_bundle
+from orchestrator.explain.bundle_check import check_bundle, unlike
+from orchestrator.launch.reporting import find_out
+from orchestrator.store.dataset.committed import read_predictions
+from orchestrator.store.outcomes import read_store
+from orchestrator.study.study import sealed_text
+from support.stores.builders import write_attempt
+from support.stores.full import DESIGN, STUDY, full_store
+from workers.contract.data_class import DataClass
+from workers.contract.errors import InputError
+from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import file_digests
+
+CONTROLLED = STUDY.model_copy(update={"cohort": STUDY.cohort.model_copy(update={"data_class": DataClass.CONTROLLED})})
+STUDIES = {Grade.PREDICTIONS: STUDY, Grade.SCORES: CONTROLLED}
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[Grade, StoreLayout]:
+    found = {}
+    for grade, study in STUDIES.items():
+        found[grade] = full_store(tmp_path_factory.mktemp(grade))
+        found[grade].study.write_text(sealed_text(study))
+        write_attempt(found[grade], DESIGN.trials[0], number=1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bundles(stores: dict[Grade, StoreLayout], tmp_path_factory: pytest.TempPathFactory) -> dict[Grade, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    for grade, layout in stores.items():
+        make_bundle(STUDIES[grade], layout, folder / grade)
+    return {grade: folder / grade for grade in stores}
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_what_it_says_is_what_the_report_says_and_follows_from_its_files(
+    grade: Grade, stores: dict[Grade, StoreLayout], bundles: dict[Grade, Path]
+) -> None:
+    study, bundle = STUDIES[grade], bundles[grade]
+    here = find_out(study, expand(study), stores[grade], read_store(stores[grade]))
+    told = Findings.model_validate_json((bundle / FINDINGS).read_bytes())
+    assert (told.answer, told.contrasts, told.verdict) == (here.answer, here.contrasts, here.verdict)
+    if grade is Grade.SCORES:  # scoring again takes a worker, whose libraries take seconds
+        assert check_bundle(bundle).wrong == ()
+
+
+@pytest.mark.parametrize("grade", Grade)
+def test_nobody_of_the_store_is_in_it(
+    grade: Grade, stores: dict[Grade, StoreLayout], bundles: dict[Grade, Path]
+) -> None:
+    some = read_store(stores[grade]).outcomes.committed[DESIGN.trials[0].trial_id]
+    table = read_predictions(stores[grade], some)
+    secrets = {*table["participant_id"].to_pylist(), *table["example_id"].to_pylist(), some.provenance.host}
+    texts = [path.read_text(errors="replace") for path in bundles[grade].rglob("*") if path.is_file()]
+    parquet = [str(pq.read_table(path).to_pydict()) for path in bundles[grade].rglob("*.parquet")]
+    assert not [
+        secret for secret in secrets for text in (*texts, *parquet) if f'"{secret}"' in text or f"'{secret}'" in text
+    ]
+    assert any("participant_id" in text for text in parquet) is (grade is Grade.PREDICTIONS)
+
+
+def test_a_number_that_was_changed_with_all_checksums_made_again_is_found(
+    bundles: dict[Grade, Path], tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(bundles[Grade.SCORES], tmp_path / "forged"))
+    said = json.loads((bundle / FINDINGS).read_text())
+    said["contrasts"][0]["layers"][0]["strict"]["high"] = 0.5
+    (bundle / FINDINGS).write_text(json.dumps(said))
+    assert check_bundle(bundle).wrong == (f"{FINDINGS}: is not what was written",)
+    manifest = BundleManifest.model_validate_json((bundle / MANIFEST).read_bytes())
+    files = {name: digest for name, digest in file_digests(bundle).items() if name != MANIFEST}
+    (bundle / MANIFEST).write_text(manifest.model_copy(update={"files": files}).sealed().model_dump_json())
+    (wrong,) = check_bundle(bundle).wrong
+    assert "contrasts[0].layers[0].strict.high does not follow" in wrong
+
+
+def test_a_file_more_or_less_a_link_and_another_folder_are_refused_in_a_sentence(
+    bundles: dict[Grade, Path], tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(bundles[Grade.SCORES], tmp_path / "changed"))
+    (bundle / "more").write_text("")
+    (bundle / "scores.parquet").unlink()
+    assert {line.split(":")[0] for line in check_bundle(bundle).wrong} == {"more", "scores.parquet"}
+    (bundle / "link").symlink_to("/etc/hostname")
+    with pytest.raises(InputError, match="link"):
+        check_bundle(bundle)
+    (bundle / "link").unlink()
+    (bundle / MANIFEST).write_text("{}")
+    with pytest.raises(InputError, match="damaged, or of another version"):
+        check_bundle(bundle)
+
+
+def test_closed_scores_an_empty_store_and_a_folder_that_is_there_give_no_bundle(
+    stores: dict[Grade, StoreLayout], tmp_path: Path
+) -> None:
+    layout = StoreLayout(Path(shutil.copytree(stores[Grade.SCORES].root, tmp_path / "store")))
+    with pytest.raises(InputError, match="name a new folder"):
+        make_bundle(CONTROLLED, layout, tmp_path)
+    layout.analysis_plan.write_text("{}")
+    with pytest.raises(InputError, match="closed"):
+        make_bundle(CONTROLLED, layout, tmp_path / "new")
+    layout.analysis_plan.unlink()
+    shutil.rmtree(layout.trials)
+    with pytest.raises(InputError, match="no trial yet"):
+        make_bundle(CONTROLLED, layout, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_commands_write_and_check_one(stores: dict[Grade, StoreLayout], tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    made = CliRunner().invoke(app, ["export", str(stores[Grade.SCORES].root), "--to", str(bundle)])
+    assert made.exit_code == 0 and f"sweep verify {bundle}" in made.stdout
+    checked = CliRunner().invoke(app, ["verify", str(bundle), "--json"])
+    facts = json.loads(checked.stdout)
+    assert (facts["exit_code"], facts["wrong"], facts["rebuilt"]) == (0, [], ["contrasts", "answer", "verdict"])
+
+
+def test_rounding_is_no_difference() -> None:
+    one = {"a": [1.0, {"b": "c"}], "d": None}
+    assert [*unlike(one, {"a": [1.0 + 1e-9, {"b": "c"}], "d": None})] == []
+    assert [*unlike(one, {"a": [1.1, {"b": "e"}], "d": 1})] == ["a[0]", "a[1].b", "d"]
