@@ -37,27 +37,27 @@ PEOPLE = {"participant_id": "p", "example_id": "e"}
 STEPS = ("history.parquet", "diagnostics.parquet")
 
 
-class Grade(StrEnum):
+class BundleGrade(StrEnum):
     """What a bundle holds of people: a row each, under numbers, or none."""
 
     PREDICTIONS = "predictions"
     SCORES = "scores"
 
     @classmethod
-    def of(cls, kept: DataClass) -> "Grade":
+    def of(cls, kept: DataClass) -> "BundleGrade":
         """By whose records they are."""
         return cls.SCORES if kept is DataClass.CONTROLLED else cls.PREDICTIONS
 
     @property
     def rebuilt(self) -> tuple[str, ...]:
         """Findings that come out again, by their names."""
-        return ("every finding",) if self is Grade.PREDICTIONS else ("contrasts", "answer", "verdict")
+        return ("every finding",) if self is BundleGrade.PREDICTIONS else ("contrasts", "answer", "verdict")
 
     @property
     def not_rebuilt(self) -> tuple[str, ...]:
         """What a stranger has to believe."""
         training = "that adapters were trained as their recipes say: neither adapters nor records are in it"
-        if self is Grade.PREDICTIONS:
+        if self is BundleGrade.PREDICTIONS:
             return (training,)
         held_out = (
             "the replicates, and all findings that need rows of people: the checks, learning, calibration, groups"
@@ -70,7 +70,7 @@ class BundleManifest(Sealed):
 
     version: Literal[1] = 1
     study: str
-    grade: Grade
+    grade: BundleGrade
     data_class: DataClass
     made_at: str
     files: dict[FileName, Sha256]
@@ -94,11 +94,11 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
     except OSError as error:
         what = f"can't be made ({type(error).__name__})"
         raise InputError(Problem(str(to), what, "name a new folder in one of yours")) from None
-    grade, target = Grade.of(study.cohort.data_class), StoreLayout(to / STORE)
+    grade, target = BundleGrade.of(study.cohort.data_class), StoreLayout(to / STORE)
     try:
         _copy_plan(layout, target)
         _write_attempts(held, target)
-        if grade is Grade.PREDICTIONS:
+        if grade is BundleGrade.PREDICTIONS:
             _write_predictions(layout, target, design, held.outcomes)
             findings = find_out(study, design, target, read_store(target))
         else:

@@ -21,7 +21,7 @@ from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.design.grid import expand
-from orchestrator.explain.bundle import FINDINGS, MANIFEST, STORE, BundleManifest, Grade, replicates_file
+from orchestrator.explain.bundle import FINDINGS, MANIFEST, STORE, BundleGrade, BundleManifest, replicates_file
 from orchestrator.launch.reporting import find_out
 from orchestrator.store.outcomes import read_store
 from orchestrator.store.sealing import read_looks
@@ -42,7 +42,7 @@ class BundleCheck:
     """What was checked of a bundle, and what is wrong with it."""
 
     study: str
-    grade: Grade
+    grade: BundleGrade
     n_files: int
     answer: str
     wrong: tuple[str, ...]
@@ -79,8 +79,8 @@ def check_bundle(folder: Path) -> BundleCheck:
     return BundleCheck(manifest.study, manifest.grade, len(found), answer, tuple(wrong))
 
 
-def _differences(study: Study, layout: StoreLayout, stored: Findings, grade: Grade) -> Iterator[str]:
-    if grade is Grade.PREDICTIONS:
+def _differences(study: Study, layout: StoreLayout, stored: Findings, grade: BundleGrade) -> Iterator[str]:
+    if grade is BundleGrade.PREDICTIONS:
         for damage in verify_store(study, layout).damages:
             yield f"{damage.part} {damage.name}: {damage.what}"
         again = find_out(study, expand(study), layout, read_store(layout))

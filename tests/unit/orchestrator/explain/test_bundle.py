@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from orchestrator.analysis.findings import Findings
 from orchestrator.cli.main import app
 from orchestrator.design.grid import expand
-from orchestrator.explain.bundle import FINDINGS, MANIFEST, BundleManifest, Grade, make_bundle
+from orchestrator.explain.bundle import FINDINGS, MANIFEST, BundleGrade, BundleManifest, make_bundle
 from orchestrator.explain.bundle_check import check_bundle, unlike
 from orchestrator.launch.reporting import find_out
 from orchestrator.store.dataset.committed import read_predictions
@@ -25,11 +25,11 @@ from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import file_digests
 
 CONTROLLED = STUDY.model_copy(update={"cohort": STUDY.cohort.model_copy(update={"data_class": DataClass.CONTROLLED})})
-STUDIES = {Grade.PREDICTIONS: STUDY, Grade.SCORES: CONTROLLED}
+STUDIES = {BundleGrade.PREDICTIONS: STUDY, BundleGrade.SCORES: CONTROLLED}
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[Grade, StoreLayout]:
+def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[BundleGrade, StoreLayout]:
     found = {}
     for grade, study in STUDIES.items():
         found[grade] = full_store(tmp_path_factory.mktemp(grade))
@@ -39,28 +39,30 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[Grade, StoreLayout]
 
 
 @pytest.fixture(scope="module")
-def bundles(stores: dict[Grade, StoreLayout], tmp_path_factory: pytest.TempPathFactory) -> dict[Grade, Path]:
+def bundles(
+    stores: dict[BundleGrade, StoreLayout], tmp_path_factory: pytest.TempPathFactory
+) -> dict[BundleGrade, Path]:
     folder = tmp_path_factory.mktemp("bundles")
     for grade, layout in stores.items():
         make_bundle(STUDIES[grade], layout, folder / grade)
     return {grade: folder / grade for grade in stores}
 
 
-@pytest.mark.parametrize("grade", Grade)
+@pytest.mark.parametrize("grade", BundleGrade)
 def test_what_it_says_is_what_the_report_says_and_follows_from_its_files(
-    grade: Grade, stores: dict[Grade, StoreLayout], bundles: dict[Grade, Path]
+    grade: BundleGrade, stores: dict[BundleGrade, StoreLayout], bundles: dict[BundleGrade, Path]
 ) -> None:
     study, bundle = STUDIES[grade], bundles[grade]
     here = find_out(study, expand(study), stores[grade], read_store(stores[grade]))
     told = Findings.model_validate_json((bundle / FINDINGS).read_bytes())
     assert (told.answer, told.contrasts, told.verdict) == (here.answer, here.contrasts, here.verdict)
-    if grade is Grade.SCORES:  # scoring again takes a worker, whose libraries take seconds
+    if grade is BundleGrade.SCORES:  # scoring again takes a worker, whose libraries take seconds
         assert check_bundle(bundle).wrong == ()
 
 
-@pytest.mark.parametrize("grade", Grade)
+@pytest.mark.parametrize("grade", BundleGrade)
 def test_nobody_of_the_store_is_in_it(
-    grade: Grade, stores: dict[Grade, StoreLayout], bundles: dict[Grade, Path]
+    grade: BundleGrade, stores: dict[BundleGrade, StoreLayout], bundles: dict[BundleGrade, Path]
 ) -> None:
     some = read_store(stores[grade]).outcomes.committed[DESIGN.trials[0].trial_id]
     table = read_predictions(stores[grade], some)
@@ -70,13 +72,13 @@ def test_nobody_of_the_store_is_in_it(
     assert not [
         secret for secret in secrets for text in (*texts, *parquet) if f'"{secret}"' in text or f"'{secret}'" in text
     ]
-    assert any("participant_id" in text for text in parquet) is (grade is Grade.PREDICTIONS)
+    assert any("participant_id" in text for text in parquet) is (grade is BundleGrade.PREDICTIONS)
 
 
 def test_a_number_that_was_changed_with_all_checksums_made_again_is_found(
-    bundles: dict[Grade, Path], tmp_path: Path
+    bundles: dict[BundleGrade, Path], tmp_path: Path
 ) -> None:
-    bundle = Path(shutil.copytree(bundles[Grade.SCORES], tmp_path / "forged"))
+    bundle = Path(shutil.copytree(bundles[BundleGrade.SCORES], tmp_path / "forged"))
     said = json.loads((bundle / FINDINGS).read_text())
     said["contrasts"][0]["layers"][0]["strict"]["high"] = 0.5
     (bundle / FINDINGS).write_text(json.dumps(said))
@@ -89,9 +91,9 @@ def test_a_number_that_was_changed_with_all_checksums_made_again_is_found(
 
 
 def test_a_file_more_or_less_a_link_and_another_folder_are_refused_in_a_sentence(
-    bundles: dict[Grade, Path], tmp_path: Path
+    bundles: dict[BundleGrade, Path], tmp_path: Path
 ) -> None:
-    bundle = Path(shutil.copytree(bundles[Grade.SCORES], tmp_path / "changed"))
+    bundle = Path(shutil.copytree(bundles[BundleGrade.SCORES], tmp_path / "changed"))
     (bundle / "more").write_text("")
     (bundle / "scores.parquet").unlink()
     assert {line.split(":")[0] for line in check_bundle(bundle).wrong} == {"more", "scores.parquet"}
@@ -105,9 +107,9 @@ def test_a_file_more_or_less_a_link_and_another_folder_are_refused_in_a_sentence
 
 
 def test_closed_scores_an_empty_store_and_a_folder_that_is_there_give_no_bundle(
-    stores: dict[Grade, StoreLayout], tmp_path: Path
+    stores: dict[BundleGrade, StoreLayout], tmp_path: Path
 ) -> None:
-    layout = StoreLayout(Path(shutil.copytree(stores[Grade.SCORES].root, tmp_path / "store")))
+    layout = StoreLayout(Path(shutil.copytree(stores[BundleGrade.SCORES].root, tmp_path / "store")))
     with pytest.raises(InputError, match="name a new folder"):
         make_bundle(CONTROLLED, layout, tmp_path)
     layout.analysis_plan.write_text("{}")
@@ -120,9 +122,9 @@ def test_closed_scores_an_empty_store_and_a_folder_that_is_there_give_no_bundle(
     assert not (tmp_path / "new").exists()
 
 
-def test_the_commands_write_and_check_one(stores: dict[Grade, StoreLayout], tmp_path: Path) -> None:
+def test_the_commands_write_and_check_one(stores: dict[BundleGrade, StoreLayout], tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
-    made = CliRunner().invoke(app, ["export", str(stores[Grade.SCORES].root), "--to", str(bundle)])
+    made = CliRunner().invoke(app, ["export", str(stores[BundleGrade.SCORES].root), "--to", str(bundle)])
     assert made.exit_code == 0 and f"sweep verify {bundle}" in made.stdout
     checked = CliRunner().invoke(app, ["verify", str(bundle), "--json"])
     facts = json.loads(checked.stdout)
