@@ -68,13 +68,14 @@ def bounds(estimate: Estimate) -> tuple[float, float | None, float | None]:
     return estimate.value, estimate.low, estimate.high
 
 
-def arms_of(estimate: Estimate) -> list[list[float]]:
-    """How far its interval reaches below and above it, as an error bar takes it; nothing where there is none."""
-    low, high = estimate.low, estimate.high
-    return [
-        [estimate.value - (estimate.value if low is None else low)],
-        [(estimate.value if high is None else high) - estimate.value],
-    ]
+def draw_interval(
+    axes: Axes, estimate: Estimate, at: float, *, colour: str = MEAN, width: float = 1.6, is_upright: bool = False
+) -> None:
+    """As a line at that place; nothing where there is none."""
+    if estimate.low is not None and estimate.high is not None:
+        ends, places = [estimate.low, estimate.high], [at, at]
+        x, y = (places, ends) if is_upright else (ends, places)
+        axes.plot(x, y, color=colour, linewidth=width, solid_capstyle="butt", zorder=2)
 
 
 def bare(axes: Axes) -> None:

@@ -14,10 +14,10 @@ from orchestrator.report.figures.drawing import (
     RULE,
     STYLES,
     Drawing,
-    arms_of,
     as_svg,
     bare,
     bounds,
+    draw_interval,
     drawn,
     name_ticks,
 )
@@ -66,7 +66,8 @@ def few_shot_figure(findings: Findings) -> Drawing | None:
 def _draw_trained(axes: Axes, rows: Sequence[SupervisionScore]) -> None:
     for x, row in enumerate(rows):
         if strict := row[Scoring.STRICT]:
-            axes.errorbar([x], [strict.value], yerr=arms_of(strict), color=MEAN, marker="D", capsize=0, zorder=3)
+            draw_interval(axes, strict, x, is_upright=True)
+            axes.plot([x], [strict.value], color=MEAN, marker="D", zorder=3)
     axes.set_title("trained on", loc="left", fontsize=10, fontweight="bold")
     axes.set_xlim(-0.5, len(rows) - 0.5)
     name_ticks(axes, range(len(rows)), [row.supervision.value for row in rows], is_x=True)
@@ -80,7 +81,7 @@ def _draw_shown(axes: Axes, arms: Sequence[ArmScore]) -> None:
         style = LINES[n % len(LINES)]
         points = [(SHOWS.index(name), strict) for name, strict in at.items() if strict and name in SHOWS]
         for x, strict in sorted(points, key=lambda point: point[0]):
-            axes.errorbar([x + 0.05 * n], [strict.value], yerr=arms_of(strict), color=style.colour, zorder=3)
+            draw_interval(axes, strict, x + 0.05 * n, colour=style.colour, is_upright=True)
         axes.plot(
             [x + 0.05 * n for x, _ in points],
             [strict.value for _, strict in points],

@@ -9,7 +9,18 @@ from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
 from orchestrator.analysis.wording import NOTHING, interval, level, signed
-from orchestrator.report.figures.drawing import INK, MEAN, RULE, Drawing, as_svg, bare, bounds, drawn, name_ticks
+from orchestrator.report.figures.drawing import (
+    INK,
+    MEAN,
+    RULE,
+    Drawing,
+    as_svg,
+    bare,
+    bounds,
+    draw_interval,
+    drawn,
+    name_ticks,
+)
 from workers.contract.recipes.scorings import Scoring
 
 ROW_INCHES = 0.24
@@ -97,11 +108,9 @@ def _covers(layer: str) -> str:
 
 
 def _draw(axes: Axes, place: float, row: ForestRow) -> None:
-    value, low, high = bounds(row.estimate)
     marker, size = ("D", 7) if row.is_headline else ("s", 4)
-    if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=MEAN, linewidth=2.2 if row.is_headline else 1.3, zorder=2)
-    axes.plot([value], [place], color=MEAN, marker=marker, markersize=size, zorder=3)
+    draw_interval(axes, row.estimate, place, width=2.2 if row.is_headline else 1.3)
+    axes.plot([row.estimate.value], [place], color=MEAN, marker=marker, markersize=size, zorder=3)
 
 
 def _say(axes: Axes, place: float, row: ForestRow) -> None:

@@ -17,10 +17,10 @@ from orchestrator.report.figures.drawing import (
     STYLES,
     Drawing,
     Stroke,
-    arms_of,
     as_svg,
     bare,
     bounds,
+    draw_interval,
     drawn,
     name_ticks,
 )
@@ -46,7 +46,8 @@ def mechanism_figure(findings: Findings) -> Drawing | None:
         panels: list[Axes] = list(figure.subplots(1, 2 + bool(cosines), sharey=True).flat)
         for y, arm in enumerate(arms):
             if (auc := aucs.get(_place(arm))) is not None:
-                panels[0].errorbar([auc.value], [y], xerr=arms_of(auc), color=MEAN, marker="s", markersize=4, zorder=3)
+                draw_interval(panels[0], auc, y)
+                panels[0].plot([auc.value], [y], color=MEAN, marker="s", markersize=4, zorder=3)
         panels[0].axvline(CHANCE, color=OTHER.colour, linewidth=1, dashes=(1, 2), zorder=1)
         panels[0].set_xlabel("ROC-AUC, strict")
         _draw_shares(panels[1], arms)

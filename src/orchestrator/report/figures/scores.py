@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.scores import ALL_SIZES, SupervisionScore
 from orchestrator.analysis.wording import level
-from orchestrator.report.figures.drawing import CELL, INK, MEAN, RULE, Drawing, as_svg, bare, bounds, drawn
+from orchestrator.report.figures.drawing import (
+    CELL,
+    INK,
+    MEAN,
+    RULE,
+    Drawing,
+    as_svg,
+    bare,
+    bounds,
+    draw_interval,
+    drawn,
+)
 from orchestrator.report.figures.references import draw_references, name_lines, reference_lines
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import AxisValue
@@ -100,15 +111,7 @@ def _draw_mean(axes: Axes, x: int, score: SupervisionScore) -> None:
     if estimate is None:
         return
     at = x + 0.14
-    if estimate.low is not None and estimate.high is not None:
-        axes.plot(
-            [at, at],
-            [estimate.low, estimate.high],
-            color=MEAN,
-            linewidth=2.2,
-            solid_capstyle="butt",
-            zorder=3,
-        )
+    draw_interval(axes, estimate, at, width=2.2, is_upright=True)
     axes.plot([at], [estimate.value], color=MEAN, marker="D", markersize=6, zorder=4)
     axes.annotate(
         f"{estimate.value:.3f}",
