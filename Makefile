@@ -54,7 +54,7 @@ help:
 	@echo "                                          VENV=.venv-3.13 PYTHON=python3.13; 3 minutes"
 	@echo "make test-cluster                         several hosts, as namespaces of this one; root alone; 8 minutes"
 	@echo "make test-browser                         574 trials in Chromium, report and MLflow: axe, keyboard, print;"
-	@echo "                                          Debian's chromium, chromium-driver, poppler-utils, npm; 5 minutes"
+	@echo "                                          Debian's chromium, chromium-driver, poppler-utils, npm; minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"

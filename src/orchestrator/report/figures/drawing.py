@@ -30,6 +30,7 @@ class Stroke:
     dashes: tuple[float, float] | tuple[None, None] = (None, None)
 
 
+# Darker than that palette, so that a name in its colour reads on white: 4.5 to 1 and more.
 STYLES = {
     "label_only": Stroke("#0072B2", "o"),
     "free_form": Stroke("#8F3C78", "s", (7, 2)),

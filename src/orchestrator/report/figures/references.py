@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 
 from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.tables.scores import BaselineScore
+from orchestrator.report.figures.drawing import OTHER, STYLES, Stroke
 from workers.contract.recipes.scorings import Scoring
 
-# Told apart by dashes as well.
-COMPARATORS = {"logistic": ("logistic", "#D55E00", (6, 2)), "age_sex": ("age + sex", "#007A5A", (2, 2))}
+COMPARATORS = {"logistic": "logistic", "age_sex": "age + sex"}
 CHANCE = 0.5
 # Names of lines that are closer than this share of an axis would touch.
 LABEL_GAP = 0.055
@@ -22,25 +22,24 @@ class ReferenceLine:
 
     auc: float
     label: str
-    colour: str
-    dashes: tuple[int, int]
+    style: Stroke
 
 
 def reference_lines(rows: Sequence[BaselineScore]) -> list[ReferenceLine]:
     """Chance, and each classical comparator at its largest train size."""
-    lines = [ReferenceLine(CHANCE, "chance", "#6b7480", (1, 2))]
-    for kind, (name, colour, dashes) in COMPARATORS.items():
+    lines = [ReferenceLine(CHANCE, "chance", OTHER)]
+    for kind, name in COMPARATORS.items():
         scored = [row for row in rows if row.kind == kind and row[Scoring.STRICT]]
         largest = max(scored, key=lambda row: size_order(row.train_size), default=None)
         if largest is not None and (strict := largest[Scoring.STRICT]):
-            lines.append(ReferenceLine(strict.value, f"{name} {strict.value:.3f}", colour, dashes))
+            lines.append(ReferenceLine(strict.value, f"{name} {strict.value:.3f}", STYLES[kind]))
     return lines
 
 
 def draw_references(axes: Axes, lines: Sequence[ReferenceLine]) -> None:
     """Each from side to side, behind all else."""
     for line in lines:
-        axes.axhline(line.auc, color=line.colour, linewidth=1.3, dashes=line.dashes, zorder=1)
+        axes.axhline(line.auc, color=line.style.colour, linewidth=1.3, dashes=line.style.dashes, zorder=1)
 
 
 def name_lines(axes: Axes, lines: Sequence[ReferenceLine]) -> None:
@@ -56,7 +55,7 @@ def name_lines(axes: Axes, lines: Sequence[ReferenceLine]) -> None:
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
-            color=line.colour,
+            color=line.style.colour,
             fontsize=8.5,
             annotation_clip=False,
         ).set_parse_math(False)

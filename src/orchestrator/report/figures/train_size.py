@@ -67,4 +67,4 @@ def _draw_curve(axes: Axes, name: str, scores: dict[int, SupervisionScore]) -> R
         linewidth=0,
     )
     axes.plot(x, value, color=style.colour, marker=style.marker, dashes=style.dashes, linewidth=1.8, zorder=3)
-    return ReferenceLine(value[-1], f"{name} {value[-1]:.3f}", style.colour, (1, 0))
+    return ReferenceLine(value[-1], f"{name} {value[-1]:.3f}", style)
