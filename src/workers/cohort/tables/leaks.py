@@ -23,6 +23,8 @@ BY_CHANCE, BY_CHANCE_EACH = math.log(1e-6), math.log(1e-3)
 # Of pairs of rows, or of participants with several: what makes an id one of visits. Ours.
 MOST, ENOUGH = 0.5, 30
 RISING = 0.9
+# Where these are out of order already, the others are not looked at.
+FEW = 1_000
 # Rounding up and down once each.
 SAME_BIRTH_YEARS = 2.0
 AT_ENTRY = "make an age at entry a static input; if it numbers visits, name the column of participants"
@@ -35,8 +37,9 @@ def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people:
     person = people.loc[first["subject_id"]]
     spans = person["outcome"].fillna(person["end"]) - first["time"].to_numpy()
     followed = spans.dt.total_seconds().to_numpy(dtype=np.float64)
-    told = [pd.factorize(cells.rows.loc[first.index, one.flag])[0] for one in mapping.happenings]
-    told += [person[name].notna().to_numpy(dtype=np.int64) for name in ("outcome", "death")]
+    told = [cells.rows.loc[first.index, one.flag].to_numpy() for one in mapping.happenings]
+    told += [person[name].notna().to_numpy() for name in ("outcome", "death")]
+    partings = {(codes := pd.factorize(one)[0]).tobytes(): codes for one in told}  # equal where they part people alike
     has_event = person["outcome"].notna().to_numpy()
     remedy = "add it to `forbidden`; what is known at the index can't be so"
     later = {entry.column for entry in mapping.inputs if entry.known}
@@ -44,7 +47,7 @@ def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people:
         column_cells = cells.rows.loc[first.index, column]
         held = pd.factorize(column_cells, use_na_sentinel=False)[0]
         views = (np.asarray(recorded_numbers(column_cells)), column_cells.notna().to_numpy(dtype=np.float64))
-        if any(follows_from(held, one) or follows_from(one, held) for one in told):
+        if any(follows_from(held, one) or follows_from(one, held) for one in partings.values()):
             cells.refuse_column(column, "says on every row whether the outcome or death came", remedy)
         elif any(runs_with(view, followed, has_event) for view in views):
             cells.refuse_column(column, "runs with the time of follow-up, in each outcome", remedy)
@@ -54,11 +57,12 @@ def follows_from(known: IntArray, told: IntArray) -> bool:
     """Whether the one value always goes with one of the other, more often than chance would have it.
 
     A value that stands once says nothing, so what is another on every row is never such a rule.
+
+    Args:
+        known, told: Each as numbers from 0 on, none left out.
     """
-    _, sizes = np.unique(known, return_counts=True)
-    n_pairs = len(np.unique(np.stack([known, told]), axis=1).T)
-    shares = np.unique(told, return_counts=True)[1] / len(told)
-    if n_pairs > len(sizes) or len(shares) < 2:
+    sizes, shares = np.bincount(known), np.bincount(told) / len(told)
+    if len(sizes) == len(known) or len(shares) < 2 or len(np.unique(known * len(shares) + told)) > len(sizes):
         return False
     return float(np.log((shares[None, :] ** sizes[:, None]).sum(axis=1)).sum()) < BY_CHANCE
 
@@ -79,13 +83,18 @@ def _chance_in_order(values: FloatArray, times: FloatArray) -> float:
     Source:
         The probability of a table with given margins, as in Fisher's exact test.
     """
-    order = np.lexsort((values, times))
-    if len(values) < 2 or (np.diff(values[order]) < 0).any():
+    if not len(values) or values.min() == values.max():
         return 0.0
-    counts = [np.unique(each, axis=1, return_counts=True)[1] for each in (values[None], times[None])]
+    if not (_is_in_order(values[:FEW], times[:FEW]) and _is_in_order(values, times)):
+        return 0.0
+    counts = [np.unique(each, return_counts=True)[1] for each in (values, times)]
     both = np.unique(np.stack([values, times]), axis=1, return_counts=True)[1]
     ways = sum(float(gammaln(count + 1).sum()) for count in counts)
     return ways - float(gammaln(len(values) + 1)) - float(gammaln(both + 1).sum())
+
+
+def _is_in_order(values: FloatArray, times: FloatArray) -> bool:
+    return not (np.diff(values[np.lexsort((values, times))]) < 0).any()
 
 
 def check_ids(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd.DataFrame) -> None:
