@@ -190,6 +190,8 @@ def _print_summary(
         console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {follow_up.tracked}` mends it")
     if summary.answer:
         console.print(f"answer   {summary.answer}")
-    console.print(f"report   {shown(store.report)}")
-    console.print(f'dataset  {shown(store.dataset)}   (sweep query {follow_up.study} "select * from trials")')
+    if store.report.is_file():
+        console.print(f"report   {shown(store.report)}")
+    if summary.n_done:
+        console.print(f'dataset  {shown(store.dataset)}   (sweep query {follow_up.study} "select * from trials")')
     console.print(f"tracking sweep ui {follow_up.tracked}")
