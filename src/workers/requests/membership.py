@@ -17,7 +17,8 @@ from torch.nn.functional import log_softmax
 
 from workers.contract.answers.export import ExportOrder, IntervalEstimate, Membership
 from workers.contract.errors import InputError, Problem
-from workers.contract.recipes.teaching import Supervision
+from workers.contract.recipes.teaching import Supervision, TargetRecipe
+from workers.contract.trial import ObjectiveRecipe
 from workers.training.fine_tuning import taught_labels, training_examples
 from workers.training.objectives import Example, Scaffold
 from workers.work.bench import IntArray, Work
@@ -59,6 +60,10 @@ def measure_membership(work: Work, model: PeftModel, order: ExportOrder) -> Memb
         InputError: There are too few of either.
     """
     members, others = members_of(work), others_of(work)
+    is_by_labels = len(others.examples) < LEAST and work.spec.teacher is not None
+    if is_by_labels:  # its teacher wrote for nobody else
+        rows, bare = TrainingSet.of(work).rows, _without_rationales(work)
+        members, others = _watched(bare, rows), _watched(bare, _other_rows(bare, rows))
     if min(len(members.examples), len(others.examples)) < LEAST:
         what = (
             f"only {len(others.examples)} examples of others and {len(members.examples)} trained ones can be compared"
@@ -77,6 +82,7 @@ def measure_membership(work: Work, model: PeftModel, order: ExportOrder) -> Memb
         attack=resampled.auc(*gains),
         plain=resampled.auc(*(-seen.loss for seen in after)),
         extracted=resampled.difference(*returned),
+        is_by_labels=is_by_labels,
         data_class=order.data_class,
         reason=order.reason,
     )
@@ -96,15 +102,25 @@ def _watched(work: Work, rows: IntArray) -> KnownMembers:
 
 def others_of(work: Work) -> KnownMembers:
     """The same of participants of whom nothing was trained on, with recorded labels, as far as there are texts."""
-    subjects = work.labels["subject_id"].astype(str)
-    known = set(subjects.iloc[TrainingSet.of(work).rows])
-    rows: IntArray = np.flatnonzero(~subjects.isin(known).to_numpy())
-    if work.spec.supervision is not Supervision.LABEL_ONLY:
-        rows = rows[[len(rationale) > 0 for rationale in work.rationale_tokens(rows)]]
-    rows = np.sort(np.random.default_rng(1).permutation(rows)[: 4 * N_EACH])
+    rows = _other_rows(work, TrainingSet.of(work).rows)
     if not len(rows):
         return KnownMembers([], [], np.zeros(0, dtype=bool))
     return _watched(replace(work, spec=work.spec.model_copy(update={"labels": "recorded"})), rows)
+
+
+def _other_rows(work: Work, trained: IntArray) -> IntArray:
+    subjects = work.labels["subject_id"].astype(str)
+    rows: IntArray = np.flatnonzero(~subjects.isin(set(subjects.iloc[trained])).to_numpy())
+    if work.spec.supervision is not Supervision.LABEL_ONLY:
+        rows = rows[[len(rationale) > 0 for rationale in work.rationale_tokens(rows)]]
+    return np.sort(np.random.default_rng(1).permutation(rows)[: 4 * N_EACH])
+
+
+def _without_rationales(work: Work) -> Work:
+    """The same trial as if it had taught the labels alone."""
+    bare = {"supervision": Supervision.LABEL_ONLY, "teacher": None, "target": TargetRecipe()}
+    training = work.training.model_copy(update={"objective": ObjectiveRecipe()})
+    return replace(work, spec=work.spec.model_copy(update={**bare, "training": training}))
 
 
 def look(model: PeftModel, examples: Sequence[Example]) -> Seen:

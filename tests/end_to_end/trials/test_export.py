@@ -10,13 +10,15 @@ import pytest
 from peft import PeftConfig
 
 from support.launches.running import finish
+from support.launches.servers import answer, serving
+from support.launches.teaching import always
 from support.studies.orders import micro_spec, micro_training, order_of
 from workers.contract.answers.export import Export, ExportOrder, IntervalEstimate, Membership
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError
 from workers.contract.layout import StoreLayout
-from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import TrialSpec
+from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
+from workers.contract.trial import EndpointPlace, TrialSpec
 from workers.models.adapters import stored_adapter
 from workers.requests.export import BASE, RECORD, export_adapter, refuse_telling
 from workers.requests.membership import N_EACH, KnownMembers, Resampled, measure_membership, members_of, others_of
@@ -154,3 +156,20 @@ def test_too_few_to_compare_are_refused(store: Path, tmp_path: Path) -> None:
 def test_a_place_that_will_not_do_is_refused(store: Path, tmp_path: Path, place: str, what: str) -> None:
     with pytest.raises(InputError, match=what):
         exported(USUAL, store, tmp_path / place)
+
+
+def test_where_a_teacher_wrote_for_nobody_else_answers_are_compared_and_that_is_not_enough(
+    prepared_store: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(prepared_store, tmp_path / "store"))
+    sparing = EndpointTeacherRecipe(kind="endpoint", model="m", ungrounded="keep", version=2)
+    spec = micro_spec(Supervision.FREE_FORM, teacher=sparing)
+    with serving(always(answer("The systolic pressure raises risk. Overall, the risk is raised."))) as server:
+        place = EndpointPlace(base_url=server.base_url)
+        assert finish(order_of(spec, store).model_copy(update={"endpoint": place})).state == "scored"
+    found = measured(spec, store)
+    assert (found.is_by_labels, found.is_within) == (True, False)
+    assert (found.n_members, found.n_others) == (32, N_EACH)
+    with pytest.raises(InputError, match="by their answers alone: nobody else has a rationale"):
+        refuse_telling(found.model_copy(update={"data_class": DataClass.CONTROLLED}))
+    refuse_telling(found)  # of a public cohort

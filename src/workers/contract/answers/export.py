@@ -47,6 +47,8 @@ class Membership(Record):
     plain: The same by the loss under the adapter alone.
     extracted: Share of trained examples whose next tokens the adapter gives back from what stands before them, and the
         untrained base does not, minus that share of other participants' examples.
+    is_by_labels: Whether answers alone were compared, because the teacher wrote for nobody who was not trained on; what
+        the adapter tells by its rationales is then not known.
     data_class: Of the cohort; where its adapters are checked, they leave within the bounds alone, or for a reason.
     reason: Why it left all the same.
     """
@@ -59,18 +61,22 @@ class Membership(Record):
     extracted: IntervalEstimate
     most_auc: float = MOST_AUC
     most_extracted: float = MOST_EXTRACTED
+    is_by_labels: bool = False
     data_class: DataClass
     reason: str = ""
 
     @property
     def is_within(self) -> bool:
         """Whether both are shown to stay below their bounds."""
-        return self.attack.high <= self.most_auc and self.extracted.high <= self.most_extracted
+        return (
+            not self.is_by_labels and self.attack.high <= self.most_auc and self.extracted.high <= self.most_extracted
+        )
 
     def __str__(self) -> str:
         return (
             f"membership attack {self.attack}, bound {self.most_auc}; extracted {self.extracted}, "
             f"bound {self.most_extracted}; {self.n_members} trained examples, {self.n_others} of others"
+            f"{', by their answers alone: nobody else has a rationale' if self.is_by_labels else ''}"
         )
 
 
