@@ -84,7 +84,8 @@ def settle(launch: Launch, ran: Ran) -> Settled:
 def progress_of(plan: Plan) -> StudyProgress:
     """How far a study is that nothing runs of."""
     n_failed = plan.counts[TrialState.RETRY]
-    return StudyProgress(plan.counts[TrialState.KEEP], n_failed, n_waiting=len(plan.todo) - n_failed)
+    n_waiting, hours_left = len(plan.todo) - n_failed, None if plan.todo else 0.0
+    return StudyProgress(plan.counts[TrialState.KEEP], n_failed, n_waiting=n_waiting, hours_left=hours_left)
 
 
 def count_failed(after: Plan, ran: Ran) -> int:

@@ -84,6 +84,7 @@ def launch_trials(
             _seal(launch)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
             console.print(f"running {len(queue.trials)} trials on {pool.slots.n_slots} {pool.slots.device} slots")
+            launch.tracking.progress(board.progress)
             with watch(console, board) as screen:
                 referee = Referee(launch, queue, recovery, board=board, screen=screen, record=record, asked=stop_level)
                 _run_phases(pool, referee, unfit)
