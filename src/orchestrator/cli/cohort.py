@@ -45,7 +45,7 @@ def check(
 def init(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", parser=local_path, help="a table (CSV or Parquet), or a MEDS folder"),
+        typer.Argument(metavar="TABLE", parser=local_path, help="a table (CSV or Parquet), or a MEDS folder"),
     ],
 ) -> None:
     """Look at a table or a MEDS folder, and print a draft of its study: guesses are marked, what can't be is asked."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.launches.command_line import sweep_here
-from support.places import REPOSITORY
+from support.places import FRAMINGHAM, REPOSITORY
 from workers.contract.layout import StoreLayout
 
 pytestmark = pytest.mark.end_to_end
@@ -35,6 +35,7 @@ def spelt(command: str, layout: StoreLayout) -> list[str]:
     places = {"STUDY": "micro.yaml", "STORE": "store/micro", "TRIAL": trial, "ID": trial, "FILE": "micro.yaml"}
     places |= {
         "COHORT": "micro.yaml",
+        "TABLE": str(FRAMINGHAM),
         "PLACE": "micro.yaml",
         "SHEET…": str(sheet),
         "KEY.csv": str(next(key.glob("*"), key)),

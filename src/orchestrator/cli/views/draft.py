@@ -16,7 +16,7 @@ SPOKEN = {"yes", "no", "true", "false", "null", "on", "off", "y", "n", "nan", "~
 AFFIRMED, DENIED = {"yes", "y", "true", "present", "positive"}, {"no", "n", "false", "absent", "negative"}
 MEN, WOMEN = {"m", "male", "man", "1"}, {"f", "w", "female", "woman", "2", "0"}
 OUTCOME = re.compile(r"status|event|dea(d|th)|died|dth|cens|fail|outcome|relapse|recur|mort|surv|progress|delta", re.I)
-FOLLOWED = re.compile(r"time|days?$|years?$|months?$|weeks?$|fu(p|$)|follow|surv|durat|stop", re.I)
+FOLLOWED = re.compile(r"time|(^|[_. ])(days?|weeks?|months?|years?|t)$|^fu|follow|surv|durat|stop", re.I)
 AGE, SEX = re.compile(r"^age([_. ]|$)", re.I), re.compile(r"^(sex|gender)([_. ]|$)", re.I)
 CLOCKS = ("day", "week", "month", "year")
 # By name, where the middle value is in the range: units that a person must see to.
@@ -71,11 +71,11 @@ def draft(place: Path, sketch: TableSketch, *, digest: str) -> str:
 
 
 def _wide(sketch: TableSketch) -> Iterator[str]:
-    flags = [one for one in sketch.columns if OUTCOME.search(one.name) and (one.kind == "flag" or one.words)]
+    flags = [one for one in sketch.columns if _may_be_outcome(one, has_visits=sketch.time is not None)]
     flags = flags or [one for one in sketch.columns if one.kind == "flag"]
     taken = {sketch.id, sketch.time, sketch.stop}
     times = [one for one in sketch.columns if FOLLOWED.search(one.name) and one.kind in ("number", "date")]
-    times = [one for one in times if one.name not in taken]
+    times = [one for one in times if one.name not in taken and not (sketch.time and one.changes)]
     age, sex = (next((one for one in sketch.columns if rule.search(one.name)), None) for rule in (AGE, SEX))
     if age is not None and (age.kind != "number" or (sketch.time is not None and not age.changes)):
         age = None  # at entry, not at the row
@@ -88,7 +88,7 @@ def _wide(sketch: TableSketch) -> Iterator[str]:
     yield "# Of words or codes: equals: dead (or one_of: […]), competing: […], lost: […]."
     yield "outcome: {flag: , time: }"
     afterwards = [one.name for one in (*flags, *times)]
-    yield f"forbidden: [{', '.join(map(_said, afterwards))}]   # guess: what tells the outcome"
+    yield f"forbidden: [{', '.join(map(_said, afterwards))}]   # guess: what tells the outcome or follow-up"
     if age is not None:
         yield f"age: {{column: {_said(age.name)}}}   # guess: years"
     if sex is not None and (said := _sexes(sex)):
@@ -136,6 +136,12 @@ def _rows(sketch: TableSketch) -> Iterator[str]:
     yield "index: {rule: first_row}   # or every_row, or another of sweeps/reference.md"
 
 
+def _may_be_outcome(column: ColumnSketch, *, has_visits: bool) -> bool:
+    """By its name; or a flag that never changes from visit to visit, as what tells the whole follow-up does."""
+    is_told = column.kind == "flag" and has_visits and not column.changes
+    return is_told or (OUTCOME.search(column.name) is not None and (column.kind == "flag" or bool(column.words)))
+
+
 def _candidate(column: ColumnSketch) -> str:
     words = ", ".join(map(_said, column.words)) or "0, 1"
     return f"{_said(column.name)} ({words}{', and rare ones' if column.n_rare else ''})"
@@ -158,7 +164,7 @@ def _input(column: ColumnSketch, *, has_visits: bool) -> str:
     fields, guess = [f"column: {_said(column.name)}"], ""
     if re.search(r"[._]", column.name):
         fields.append(f"name: {_said(re.sub(r'[._]+', ' ', column.name).strip())}")
-    if has_visits and not column.changes:
+    if has_visits and column.is_constant:
         fields.append("static: true")
     if column.kind == "flag":
         fields.append("kind: flag")

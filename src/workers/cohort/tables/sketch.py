@@ -5,6 +5,7 @@ Guesses by names and by what repeats; nothing is decided by them, for a person r
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,8 @@ VALUE = re.compile(r"(^|[_. ])(value|result|number|numeric)([_. ]|$)", re.I)
 STOP = re.compile(r"(^|[_. ])(t?stop|end)([_. ]|$)", re.I)
 # More cells than these are no scale; a word list that is longer is no list of categories.
 MOST_WORDS, MOST_LEVELS, MOST_CODES = 12, 6, 30
+# Of participants, where a cell may lack by mistake.
+NEARLY_ALL = 0.95
 DECIMAL_COMMA = r"^\s*-?\d+,\d+\s*$"
 
 
@@ -95,29 +98,39 @@ def _all_match(cells: pd.Series, pattern: str) -> bool:
 
 
 def _sketched(cells: pd.Series, ids: pd.Series | None) -> ColumnSketch:
-    name, known = str(cells.name), cells.dropna()
-    changes = ids is not None and bool((cells.groupby(ids).nunique() > 1).any())
-    is_unique = len(known) == len(cells) and known.is_unique
+    known = cells.dropna()
+    changes = is_constant = False
+    if ids is not None:
+        changes = bool((cells.groupby(ids).nunique() > 1).any())
+        share = cells.notna().groupby(ids).mean()
+        is_constant = not changes and float(share.isin([0, 1]).mean()) > NEARLY_ALL
+    return ColumnSketch(
+        name=str(cells.name),
+        is_unique=len(known) == len(cells) and known.is_unique,
+        changes=changes,
+        is_constant=is_constant,
+        **_held(known),
+    )
+
+
+def _held(known: pd.Series) -> dict[str, Any]:
+    """The kind of a column, and what may be told of its cells."""
     counts = known.value_counts()
     words = [str(cell) for cell in counts.index[counts > SMALL_CELL]]
+    n_rare = len(counts) - len(words)
     if known.empty:
-        return ColumnSketch(name=name, kind="empty")
+        return {"kind": "empty"}
     if pd.api.types.is_datetime64_any_dtype(known) or _all_match(known, WHOLE_DAY):
-        return ColumnSketch(name=name, kind="date", changes=changes, is_unique=is_unique)
+        return {"kind": "date"}
     if not pd.api.types.is_numeric_dtype(known):
-        kind = "words" if len(counts) <= MOST_WORDS else "text"
-        listed = tuple(words) if kind == "words" else ()
-        return ColumnSketch(
-            name=name, kind=kind, words=listed, n_rare=len(counts) - len(words), changes=changes, is_unique=is_unique
-        )
+        is_text = len(counts) > MOST_WORDS
+        return {"kind": "text" if is_text else "words", "words": () if is_text else tuple(words), "n_rare": n_rare}
     numbers = known.astype("float64")
-    low, middle, high = (float(numbers.quantile(share)) for share in (0.05, 0.5, 0.95))
-    is_scale = len(counts) <= MOST_LEVELS
-    return ColumnSketch(
-        name=name,
-        kind="flag" if set(numbers.unique()) <= {0.0, 1.0} else "number",
-        is_whole=bool((numbers == np.floor(numbers)).all()),
-        words=tuple(sorted(words, key=float)) if is_scale and not pd.api.types.is_bool_dtype(known) else (),
-        n_rare=len(counts) - len(words) if is_scale else 0,
-        low=low, middle=middle, high=high, is_unique=is_unique, changes=changes,
-    )  # fmt: skip
+    is_scale = len(counts) <= MOST_LEVELS and not pd.api.types.is_bool_dtype(known)
+    return {
+        "kind": "flag" if set(numbers.unique()) <= {0.0, 1.0} else "number",
+        "is_whole": bool((numbers == np.floor(numbers)).all()),
+        "words": tuple(sorted(words, key=float)) if is_scale else (),
+        "n_rare": n_rare if is_scale else 0,
+        **{name: float(numbers.quantile(share)) for name, share in (("low", 0.05), ("middle", 0.5), ("high", 0.95))},
+    }

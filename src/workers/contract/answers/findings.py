@@ -70,7 +70,8 @@ class ColumnSketch(Record):
 
     kind: `flag` holds 0 and 1, `date` ISO dates, `words` a few of them, `text` many. words: cells that many rows have,
     the most frequent first, where there are few. n_rare: other cells. low, middle, high: of numbers, 5, 50 and 95 %.
-    is_unique: each row has another. changes: within participants, where they have several rows.
+    is_unique: each row has another. changes: within participants, where they have several rows. is_constant: it stands
+    there on all of their rows, or on none, and never changes.
     """
 
     name: str
@@ -83,6 +84,7 @@ class ColumnSketch(Record):
     high: float = 0.0
     is_unique: bool = False
     changes: bool = False
+    is_constant: bool = False
 
 
 class CodeSketch(Record):

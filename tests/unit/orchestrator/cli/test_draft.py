@@ -10,8 +10,10 @@ from orchestrator.cli.views.draft import draft
 from orchestrator.study.cohort import load_study_cohort
 from orchestrator.study.study import load_study
 from support.launches.command_line import sweep_here
+from support.places import FRAMINGHAM
 from support.studies.meds_folders import TASK, write_crowd
 from workers.cohort.cohort import Cohort
+from workers.cohort.framingham import FORBIDDEN_COLUMNS
 from workers.cohort.sources import read_cohort
 from workers.cohort.tables.sketch import look
 from workers.contract.answers.findings import DraftQuestion
@@ -166,7 +168,7 @@ class TestDraft:
         lines = [line.strip() for line in drafted(place).splitlines()]
         (candidates,) = [line for line in lines if line.startswith("# Outcome candidates: status (")]
         assert all(word in candidates for word in ("alive", "dead", "transplanted"))
-        assert "forbidden: [status, years]   # guess: what tells the outcome" in lines
+        assert "forbidden: [status, years]   # guess: what tells the outcome or follow-up" in lines
         assert not any(line.startswith("- {column: status") for line in lines)
         assert "# sno. numbers rows: left out" in lines
         assert "- {column: serBilir, step: 0.1, unit: mg/dL}   # guess: unit" in lines
@@ -179,6 +181,15 @@ class TestDraft:
         outcome = "{flag: status, equals: dead, time: {column: years, unit: years}}"
         cohort = read(filled(drafted(tmp_path / "odd.csv"), tmp_path, outcome=outcome, horizon_days="365"))
         assert f"{name}={name}" in set(cohort.events["code"])
+
+    def test_a_flag_of_the_whole_follow_up_is_no_input_and_what_some_visits_lack_is_not_static(self) -> None:
+        lines = [line.strip() for line in drafted(FRAMINGHAM).splitlines()]
+        (forbidden,) = [line for line in lines if line.startswith("forbidden:")]
+        told = set(forbidden[len("forbidden: [") : forbidden.index("]")].split(", "))
+        assert told == {name for name in FORBIDDEN_COLUMNS if not name.startswith("PREV")}
+        assert "- {column: educ, static: true}   # guess: a scale; codes want categories" in lines
+        assert "- {column: HDLC, unit: mg/dL}   # guess: unit" in lines
+        assert "sex: {column: SEX, male: 1, female: 2}   # guess" in lines
 
     def test_a_name_that_can_not_be_printed_is_refused_and_an_empty_one_passed_over(self, tmp_path: Path) -> None:
         table = registry(np.random.default_rng(1))
