@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import gammaln
+from scipy.stats import rankdata
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, recorded_numbers
 from workers.cohort.tables.cells import Cells
@@ -23,6 +24,8 @@ BY_CHANCE, BY_CHANCE_EACH = math.log(1e-6), math.log(1e-3)
 # Of pairs of rows, or of participants with several: what makes an id one of visits. Ours.
 MOST, ENOUGH = 0.5, 30
 RISING = 0.9
+# A value that parts times of follow-up so well, of at most so many values, came with them. Ours.
+PARTED, MOST_VALUES = 0.99, 12
 # Where these are out of order already, the others are not looked at.
 FEW = 1_000
 # Rounding up and down once each.
@@ -49,8 +52,8 @@ def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people:
         views = (np.asarray(recorded_numbers(column_cells)), column_cells.notna().to_numpy(dtype=np.float64))
         if any(follows_from(held, one) or follows_from(one, held) for one in partings.values()):
             cells.refuse_column(column, "says on every row whether the outcome or death came", remedy)
-        elif any(runs_with(view, followed, has_event) for view in views):
-            cells.refuse_column(column, "runs with the time of follow-up, in each outcome", remedy)
+        elif any(runs_with(view, followed, has_event) for view in views) or parts(held, followed, has_event):
+            cells.refuse_column(column, "runs with the time of follow-up", remedy)
 
 
 def follows_from(known: IntArray, told: IntArray) -> bool:
@@ -75,6 +78,32 @@ def runs_with(values: FloatArray, times: FloatArray, has_event: npt.NDArray[np.b
         all(_chance_in_order(sign * values[group], times[group]) < BY_CHANCE_EACH for group in groups)
         for sign in (1, -1)
     )
+
+
+def parts(held: IntArray, times: FloatArray, has_event: npt.NDArray[np.bool_]) -> bool:
+    """Whether some value of a few goes with a shorter follow-up than all others, or a longer, as what came with it.
+
+    Among those with the event, for others were followed as long as the study went; and hardly anybody else has it, or
+    those are parted too.
+    """
+    if held.max() >= MOST_VALUES:
+        return False
+    for value in range(held.max() + 1):
+        has_it = held == value
+        aucs = [_auc(times[has_it & group], times[~has_it & group]) for group in (has_event, ~has_event)]
+        n_else = int((has_it & ~has_event).sum())
+        if aucs[0] > PARTED and (aucs[1] > PARTED or n_else < (1 - PARTED) * has_it.sum()):
+            return True
+    return False
+
+
+def _auc(some: FloatArray, others: FloatArray) -> float:
+    """How well a time tells two groups apart, in [0.5, 1]; 0.5 where one is too small to say so."""
+    if min(len(some), len(others)) < ENOUGH:
+        return 0.5
+    ranks = rankdata(np.concatenate([some, others]))[: len(some)]
+    auc = (ranks.sum() - len(some) * (len(some) + 1) / 2) / (len(some) * len(others))
+    return float(max(auc, 1 - auc))
 
 
 def _chance_in_order(values: FloatArray, times: FloatArray) -> float:

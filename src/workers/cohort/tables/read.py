@@ -19,6 +19,7 @@ from workers.cohort.tables.follow_up import TableHistory, ages_at, label
 from workers.cohort.tables.gate import read_columns
 from workers.cohort.tables.values import concepts_of, wording_of
 from workers.cohort.tables.visits import at_visits, spread_visits
+from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.cohorts import TableCohort
 from workers.contract.recipes.mapping import LongMapping, WideMapping
 from workers.contract.recipes.words import AGE, SEX
@@ -88,6 +89,10 @@ def _history(place: Path, mapping: WideMapping | LongMapping) -> TableHistory:
         if not mapping.visits:
             return table_wide.read_wide(Cells(place, rows, mapping.clock, mapping.origin), mapping)
         spread = spread_visits(rows, columns, mapping)
+        if spread.empty:
+            raise InputError(
+                Problem(str(place), "no visit holds an input", "mend `visits` and the names of the inputs")
+            )
         numbers, spread = spread.index.to_numpy(), spread.reset_index(drop=True)
         return table_wide.read_wide(Cells(place, spread, mapping.clock, mapping.origin, numbers), mapping)
     rows = read_columns(

@@ -248,6 +248,11 @@ class TestVisits:
         with pytest.raises(InputError, match=r"urate_\{visit\}: 1 cells are not numbers.* data row 6"):
             read([PERSON | {"urate_bl": None} | row for row in rows], tmp_path, self.MAPPING)
 
+    def test_visits_without_any_input_are_refused(self, tmp_path: Path) -> None:
+        empty = [row | {"urate_bl": None, "urate_y1": None} for row in self.ROWS]
+        with pytest.raises(InputError, match="no visit holds an input"):
+            read(empty, tmp_path, self.MAPPING)
+
     def test_a_visit_without_its_column_is_named(self, tmp_path: Path) -> None:
         assert refused([*self.ROWS], tmp_path, self.MAPPING, visits={"bl": 0, "y2": 730}) == [
             "urate_y2: is missing"
