@@ -50,21 +50,17 @@ def test_an_invented_record_has_the_middle_of_what_many_have(tmp_path: Path) -> 
     assert found.invented == f"Person, age 50. A long name of a measure {middle}. Stage: two. Dead within a year?"
 
 
-def test_a_prompt_that_a_base_has_room_for_is_told_in_tokens(tmp_path: Path) -> None:
-    found = examine(request(tmp_path, n_measures=1))
-    assert found.problems == ()
-    room = found.rooms["micro"]
-    assert len(found.invented.split()) < room.prompt < room.prompt + room.answer < room.context
-    assert not any(tmp_path.glob("*/"))
-
-
-def test_one_that_it_has_none_for_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_prompt_that_a_base_has_no_room_for_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     found = examine(request(tmp_path, n_measures=80))
     (problem,) = found.problems
     assert problem.where == "bases.micro"
     assert problem.what.startswith(f"the longest prompt takes {found.rooms['micro'].prompt} tokens")
     assert "prompt.max_words" in problem.remedy
+    room = found.rooms["micro"]
+    assert len(found.invented.split()) < room.prompt
+    assert room.answer < room.context < room.prompt
     assert found.counts["n_examples"] == N
+    assert not any(tmp_path.glob("*/"))
 
 
 def test_a_leak_is_told_before_lengths(tmp_path: Path) -> None:
