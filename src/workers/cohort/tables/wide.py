@@ -104,8 +104,10 @@ def _people(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFr
     elif mapping.clock != "none":
         latest = rows["time"]
     end = cells.times(mapping.end, needed=pd.Series(True, index=rows.index)) if mapping.end else latest
-    outcome, *deaths = (_happened(cells, one, mapping, otherwise=latest) for one in mapping.happenings)
-    deaths += [_competing(cells, mapping, otherwise=latest)] if mapping.outcome.competing else []
+    came = [(one, _has_happened(cells, one)) for one in mapping.happenings]
+    if mapping.outcome.competing:
+        came.append((mapping.outcome, cells.equals(mapping.outcome.flag, mapping.outcome.competing)))
+    outcome, *deaths = (_when(cells, one, has_come, mapping, latest) for one, has_come in came)
     _check_kinds(cells, mapping)
     never = pd.Series(pd.NaT, index=rows.index, dtype=rows["time"].dtype)
     followed = rows.assign(outcome=outcome, death=pd.concat([never, *deaths], axis="columns").min(axis=1), end=end)
@@ -125,15 +127,20 @@ def _stops(cells: Cells, stop: TimeColumn, rows: pd.DataFrame) -> "pd.Series[pd.
     return stops
 
 
-def _happened(
-    cells: Cells, event: Timed, mapping: WideMapping, *, otherwise: "pd.Series[pd.Timestamp]"
+def _has_happened(cells: Cells, event: Timed) -> "pd.Series[bool]":
+    """Whether something happened, by each row."""
+    if not event.events:
+        return cells.flags(event.flag)
+    cells.mark(event.flag, cells.rows[event.flag].isna(), "cells are empty", "fill them or remove the rows")
+    return cells.equals(event.flag, event.events)
+
+
+def _when(
+    cells: Cells, event: Timed, has_happened: "pd.Series[bool]", mapping: WideMapping, latest: "pd.Series[pd.Timestamp]"
 ) -> "pd.Series[pd.Timestamp]":
-    """When something happened, NaT where it did not; a time that is the end of follow-up too is judged there."""
-    has_happened = cells.equals(event.flag, event.events) if event.events else cells.flags(event.flag)
-    if event.events:
-        cells.mark(event.flag, cells.rows[event.flag].isna(), "cells are empty", "fill them or remove the rows")
+    """The time of what happened, NaT where it did not; a time that is the end of follow-up too is judged there."""
     if event.time is None:
-        return otherwise.where(has_happened)
+        return latest.where(has_happened)
     is_judged = mapping.end is None or event.time.column != mapping.end.column
     return cells.times(event.time, needed=has_happened if is_judged else None).where(has_happened)
 
@@ -145,14 +152,6 @@ def _check_kinds(cells: Cells, mapping: WideMapping) -> None:
         known = cells.equals(outcome.flag, (*outcome.events, *outcome.competing, *outcome.lost))
         what = "cells are neither the outcome, nor competing, nor lost"
         cells.mark(outcome.flag, cells.rows[outcome.flag].notna() & ~known, what, "declare them in `outcome`")
-
-
-def _competing(
-    cells: Cells, mapping: WideMapping, *, otherwise: "pd.Series[pd.Timestamp]"
-) -> "pd.Series[pd.Timestamp]":
-    """When another end than the outcome came, NaT where none did."""
-    outcome, has_ended = mapping.outcome, cells.equals(mapping.outcome.flag, mapping.outcome.competing)
-    return (cells.times(outcome.time, needed=has_ended) if outcome.time else otherwise).where(has_ended)
 
 
 def _events(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFrame:
