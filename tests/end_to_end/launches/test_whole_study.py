@@ -77,10 +77,11 @@ def planned(study: Path) -> dict[str, dict[str, str]]:
 
 
 def mlflow_runs(layout: StoreLayout) -> list[tuple[str, str]]:
-    """(trial id, status) of every child run in the tracking database."""
+    """(trial id, status) of every child run in the tracking database that was not written anew."""
     with sqlite3.connect(layout.tracking_database) as database:
         return database.execute(
-            "select tags.value, runs.status from runs join tags using (run_uuid) where tags.key = 'sweep.trial_id'"
+            "select tags.value, runs.status from runs join tags using (run_uuid) "
+            "where tags.key = 'sweep.trial_id' and runs.lifecycle_stage = 'active'"
         ).fetchall()
 
 
