@@ -81,6 +81,9 @@ def header_of(path: Path, *, wanted: tuple[str, ...] = (), separator: str = ",")
         except csv.Error:
             what = f"line {rows.line_num} is no row of a CSV"
             raise InputError(Problem(str(path), what, "close its quotes, or write the file again")) from None
+        except UnicodeDecodeError:
+            remedy = "save it as UTF-8; what a spreadsheet writes is often Latin-1 or UTF-16"
+            raise InputError(Problem(str(path), "is no text in UTF-8", remedy)) from None
         except UNREADABLE as error:
             what = f"can't be read beyond line {rows.line_num} ({type(error).__name__})"
             raise InputError(Problem(str(path), what, "check that the file is whole")) from None
