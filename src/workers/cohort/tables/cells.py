@@ -18,6 +18,8 @@ US_IN_DAY = 86_400_000_000
 CALENDAR = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31T23:59:59.999999")
 # A day: what leaves out its day, as `2010-03` does, is no time; and where the time of the day has a zone.
 WHOLE_DAY = r"^\s*\d{4}-?\d{2}-?\d{2}(?!\d)"
+# A number with a comma before its decimals.
+DECIMAL_COMMA = r"^\s*-?\d+,\d+\s*$"
 CLOCK, ZONE = r"[T ]\d{2}", r"[T ]\d{2}.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)\s*$"
 
 
@@ -73,7 +75,9 @@ class Cells:
         cells = self.rows[column]
         numbers = recorded_numbers(cells)
         wrong = numbers.isna() & cells.notna()
-        remedy = "write numbers, and leave empty what was not recorded"
+        remedy = "write numbers, and leave empty what was not recorded or declare it in `missing`"
+        if cells[wrong].astype("str").str.match(DECIMAL_COMMA).any():
+            remedy = f'declare `decimal: ","`; or {remedy}'
         self.mark(column, wrong if where is None else wrong & where, "cells are not numbers", remedy)
         return numbers
 
@@ -81,7 +85,8 @@ class Cells:
         """Cells that must be 0 or 1."""
         numbers = recorded_numbers(self.rows[column])
         wrong = ~numbers.isin([0, 1])
-        self.mark(column, wrong, "labels are neither 0 nor 1", "a binary outcome needs exactly these two values")
+        remedy = "write 0 and 1, or say by `equals` or `one_of` which cells mean that it happened"
+        self.mark(column, wrong, "labels are neither 0 nor 1", remedy)
         return numbers == 1
 
     def times(self, time: TimeColumn, *, needed: "pd.Series[bool] | None" = None) -> "pd.Series[pd.Timestamp]":

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from workers.cohort.checks import SMALL_CELL
 from workers.cohort.cohort import recorded_numbers
 from workers.cohort.meds.gate import LABEL_COLUMNS, parquet_files
-from workers.cohort.tables.cells import WHOLE_DAY
+from workers.cohort.tables.cells import DECIMAL_COMMA, WHOLE_DAY
 from workers.cohort.tables.gate import PARQUET_SUFFIXES, names_of, read_columns
 from workers.contract.answers.findings import CodeSketch, ColumnSketch, DraftQuestion, TableSketch
 from workers.contract.errors import InputError, Problem
@@ -29,7 +29,6 @@ STOP = re.compile(r"(^|[_. ])(t?stop|end)([_. ]|$)", re.I)
 MOST_WORDS, MOST_LEVELS, MOST_CODES = 12, 6, 30
 # Of participants, where a cell may lack by mistake.
 NEARLY_ALL = 0.95
-DECIMAL_COMMA = r"^\s*-?\d+,\d+\s*$"
 
 
 def look(question: DraftQuestion) -> TableSketch:

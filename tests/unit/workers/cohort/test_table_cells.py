@@ -98,6 +98,26 @@ def test_what_no_measurement_can_be_is_no_number(number: float | int, tmp_path: 
         read([row | {"urate": number} for row in PEOPLE], tmp_path, WIDE)
 
 
+@pytest.mark.parametrize(
+    ("cell", "remedy"), [("7,5", 'declare `decimal: ","`'), ("unknown", "write numbers, and leave")]
+)
+def test_a_cell_that_is_no_number_is_refused_with_what_to_declare(cell: str, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"cells are not numbers; {remedy}.* declare it in `missing`"):
+        read([row | {"urate": cell} for row in PEOPLE], tmp_path, WIDE)
+
+
+def test_an_outcome_in_other_codes_is_refused_with_the_field_that_takes_them(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"column gout: 2 labels are neither 0 nor 1; .* by `equals` or `one_of`"):
+        read([row | {"gout": "Yes"} for row in PEOPLE], tmp_path, WIDE)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_is_refused_as_such(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes("who,urate,ward\n1,2,Königin".encode(encoding))
+    with pytest.raises(InputError, match="is no text in UTF-8; save it as UTF-8"):
+        read_table(tmp_path / "table.csv", recipe(WIDE))
+
+
 @pytest.mark.parametrize("kind", [[[1.0], [2.0]], [{"a": 1}, {"a": 2}], [b"1", b"2"], [pd.Timedelta("1h")] * 2])
 def test_a_cell_that_is_no_single_value_is_refused(kind: list[Any], tmp_path: Path) -> None:
     pd.DataFrame(PEOPLE).assign(urate=kind).to_parquet(tmp_path / "table.parquet")
