@@ -139,7 +139,8 @@ def _rows(sketch: TableSketch) -> Iterator[str]:
 def _may_be_outcome(column: ColumnSketch, *, has_visits: bool) -> bool:
     """By its name; or a flag that never changes from visit to visit, as what tells the whole follow-up does."""
     is_told = column.kind == "flag" and has_visits and not column.changes
-    return is_told or (OUTCOME.search(column.name) is not None and (column.kind == "flag" or bool(column.words)))
+    says_so = any(OUTCOME.search(text) for text in (column.name, *column.words))
+    return is_told or (says_so and (column.kind == "flag" or bool(column.words)))
 
 
 def _candidate(column: ColumnSketch) -> str:

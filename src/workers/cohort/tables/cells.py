@@ -14,6 +14,8 @@ from workers.contract.recipes.columns import DAYS_IN, Cell, TimeColumn
 
 # 2,700 years: what lies beyond counts seconds or is a typing error.
 MAX_DAYS = 1e6
+# Years: above the oldest age on record.
+OLDEST = 125
 US_IN_DAY = 86_400_000_000
 CALENDAR = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31T23:59:59.999999")
 # A day: what leaves out its day, as `2010-03` does, is no time; and where the time of the day has a zone.
@@ -42,6 +44,12 @@ class Cells:
         """Note, once, a problem that `n` rows or participants have; none where `n` is 0."""
         if n:
             self.refuse_column(column, f"{n} {what}", remedy)
+
+    def count_ages(self, column: str, years: "pd.Series[float]", what: str, remedy: str) -> None:
+        """Count as a problem ages at rows, in years, that are before birth (`what`) or that nobody reached."""
+        self.count(column, int((years < 0).sum()), what, remedy)
+        beyond = f"ages are above {OLDEST}"
+        self.count(column, int((years > OLDEST).sum()), beyond, "declare what stands for none in `missing`")
 
     def refuse_column(self, column: str, what: str, remedy: str) -> None:
         """Note, once, what is wrong with a column as a whole."""

@@ -128,7 +128,7 @@ def _ages(cells: Cells, mapping: LongMapping, rows: pd.DataFrame, people: pd.Dat
     remedy = "mend the times or the births"
     if mapping.age.means == "years_at_row":
         ages = found.assign(age=found["numeric_value"])
-        cells.count(mapping.code, int((ages["age"] < 0).sum()), "events lie before birth", remedy)
+        cells.count_ages(mapping.code, ages["age"], "events lie before birth", remedy)
     else:
         several = int((found.groupby("subject_id")["time"].nunique() > 1).sum())
         cells.count(mapping.code, several, "participants have more than one time of birth", "keep one")

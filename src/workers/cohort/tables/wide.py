@@ -204,7 +204,7 @@ def _ages(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFram
     column, remedy = mapping.age.column, "mend the times or the births"
     if mapping.age.means == "years_at_row":
         ages = rows.assign(age=cells.numbers(column))
-        cells.count(column, int((ages["age"] < 0).sum()), "rows lie before birth", remedy)
+        cells.count_ages(column, ages["age"], "rows lie before birth", remedy)
         check_births(cells, mapping.id, ages)
     else:
         cells.differing(column, rows["subject_id"])

@@ -159,6 +159,13 @@ class TestDraft:
         empty = ["cohort.mapping.question", "cohort.mapping.horizon_days", "cohort.mapping.outcome.flag"]
         assert [problem.where for problem in caught.value.problems] == empty
 
+    def test_an_outcome_is_known_by_its_words_too(self, tmp_path: Path) -> None:
+        rows = [{"who": n, "ldl": n % 41, "state": ("Alive", "Dead")[n % 2], "months": n % 97} for n in range(120)]
+        pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+        text = drafted(tmp_path / "table.csv")
+        assert "# Outcome candidates: state (" in text
+        assert "- {column: state" not in text
+
     def test_what_few_rows_have_is_not_told(self, place: Path) -> None:
         text = drafted(place)
         assert "canary" not in text

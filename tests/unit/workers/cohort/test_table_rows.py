@@ -181,6 +181,7 @@ class TestBadTables:
             ({"sex": "canary"}, "sex: 1 cells are neither `male` nor `female`"),
             ({"urate": "canary"}, "urate: 1 cells are not numbers"),
             ({"years": -1}, "years: 1 rows lie before birth"),
+            ({"years": 999}, "years: 1 ages are above 125"),
         ],
     )
     def test_a_faulty_cell_is_counted(self, change: dict[str, Any], problem: str, tmp_path: Path) -> None:
