@@ -12,7 +12,7 @@ from orchestrator.store.dataset.committed import history_so_far, verified_bytes
 from orchestrator.tracking import projection
 from orchestrator.tracking.experiment import ANONYMOUS, open_experiment, open_parent, tell_answer, tell_numbers
 from orchestrator.tracking.family import PARENT, RunFamily, family_of
-from orchestrator.tracking.metrics import Point, last_of, steps_of
+from orchestrator.tracking.metrics import CURVES, Point, last_of, steps_of
 from orchestrator.tracking.place import artifacts_uri, database_uri, is_database
 from orchestrator.tracking.projection import HISTORY, LAYOUT, STATE, THIS_LAYOUT, TRIAL_ID, Facts, KnownRun, News
 from orchestrator.tracking.runs import every_run, known, move_run
@@ -156,7 +156,10 @@ class Server:
         return int(bool(points))
 
     def _unwritten(self, run: KnownRun, points: Sequence[Point]) -> list[Point]:
-        """Those after the last that was written live; MLflow stores an identical point once, so a replay adds none."""
+        """Those after the last that was written live: a training that began anew would give older ones other times."""
+        if run.run_id not in self._last_steps and CURVES["loss"] in run.metrics:
+            held = self._client.get_metric_history(run.run_id, CURVES["loss"])
+            self._last_steps[run.run_id] = max(point.step for point in held)
         return [point for point in points if point[3] > self._last_steps.get(run.run_id, 0)]
 
     def _log_steps(self, run: KnownRun, points: Sequence[Point]) -> None:

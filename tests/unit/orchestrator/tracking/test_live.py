@@ -128,3 +128,16 @@ def test_the_parent_says_how_far_the_study_is_but_not_all_the_time(layout: Store
         tracking.progress(StudyProgress(1, 0))
         tracking.progress(StudyProgress(len(DESIGN.everything), 0), is_last=True)
     assert parent_metrics(layout)["progress/done"] == len(DESIGN.everything)
+
+
+def test_a_training_that_began_anew_in_another_launch_has_no_step_twice(layout: StoreLayout) -> None:
+    attempt = write_attempt(layout, FIRST, number=1)
+    with launch(layout, complete=False) as tracking:
+        tracking.start(FIRST.trial_id, STARTED)
+        leave_resume_point(layout, 2)
+        tracking.resumable(FIRST.trial_id)
+        tracking.fail([attempt])
+    with launch(layout) as tracking:
+        tracking.start(FIRST.trial_id, STARTED, [attempt])
+        tracking.commit(commit(layout, FIRST), [attempt])
+    assert [step for step, _ in curve(layout, FIRST, "train/loss")] == [1, 2, 3]
