@@ -66,8 +66,12 @@ def _axes(contrast: ContrastFindings, *, differs: bool) -> str:
 
 
 def numbered(reasons: Sequence[str]) -> str:
-    """`(1) One. (2) Another.`"""
-    return " ".join(f"({i}) {reason}." for i, reason in enumerate(reasons, start=1))
+    """`(1) One. (2) Another.`; a single one stands without a number."""
+    return (
+        f"{reasons[0]}."
+        if len(reasons) == 1
+        else " ".join(f"({i}) {reason}." for i, reason in enumerate(reasons, start=1))
+    )
 
 
 def _no_difference(verdict: Verdict, equal: Equivalence | None) -> str:

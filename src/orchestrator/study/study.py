@@ -252,10 +252,14 @@ def load_sealed(path: Path) -> Study:
     except (OSError, ValueError, TypeError) as error:
         what, remedy = f"holds no sealed study ({type(error).__name__})", "give the study file"
         for details in error.errors(include_url=False) if isinstance(error, ValidationError) else ():
+            place = ".".join(map(str, details["loc"]))
             if details["type"] == "value_error":  # a rule that it was sealed without
                 fault, _, mend = str(details["ctx"]["error"]).rpartition("; ")
-                what = f"{'.'.join(map(str, details['loc']))} of its sealed study {fault}"
+                what = f"{place} of its sealed study {fault}"
                 remedy = f"{mend}, in the study file, and run that"
+            elif details["type"] == "extra_forbidden":
+                what = f"was sealed by another version of `sweep`: its study has `{place}`, which this one doesn't know"
+                remedy = "read it with the version that wrote it, or give the study file"
         raise InputError(Problem(str(path.parent), what, remedy)) from None
     if not is_sound:
         raise InputError(Problem(str(path), "is not the study that was sealed", "give the study file to `sweep run`"))

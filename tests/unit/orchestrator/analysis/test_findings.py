@@ -190,7 +190,7 @@ def test_observed_aucs_equal_those_of_the_workers(findings: Findings, results: R
         (usual_signal, "ranked participants worse than"),
         (reverse_signal, "ranked participants better than"),
         (same_signal, "No difference was shown"),
-        (no_signal, "That there is none can't be said either: (1) of 2 places"),
+        (no_signal, "That there is none can't be said either: of 2 places"),
     ],
     ids=["harm", "benefit", "no difference", "no learning"],
 )

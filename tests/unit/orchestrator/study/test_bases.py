@@ -1,5 +1,6 @@
 """What a study file means for a base that it names, and where it is silent."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,14 @@ def test_a_sealed_study_means_what_it_meant(tmp_path: Path) -> None:
     old = study.model_copy(update={"bases": {"tiny-llama": StudyHub.model_validate(KINDS["hub"])}})
     (tmp_path / "study.json").write_text(old.model_dump_json())
     assert load_sealed(tmp_path / "study.json").bases == old.bases
+
+
+def test_a_study_that_another_version_sealed_names_the_field_that_is_not_known(tmp_path: Path) -> None:
+    sealed = json.loads(study_with({"kind": "builtin", "recipe": "tiny_llama"}, tmp_path).model_dump_json())
+    sealed["training"]["later"] = 1
+    (tmp_path / "study.json").write_text(json.dumps(sealed))
+    with pytest.raises(InputError, match=r"another version of `sweep`: its study has `training.later`"):
+        load_sealed(tmp_path / "study.json")
 
 
 @pytest.mark.parametrize(
