@@ -191,11 +191,10 @@ def _raise_and_lose_workers(stage: Stage, tokens: Path, sound: Sound, tight_grou
     launch = stage.scene.start()
     launch.until(lambda: set(stage.scene.resume_points()) - left, what="a worker trains")
     stage.lookout.look()
-    stage.scene.workers()[0].kill()
+    launch.until(stage.scene.workers, what="a worker is there")[0].kill()
     launch.until(partial(stage.has_met, FailureKind.LOST_WORKER), what="the lost worker is on record")
     if tight_group is not None:
-        launch.until(stage.scene.workers, what="there is a worker again")
-        worker = stage.scene.workers()[-1]
+        worker = launch.until(stage.scene.workers, what="there is a worker again")[-1]
         (tight_group / "cgroup.procs").write_text(str(worker.pid))
         launch.until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, what="it was killed")
     stage.lookout.look()

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 from workers.contract.layout import StoreLayout
 
+Found = TypeVar("Found")
 MARK = "SWEEP_LAUNCHED_BY"
 # Generous: other work may have the machine's cores.
 PATIENCE_S = 240
@@ -57,10 +59,18 @@ class Launch:
         """Whether it has not ended."""
         return self.process.poll() is None
 
-    def until(self, condition: Callable[[], object], *, what: str) -> None:
-        """Wait for something while the launch runs; an end before that is shown with what it printed."""
-        wait_until(lambda: not self.runs or condition(), what=what)
-        assert condition(), f"the launch ended with {self.process.returncode} before {what}:\n{self.output}"
+    def until(self, condition: Callable[[], Found], *, what: str) -> Found:
+        """Wait for something while the launch runs, and take it; an end before that is shown with what it printed."""
+        found = condition()
+
+        def is_over() -> bool:
+            nonlocal found
+            ended, found = not self.runs, condition()
+            return bool(found) or ended
+
+        wait_until(is_over, what=what)
+        assert found, f"the launch ended with {self.process.returncode} before {what}:\n{self.output}"
+        return found
 
     def end(self, *, seconds: float = PATIENCE_S) -> Ended:
         """Wait for the end."""
