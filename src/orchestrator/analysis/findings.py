@@ -40,6 +40,7 @@ from orchestrator.analysis.tables.factorial import DifferenceInDifferences, diff
 from orchestrator.analysis.tables.ledger import (
     Completeness,
     FailureGroup,
+    ForecastScore,
     ProvenanceSummary,
     TotalCost,
     completeness_of,
@@ -129,6 +130,7 @@ class Findings(Record):
     failures: tuple[FailureGroup, ...]
     damaged: tuple[str, ...]
     cost: TotalCost | None
+    forecasts: tuple[ForecastScore, ...] = ()
     provenance: ProvenanceSummary | None
 
 

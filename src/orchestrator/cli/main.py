@@ -17,6 +17,9 @@ from orchestrator.cli.operations import doctor, explain, prepare, status, verify
 from orchestrator.cli.options import (
     STORES,
     AsJson,
+    Guesses,
+    Pilot,
+    Price,
     StoreRoot,
     StudyFile,
     TrackingUri,
@@ -84,40 +87,38 @@ def plan(
     study: StudyFile,
     store: StoreRoot = STORES,
     power: Annotated[bool, typer.Option("--power", help="say what differences the design will be able to see")] = False,
-    guess: Annotated[
-        list[str] | None,
-        typer.Option("--guess", metavar="NAME=NUMBER", help="for --power: events, controls, auc, bases, cells, …"),
-    ] = None,
-    pilot: Annotated[
-        Path | None, typer.Option("--pilot", metavar="STORE", help="for --power: a store to learn scatter from")
-    ] = None,
+    guess: Guesses = None,
+    pilot: Pilot = None,
+    price: Price = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every trial of a study with its ids and state, and what a launch would miss here; runs nothing."""
-    if power or guess or pilot:
+    """List every trial with its ids and state, what a launch would take, and what it would miss here; runs nothing."""
+    if power or guess:
         foretell(study, store, guess or (), pilot=pilot, as_json=as_json)
         return
     from dataclasses import asdict
 
     from orchestrator.design.reviewed import PlanHash
-    from orchestrator.launch.forecast import look_ahead
+    from orchestrator.launch.forecast.ahead import look_ahead, parse_price
     from orchestrator.launch.run import plan_study
     from orchestrator.launch.screen.console import show_plan
     from orchestrator.study.files import LARGEST_OF_A_PLAN, source_problems
     from orchestrator.study.revisions import unresolved
 
+    paid = None if price is None else parse_price(price)
     loaded, layout = open_study(study, store, look_up=True)
+    learnt_from = open_study(pilot, store)[1] if pilot else None
     _, planned = plan_study(loaded, layout)
     open_bases = unresolved(loaded.bases)
     problems = source_problems(loaded, largest=LARGEST_OF_A_PLAN)
     plan_hash = str(PlanHash.of(loaded, planned))
-    ahead = look_ahead(planned, layout)
+    ahead = look_ahead(planned, layout, loaded.resources, pilot=learnt_from, price=paid)
     if as_json:
         facts = {"unresolved_bases": open_bases, "problems": [asdict(each) for each in problems]}
         print_json({**planned.to_json(), **ahead.to_json(), **facts, "plan_hash": plan_hash})
         return
     show_plan(console_of(), planned, layout)
-    for line in ahead.lines:
+    for line in ahead.lines(named(study, store)):
         console_of().print(line)
     console_of().print(f"plan {plan_hash}   (`sweep run {named(study, store)} --plan …` runs this or nothing)")
     if open_bases:

@@ -34,6 +34,17 @@ TrialId = Annotated[
 SomeTrial = Annotated[str, typer.Argument(metavar="TRIAL", help="a trial's id, or how it begins: 4 digits or more")]
 TrackingUri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow; default: SQLite in the store")]
 Address = Annotated[str | None, typer.Option("--address", help="a running Ray cluster, host:port or auto")]
+Guesses = Annotated[
+    list[str] | None,
+    typer.Option("--guess", metavar="NAME=NUMBER", help="for --power: events, controls, auc, bases, cells, …"),
+]
+Pilot = Annotated[
+    Path | None,
+    typer.Option("--pilot", metavar="STORE", help="a store to learn time from too; for --power, scatter instead"),
+]
+Price = Annotated[
+    str | None, typer.Option("--price", metavar="NUMBER", help="of an hour of a device: tells cost beside time")
+]
 STORES = Path("store")
 
 

@@ -20,7 +20,7 @@ from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Grade, HealthCheck, fail, ok
-from orchestrator.launch.forecast import forecast_disk
+from orchestrator.launch.forecast.needs import forecast_disk
 from orchestrator.launch.mustering import problems_of, roll_call
 from orchestrator.launch.preparing import is_cached, is_there, missing_models
 from orchestrator.saying.addressing import database_path

@@ -18,7 +18,7 @@ from rich.filesize import decimal
 
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import HealthCheck, fail, ok, warn
-from orchestrator.launch.forecast import DiskForecast
+from orchestrator.launch.forecast.needs import DiskForecast
 from orchestrator.launch.record import past_launches
 from orchestrator.saying.addressing import typed
 from orchestrator.store.collecting import find_leftovers

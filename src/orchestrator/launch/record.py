@@ -69,6 +69,18 @@ class NodesMustered(LaunchEntry):
         )
 
 
+class TimeForetold(LaunchEntry):
+    """How long its trials, as far as their kinds were known, were expected to take: 10, 50 and 90 of 100 cases stay
+    below."""
+
+    what: Literal["foretold"] = "foretold"
+    n_known: int
+    n_trials: int
+    p10_s: float
+    p50_s: float
+    p90_s: float
+
+
 class TrialTaken(LaunchEntry):
     """A worker took a trial."""
 
@@ -118,7 +130,17 @@ class LaunchEnded(LaunchEntry):
     why: str
 
 
-Entry = LaunchBegan | SlotsFound | NodesMustered | TrialTaken | TrialRequeued | TrialEnded | StopHeard | LaunchEnded
+Entry = (
+    LaunchBegan
+    | SlotsFound
+    | NodesMustered
+    | TimeForetold
+    | TrialTaken
+    | TrialRequeued
+    | TrialEnded
+    | StopHeard
+    | LaunchEnded
+)
 _ENTRIES: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="what")])
 
 
@@ -203,6 +225,20 @@ class PastLaunch(Record):
             return None
         spent = datetime.fromisoformat(ended[-1]) - datetime.fromisoformat(taken[0])
         return spent.total_seconds() / len(ended) * max(self.began.n_todo - len(ended), 0)
+
+    @property
+    def foretold(self) -> TimeForetold | None:
+        """How long its trials were expected to take; null where nothing was known."""
+        return next((entry for entry in self.entries if isinstance(entry, TimeForetold)), None)
+
+    @property
+    def took_s(self) -> float | None:
+        """From its first trial to its last; null unless all of them were carried out."""
+        taken = [entry.at for entry in self.entries if isinstance(entry, TrialTaken)]
+        done = [entry.at for entry in self.entries if isinstance(entry, TrialEnded) and entry.failure is None]
+        if self.began is None or not taken or len(done) < self.began.n_todo:
+            return None
+        return (datetime.fromisoformat(done[-1]) - datetime.fromisoformat(taken[0])).total_seconds()
 
     @property
     def over(self) -> LaunchEnded | None:

@@ -1,8 +1,10 @@
 """What the store holds, analysed, and the page about it; what a study's settling and `sweep report` share."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
+from orchestrator.launch.record import past_launches
 from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.store.sealing import read_looks
@@ -16,6 +18,7 @@ from workers.contract.system.durable import replace_file
 
 if TYPE_CHECKING:
     from orchestrator.analysis.findings import Findings
+    from orchestrator.analysis.tables.ledger import ForecastScore
 
 
 def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> "Findings":
@@ -34,7 +37,18 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
         attempts=held.attempts,
         ended=held.outcomes.ended,
     )
-    return analyse(study, design, results, plan=standing(study, layout), looks=read_looks(layout))
+    findings = analyse(study, design, results, plan=standing(study, layout), looks=read_looks(layout))
+    return findings.model_copy(update={"forecasts": tuple(score_forecasts(layout))})
+
+
+def score_forecasts(layout: StoreLayout) -> "Iterator[ForecastScore]":
+    """Of launches that foretold anything, and carried all out."""
+    from orchestrator.analysis.tables.ledger import ForecastScore
+
+    for launch in past_launches(layout):
+        if launch.foretold and launch.took_s is not None:
+            told = launch.foretold.model_dump(exclude={"at", "what"})
+            yield ForecastScore(launch=launch.number, took_s=launch.took_s, **told)
 
 
 def write_study_report(study: Study, design: Design, layout: StoreLayout, held: Snapshot[Outcomes]) -> StudyAnswer:

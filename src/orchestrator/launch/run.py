@@ -19,7 +19,8 @@ from orchestrator.design.selection import check_names, choose, left_out_line
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.recovery import Recovery
 from orchestrator.execution.stopping import request_save, stop_requests
-from orchestrator.launch.forecast import forecast_disk, free_bytes
+from orchestrator.launch.forecast.needs import forecast_disk, free_bytes
+from orchestrator.launch.forecast.taken import taken_here
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import LaunchRecord, recorded
 from orchestrator.launch.reporting import answer_of, basis_of, find_out
@@ -185,7 +186,8 @@ def _drive(
     replace_file(launch.layout.study, sealed_text(launch.study), is_durable=True)
     if todo:
         _refuse_full_disk(launch, plan, todo)
-        queue = Queue(tuple(planned.trial for planned in todo), n_kept=plan.counts["keep"], phases=phases)
+        trials, taken = tuple(planned.trial for planned in todo), taken_here(plan, launch.layout)
+        queue = Queue(trials, n_kept=plan.counts["keep"], phases=phases, taken=taken)
         ran = launch_trials(
             launch, queue, Recovery(held.attempts), driving.record,
             stop_level=driving.stop_level, last_words=driving.say_last_words,

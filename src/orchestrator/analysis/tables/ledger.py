@@ -32,6 +32,18 @@ class TotalCost(Record):
     peak_memory_mib: float
 
 
+class ForecastScore(Record):
+    """How long a launch expected its trials, as far as it knew their kinds, to take, and how long all of them took."""
+
+    launch: int
+    n_known: int
+    n_trials: int
+    p10_s: float
+    p50_s: float
+    p90_s: float
+    took_s: float
+
+
 class FailureGroup(Record):
     """Failed attempts of one kind at one place."""
 

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
+from orchestrator.analysis.wording import duration
 from orchestrator.execution.events import Ended, StopLevel
 from orchestrator.execution.executor import Pool, Unfit
 from orchestrator.execution.recovery import Recovery
+from orchestrator.launch.forecast.hours import forecast_time
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
-from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, past_launches
+from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, TimeForetold, past_launches
 from orchestrator.launch.screen.board import Board
 from orchestrator.launch.screen.console import watch
 from orchestrator.launch.sealing import seal
@@ -83,7 +85,8 @@ def launch_trials(
                 raise InputError(*chain.from_iterable(unfit.values()))
             _seal(launch)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
-            console.print(f"running {len(queue.trials)} trials on {pool.slots.n_slots} {pool.slots.device} slots")
+            foretold = _foretell(launch, queue, record, n_slots=board.n_slots)
+            console.print(f"running {len(queue.trials)} trials on {board.n_slots} {pool.slots.device} slots{foretold}")
             launch.tracking.progress(board.progress)
             with watch(console, board) as screen:
                 referee = Referee(launch, queue, recovery, board=board, screen=screen, record=record, asked=stop_level)
@@ -101,6 +104,17 @@ def _seal(launch: Launch) -> None:
     if plan.is_worth_telling:
         launch.console.print(f"analysis {plan}")
     launch.tracking.open_study(launch.study.study, question=launch.study.question, plan=plan, design=launch.design)
+
+
+def _foretell(launch: Launch, queue: Queue, record: LaunchRecord, *, n_slots: int) -> str:
+    """Say and write down how long the trials take that can be foretold, to be held against what they take."""
+    missing = list(queue.by_id.values())
+    found = forecast_time(missing, queue.taken, n_slots=n_slots, resources=launch.study.resources)
+    if found.wall_s is None or found.wall_s.p10 is None:  # a forecast that can't be wrong says nothing
+        return ""
+    seconds = {f"{name}_s": value for name, value in found.wall_s}
+    record.write(TimeForetold.model_validate({"n_known": found.n_known, "n_trials": found.n_trials, **seconds}))
+    return f", {found.n_known} of them in about {found.wall_s.told(duration)}"
 
 
 def _run_phases(pool: Pool, referee: Referee, unfit: Unfit) -> None:

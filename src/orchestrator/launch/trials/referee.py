@@ -8,6 +8,7 @@ from functools import cached_property
 from orchestrator.design.looks import Phase
 from orchestrator.execution.events import Ended, Event, Progressed, Requeued, StopLevel, withheld
 from orchestrator.execution.recovery import Recovery
+from orchestrator.launch.forecast.taken import Taken
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import LaunchRecord
 from orchestrator.launch.screen.board import Board, longest_first
@@ -24,11 +25,15 @@ from workers.contract.trial import Trial
 
 @dataclass(frozen=True)
 class Queue:
-    """The trials of one launch, how many of the study were done before, and what has to have run by when."""
+    """The trials of one launch, how many of the study were done before, and what has to have run by when.
+
+    taken: What trials took that ended before.
+    """
 
     trials: tuple[Trial, ...]
     n_kept: int
     phases: tuple[Phase, ...]
+    taken: Taken = field(default_factory=dict)
 
     @cached_property
     def by_id(self) -> dict[str, Trial]:

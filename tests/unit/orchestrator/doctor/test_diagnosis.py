@@ -28,7 +28,7 @@ from orchestrator.doctor.store import (
     check_outcomes,
 )
 from orchestrator.execution.on_ray.local_ray import SessionFolder
-from orchestrator.launch.forecast import DiskForecast
+from orchestrator.launch.forecast.needs import DiskForecast
 from orchestrator.store.hold_records import Holder, take_hold
 from orchestrator.store.holding import hold_lock, lock_holder
 from orchestrator.store.outcomes import quarantine, read_outcomes

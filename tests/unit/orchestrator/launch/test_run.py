@@ -13,6 +13,7 @@ from rich.console import Console
 
 from orchestrator.design.grid import Design
 from orchestrator.design.plan import make_plan
+from orchestrator.design.selection import Selection
 from orchestrator.doctor.store import check_driver
 from orchestrator.execution.events import StopLevel
 from orchestrator.explain.files import read_trial_files
@@ -28,6 +29,7 @@ from orchestrator.launch.record import (
     TrialRequeued,
     past_launches,
 )
+from orchestrator.launch.reporting import score_forecasts
 from orchestrator.launch.run import RunSummary, run_study
 from orchestrator.store.outcomes import attempts_at, read_attempts, read_outcomes
 from orchestrator.study.study import Study, load_study
@@ -94,6 +96,17 @@ def test_a_launch_writes_down_what_it_decided_and_why_it_ended(place: Place) -> 
     assert of_first[-1].failure is FailureKind.OUT_OF_MEMORY
     assert isinstance(launch.entries[-1], LaunchEnded)
     assert launch.told(is_running=False).endswith(": 3 trials failed, 0 were not run")
+
+
+def test_a_launch_says_what_it_expects_and_its_findings_what_came_of_it(place: Place) -> None:
+    pilot, whole = place.launch(selection=Selection(limit=2)), place.launch()
+    assert (pilot.n_missing, whole.n_missing) == (1, 0)
+    assert "1 of them in about" in place.said.getvalue()
+    first, second = past_launches(place.layout)
+    assert (first.foretold, second.foretold is None) == (None, False)
+    (scored,) = score_forecasts(place.layout)
+    assert (scored.launch, scored.n_known, scored.n_trials, scored.took_s) == (2, 1, 1, second.took_s)
+    assert 0 < scored.p10_s <= scored.p50_s <= scored.p90_s
 
 
 def test_a_launch_that_is_killed_is_told_of_as_cut_off(place: Place) -> None:

@@ -10,6 +10,7 @@ from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.findings import Findings, analyse
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.best_rate import BestRate, ChosenRates
+from orchestrator.analysis.tables.ledger import ForecastScore
 from orchestrator.analysis.tables.noise import AboveNoise, NoiseFloor
 from orchestrator.analysis.uncertainty.layers import THESE_MODELS
 from orchestrator.audit.measures import AuditNote
@@ -139,6 +140,15 @@ def test_each_figure_has_its_numbers_and_a_caption(page: str) -> None:
 def test_page_says_how_to_do_it_again(page: str, findings: Findings) -> None:
     assert findings.provenance is not None
     assert f"git checkout {findings.provenance.commits[0]}" in page and "make run STUDY=STUDY" in page
+
+
+def test_page_holds_the_forecast_of_each_launch_against_what_came(
+    study: Study, design: Design, findings: Findings
+) -> None:
+    scored = ForecastScore(launch=2, n_known=15, n_trials=16, p10_s=1380, p50_s=1500, p90_s=1680, took_s=1620)
+    page = render_report(study, design, findings.model_copy(update={"forecasts": (scored,)}))
+    told = "27.0 min; forecast 25.0 min (23.0 min to 28.0 min in 8 of 10 cases) for 15 of its 16 trials"
+    assert f"from the first trial to the last, launch 2</span><code>{told}</code>" in page
 
 
 def test_page_lists_failures_and_incomplete_cells(page: str) -> None:

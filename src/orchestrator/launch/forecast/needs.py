@@ -1,4 +1,4 @@
-"""What a launch will take: disk, measured on the committed trials of its store, and rationales of a language model.
+"""What a launch needs: disk, measured on the committed trials of its store, and rationales of a language model.
 
 A missing trial takes what those of its method and base took, else what the largest took, and its share of dataset and
 tracking. Before any trial is committed the floor is all that is asked for; it covers resume points and small inputs.
@@ -9,7 +9,7 @@ import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -107,32 +107,6 @@ def forecast_teaching(specs: Iterable[TrialSpec], layout: StoreLayout) -> Teachi
     n_measured = took["n_requested"]
     each = (took["prompt_tokens"] + took["completion_tokens"]) / n_measured if n_measured else longest
     return TeachingForecast(n_questions, round(n_questions * each), n_measured, is_open)
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """What a plan says of the launch that would carry it out."""
-
-    disk: DiskForecast
-    free_bytes: int
-    teaching: TeachingForecast | None
-
-    @property
-    def lines(self) -> list[str]:
-        """For a terminal; none where nothing is to be run."""
-        disk = [f"disk {self.disk.told(free_bytes=self.free_bytes)}"] if self.disk.need_bytes else []
-        return disk + ([f"teacher writes {self.teaching}"] if self.teaching else [])
-
-    def to_json(self) -> dict[str, object]:
-        """The same as facts."""
-        disk = {**asdict(self.disk), "free_bytes": self.free_bytes}
-        return {"disk": disk, "teaching": asdict(self.teaching) if self.teaching else None}
-
-
-def look_ahead(plan: Plan, layout: StoreLayout) -> Ahead:
-    """Look at the store as a plan found it."""
-    teaching = forecast_teaching((each.trial.spec for each in plan.todo), layout)
-    return Ahead(forecast_disk(plan, layout), free_bytes(layout), teaching)
 
 
 def _distinct(specs: Iterable[TrialSpec]) -> dict[tuple[int, int, int, WantedRationales | None], TrialSpec]:

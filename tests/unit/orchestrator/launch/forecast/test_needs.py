@@ -6,7 +6,13 @@ import pytest
 
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import Plan, make_plan
-from orchestrator.launch.forecast import DiskForecast, TeachingForecast, forecast_disk, forecast_teaching, free_bytes
+from orchestrator.launch.forecast.needs import (
+    DiskForecast,
+    TeachingForecast,
+    forecast_disk,
+    forecast_teaching,
+    free_bytes,
+)
 from orchestrator.store.folder import MIN_FREE_BYTES
 from orchestrator.store.outcomes import read_seals
 from orchestrator.study.study import load_study
