@@ -93,8 +93,8 @@ def _environment(study: Study | None, outcomes: Outcomes) -> Iterator[HealthChec
     yield packages.check_python(platform.python_version(), required=packages.required_python())
     yield packages.check_packages(packages.required_packages(), packages.installed_version, packages.pinned_versions())
     peaks = [outcome.cost.peak_memory_mib for outcome in outcomes.committed.values()]
-    resources = study.resources if study else Resources()
-    yield from machine.check_machine(machine.read_capacity(), resources, peak_mib=max(peaks, default=None))
+    shares = [study.resources.share_of(base) for base in study.base_names] if study else [Resources()]
+    yield from machine.check_machine(machine.read_capacity(), shares, peak_mib=max(peaks, default=None))
 
 
 def _services(
@@ -197,8 +197,8 @@ def _join(address: str, study: Study | None, layout: StoreLayout | None) -> serv
     from orchestrator.execution.on_ray.roster import find_slots
 
     with cluster(address):
-        slots = find_slots(study.resources if study else Resources())
-        room = f"{slots.n_slots} trials at once, each on {slots.cpus:g} CPUs and {slots.gpus:g} GPUs"
+        slots = find_slots(*((study.resources, study.base_names) if study else (Resources(), [None])))
+        room = f"{slots.n_slots} trials at once, on {slots.device}s"
         if study is None:
             return services.Joined(room)
         with roll_call(study, layout if layout and layout.root.is_dir() else None) as call:

@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from orchestrator.execution.on_ray.local_ray import (
     session_folder,
     unwritable,
 )
-from orchestrator.study.resources import Resources
+from orchestrator.study.resources import TrialShare
 from workers.contract.errors import ClusterError
 from workers.contract.system.control_group import read_control_group
 
@@ -60,14 +60,16 @@ class Capacity:
     encoding: str = "utf-8"
 
 
-def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | None) -> Iterator[HealthCheck]:
+def check_machine(here: Capacity, shares: Sequence[TrialShare], *, peak_mib: float | None) -> Iterator[HealthCheck]:
     """Compare what is here with what trials take.
 
     Args:
+        shares: What trials reserve, each kind once at least.
         peak_mib: The largest memory that a trial of this study was measured to take, where one has run.
     """
-    n_slots = int(here.cores / (resources.cpus_per_trial * resources.processes_per_trial))
-    yield _check_cores(here, resources, n_slots)
+    cpus = [share.cpus_per_trial * share.processes_per_trial for share in shares]
+    n_slots = int(here.cores / min(cpus))
+    yield _check_cores(here, max(cpus), n_slots)
     yield _check_memory(here, max(n_slots, 1), peak_mib)
     if here.shm_total < SMALLEST_SHM:
         what = f"{here.shm_total / MIB:.0f} MiB, less than Ray's object store: it will be slower, on disk"
@@ -91,9 +93,9 @@ def check_machine(here: Capacity, resources: Resources, *, peak_mib: float | Non
         yield ok("open files", f"up to {here.open_files:,} a process")
 
 
-def _check_cores(here: Capacity, resources: Resources, n_slots: int) -> HealthCheck:
-    what = f"{here.cores:g}, a trial takes {resources.cpus_per_trial * resources.processes_per_trial:g}"
-    if n_slots < 1:
+def _check_cores(here: Capacity, most: float, n_slots: int) -> HealthCheck:
+    what = f"{here.cores:g}, a trial takes {most:g}"
+    if here.cores < most:
         return fail("cores", what, "lower `resources.cpus_per_trial`, or take a larger machine")
     return ok("cores", f"{what}: {n_slots} at once on the CPU")
 

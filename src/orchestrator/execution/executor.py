@@ -13,30 +13,20 @@ from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
 from workers.contract.layout import StoreLayout
+from workers.contract.trial import AxisValue
 
 # Why trials can't be run, by their ids.
 Unfit = Mapping[str, tuple[Problem, ...]]
+# The name of each trial's base, by its id; none for a comparator without one.
+Bases = Mapping[str, AxisValue | None]
 
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trials run at once, and what each process of one holds."""
+    """How many trials run at once, and what on."""
 
     n_slots: int
-    cpus: float
-    gpus: float
-    n_processes: int = 1
-    n_nodes: int = 1
-
-    @property
-    def device(self) -> str:
-        """What trials run on."""
-        return "GPU" if self.gpus else "CPU"
-
-    @property
-    def n_threads(self) -> int:
-        """Threads of one process."""
-        return max(1, int(self.cpus))
+    device: str
 
 
 class Overseer(Protocol):
@@ -94,6 +84,7 @@ class Executor(Protocol):
     def open(
         self,
         resources: Resources,
+        bases: Bases,
         *,
         stop_level: Callable[[], StopLevel],
         last_words: Callable[[SweepError], object],
@@ -101,9 +92,10 @@ class Executor(Protocol):
         """Have workers for as long as the block runs.
 
         Args:
+            bases: Of the trials that may be run.
             stop_level: How urgently the launch was asked to end.
             last_words: Said, and this process ended, where the workers are gone under a main thread that waits.
 
         Raises:
-            ClusterError: There are none, or none with room for a trial.
+            ClusterError: There are none, or none with room for one of the trials.
         """

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from orchestrator.study.axes import AXES, Axes
 from orchestrator.study.axis_fields import swallowed_by
 from orchestrator.study.bases import StudyBase, as_meant, recipe_of
-from orchestrator.study.resources import shared_trials, spanned_devices
+from orchestrator.study.resources import shared_trials, spanned_devices, unknown_shares
 from orchestrator.study.text.problems import closest
 from orchestrator.study.text.source import Location, StudySource
 from workers.contract.errors import Problem
@@ -58,6 +58,7 @@ def cross_problems(draft: StudyDraft) -> list[Problem]:
         *_unfit_template(draft),
         *_unfit_engine(draft),
         *_lost_spaces(draft),
+        *unknown_shares(draft),
         *spanned_devices(draft),
         *shared_trials(draft),
         *_contrast_problems(draft),

@@ -213,6 +213,7 @@ def load_study(path: Path) -> Study:
         "cohort": study.cohort.below(path.parent),
         "bases": {name: as_meant(below(base, path.parent)) for name, base in study.bases.items()},
         "teacher": teacher_as_meant(study.teacher),
+        "resources": study.resources.spelled_out(),
     }
     if study.training is not None and study.training.precision == "bfloat16":
         placed["evaluation"] = _in_stated_batches(study)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
@@ -72,6 +73,28 @@ def test_a_running_cluster_runs_the_study_and_stays_up(head: tuple[str, dict[str
     assert json.loads(done.stdout)["n_done"] == 4
     assert modes_below(tmp_path / "store" / "micro") == {("folder", "700"), ("file", "600")}  # not as Ray was begun
     wait_for(address, seconds=5)
+
+
+@pytest.mark.timeout(600)
+def test_one_study_runs_a_base_over_two_nodes_and_comparators_by_one_process(tmp_path: Path) -> None:
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    spread = "cpus_per_trial: 1, by_base: {micro: {processes_per_trial: 4, nodes_per_trial: 2}}"
+    study = write_study(tmp_path, resources=spread)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        try:
+            alone = run(study, nodes.address, environment)
+            nodes.add_node(num_cpus=2)
+            done = run(study, nodes.address, environment)
+        finally:
+            nodes.shutdown()
+    assert alone.returncode == 2
+    assert "resources.by_base.micro: a trial asks for 2 CPUs and 0 GPUs on each of 2 nodes" in alone.stdout
+    assert done.returncode == 0, done.stderr
+    assert "running 4 trials on 1 CPU slots" in done.stderr
+    assert json.loads(done.stdout)["n_done"] == 4
+    assert not list((tmp_path / "store" / "micro" / "attempts").rglob("*.json"))
 
 
 def test_a_driver_with_a_wrong_token_is_refused(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:

@@ -19,13 +19,16 @@ from workers.contract.system.durable import replace_file
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.timeout(420)]
 
+SPECS = [micro_spec(training=micro_training(seed=seed)) for seed in (1, 2, 3)]
+
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
     """With one slot: all CPUs of this machine."""
     all_of_them = Resources(cpus_per_trial=os.cpu_count() or 1)
     executor = RayTune(None, tell=print)
-    with executor.open(all_of_them, stop_level=lambda: StopLevel.GO_ON, last_words=say_error) as opened:
+    bases = dict.fromkeys(spec.trial_id for spec in SPECS)
+    with executor.open(all_of_them, bases, stop_level=lambda: StopLevel.GO_ON, last_words=say_error) as opened:
         yield opened
 
 
@@ -33,10 +36,9 @@ def pool() -> Iterator[Pool]:
 def test_ray_tune_holds_what_launches_rely_on(claim: Claim, pool: Pool, store: Path) -> None:
     layout = StoreLayout(store)
     layout.orders.mkdir()
-    specs = [micro_spec(training=micro_training(seed=seed)) for seed in (1, 2, 3)]
-    for spec in specs:
+    for spec in SPECS:
         replace_file(layout.order(spec.trial_id), order_of(spec, store).model_dump_json())
-    claim(pool, layout, [spec.trial_id for spec in specs])
+    claim(pool, layout, [spec.trial_id for spec in SPECS])
 
 
 @pytest.mark.usefixtures("pool")

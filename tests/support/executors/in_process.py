@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.execution.events import Event, Progressed, Started, StopLevel
-from orchestrator.execution.executor import Overseer, Slots, Unfit
+from orchestrator.execution.executor import Bases, Overseer, Slots, Unfit
 from orchestrator.study.resources import Resources
 from orchestrator.tracking.background import Background
 from orchestrator.tracking.study_page import StudyAnswer
@@ -76,7 +76,7 @@ class InProcess:
         prepares: bool = True,
         sleep: Callable[[float], object] = lambda _: None,
     ) -> None:
-        self.slots = Slots(n_slots, cpus=1.0, gpus=0.0)
+        self.slots = Slots(n_slots, "CPU")
         self.out: dict[str, Worker] = {}
         self._begin = begin or _with_one_runner()
         self._prepares = prepares
@@ -87,6 +87,7 @@ class InProcess:
     def open(
         self,
         resources: Resources,
+        bases: Bases,
         *,
         stop_level: Callable[[], StopLevel],
         last_words: Callable[[SweepError], object],

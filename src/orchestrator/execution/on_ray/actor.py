@@ -13,6 +13,7 @@ from ray import tune
 
 from orchestrator.execution.on_ray.lost_workers import Node
 from orchestrator.execution.on_ray.peers import check_node, group_of
+from orchestrator.study.resources import TrialShare
 from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
@@ -91,9 +92,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
                 check_node(call)
             from workers.attempt.runner import Runner
 
-            n_threads = int(config["n_threads"])
-            group, self._peers = group_of(int(config["n_processes"]), n_threads=n_threads, call=call)
-            self._runner = Runner(n_threads=n_threads, group=group)
+            share: TrialShare = config["share"]
+            group, self._peers = group_of(share, call=call)
+            self._runner = Runner(n_threads=share.n_threads, group=group)
         order = _taken(config["order"])
         return (yield from self._runner.run(order))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from orchestrator.execution.events import StopLevel
-from orchestrator.execution.executor import Pool
+from orchestrator.execution.executor import Bases, Pool
 from orchestrator.execution.on_ray.local_ray import session_folder
 from orchestrator.study.resources import Resources
 from workers.contract.errors import InputError, Problem, SweepError
@@ -56,11 +56,16 @@ class RayTune:
         self._wait = wait
 
     def open(
-        self, resources: Resources, *, stop_level: Callable[[], StopLevel], last_words: Callable[[SweepError], object]
+        self,
+        resources: Resources,
+        bases: Bases,
+        *,
+        stop_level: Callable[[], StopLevel],
+        last_words: Callable[[SweepError], object],
     ) -> AbstractContextManager[Pool]:
         """See `Executor`."""
         from orchestrator.execution.on_ray.pool import connected
 
         return connected(
-            self._address, resources, self._wait, tell=self._tell, stop_level=stop_level, last_words=last_words
+            self._address, resources, bases, self._wait, tell=self._tell, stop_level=stop_level, last_words=last_words
         )

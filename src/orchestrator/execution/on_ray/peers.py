@@ -1,4 +1,4 @@
-"""The other processes of a trial: one in each further bundle of its placement group, owned by its actor, as warm as it.
+"""Where the processes of a trial stand, and those beside its actor: owned by it, and as warm.
 
 They end with the actor, which is rank 0, and each ends by itself where the group broke.
 """
@@ -7,15 +7,37 @@ import os
 from typing import TYPE_CHECKING
 
 import ray
+from ray import tune
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.execution.on_ray.lost_workers import UnfitNodeError
+from orchestrator.execution.on_ray.roster import bundle_of
+from orchestrator.study.resources import TrialShare
 from workers.contract.answers.roll_call import RollCall
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
     from workers.work.group import Meeting, ProcessGroup
+
+
+class Placement(tune.PlacementGroupFactory):  # type: ignore[misc]  # Ray is untyped
+    """A bundle on each node of a trial, of which each process takes its part; Tune places the first, the actor."""
+
+    def __init__(self, share: TrialShare) -> None:
+        self._n_here = share.n_here
+        super().__init__([bundle_of(share)] * share.nodes_per_trial, strategy="STRICT_SPREAD")
+
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """What Tune takes for an actor, of each."""
+        return [{name: amount / self._n_here for name, amount in bundle.items()} for bundle in super().bundles]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether an actor that stands in one may be used in the other."""
+        return isinstance(other, Placement) and bool(super().__eq__(other)) and self.bundles == other.bundles
+
+    __hash__ = tune.PlacementGroupFactory.__hash__
 
 
 def check_node(call: RollCall) -> None:
@@ -47,9 +69,7 @@ class Peer:
             os._exit(1)
 
 
-def group_of(
-    n_processes: int, *, n_threads: int, call: RollCall | None
-) -> "tuple[ProcessGroup, list[ActorHandle[Peer]]]":
+def group_of(share: TrialShare, *, call: RollCall | None) -> "tuple[ProcessGroup, list[ActorHandle[Peer]]]":
     """Start the other processes of the trial whose actor this is, and meet them.
 
     Raises:
@@ -58,23 +78,22 @@ def group_of(
     """
     from workers.work.group import Meeting, ProcessGroup
 
-    if n_processes == 1:
+    if share.processes_per_trial == 1:
         return ProcessGroup(), []
     bundles = ray.util.get_current_placement_group()
     peers = [
         Peer.options(  # type: ignore[attr-defined]
-            num_cpus=bundle.get("CPU", 0),
-            num_gpus=bundle.get("GPU", 0),
-            scheduling_strategy=PlacementGroupSchedulingStrategy(bundles, placement_group_bundle_index=number),
+            num_cpus=share.cpus_per_trial,
+            num_gpus=share.gpus_per_trial,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(bundles, rank // share.n_here),
         ).remote()
-        for number, bundle in enumerate(bundles.bundle_specs)
-        if number > 0
+        for rank in range(1, share.processes_per_trial)
     ]
     try:
         ray.get([peer.check.remote(call) for peer in peers])
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
-    meeting, store = Meeting.open(ray.util.get_node_ip_address(), size=n_processes)
+    meeting, store = Meeting.open(ray.util.get_node_ip_address(), size=share.processes_per_trial)
     for rank, peer in enumerate(peers, start=1):
-        peer.assist.remote(meeting, rank, n_threads)
+        peer.assist.remote(meeting, rank, share.n_threads)
     return ProcessGroup.join(meeting, rank=0, store=store), peers

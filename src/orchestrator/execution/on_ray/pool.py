@@ -1,25 +1,25 @@
 """The slots of a connected cluster: nodes asked, inputs made, trials run."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import ray
 
 from orchestrator.execution.events import StopLevel
-from orchestrator.execution.executor import Overseer, Slots, Unfit
+from orchestrator.execution.executor import Bases, Overseer, Slots, Unfit
 from orchestrator.execution.on_ray.actor import Prepared, prepare_inputs
 from orchestrator.execution.on_ray.cluster import Lifeline, cluster, lifeline
 from orchestrator.execution.on_ray.executor import WaitFor
 from orchestrator.execution.on_ray.roll_call import ask_nodes
-from orchestrator.execution.on_ray.roster import Roster, ask_for, awaited_slots, room_of
+from orchestrator.execution.on_ray.roster import Roster, ask_for, awaited_slots, room_for, share_on
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
 from orchestrator.execution.on_ray.watching import LastWords
 from orchestrator.saying.addressing import typed
-from orchestrator.study.resources import Resources
+from orchestrator.study.resources import Resources, TrialShare
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import NO_ROOM, ClusterError, ClusterLostError, InputError, Problem
 from workers.contract.inputs import Stage
@@ -30,6 +30,7 @@ from workers.contract.layout import StoreLayout
 def connected(
     address: str | None,
     resources: Resources,
+    bases: Bases,
     wait: WaitFor | None,
     *,
     tell: Callable[[str], object],
@@ -38,20 +39,30 @@ def connected(
 ) -> Iterator["RayPool"]:
     """The slots of a cluster, or of a Ray of our own, while the block runs."""
     with cluster(address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
-        slots = awaited_slots(resources, wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
+        slots = awaited_slots(resources, bases.values(), wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
         head = str(ray.get_runtime_context().gcs_address)
-        roster = Roster(partial(room_of, slots), head=head, n_nodes=slots.n_nodes)
+        shares = {trial_id: share_on(slots.device, resources, base) for trial_id, base in bases.items()}
+        demand = Counter(shares.values())
+        roster = Roster(partial(room_for, tuple(demand)), demand, head=head)
         line = lifeline(roster, address=address, tell=tell)
-        yield RayPool(slots, roster, line, stop_level, is_ours=address is None)
+        yield RayPool(shares, slots.device, roster, line, stop_level, is_ours=address is None)
 
 
 class RayPool:
     """The connected cluster's slots; one that is ours is this machine alone, which needs not be asked."""
 
     def __init__(
-        self, slots: Slots, roster: Roster, line: Lifeline, stop_level: Callable[[], StopLevel], *, is_ours: bool
+        self,
+        shares: Mapping[str, TrialShare],
+        device: str,
+        roster: Roster,
+        line: Lifeline,
+        stop_level: Callable[[], StopLevel],
+        *,
+        is_ours: bool,
     ) -> None:
-        self._slots = slots
+        self._shares = shares
+        self._device = device
         self._roster = roster
         self._lifeline = line
         self._stop_level = stop_level
@@ -61,7 +72,7 @@ class RayPool:
     @property
     def slots(self) -> Slots:
         """See `Pool`."""
-        return replace(self._slots, n_slots=self._roster.n_slots)
+        return Slots(self._roster.n_slots, self._device)
 
     def muster(self, call: RollCall) -> tuple[Present, ...]:
         """See `Pool`."""
@@ -89,11 +100,12 @@ class RayPool:
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """See `Pool`."""
         self._roster.news()  # who came while inputs were prepared is counted in what was told
-        ask_for(len(trial_ids), self._slots)
+        shares = {trial_id: self._shares[trial_id] for trial_id in trial_ids}
+        ask_for(Counter(shares.values()))
         try:
-            run_trials(trial_ids, layout, self._slots, self._roster, self._lifeline, overseer, call=self._call)
+            run_trials(shares, layout, self._roster, self._lifeline, overseer, call=self._call)
         finally:
-            ask_for(0, self._slots)
+            ask_for({})
 
     def _make_together(self, wave: Sequence[Sequence[Path]], stage: Stage) -> list[Prepared] | None:
         tasks = [prepare_inputs.remote([str(order) for order in orders], stage) for orders in wave]

@@ -1,7 +1,8 @@
 """Which nodes of the connected cluster have room for how many trials, now: nodes come and go while a launch runs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,15 +13,42 @@ from ray.autoscaler.sdk import request_resources
 from orchestrator.execution.events import SlotsChanged
 from orchestrator.execution.executor import Slots
 from orchestrator.execution.on_ray.executor import WaitFor
-from orchestrator.study.resources import Device, Resources
+from orchestrator.study.resources import Device, Resources, TrialShare
 from workers.contract.errors import ClusterError
+from workers.contract.trial import AxisValue
 
 # Asking costs the head a millisecond; a node that joined is used after this, and the 10 s that a worker imports.
 LOOK_EVERY_S = 2.0
 # What an autoscaler is asked for at once; it has a limit of its own.
 MOST_ASKED_FOR = 1000
-# A node's room by its id: its host, and how many trials it holds, or processes of trials that span several nodes.
-Room = Mapping[str, tuple[str, int]]
+CPU, GPU = "CPU", "GPU"
+# What a float lost of a whole number, where shares of a GPU were taken from one.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Host:
+    """What a node holds in all."""
+
+    name: str
+    cpus: float
+    gpus: float = 0.0
+
+    def n_fitting(self, share: TrialShare) -> int:
+        """How often that of a trial which stands on one node finds room here at once."""
+        by_gpu = self.gpus / share.gpus_per_trial if share.gpus_per_trial else float("inf")
+        return int(min(self.cpus / share.cpus_per_trial, by_gpu) / share.n_here + ROUNDING)
+
+    def without(self, share: TrialShare, n: int) -> "Host":
+        """What is left of it beside so many of them."""
+        n_processes = n * share.n_here
+        cpus, gpus = share.cpus_per_trial * n_processes, share.gpus_per_trial * n_processes
+        return replace(self, cpus=self.cpus - cpus, gpus=self.gpus - gpus)
+
+
+Room = Mapping[str, Host]
+# How many trials there are of each share.
+Demand = Mapping[TrialShare, float]
 
 
 @dataclass
@@ -28,101 +56,142 @@ class Roster:
     """The slots of a cluster, counted anew every two seconds.
 
     Args:
-        look: Who has room now; raises where the head does not answer, which changes nothing.
+        look: Who has room now, by the node's id; raises where the head does not answer, which changes nothing.
+        demand: What is left to run.
         head: The cluster's address.
-        n_nodes: That each trial spans.
     """
 
     look: Callable[[], Room]
+    demand: Counter[TrialShare]
     head: str = ""
-    n_nodes: int = 1
     clock: Callable[[], float] = time.monotonic
     _room: Room = field(default_factory=dict, init=False)
-    _told: Room = field(default_factory=dict, init=False)
+    _told: tuple[Room, int] = field(init=False)
 
     def __post_init__(self) -> None:
         """Count for the first time: what is there from the beginning is no news."""
-        self._room = self._told = self.look()
+        self._room = self.look()
+        self._told = self._room, n_slots(self._room, self.demand)
         self._look_at = self.clock() + LOOK_EVERY_S
 
     @property
     def n_slots(self) -> int:
-        """Trials that the cluster holds at once."""
+        """Trials of those left that the cluster holds at once."""
+        return n_slots(self._seen(), self.demand)
+
+    def has_room(self, share: TrialShare, *, beside: Demand) -> bool:
+        """Whether one more trial finds room beside those that are out."""
+        wanted = Counter(beside)
+        wanted[share] += 1
+        return n_at_once(self._seen(), wanted) == wanted.total()
+
+    def release(self, share: TrialShare) -> None:
+        """A trial is over; the last share stays, that what it ran on still counts."""
+        self.demand[share] -= 1
+        if self.demand[share] < 1 and len(self.demand) > 1:
+            del self.demand[share]
+
+    def news(self) -> SlotsChanged | None:
+        """What has changed since it was asked last."""
+        told, self._told = self._told, (self._seen(), self.n_slots)
+        if told == self._told:
+            return None
+        before, now = told[0], self._room
+        joined, lost = now.keys() - before.keys(), before.keys() - now.keys()
+        return SlotsChanged(
+            self.n_slots,
+            head=self.head,
+            joined=tuple(sorted(now[node].name for node in joined)),
+            lost=tuple(sorted(before[node].name for node in lost)),
+        )
+
+    def _seen(self) -> Room:
         now = self.clock()
         if now >= self._look_at:
             self._look_at = now + LOOK_EVERY_S
             with suppress(ray.exceptions.RayError, RuntimeError):
                 self._room = self.look()
-        return n_trials(self._room, n_nodes=self.n_nodes)
-
-    def news(self) -> SlotsChanged | None:
-        """What has changed since it was asked last."""
-        n_slots, before, now = self.n_slots, self._told, self._room
-        self._told = now
-        if now == before:
-            return None
-        joined, lost = now.keys() - before.keys(), before.keys() - now.keys()
-        return SlotsChanged(
-            n_slots,
-            head=self.head,
-            joined=tuple(sorted(now[node][0] for node in joined)),
-            lost=tuple(sorted(before[node][0] for node in lost)),
-        )
+        return self._room
 
 
-def room_of(slots: Slots) -> Room:
-    """Every living node of the connected cluster with room for a trial, or for a process of one that spans several."""
-    n_here = slots.n_processes // slots.n_nodes
-    cpus, gpus = slots.cpus * n_here, slots.gpus * n_here
-    fitting = {
-        node["NodeID"]: (node["NodeManagerHostname"], n_fitting(node["Resources"], cpus, gpus))
+def room_for(shares: Collection[TrialShare]) -> Room:
+    """Every living node of the connected cluster that has room for a part of such a trial."""
+    hosts = {
+        node["NodeID"]: Host(node["NodeManagerHostname"], *_amounts(node["Resources"]))
         for node in ray.nodes()
         if node["Alive"]
     }
-    return {node: room for node, room in fitting.items() if room[1]}
+    return {node: host for node, host in hosts.items() if any(map(host.n_fitting, shares))}
 
 
-def n_fitting(node: Mapping[str, float], cpus: float, gpus: float) -> int:
-    """How often one node holds so much at once."""
-    by_gpu = node.get("GPU", 0) / gpus if gpus else float("inf")
-    return int(min(node.get("CPU", 0) / cpus, by_gpu))
+def n_trials(held: Sequence[int], *, n_nodes: int) -> int:
+    """The most trials at once that each find room on so many nodes of their own, each of which holds so many."""
+    return next(n for n in range(sum(held) // n_nodes, -1, -1) if sum(min(each, n) for each in held) >= n * n_nodes)
 
 
-def n_trials(room: Room, *, n_nodes: int) -> int:
-    """The most trials at once that each find room on so many nodes of their own."""
-    held = [n for _, n in room.values()]
-    most = sum(held) // n_nodes
-    return next(n for n in range(most, -1, -1) if sum(min(each, n) for each in held) >= n * n_nodes)
+def n_at_once(room: Room, wanted: Demand) -> int:
+    """How many of these trials find room at once; those that take most are placed first."""
+    free, n_in_all = dict(room), 0
+    for share in sorted(wanted, key=lambda share: share.size, reverse=True):
+        held = {node: host.n_fitting(share) for node, host in free.items()}
+        n_placed = int(min(wanted[share], n_trials(tuple(held.values()), n_nodes=share.nodes_per_trial)))
+        n_left = n_placed * share.nodes_per_trial
+        for node, each in held.items():
+            n_here = min(each, n_placed, n_left)
+            free[node], n_left = free[node].without(share, n_here), n_left - n_here
+        n_in_all += n_placed
+    return n_in_all
 
 
-def find_slots(resources: Resources) -> Slots:
-    """How many trials the connected cluster holds at once, and what each takes.
+def n_slots(room: Room, demand: Demand) -> int:
+    """Trials that run at once: the larger ones that there are, and the smallest wherever there is room beside them."""
+    smallest = min(demand, key=lambda share: share.size)
+    return n_at_once(room, {**demand, smallest: float("inf")})
+
+
+def share_on(device: str, resources: Resources, base: object) -> TrialShare:
+    """What a trial of a base reserves of a cluster."""
+    share = resources.share_of(base)
+    return share if device == GPU else share.model_copy(update={"gpus_per_trial": 0.0})
+
+
+def find_slots(resources: Resources, bases: Iterable[AxisValue | None]) -> Slots:
+    """How many trials, by their bases, the connected cluster holds at once, and on what.
 
     `auto` takes GPUs where a node has one, or an autoscaler offers one.
 
     Raises:
-        ClusterError: Not one trial fits, and no autoscaler could make room.
+        ClusterError: A base's trials fit nowhere, and no autoscaler could make room.
     """
     here, offered = ray.cluster_resources(), _offered()
     takes_gpus = resources.device is Device.GPU or (
         resources.device is Device.AUTO and bool(here.get("GPU") or offered.get("GPU"))
     )
-    gpus = resources.gpus_per_trial if takes_gpus else 0.0
-    slots = Slots(0, resources.cpus_per_trial, gpus, resources.processes_per_trial, resources.nodes_per_trial)
-    n_slots = n_trials(room_of(slots), n_nodes=slots.n_nodes)
-    n_here = slots.n_processes // slots.n_nodes
-    if n_slots < 1 and n_fitting(offered, slots.cpus * n_here, gpus * n_here) < 1:
-        n_nodes = sum(node["Alive"] for node in ray.nodes())
-        where = "on one node" if slots.n_nodes == 1 else f"on each of {slots.n_nodes} nodes"
-        raise ClusterError(
-            f"resources: a trial asks for {slots.cpus * n_here:g} CPUs and {gpus * n_here:g} GPUs {where}; the "
-            f"cluster's {n_nodes} nodes have {here.get('CPU', 0):g} and {here.get('GPU', 0):g} in all; lower "
-            "`resources`, add a node, or give --wait-for where one is on its way"
-        )
-    return replace(slots, n_slots=n_slots)
+    device = GPU if takes_gpus else CPU
+    demand: Counter[TrialShare] = Counter()
+    for base, n in Counter(bases).items():
+        share = share_on(device, resources, base)
+        demand[share] += n
+        is_offered = bool(Host("", *_amounts(offered)).n_fitting(share))
+        if not is_offered and not n_at_once(room_for([share]), {share: 1}):
+            place = f"resources.by_base.{base}" if base in resources.by_base else "resources"
+            raise ClusterError(_without_room(share, place, here))
+    return Slots(n_slots(room_for(demand), demand), device)
 
 
-def awaited_slots(resources: Resources, wait: WaitFor | None, *, is_stopped: Callable[[], bool]) -> Slots:
+def _without_room(share: TrialShare, place: str, here: Mapping[str, float]) -> str:
+    bundle, n_nodes = bundle_of(share), sum(node["Alive"] for node in ray.nodes())
+    where = "on one node" if share.nodes_per_trial == 1 else f"on each of {share.nodes_per_trial} nodes"
+    asked, held = ("{:g} CPUs and {:g} GPUs".format(*_amounts(each)) for each in (bundle, here))
+    return (
+        f"{place}: a trial asks for {asked} {where}; the cluster's {n_nodes} nodes have {held} in all; "
+        f"lower `{place}`, add a node, or give --wait-for where one is on its way"
+    )
+
+
+def awaited_slots(
+    resources: Resources, bases: Collection[AxisValue | None], wait: WaitFor | None, *, is_stopped: Callable[[], bool]
+) -> Slots:
     """As `find_slots`, once there are as many as a launch waits for.
 
     Raises:
@@ -130,28 +199,40 @@ def awaited_slots(resources: Resources, wait: WaitFor | None, *, is_stopped: Cal
     """
     deadline = time.monotonic() + (wait.seconds if wait else 0)
     while True:
-        n_slots = 0
+        n_found = 0
         try:
-            slots = find_slots(resources)
+            slots = find_slots(resources, bases)
         except ClusterError:
             if wait is None:
                 raise
         else:
-            n_slots = slots.n_slots
-            if wait is None or n_slots >= wait.n_slots:
+            n_found = slots.n_slots
+            if wait is None or n_found >= wait.n_slots:
                 return slots
-            ask_for(wait.n_slots, slots)
+            ask_for(Counter(share_on(slots.device, resources, base) for base in bases))
         if is_stopped() or time.monotonic() >= deadline:
             what = f"--wait-for: {wait.n_slots} slots did not come within {wait.seconds:.0f} s"
-            raise ClusterError(f"{what}, there are {n_slots}; ask for fewer, or wait longer")
+            raise ClusterError(f"{what}, there are {n_found}; ask for fewer, or wait longer")
         time.sleep(LOOK_EVERY_S)
 
 
-def ask_for(n_waiting: int, slots: Slots) -> None:
-    """Let an autoscaler see that so many trials wait or run; without one, nothing happens."""
-    bundle = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
+def ask_for(demand: Mapping[TrialShare, int]) -> None:
+    """Let an autoscaler see what waits or runs, a bundle for each node of a trial; without one, nothing happens."""
+    bundles = [
+        bundle_of(share) for share, n in demand.items() for _ in range(min(n * share.nodes_per_trial, MOST_ASKED_FOR))
+    ]
     with suppress(Exception):  # the cluster went, and the launch ends with it
-        request_resources(bundles=[bundle] * min(n_waiting * slots.n_processes, MOST_ASKED_FOR))
+        request_resources(bundles=bundles[:MOST_ASKED_FOR])
+
+
+def bundle_of(share: TrialShare) -> dict[str, float]:
+    """What a trial holds on each of its nodes."""
+    amounts = {CPU: share.cpus_per_trial * share.n_here, GPU: share.gpus_per_trial * share.n_here}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def _amounts(resources: Mapping[str, float]) -> tuple[float, float]:
+    return resources.get(CPU, 0.0), resources.get(GPU, 0.0)
 
 
 def _offered() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,14 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.execution.events import Progressed, Started, StopLevel
-from orchestrator.execution.executor import Overseer, Slots
+from orchestrator.execution.executor import Overseer
 from orchestrator.execution.on_ray.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor
 from orchestrator.execution.on_ray.cluster import Lifeline
 from orchestrator.execution.on_ray.lost_workers import Began, Node, UnfitNodeError, record_for_worker
+from orchestrator.execution.on_ray.peers import Placement
 from orchestrator.execution.on_ray.roll_call import drain
 from orchestrator.execution.on_ray.roster import Roster
+from orchestrator.study.resources import TrialShare
 from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import RollCall
 from workers.contract.errors import NO_ROOM, ClusterLostError
@@ -46,30 +48,32 @@ NO_NODE = "the cluster was lost: no node with room for a trial is left; what had
 
 
 def run_trials(
-    trial_ids: Sequence[str],
+    shares: Mapping[str, TrialShare],
     layout: StoreLayout,
-    slots: Slots,
     roster: Roster,
     lifeline: Lifeline,
     overseer: Overseer,
     *,
     call: RollCall | None,
 ) -> None:
-    """Run the trials as a pool does.
+    """Run the trials, each on its share, as a pool does: those that take most first, and others beside them.
 
     Tune retries nothing: what the judge sends back is handed out again, on whatever slot is free.
     """
-    common = {"n_threads": slots.n_threads, "n_processes": slots.n_processes, "call": call and call.model_dump()}
-    configs = [{"trial_id": name, "order": str(layout.order(name)), **common} for name in trial_ids]
+    asked = call and call.model_dump()
+    configs = [
+        {"trial_id": name, "order": str(layout.order(name)), "share": share, "call": asked}
+        for name, share in sorted(shares.items(), key=lambda each: each[1].size, reverse=True)
+    ]
     queue = _Queue(configs, overseer, roster)
     reporter, stopper = _Reporter(queue, overseer, lifeline), _Stopper(overseer, lifeline, roster)
     name = f"launch-{datetime.now(UTC):%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
     tuner = tune.Tuner(
-        tune.with_resources(TrialActor, _placement(slots)),
+        tune.with_resources(TrialActor, lambda config: Placement(config["share"])),
         tune_config=tune.TuneConfig(
             search_alg=queue,
             num_samples=-1,  # the queue says when it is empty
-            max_concurrent_trials=len(trial_ids),  # the queue holds back what no slot is free for
+            max_concurrent_trials=len(shares),  # the queue holds back what no slot is free for
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
@@ -89,13 +93,6 @@ def run_trials(
             layout.scratch.rmdir()
     if lifeline.is_cut:
         raise ClusterLostError(lifeline.why or NO_NODE)
-
-
-def _placement(slots: Slots) -> tune.PlacementGroupFactory:
-    """A bundle for each process of a trial, the first for its actor."""
-    bundle = {"CPU": slots.cpus, "GPU": slots.gpus}
-    spread = "STRICT_PACK" if slots.n_nodes == 1 else "STRICT_SPREAD"
-    return tune.PlacementGroupFactory([bundle] * slots.n_processes, strategy=spread)
 
 
 def _fit(tuner: tune.Tuner) -> None:
@@ -134,7 +131,7 @@ class _NeverRestored:
 
 
 class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
-    """Hands Tune the next trial when a slot is free, in the order of the plan; nothing more after a stop.
+    """Hands Tune the next trial that there is room for, in the given order; nothing more after a stop.
 
     A trial that is tried again goes first: what it waited for is usually gone, and a common fault shows early.
     """
@@ -145,28 +142,30 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
         self._out: dict[str, dict[str, Any]] = {}
         self._overseer = overseer
         self._roster = roster
+        roster.demand = Counter(config["share"] for config in configs)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's config; None while no slot is free, or what runs may still come back."""
         if self._overseer.stop_level() > StopLevel.GO_ON:
             return FINISHED
-        place = next((i for i in reversed(range(len(self._waiting))) if self._may_start(i)), None)
-        if place is None:
-            return None if self._out else FINISHED
-        if len(self._out) >= self._roster.n_slots:
-            return None
-        config = self._waiting.pop(place)
-        self._out[config["trial_id"]] = config
-        return config
-
-    def _may_start(self, place: int) -> bool:
-        return self._overseer.may_start(self._waiting[place]["trial_id"])
+        beside, full = Counter(config["share"] for config in self._out.values()), set()
+        for place, config in reversed(list(enumerate(self._waiting))):
+            share = config["share"]
+            if share in full or not self._overseer.may_start(config["trial_id"]):
+                continue
+            if self._roster.has_room(share, beside=beside):
+                self._out[config["trial_id"]] = self._waiting.pop(place)
+                return dict(config)
+            full.add(share)
+        return None if full or self._out else FINISHED
 
     def take_back(self, trial_id: str, *, again: bool) -> None:
         """An attempt ended; whether its trial is handed out again."""
         config = self._out.pop(trial_id, None)
         if again and config is not None:
             self._waiting.append(config)
+        elif config is not None:
+            self._roster.release(config["share"])
 
     def on_trial_complete(self, *_: object, **__: object) -> None:
         """Nothing: the store knows."""

@@ -1,6 +1,8 @@
 """What `sweep plan` says of the launch that would carry the plan out."""
 
 import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from orchestrator.design.plan import Plan
@@ -14,7 +16,7 @@ from orchestrator.launch.forecast.needs import (
 )
 from orchestrator.launch.forecast.taken import slots_of, taken_here, taken_there
 from orchestrator.launch.screen.board import longest_first
-from orchestrator.study.resources import Resources
+from orchestrator.study.resources import Resources, TrialShare
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
@@ -27,18 +29,22 @@ class Ahead:
     disk: DiskForecast
     free_bytes: int
     teaching: TeachingForecast | None
+    demand: Mapping[TrialShare, int]
 
     def lines(self, study: str) -> list[str]:
         """For a terminal, `study` being how one names it and its store; none where nothing is to be run."""
         disk = [f"disk {self.disk.told(free_bytes=self.free_bytes)}"] if self.disk.need_bytes else []
         teaching = [f"teacher writes {self.teaching}"] if self.teaching else []
-        return [*self.time.lines(study), *disk, *teaching]
+        is_usual = all(share.processes_per_trial == 1 for share in self.demand) and len(self.demand) < 2
+        devices = [] if is_usual else [f"{n} trials reserve {share}" for share, n in self.demand.items()]
+        return [*self.time.lines(study), *disk, *teaching, *devices]
 
     def to_json(self) -> dict[str, object]:
         """The same as facts."""
         disk = {**asdict(self.disk), "free_bytes": self.free_bytes}
         teaching = asdict(self.teaching) if self.teaching else None
-        return {"time": self.time.to_json(), "disk": disk, "teaching": teaching}
+        demand = [{**share.model_dump(), "n_trials": n} for share, n in self.demand.items()]
+        return {"time": self.time.to_json(), "disk": disk, "teaching": teaching, "demand": demand}
 
 
 def look_ahead(
@@ -60,7 +66,8 @@ def look_ahead(
         taken = {kind: [*taken.get(kind, ()), *learnt.get(kind, ())] for kind in {**taken, **learnt}}
     time = forecast_time(missing, taken, n_slots=n_slots or 1, resources=resources, price=price)
     teaching = forecast_teaching((trial.spec for trial in missing), layout)
-    return Ahead(time, forecast_disk(plan, layout), free_bytes(layout), teaching)
+    demand = Counter(resources.share_of(trial.coordinates.get("base")) for trial in missing)
+    return Ahead(time, forecast_disk(plan, layout), free_bytes(layout), teaching, demand)
 
 
 def parse_price(text: str) -> float:

@@ -118,9 +118,11 @@ def forecast_time(
         return found
     kinds = dict.fromkeys(kind for kind, _ in known)
     is_on_cpus = taken[known[0][0]][0].is_on_cpus
-    n_devices = resources.processes_per_trial * (resources.cpus_per_trial if is_on_cpus else resources.gpus_per_trial)
+    shares = [resources.share_of(kind.base) for kind, _ in known]
+    each_holds = [share.cpus_per_trial if is_on_cpus else share.gpus_per_trial for share in shares]
+    n_devices = [share.processes_per_trial * n for share, n in zip(shares, each_holds, strict=True)]
     seconds = _drawn(known, {kind: taken[kind] for kind in kinds})
-    hours = seconds.sum(axis=0) * n_devices / 3600
+    hours = n_devices @ seconds / 3600
     tokens = {kind: mean(each.cost.n_input_tokens / each.size for each in taken[kind]) for kind in kinds}
     return replace(
         found,

@@ -67,10 +67,11 @@ def launch_trials(
         StoreError: The analysis plan can't be sealed.
     """
     console, orders = launch.console, _write_orders(launch, queue, recovery)
+    bases = {trial_id: trial.coordinates.get("base") for trial_id, trial in queue.by_id.items()}
     referee: Referee | None = None
     try:
         with (
-            launch.executor.open(resources_of(launch), stop_level=stop_level, last_words=last_words) as pool,
+            launch.executor.open(resources_of(launch), bases, stop_level=stop_level, last_words=last_words) as pool,
             mustered(pool, launch.study, launch.layout, allows_mixed=launch.allows_mixed) as nodes,
         ):
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))

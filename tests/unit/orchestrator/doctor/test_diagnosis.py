@@ -146,15 +146,15 @@ class TestMachine:
     )
     def test_what_is_too_little_is_found(self, changes: dict[str, object], name: str, grade: Grade) -> None:
         here = Capacity(**(vars(ROOMY) | changes))
-        found = list(check_machine(here, Resources(), peak_mib=None))
+        found = list(check_machine(here, [Resources()], peak_mib=None))
         assert one(found, name).grade is grade and one(found, name).remedy
         assert [check.name for check in found if check.grade is not Grade.OK] == [name]
 
     def test_a_roomy_machine_is_well(self) -> None:
-        assert {check.grade for check in check_machine(ROOMY, Resources(), peak_mib=900.0)} == {Grade.OK}
+        assert {check.grade for check in check_machine(ROOMY, [Resources()], peak_mib=900.0)} == {Grade.OK}
 
     def test_what_trials_were_measured_to_take_counts_where_there_is_such_a_measurement(self) -> None:
-        found = one(check_machine(ROOMY, Resources(), peak_mib=20_000.0), "memory")
+        found = one(check_machine(ROOMY, [Resources()], peak_mib=20_000.0), "memory")
         assert found.grade is Grade.FAIL and "was measured to take 20,000 MiB" in found.what
 
 

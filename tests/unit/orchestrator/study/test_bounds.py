@@ -8,7 +8,8 @@ from time import process_time
 import pytest
 
 from orchestrator.design.grid import expand
-from orchestrator.study.study import load_study
+from orchestrator.study.resources import TrialShare
+from orchestrator.study.study import load_sealed, load_study, sealed_text
 from orchestrator.study.text.source import read_source
 from support.places import SWEEPS
 from workers.contract.errors import InputError, Problem
@@ -104,14 +105,26 @@ def test_the_size_of_a_design_is_known_before_it_is_made(tmp_path: Path) -> None
     [
         (
             "",
-            "  processes_per_trial: 4\n  nodes_per_trial: 2",
-            "resources.nodes_per_trial: 4 processes can't be spread over 2",
+            "  processes_per_trial: 4\n  nodes_per_trial: 3",
+            "resources.nodes_per_trial: 4 processes can't be spread evenly over 3",
         ),
         (
             "weight_decay: 0",
             "  processes_per_trial: 7",
             "training.batch_size: 32 examples can't be shared evenly by the 7 processes",
         ),
+        (
+            "",
+            "  processes_per_trial: 4\n  by_base: {tiny-llama: {nodes_per_trial: 3}}",
+            "resources.by_base.tiny-llama.nodes_per_trial: 4 processes can't be spread evenly over 3",
+        ),
+        (
+            "",
+            "  by_base: {tiny-lama: {gpus_per_trial: 0.5}}",
+            "tiny-lama is not among `bases`; did you mean `tiny-llama`?",
+        ),
+        ("", "  by_base: {tiny-llama: {gpus_per_trial: 2}}", "resources.by_base.tiny-llama.gpus_per_trial: 2 would"),
+        ("", "  by_base: {tiny-llama: {gpus: 2}}", "resources.by_base.tiny-llama.gpus: is not a known key"),
         (
             "zero_stage: 3\n  diagnostics: {n_probe: 8}",
             "  processes_per_trial: 2",
@@ -125,6 +138,18 @@ def test_what_several_processes_cannot_share_is_refused(
     text = SOUND.replace("training:\n", f"training:\n  {training}\n")
     text = text.replace("  cpus_per_trial: 1\n", f"  cpus_per_trial: 1\n{resources}\n")
     assert said in only_problem(write(tmp_path, text))
+
+
+def test_a_base_reserves_what_it_says_and_else_what_all_do_and_is_sealed_so(tmp_path: Path) -> None:
+    text = SOUND.replace(
+        "cpus_per_trial: 1\n", "cpus_per_trial: 3\n  by_base: {tiny-llama: {processes_per_trial: 2}}\n"
+    )
+    study = load_study(write(tmp_path, text))
+    sealed = tmp_path / "study.json"
+    sealed.write_text(sealed_text(study))
+    for each in (study.resources, load_sealed(sealed).resources):
+        assert each.share_of("tiny-llama") == TrialShare(cpus_per_trial=3, processes_per_trial=2)
+        assert each.share_of("another") == each.share_of(None) == TrialShare(cpus_per_trial=3)
 
 
 def test_a_trial_on_several_gpus_is_refused_as_long_as_it_would_use_one(tmp_path: Path) -> None:
