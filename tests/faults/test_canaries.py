@@ -149,7 +149,7 @@ Sound = dict[Path, bytes]
 
 
 def _tokens_of(stage: Stage) -> tuple[Path, Sound]:
-    """What all trials with rationales read, and its bytes with those of the manifest."""
+    """What trials with rationales of one kind read, and its bytes with those of the manifest."""
     trial = next(trial for trial in expand(stage.study).trials if trial.spec.supervision == "step_by_step")
     manifest = stage.scene.layout.manifest(input_recipes(trial.spec)[InputKind.RATIONALE_TOKENS].digest())
     tokens = next(manifest.parent.glob("*/tokens.parquet"))
@@ -182,8 +182,7 @@ def _raise_and_lose_workers(stage: Stage, tokens: Path, sound: Sound, tight_grou
     """Tokens that are none make the library quote them; one worker is killed, one runs out of memory."""
     tokens.write_bytes(sound[tokens])
     table = pd.read_parquet(tokens)
-    column = next(name for name in table.columns if table[name].dtype == object)
-    table[column] = [[RAISED.format(row)] for row in range(len(table))]
+    table["step_by_step"] = [[RAISED.format(row)] for row in range(len(table))]
     table.to_parquet(tokens)
     _pass_off(tokens)
     stage.write(checkpoint_every_s=0.5)
