@@ -197,7 +197,10 @@ def analyse(
         checks=checks,
         learning=learning,
         equivalence=equal,
-        warnings=(*warnings_of(design, results, held_out, cells), *missing_warnings(covered, asked=study.checks)),
+        warnings=(
+            *warnings_of(study, design, results, held_out, cells),
+            *missing_warnings(covered, asked=study.checks),
+        ),
         held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
         coverage=covered,
         contrasts=contrasts,

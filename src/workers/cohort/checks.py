@@ -6,6 +6,7 @@ Source: protocol, sections 3.2 and 4.2.
 """
 
 from collections.abc import Collection, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +53,16 @@ def check_cohort(cohort: Cohort) -> CohortCheck:
     is_train = (cohort.labels["split"] == "train").to_numpy()
     outcomes = cohort.labels["boolean_value"].to_numpy(dtype=np.bool_, na_value=False)
     telling = telling_features(features[is_train], outcomes[is_train])
+    kept = {code: auc for code, auc in telling.items() if _stems(code) & cohort.vouched}
     problems = [
         *label_problems(cohort.labels),
         *_forbidden_problems({*cohort.events["code"].unique(), *features.codes}, cohort.forbidden),
         *([] if records is None else _late_problems(records)),
-        *(_telling_problem(code, auc) for code, auc in telling.items() if code != AGE),
+        *_vouched_problems(features.codes, cohort.vouched),
+        *(_telling_problem(code, auc) for code, auc in telling.items() if code != AGE and code not in kept),
     ]
     warnings = [*cohort.warnings, *_size_warnings(cohort.labels)]
+    warnings += [f"{_alone(code, auc)}: kept, as `known_at_index` says" for code, auc in kept.items() if code != AGE]
     if AGE in telling:
         warnings.append(f"age alone ranks with an AUC of {telling[AGE]:.2f} on train: narrow the range of ages")
     lines = features.lines() if records is None else records
@@ -207,9 +211,24 @@ def _late_problems(records: pd.DataFrame) -> Iterator[Problem]:
         yield Problem("cohort: records", f"{late} events lie after the index", "keep events up to the index only")
 
 
+def _stems(code: str) -> set[str]:
+    """A code, and the column of which it is a category."""
+    return {code, code.rpartition("=")[0]}
+
+
+def _vouched_problems(codes: Collection[str], vouched: AbstractSet[str]) -> Iterator[Problem]:
+    if unknown := sorted(vouched - {stem for code in codes for stem in _stems(code)}):
+        yield Problem("cohort.known_at_index", f"{unknown} are no inputs", "correct or remove them")
+
+
+def _alone(code: str, auc: float) -> str:
+    return f"feature {code} alone ranks the outcome with an AUC of {auc:.2f} on train"
+
+
 def _telling_problem(code: str, auc: float) -> Problem:
     what = f"alone ranks the outcome with an AUC of {auc:.2f} on train, above {TELLING_AUC}"
-    return Problem(f"cohort: feature {code}", what, "it says the outcome by another name: forbid or remove it")
+    remedy = "forbid or remove it; if it was known at the index, name it in `cohort.known_at_index`"
+    return Problem(f"cohort: feature {code}", what, remedy)
 
 
 def _size_warnings(labels: pd.DataFrame) -> Iterator[str]:

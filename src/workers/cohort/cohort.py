@@ -40,6 +40,7 @@ class Cohort:
     lexicon: its codes in words; null where the prompt template brings its own (`exam_summary`).
     warnings: what its source leaves unsaid; they refuse nothing and hold no small count.
     forbidden: codes or columns that tell the outcome and must never be an input.
+    vouched: codes, or the columns whose categories they are, that may nearly tell the outcome.
     censoring: what each label row weighs so that the lost are stood for; null where the source tells no follow-up.
     """
 
@@ -49,6 +50,7 @@ class Cohort:
     lexicon: Lexicon | None = None
     warnings: tuple[str, ...] = ()
     forbidden: frozenset[str] = frozenset()
+    vouched: frozenset[str] = frozenset()
     censoring: npt.NDArray[np.float64] | None = None
 
     def values_at_index(self) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """From a cohort's recipe to its events and labels: one loader a kind of source, the same leak checks for all."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -34,4 +35,5 @@ def read_cohort(recipe: CohortRecipe, place: Path | None) -> Cohort:
     if recipe.kind.place is not None and place is None:
         raise ValueError("a cohort that is read needs a place")
     load: Callable[..., Cohort] = resolve_name(recipe.kind.loader)
-    return load(recipe) if recipe.kind.place is None else load(place, recipe)
+    cohort = load(recipe) if recipe.kind.place is None else load(place, recipe)
+    return replace(cohort, vouched=frozenset(recipe.known_at_index))

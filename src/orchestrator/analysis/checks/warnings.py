@@ -6,13 +6,14 @@ from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.results import MIXED, Results
 from orchestrator.design.grid import Design
+from orchestrator.study.study import Study
 
 # Below this many events the standard error of one AUC exceeds about 0.02. Source: protocol, section 3.2.
 ENOUGH_EVENTS = 200
 
 
 def warnings_of(
-    design: Design, results: Results, held_out: HeldOut | None, cells: Mapping[str, Sequence[Cell]]
+    study: Study, design: Design, results: Results, held_out: HeldOut | None, cells: Mapping[str, Sequence[Cell]]
 ) -> tuple[str, ...]:
     """What a reader must know before reading any number."""
     warnings = [
@@ -20,6 +21,11 @@ def warnings_of(
         for name, matched in cells.items()
         if not matched
     ]
+    if vouched := study.cohort.known_at_index:
+        warnings.append(
+            f"The study vouches that these inputs were known at the index: {', '.join(sorted(vouched))}. They may "
+            "nearly tell the outcome by themselves; if they became known later, no score is worth anything."
+        )
     if held_out is not None and held_out.label.sum() < ENOUGH_EVENTS:
         warnings.append(
             f"The test set holds fewer than {ENOUGH_EVENTS} events: only large differences can be seen in it."

@@ -30,6 +30,7 @@ class Cells:
     """The rows of a table and what is wrong with them; a faulty cell reads as missing and is counted.
 
     row_numbers: in the file, the first is 1; null where they are the file's own rows.
+    warnings: what is suspect and refuses nothing; without small counts.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Cells:
     origin: str
     row_numbers: npt.NDArray[np.int64] | None = None
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     zoned: dict[str, bool] = field(default_factory=dict)
 
     def count(self, column: str, n: int, what: str, remedy: str) -> None:

@@ -5,6 +5,7 @@ leak checks of any cohort look at ranks, these look for what is exactly so, what
 """
 
 import math
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from scipy.stats import rankdata
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, recorded_numbers
 from workers.cohort.tables.cells import Cells
+from workers.cohort.tables.nearly import nearly_implies, nearly_tells
 from workers.contract.recipes.mapping import WideMapping
 
 IntArray = npt.NDArray[np.int64]
@@ -30,12 +32,20 @@ PARTED, MOST_VALUES = 0.99, 12
 FEW = 1_000
 # Rounding up and down once each.
 SAME_BIRTH_YEARS = 2.0
+FORBID = "add it to `forbidden`; what is known at the index can't be so"
+UNLESS_KNOWN = "add it to `forbidden`; if it was known at the index, name it in `cohort.known_at_index`"
 AT_ENTRY = "make an age at entry a static input; if it numbers visits, name the column of participants"
 NAME_THEM = "if it numbers visits, name the column of participants"
 
 
-def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd.DataFrame) -> None:
-    """Count as a problem each input that gives the outcome or the length of follow-up away."""
+def check_inputs(
+    cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd.DataFrame, *, vouched: AbstractSet[str]
+) -> None:
+    """Count as a problem each input that gives the outcome or the length of follow-up away.
+
+    Args:
+        vouched: Columns that may do so nearly, for they were known at the index.
+    """
     first = rows.sort_values("time").drop_duplicates("subject_id")
     person = people.loc[first["subject_id"]]
     spans = person["outcome"].fillna(person["end"]) - first["time"].to_numpy()
@@ -44,16 +54,43 @@ def check_inputs(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people:
     told += [person[name].notna().to_numpy() for name in ("outcome", "death")]
     partings = {(codes := pd.factorize(one)[0]).tobytes(): codes for one in told}  # equal where they part people alike
     has_event = person["outcome"].notna().to_numpy()
-    remedy = "add it to `forbidden`; what is known at the index can't be so"
     later = {entry.column for entry in mapping.inputs if entry.known}
+    plain = []
     for column in dict.fromkeys(column for column in mapping.input_columns if column not in later):
         column_cells = cells.rows.loc[first.index, column]
         held = pd.factorize(column_cells, use_na_sentinel=False)[0]
         views = (np.asarray(recorded_numbers(column_cells)), column_cells.notna().to_numpy(dtype=np.float64))
         if any(follows_from(held, one) or follows_from(one, held) for one in partings.values()):
-            cells.refuse_column(column, "says on every row whether the outcome or death came", remedy)
+            cells.refuse_column(column, "says on every row whether the outcome or death came", FORBID)
         elif any(runs_with(view, followed, has_event) for view in views) or parts(held, followed, has_event):
-            cells.refuse_column(column, "runs with the time of follow-up", remedy)
+            cells.refuse_column(column, "runs with the time of follow-up", FORBID)
+        else:
+            plain.append(column)
+    at_risk = followed > 0
+    if at_risk.any():
+        inputs = cells.rows.loc[first.index[at_risk], plain]
+        _judge(cells, mapping, inputs, followed[at_risk], has_event[at_risk], vouched=vouched)
+
+
+def _judge(
+    cells: Cells,
+    mapping: WideMapping,
+    inputs: pd.DataFrame,
+    followed: FloatArray,
+    has_event: npt.NDArray[np.bool_],
+    *,
+    vouched: AbstractSet[str],
+) -> None:
+    """Count as a problem what nearly gives them away, unless somebody vouches for it; age alone is everybody's."""
+    person = {part.column for part in (mapping.age, mapping.sex) if part is not None}
+    for columns, what in nearly_tells(inputs, followed, has_event):
+        if vouched & {*columns}:
+            cells.warnings.append(f"columns {columns}: {what}; kept, as `known_at_index` says")
+        elif not person >= {*columns}:
+            cells.refuse_column(" and ".join(columns), what, UNLESS_KNOWN)
+    for column in nearly_implies(inputs.drop(columns=[*person, *vouched], errors="ignore"), has_event):
+        what = f"column {column} has a value that hardly anybody without the outcome has"
+        cells.warnings.append(f"{what}; {UNLESS_KNOWN}")
 
 
 def follows_from(known: IntArray, told: IntArray) -> bool:

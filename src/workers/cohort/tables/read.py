@@ -35,7 +35,8 @@ def read_table(place: Path, recipe: TableCohort) -> Cohort:
         InputError: The file can't be read, columns are missing, or cells break the mapping: then with all problems.
     """
     mapping = recipe.mapping
-    history = _history(place, mapping)
+    cells = _cells(place, mapping)
+    history = _history(cells, mapping, vouched=frozenset(recipe.known_at_index))
     labelled = label(history, mapping)
     subjects = labelled.rows["subject_id"]
     splits = {subject: split_of(subject, salt=recipe.split_salt) for subject in subjects.unique()}
@@ -46,6 +47,7 @@ def read_table(place: Path, recipe: TableCohort) -> Cohort:
         labels=labels,
         flow=labelled.flow,
         lexicon=lexicon_of(mapping),
+        warnings=tuple(cells.warnings),
         forbidden=_forbidden(mapping, events["code"].unique()),
         censoring=labelled.censoring,
     )
@@ -70,41 +72,45 @@ def lexicon_of(mapping: WideMapping | LongMapping) -> Lexicon:
     return Lexicon(question=mapping.question, concepts=tuple(concepts), themes=themes)
 
 
-def _history(place: Path, mapping: WideMapping | LongMapping) -> TableHistory:
+def _history(cells: Cells, mapping: WideMapping | LongMapping, *, vouched: frozenset[str]) -> TableHistory:
     if isinstance(mapping, WideMapping):
-        columns = table_wide.columns_of(mapping)
+        return table_wide.read_wide(cells, mapping, vouched=vouched)
+    return table_long.read_long(cells, mapping)
+
+
+def _cells(place: Path, mapping: WideMapping | LongMapping) -> Cells:
+    """The columns that the mapping names, one row a visit."""
+    if isinstance(mapping, LongMapping):
         rows = read_columns(
             place,
-            at_visits(columns, mapping),
-            text=at_visits(table_wide.text_columns_of(mapping), mapping),
-            names={mapping.id},
-            said={
-                name: words
-                for column, words in table_wide.words_of(mapping).items()
-                for name in at_visits([column], mapping)
-            },
+            table_long.columns_of(mapping),
+            text=table_long.text_columns_of(mapping),
+            names={mapping.id, mapping.code},
+            said=table_long.words_of(mapping),
             missing=mapping.missing,
             decimal=mapping.decimal,
         )
-        if not mapping.visits:
-            return table_wide.read_wide(Cells(place, rows, mapping.clock, mapping.origin), mapping)
-        spread = spread_visits(rows, columns, mapping)
-        if spread.empty:
-            raise InputError(
-                Problem(str(place), "no visit holds an input", "mend `visits` and the names of the inputs")
-            )
-        numbers, spread = spread.index.to_numpy(), spread.reset_index(drop=True)
-        return table_wide.read_wide(Cells(place, spread, mapping.clock, mapping.origin, numbers), mapping)
+        return Cells(place, rows, mapping.clock, mapping.origin)
+    columns = table_wide.columns_of(mapping)
     rows = read_columns(
         place,
-        table_long.columns_of(mapping),
-        text=table_long.text_columns_of(mapping),
-        names={mapping.id, mapping.code},
-        said=table_long.words_of(mapping),
+        at_visits(columns, mapping),
+        text=at_visits(table_wide.text_columns_of(mapping), mapping),
+        names={mapping.id},
+        said={
+            name: words
+            for column, words in table_wide.words_of(mapping).items()
+            for name in at_visits([column], mapping)
+        },
         missing=mapping.missing,
         decimal=mapping.decimal,
     )
-    return table_long.read_long(Cells(place, rows, mapping.clock, mapping.origin), mapping)
+    if not mapping.visits:
+        return Cells(place, rows, mapping.clock, mapping.origin)
+    spread = spread_visits(rows, columns, mapping)
+    if spread.empty:
+        raise InputError(Problem(str(place), "no visit holds an input", "mend `visits` and the names of the inputs"))
+    return Cells(place, spread.reset_index(drop=True), mapping.clock, mapping.origin, spread.index.to_numpy())
 
 
 def _events(history: TableHistory, labels: pd.DataFrame) -> pd.DataFrame:

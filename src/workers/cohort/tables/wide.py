@@ -1,6 +1,7 @@
 """A wide table in one form: one row a participant and time, or interval, or a participant; one column a measure."""
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import pandas as pd
@@ -51,8 +52,11 @@ def words_of(mapping: WideMapping) -> dict[str, set[str]]:
     return words
 
 
-def read_wide(cells: Cells, mapping: WideMapping) -> TableHistory:
+def read_wide(cells: Cells, mapping: WideMapping, *, vouched: AbstractSet[str] = frozenset()) -> TableHistory:
     """Check a wide table and bring it into one form.
+
+    Args:
+        vouched: Inputs that may nearly tell the outcome.
 
     Raises:
         InputError: With every problem of the table; counts, never rows.
@@ -63,7 +67,7 @@ def read_wide(cells: Cells, mapping: WideMapping) -> TableHistory:
     ages = _ages(cells, mapping, rows)
     bars = _bars(cells, mapping, rows)
     cells.refuse()
-    check_inputs(cells, mapping, rows, people)
+    check_inputs(cells, mapping, rows, people, vouched=vouched)
     check_ids(cells, mapping, rows, people)
     cells.refuse()
     visits = rows

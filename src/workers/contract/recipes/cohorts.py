@@ -23,6 +23,10 @@ class Splitting(Recipe):
         source: str
     split_salt: str = Field(default=DEFAULT_SALT, min_length=1, description="used where the data bring no splits")
     version: int = 1
+    known_at_index: tuple[str, ...] = Field(
+        default=(),
+        description="inputs that may nearly tell the outcome, for they were known before; the report says so",
+    )
 
     @property
     def kind(self) -> "CohortSource":

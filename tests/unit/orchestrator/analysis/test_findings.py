@@ -300,6 +300,12 @@ def test_few_events_are_warned_of(study: Study, design: Design, tmp_path: Path) 
     assert "fewer than 200 events" in found.warnings[0]
 
 
+def test_what_the_study_vouches_for_is_said(study: Study, design: Design) -> None:
+    vouching = study.model_copy(update={"cohort": study.cohort.model_copy(update={"known_at_index": ("urea",)})})
+    found = analyse(vouching, design, Results(outcomes={}, predictions={}, attempts={}))
+    assert found.warnings[0].startswith("The study vouches that these inputs were known at the index: urea.")
+
+
 def test_findings_survive_json_and_name_no_participant(findings: Findings) -> None:
     body = findings.model_dump_json()
     assert Findings.model_validate_json(body) == findings

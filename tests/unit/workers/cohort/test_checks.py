@@ -114,6 +114,19 @@ class TestTellingFeatures:
         found = check_cohort(replace(cohort, events=told))
         assert [problem.where for problem in found.problems] == ["cohort: feature LEAK"]
 
+    def test_a_marker_that_was_known_is_kept_and_said(self) -> None:
+        cohort = cohort_of()
+        leaking = with_events(cohort, cases(cohort), "DRUG=LEAK")
+        for vouched in ("DRUG=LEAK", "DRUG"):
+            found = check_cohort(replace(leaking, vouched=frozenset({vouched})))
+            assert not found.problems
+            said = "feature DRUG=LEAK alone ranks the outcome with an AUC of 1.00 on train: kept"
+            assert any(text.startswith(said) for text in found.warnings)
+
+    def test_a_vouched_name_is_that_of_an_input(self) -> None:
+        (problem,) = check_cohort(replace(cohort_of(), vouched=frozenset({"DRGU", "DRUG"}))).problems
+        assert (problem.where, problem.what) == ("cohort.known_at_index", "['DRGU'] are no inputs")
+
     def test_a_leak_outside_of_train_is_not_looked_at(self) -> None:
         cohort = cohort_of()
         mine = cohort.labels[cohort.labels["boolean_value"] & (cohort.labels["split"] == "held_out")]

@@ -81,6 +81,51 @@ def test_what_is_known_only_afterwards_is_no_input(leak: str, tmp_path: Path) ->
     assert refused(table, tmp_path, ONE_ROW, inputs=inputs) == [f"x: {what}"]
 
 
+def entered(table: pd.DataFrame) -> "pd.Series[float]":
+    return pd.Series(np.random.default_rng(7).uniform(40, 80, len(table)))
+
+
+RANKS, NEARLY = "ranks the outcome, whenever it came, with an AUC of 0.96", "nearly runs with the time of follow-up"
+ADDS = "add up to, or differ by, nearly the time of follow-up or the outcome"
+# Columns x and y beside weight; what is refused, and where.
+NEAR_THE_OUTCOME = {
+    "a copy with some cells wrong": (lambda t: (t["status"] == 2) ^ (t.index % 25 == 0), lambda t: 1, f"x: {RANKS}"),
+    "in words": (
+        lambda t: ((t["status"] == 2) ^ (t.index % 25 == 0)).map({True: "M", False: "W"}), lambda t: 1, f"x: {RANKS}"
+    ),
+    "the time of another end, which comes later": (
+        lambda t: t["days"] + t.index % 1000 * (t["status"] == 2), lambda t: 1, f"x: {NEARLY}"
+    ),
+    "the time, rounded and disturbed": (lambda t: t["days"] // 90 + t.index % 3, lambda t: 1, f"x: {NEARLY}"),
+    "an age at entry and one at the end": (entered, lambda t: (t["x"] + t["days"] / 365.25).round(1), f"y: {ADDS}"),
+    "parts of the time": (lambda t: t["days"] * (t.index % 7) / 6, lambda t: t["days"] - t["x"], f"y: {ADDS}"),
+    "two that the outcome parts": (entered, lambda t: t["x"] - 9.0 * (t["status"] == 2), f"y: {ADDS}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("leak", NEAR_THE_OUTCOME)
+def test_what_nearly_tells_the_outcome_is_no_input_unless_it_was_known(leak: str, tmp_path: Path) -> None:
+    make, make_other, what = NEAR_THE_OUTCOME[leak]
+    table = people().assign(x=make).assign(y=make_other)
+    words = {"categories": {"M": "", "W": ""}} if leak == "in words" else {}
+    inputs = [{"column": "weight"}, {"column": "x", **words}, {"column": "y"}]
+    assert refused(table, tmp_path, ONE_ROW, inputs=inputs) == [what]
+    known = recipe(ONE_ROW, inputs=inputs).model_copy(update={"known_at_index": ("x",)})
+    (warning,) = read_table(tmp_path / "table.csv", known).warnings
+    assert warning.endswith(f"{what[3:]}; kept, as `known_at_index` says")
+
+
+def test_the_flag_of_another_end_is_warned_of(tmp_path: Path) -> None:
+    """Who died had nearly always the relapse before; many had the relapse and live."""
+    table = people().assign(x=lambda t: ((t["status"] == 2) & (t.index % 2 == 0)) | (t.index % 300 == 1))
+    cohort = read(table, tmp_path, ONE_ROW)
+    assert [text.partition(";")[0] for text in cohort.warnings] == [
+        "column x has a value that hardly anybody without the outcome has"
+    ]
+    known = recipe(ONE_ROW).model_copy(update={"known_at_index": ("x",)})
+    assert read_table(tmp_path / "table.csv", known).warnings == ()
+
+
 @pytest.mark.parametrize("column", OF_NONE)
 def test_what_chance_may_do_is_let_in(column: str, tmp_path: Path) -> None:
     assert read(people().assign(x=OF_NONE[column]), tmp_path, ONE_ROW).flow.n_events
