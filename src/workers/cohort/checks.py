@@ -30,6 +30,8 @@ SMALL_CELL = 20
 # A history with so many measured values is nobody else's; measured is a code with more values than a scale has. Where a
 # larger share than this is somebody else's, people stand under several ids. Ours.
 RICH, MANY_VALUES, MANY_TWINS, TWINS_BEYOND_CHANCE = 5, 10, 0.05, 5.0
+# Years: above the oldest age on record.
+OLDEST = 125
 # A clock that runs a second late is no leak: `records()` counts years in floating point.
 LATE_YEARS = -1e-9
 
@@ -58,6 +60,7 @@ def check_cohort(cohort: Cohort) -> CohortCheck:
         *label_problems(cohort.labels),
         *_forbidden_problems({*cohort.events["code"].unique(), *features.codes}, cohort.forbidden),
         *([] if records is None else _late_problems(records)),
+        *_age_problems(cohort.events),
         *_vouched_problems(features.codes, cohort.vouched),
         *(_telling_problem(code, auc) for code, auc in telling.items() if code != AGE and code not in kept),
     ]
@@ -223,6 +226,13 @@ def _vouched_problems(codes: Collection[str], vouched: AbstractSet[str]) -> Iter
 
 def _alone(code: str, auc: float) -> str:
     return f"feature {code} alone ranks the outcome with an AUC of {auc:.2f} on train"
+
+
+def _age_problems(events: pd.DataFrame) -> Iterator[Problem]:
+    ages = events.loc[events["code"] == AGE, "numeric_value"]
+    if n := int((~ages.between(0, OLDEST) & ages.notna()).sum()):
+        what = f"{n} are below 0 or above {OLDEST} years"
+        yield Problem("cohort: ages at the index", what, "mend them or the births; declare what stands for none")
 
 
 def _telling_problem(code: str, auc: float) -> Problem:

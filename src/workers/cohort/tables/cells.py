@@ -14,8 +14,6 @@ from workers.contract.recipes.columns import DAYS_IN, Cell, TimeColumn
 
 # 2,700 years: what lies beyond counts seconds or is a typing error.
 MAX_DAYS = 1e6
-# Years: above the oldest age on record.
-OLDEST = 125
 US_IN_DAY = 86_400_000_000
 CALENDAR = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31T23:59:59.999999")
 # A day: what leaves out its day, as `2010-03` does, is no time; and where the time of the day has a zone.
@@ -46,12 +44,6 @@ class Cells:
         """Note, once, a problem that `n` rows or participants have; none where `n` is 0."""
         if n:
             self.refuse_column(column, f"{n} {what}", remedy)
-
-    def count_ages(self, column: str, years: "pd.Series[float]", what: str, remedy: str) -> None:
-        """Count as a problem ages at rows, in years, that are before birth (`what`) or that nobody reached."""
-        self.count(column, int((years < 0).sum()), what, remedy)
-        beyond = f"ages are above {OLDEST}"
-        self.count(column, int((years > OLDEST).sum()), beyond, "declare what stands for none in `missing`")
 
     def refuse_column(self, column: str, what: str, remedy: str) -> None:
         """Note, once, what is wrong with a column as a whole."""
@@ -116,20 +108,26 @@ class Cells:
         return times
 
     def places(self, column: str, declared: Sequence[Cell]) -> npt.NDArray[np.int64]:
-        """Which of the declared values each cell is, −1 for none; shape (n_rows,).
+        """Which of the declared values each cell is, −1 for none, −2 for nearly one; shape (n_rows,).
 
-        Values are compared as numbers in a column of numbers, and as text elsewhere.
+        Values are compared as numbers in a column of numbers, and as text elsewhere; what differs from one in case or
+        spaces alone is a problem here.
         """
         cells, said = self.rows[column], [str(value) for value in declared]
         if pd.api.types.is_bool_dtype(cells):
             said = [{"true": "1", "false": "0"}.get(value.lower(), value) for value in said]
         if pd.api.types.is_numeric_dtype(cells):
             known = pd.to_numeric(pd.Series(said), errors="coerce").tolist()
-            found: pd.Series = recorded_numbers(cells)
-        else:
-            known, found = said, cells.astype("str").str.strip().where(cells.notna())
-        place_of = {value: place for place, value in reversed([*enumerate(known)]) if not pd.isna(value)}
-        return found.map(place_of).fillna(-1).to_numpy(dtype=np.int64)
+            places = recorded_numbers(cells).map(_places_of(known)).fillna(-1)
+            return places.to_numpy(dtype=np.int64)
+        written = cells.astype("str").str.strip()
+        places = written.where(cells.notna()).map(_places_of(said)).fillna(-1)
+        alike = _folded(written).map(_places_of(_folded(pd.Series(said, dtype="str")).tolist())).where(cells.notna())
+        is_near = (places < 0) & alike.notna()
+        for place in sorted(alike[is_near].unique()):
+            what = f"cells differ from {said[int(place)]!r} in case or spaces alone"
+            self.mark(column, is_near & (alike == place), what, "write it in the mapping as the table does")
+        return places.mask(is_near, -2).to_numpy(dtype=np.int64)
 
     def equals(self, column: str, declared: Sequence[Cell]) -> "pd.Series[bool]":
         """Whether each cell is one of the declared values."""
@@ -179,6 +177,16 @@ class Cells:
             said = f"times have {'a' if zoned.any() else 'no'} zone, unlike those of {unlike}"
             self.mark(column, clocked if unlike else clocked & False, said, remedy)
             self.zoned[column] = bool(zoned.any())
+
+
+def _places_of(values: Sequence[str | float]) -> dict[str | float, int]:
+    """The first place of each value."""
+    return {value: place for place, value in reversed([*enumerate(values)]) if not pd.isna(value)}
+
+
+def _folded(words: "pd.Series[str]") -> "pd.Series[str]":
+    """Words without what people don't see: case, and how many spaces."""
+    return words.str.casefold().str.replace(r"\s+", " ", regex=True)
 
 
 def _as_written(cells: pd.Series) -> "pd.Series[str]":

@@ -13,6 +13,7 @@ from workers.cohort.cohort import SECONDS_PER_YEAR, Flow
 from workers.cohort.tables.censoring import censoring_weights
 from workers.contract.recipes.index_rules import FirstAtAge, FirstRow, FixedTime, NthRow
 from workers.contract.recipes.mapping import LongMapping, WideMapping
+from workers.contract.recipes.words import SEX
 
 SECONDS_IN_DAY = 86_400
 # Before and after every recorded time; infinity for datetimes.
@@ -154,6 +155,6 @@ def _bars_at(index: pd.DataFrame, bars: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _is_empty(index: pd.DataFrame, events: pd.DataFrame) -> "pd.Series[bool]":
-    """Whether nothing at all, static values aside, was recorded by the index."""
-    first = events.groupby("subject_id")["time"].min()
+    """Whether nothing at all was recorded by the index; sex alone is nothing, what else is static was known before."""
+    first = events["time"].fillna(EVER).where(events["code"] != SEX).groupby(events["subject_id"]).min()
     return ~(index["subject_id"].map(first) <= index["time"])

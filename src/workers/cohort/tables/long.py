@@ -3,7 +3,7 @@
 The words that stand for a number in a bare code's value are not read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -84,9 +84,18 @@ def _check_codes(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") ->
     sexes = {mapping.sex.male, mapping.sex.female} if mapping.sex else set()
     unused = set(mapping.input_codes) - known
     absent = sorted(unused if sexes <= unused else unused - sexes)  # a cohort may be of one sex
-    cells.count(mapping.code, len(absent), f"codes of the mapping never occur: {absent}", "correct or remove them")
+    said = f"codes of the mapping never occur: {absent}{_but_for_case(known, absent)}"
+    cells.count(mapping.code, len(absent), said, "correct or remove them")
     if not any(code.startswith(mapping.outcome.codes) for code in known):
-        cells.count(mapping.code, 1, "outcome never occurs", "correct the beginnings of codes under `outcome`")
+        what = f"outcome never occurs{_but_for_case(known, mapping.outcome.codes)}"
+        cells.count(mapping.code, 1, what, "correct the beginnings of codes under `outcome`")
+
+
+def _but_for_case(known: Collection[str], beginnings: Collection[str]) -> str:
+    """How many codes would be meant if case were none; in some systems of codes it is one."""
+    folded = tuple(beginning.strip().casefold() for beginning in beginnings)
+    n_alike = sum(code.strip().casefold().startswith(folded) for code in known)
+    return f", but {n_alike} codes begin so in another case or after a space" if n_alike else ""
 
 
 def _is_input(mapping: LongMapping, codes: "pd.Series[str]") -> "pd.Series[bool]":
@@ -128,7 +137,7 @@ def _ages(cells: Cells, mapping: LongMapping, rows: pd.DataFrame, people: pd.Dat
     remedy = "mend the times or the births"
     if mapping.age.means == "years_at_row":
         ages = found.assign(age=found["numeric_value"])
-        cells.count_ages(mapping.code, ages["age"], "events lie before birth", remedy)
+        cells.count(mapping.code, int((ages["age"] < 0).sum()), "events lie before birth", remedy)
     else:
         several = int((found.groupby("subject_id")["time"].nunique() > 1).sum())
         cells.count(mapping.code, several, "participants have more than one time of birth", "keep one")

@@ -31,7 +31,7 @@ def values_of(
     asked = cells.rows[column].notna() if where is None else cells.rows[column].notna() & where
     places = cells.places(column, [*entry.declared])
     field = "values" if entry.values else "categories"
-    cells.mark(column, asked & (places < 0), f"cells are none of `{field}` of {entry.key}", "add them there")
+    cells.mark(column, asked & (places == -1), f"cells are none of `{field}` of {entry.key}", "add them there")
     is_known = asked & (places >= 0)
     if entry.values:
         number_of = np.array([*entry.values.values()])

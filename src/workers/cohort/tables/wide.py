@@ -107,11 +107,13 @@ def _people(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFr
         latest = _stops(cells, mapping.stop, rows)
     elif mapping.clock != "none":
         latest = rows["time"]
-    end = cells.times(mapping.end, needed=pd.Series(True, index=rows.index)) if mapping.end else latest
+    end = latest
+    if mapping.end is not None:
+        end = _afterwards(cells, mapping.end, rows, mapping, needed=pd.Series(True, index=rows.index))
     came = [(one, _has_happened(cells, one)) for one in mapping.happenings]
     if mapping.outcome.competing:
         came.append((mapping.outcome, cells.equals(mapping.outcome.flag, mapping.outcome.competing)))
-    outcome, *deaths = (_when(cells, one, has_come, mapping, latest) for one, has_come in came)
+    outcome, *deaths = (_when(cells, one, has_come, mapping, rows, latest) for one, has_come in came)
     _check_kinds(cells, mapping)
     never = pd.Series(pd.NaT, index=rows.index, dtype=rows["time"].dtype)
     followed = rows.assign(outcome=outcome, death=pd.concat([never, *deaths], axis="columns").min(axis=1), end=end)
@@ -139,23 +141,45 @@ def _has_happened(cells: Cells, event: Timed) -> "pd.Series[bool]":
     return cells.equals(event.flag, event.events)
 
 
+def _afterwards(
+    cells: Cells,
+    time: TimeColumn,
+    rows: pd.DataFrame,
+    mapping: WideMapping,
+    *,
+    needed: "pd.Series[bool] | None",
+) -> "pd.Series[pd.Timestamp]":
+    """Times that, without a clock, are counted from their row on."""
+    times = cells.times(time, needed=needed)
+    if mapping.clock == "none" and needed is not None:
+        what, remedy = "times are negative, before the row that is their index", "mend them or remove the rows"
+        cells.mark(time.column, needed & (times < rows["time"]), what, remedy)
+    return times
+
+
 def _when(
-    cells: Cells, event: Timed, has_happened: "pd.Series[bool]", mapping: WideMapping, latest: "pd.Series[pd.Timestamp]"
+    cells: Cells,
+    event: Timed,
+    has_happened: "pd.Series[bool]",
+    mapping: WideMapping,
+    rows: pd.DataFrame,
+    latest: "pd.Series[pd.Timestamp]",
 ) -> "pd.Series[pd.Timestamp]":
     """The time of what happened, NaT where it did not; a time that is the end of follow-up too is judged there."""
     if event.time is None:
         return latest.where(has_happened)
     is_judged = mapping.end is None or event.time.column != mapping.end.column
-    return cells.times(event.time, needed=has_happened if is_judged else None).where(has_happened)
+    needed = has_happened if is_judged else None
+    return _afterwards(cells, event.time, rows, mapping, needed=needed).where(has_happened)
 
 
 def _check_kinds(cells: Cells, mapping: WideMapping) -> None:
     """Where the lost are declared, each cell of the outcome is of some kind."""
     outcome = mapping.outcome
     if outcome.lost:
-        known = cells.equals(outcome.flag, (*outcome.events, *outcome.competing, *outcome.lost))
+        places = cells.places(outcome.flag, (*outcome.events, *outcome.competing, *outcome.lost))
         what = "cells are neither the outcome, nor competing, nor lost"
-        cells.mark(outcome.flag, cells.rows[outcome.flag].notna() & ~known, what, "declare them in `outcome`")
+        cells.mark(outcome.flag, cells.rows[outcome.flag].notna() & (places == -1), what, "declare them in `outcome`")
 
 
 def _events(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFrame:
@@ -178,7 +202,7 @@ def _events(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFr
 def _sexes(cells: Cells, sex: WideSex, rows: pd.DataFrame) -> pd.DataFrame:
     """A man is 1, a woman 0."""
     places = cells.places(sex.column, (sex.male, sex.female))
-    is_other = cells.rows[sex.column].notna() & (places < 0)
+    is_other = cells.rows[sex.column].notna() & (places == -1)
     remedy = "correct the two codes, or empty the cells"
     cells.count(sex.column, int(is_other.sum()), "cells are neither `male` nor `female`", remedy)
     values = pd.Series(places == 0, index=rows.index).astype("float64").where(places >= 0)
@@ -208,7 +232,7 @@ def _ages(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFram
     column, remedy = mapping.age.column, "mend the times or the births"
     if mapping.age.means == "years_at_row":
         ages = rows.assign(age=cells.numbers(column))
-        cells.count_ages(column, ages["age"], "rows lie before birth", remedy)
+        cells.count(column, int((ages["age"] < 0).sum()), "rows lie before birth", remedy)
         check_births(cells, mapping.id, ages)
     else:
         cells.differing(column, rows["subject_id"])

@@ -232,6 +232,8 @@ class WideMapping(Task):
             yield f"visits have a time each, or null where `time` holds {VISIT}; write all of one kind"
         elif self.visits and (self.stop or not any(VISIT in entry.column for entry in self.inputs)):
             yield f"visits are columns of inputs, with {VISIT} in their names, and no intervals; mend inputs or visits"
+        elif unnamed := sorted(one.column for one in self.inputs if VISIT in one.column and not one.name):
+            yield f"prompts would say {unnamed} as they are; give each input a `name`"
         elif not (has_no_clock or self.visits or self.time):
             yield "time is missing; name its column, or write `clock: none` for one row a participant"
         for place, one in (("outcome", self.outcome), ("censoring.death", self.censoring.death)):

@@ -210,6 +210,15 @@ def test_events_after_the_index_are_refused() -> None:
     assert [problem.where for problem in check_cohort(late).problems] == ["cohort: records"]
 
 
+@pytest.mark.parametrize("age", [-1, 999])
+def test_an_age_that_nobody_has_is_refused_of_any_source(age: float) -> None:
+    cohort = cohort_of()
+    is_first = cohort.events.index == cohort.events.index[cohort.events["code"] == "AGE"][0]
+    events = cohort.events.assign(numeric_value=cohort.events["numeric_value"].mask(is_first, age))
+    (problem,) = check_cohort(replace(cohort, events=events)).problems
+    assert (problem.where, problem.what) == ("cohort: ages at the index", "1 are below 0 or above 125 years")
+
+
 class TestForbiddenColumns:
     def test_a_forbidden_input_is_refused_by_name(self) -> None:
         problems = check_cohort(replace(cohort_of(), forbidden=frozenset({"DRUG", "DEATH"}))).problems

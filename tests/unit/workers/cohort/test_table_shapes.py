@@ -88,6 +88,32 @@ class TestOneRowAParticipant:
             "status: 1 cells are empty", "status: 1 cells are neither the outcome, nor competing, nor lost"
         ]  # fmt: skip
 
+    def test_a_time_before_its_own_row_is_refused(self, tmp_path: Path) -> None:
+        for column, time in (("years", -0.5), ("death_day", -3)):
+            rows = [row | {"late": 1, "death_day": 9} for row in PATIENTS]
+            death = {"death": {"flag": "late", "time": "death_day"}}
+            assert refused([*rows, rows[0] | {column: time}], tmp_path, REGISTRY, censoring=death) == [
+                f"{column}: 1 times are negative, before the row that is their index"
+            ]
+
+    def test_what_is_static_alone_is_a_record(self, tmp_path: Path) -> None:
+        static = {"column": "drug", "categories": {"placebo": "", "active": ""}, "static": True}
+        rows = [row | {"sex": "m"} for row in PATIENTS]
+        flow = read(rows, tmp_path, REGISTRY, inputs=[static], sex={"column": "sex", "male": "m", "female": "w"}).flow
+        assert flow.n_eligible == 3
+        assert flow.excluded["nothing recorded by the index"] == 1
+
+    def test_a_word_in_another_case_is_counted_by_the_word_of_the_mapping(self, tmp_path: Path) -> None:
+        rows = [*PATIENTS, *[row | {"status": "Dead", "drug": "ACTIVE  ", "spiders": "yes"} for row in PATIENTS[:2]]]
+        words = {"placebo": "", "active": ""}
+        found = refused(rows, tmp_path, REGISTRY | {"inputs": [
+            {"column": "drug", "categories": words}, {"column": "spiders", "values": {"Yes": 1, "No": 0}}
+        ]})  # fmt: skip
+        alike = "cells differ from '{}' in case or spaces alone"
+        assert found == [f"{column}: 2 {alike.format(said)}" for column, said in (
+            ("status", "dead"), ("drug", "active"), ("spiders", "Yes")
+        )]  # fmt: skip
+
     def test_what_becomes_known_later_is_not_seen(self, tmp_path: Path) -> None:
         rows = [row | {"relapse": 1, "relapse_day": day} for row, day in zip(PATIENTS, [0, 9, 9, 9, None], strict=True)]
         later = {"column": "relapse", "kind": "flag", "known": "relapse_day"}
@@ -252,6 +278,10 @@ class TestVisits:
         empty = [row | {"urate_bl": None, "urate_y1": None} for row in self.ROWS]
         with pytest.raises(InputError, match="no visit holds an input"):
             read(empty, tmp_path, self.MAPPING)
+
+    def test_what_prompts_call_it_is_asked_for(self) -> None:
+        with pytest.raises(ValidationError, match=r"prompts would say \['urate_\{visit\}'\] as they are; give each"):
+            recipe(self.MAPPING, inputs=[{"column": "urate_{visit}"}])
 
     def test_a_visit_without_its_column_is_named(self, tmp_path: Path) -> None:
         assert refused([*self.ROWS], tmp_path, self.MAPPING, visits={"bl": 0, "y2": 730}) == [
