@@ -6,11 +6,21 @@ from typing import assert_never
 
 from workers.contract.answers.sketches import SketchedBase
 from workers.contract.errors import InputError, Problem
-from workers.contract.inputs import BaseFigures, CohortFigures, PromptTokenFigures, RationaleTokenFigures
+from workers.contract.inputs import (
+    BaseFigures,
+    CohortFigures,
+    InputKind,
+    Manifest,
+    PromptTokenFigures,
+    RationaleTokenFigures,
+    input_recipes,
+    wanted_rationales,
+)
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import BaseSettings, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.trial import Method, TrialSpec, WorkOrder
 from workers.preparing.sketches import Sketches
+from workers.store.published import folder_of
 
 # Bounds: a token holds at least one character of the prefix `[rationale] ` of a task.
 LONGEST_PREFIX = 12
@@ -29,6 +39,25 @@ def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
     except InputError as error:
         return [*problems, *error.problems]
     return problems if lengths is None else [*problems, *_token_misfits(order, lengths)]
+
+
+def teacher_misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
+    """Why a base can't write the rationales that are still asked of it; told by its tokenizer, before it is made."""
+    spec, layout = order.trial.spec, StoreLayout(Path(order.store))
+    teacher, recipes = spec.teacher, input_recipes(spec)
+    if teacher is None or teacher.kind != "base":
+        return []
+    digest = recipes[InputKind.RATIONALES].digest()
+    if digest not in sketches.crowded and Manifest.load(layout.manifest(digest)) is None:
+        from workers.preparing.teacher import check_room
+
+        cohort, prompts = (folder_of(recipes[kind], layout) for kind in (InputKind.COHORT, InputKind.PROMPTS))
+        try:
+            folder = sketches.of(order, layout, InputKind.TEACHER_BASE)
+            check_room(cohort, teacher, wanted=wanted_rationales(spec), prompts=prompts, base=folder)
+        except InputError as error:
+            sketches.crowded[digest] = [*error.problems]
+    return sketches.crowded.setdefault(digest, [])
 
 
 def lengths_of(order: WorkOrder, sketches: Sketches) -> "Lengths | None":

@@ -13,7 +13,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, Stage, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.trial import TrialSpec, WorkOrder
-from workers.preparing.fits import misfits
+from workers.preparing.fits import misfits, teacher_misfits
 from workers.preparing.sketches import Sketches
 from workers.preparing.workshop import Workshop
 from workers.store.published import publish
@@ -67,7 +67,8 @@ def _made(order: WorkOrder, stage: Stage, sketches: Sketches, *, refused: dict[s
             refused[digest] = error.problems
         if digest in refused:
             return tuple(map(of_the_teacher, refused[digest])) if kind in OF_THE_TEACHER else refused[digest]
-    return tuple(misfits(order, sketches)) if kinds else ()
+    of_the_asked = teacher_misfits(order, sketches) if stage is Stage.TEXTS else ()
+    return (*(misfits(order, sketches) if kinds else ()), *map(of_the_teacher, of_the_asked))
 
 
 def kinds_of(stage: Stage, spec: TrialSpec) -> tuple[InputKind, ...]:

@@ -9,17 +9,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workers.contract.inputs import InputKind, Manifest, input_recipes
+from workers.contract.errors import Problem
+from workers.contract.inputs import InputKind, Manifest, bases_of, input_recipes
 from workers.contract.layout import StoreLayout
 from workers.contract.trial import WorkOrder
 
 
 @dataclass(frozen=True)
 class Sketches:
-    """The sketches of one call, by the base's recipe; of a base that the store holds, its own folder."""
+    """The sketches of one call, by the base's recipe; of a base that the store holds, its own folder.
+
+    crowded: why a base that teaches has no room, by the recipe of its rationales; empty where it has.
+    """
 
     folder: Path
     made: dict[str, Path] = field(default_factory=dict)
+    crowded: dict[str, list[Problem]] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -28,15 +33,16 @@ class Sketches:
         with tempfile.TemporaryDirectory() as folder:
             yield cls(Path(folder))
 
-    def of(self, order: WorkOrder, layout: StoreLayout) -> Path:
-        """The folder with configuration and tokenizer of a trial's base.
+    def of(self, order: WorkOrder, layout: StoreLayout, kind: InputKind = InputKind.BASE) -> Path:
+        """The folder with configuration and tokenizer of a trial's base, or of the one that teaches it.
 
         Raises:
             InputError: The base's files are absent, others, or can't be read.
         """
-        if order.trial.spec.base is None:
+        base = bases_of(order.trial.spec).get(kind)
+        if base is None:
             raise ValueError("a trial without a base has none to sketch")
-        digest = input_recipes(order.trial.spec)[InputKind.BASE].digest()
+        digest = input_recipes(order.trial.spec)[kind].digest()
         if digest not in self.made:
             manifest = Manifest.load(layout.manifest(digest))
             if manifest is not None:
@@ -46,6 +52,6 @@ class Sketches:
 
                 place = self.folder / digest
                 place.mkdir(exist_ok=True)
-                sketch(order.trial.spec.base, place, sources=order.sources)
+                sketch(base, place, sources=order.sources)
                 self.made[digest] = place
         return self.made[digest]

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import pandas as pd
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from workers.contract.answers.proof import BaseProof
 from workers.contract.errors import InputError, Problem
@@ -29,7 +30,7 @@ from workers.examples.endpoint.write import MAX_INVALID_SHARE
 from workers.examples.targets import WORDS
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens, tokenise
 from workers.examples.tokenizing.wrapping import wrapping_of
-from workers.models.base import Base, context_tokens, load
+from workers.models.base import Base, context_tokens, load, load_tokenizer
 from workers.scoring.choosing import Sampling, greedy
 from workers.scoring.evaluating import tokens_per_batch
 from workers.scoring.labels import read_labels
@@ -64,6 +65,21 @@ def write_by_base(
     assignment = Assignment.of(cohort, prompts, recipe, wanted=wanted)
     teacher = LocalTeacher.of(recipe, base, proof=proof, cache=AnswerCache.of_store(cache))
     return assignment.settled(carry_out(assignment, teacher))
+
+
+def check_room(
+    cohort: Path, recipe: BaseTeacherRecipe, *, wanted: WantedRationales | None, prompts: Path, base: Path
+) -> None:
+    """See that every question and its answer fit a base.
+
+    Args:
+        base: Prepared, or a sketch: its configuration and tokenizer alone.
+
+    Raises:
+        InputError: One does not.
+    """
+    assignment, asking = Assignment.of(cohort, prompts, recipe, wanted=wanted), Asking.of(recipe, base)
+    asking.tokens([asking.request(question, assignment.themes) for question in assignment.questions])
 
 
 class Writer(Protocol):
@@ -117,53 +133,27 @@ def _draft(kept: KeptAnswer, question: Question, assignment: Assignment) -> Draf
 
 
 @dataclass(frozen=True)
-class LocalTeacher:
-    """A base that is asked for rationales; room: tokens of the longest request that it can answer."""
+class Asking:
+    """How a base is asked, by its tokenizer; room: tokens of the longest request that it can answer."""
 
     recipe: BaseTeacherRecipe
-    base: Base
+    tokenizer: PreTrainedTokenizerBase
     answer: AnswerTokens
-    opener: Opener
     room: int
-    cache: AnswerCache
 
     @classmethod
-    def of(cls, recipe: BaseTeacherRecipe, folder: Path, *, proof: Path, cache: AnswerCache) -> "LocalTeacher":
-        """Load the base."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        base = load(folder, precision=recipe.precision, device=device)
-        answer = answer_tokens(base.tokenizer, recipe.base, folder=folder)
-        together = BaseProof.model_validate_json((proof / PROOF).read_bytes()).together
-        room = context_tokens(folder) - recipe.max_tokens - answer.longest
-        return cls(recipe, base, answer, opener_of(base.model, pad_token=answer.end, together=together), room, cache)
+    def of(cls, recipe: BaseTeacherRecipe, folder: Path) -> "Asking":
+        """Read tokenizer and configuration."""
+        tokenizer = load_tokenizer(folder)
+        answer = answer_tokens(tokenizer, recipe.base, folder=folder)
+        return cls(recipe, tokenizer, answer, context_tokens(folder) - recipe.max_tokens - answer.longest)
 
-    def answers(
-        self, assignment: Assignment, places: Sequence[int], *, attempt: int
-    ) -> Iterator[tuple[int, KeptAnswer, bool]]:
-        """What the base says to each of these questions, and whether it had to be asked."""
-        requests = {place: self._request(assignment.questions[place], assignment.themes) for place in places}
-        keys = {place: self._key(request, assignment.questions[place], attempt) for place, request in requests.items()}
-        known = {place: self.cache.find(key) for place, key in keys.items()}
-        yield from ((place, kept, False) for place, kept in known.items() if kept is not None)
-        unknown = [place for place, kept in known.items() if kept is None]
-        prompts = dict(zip(unknown, self._tokens([requests[place] for place in unknown]), strict=True))
-        for group in self._batches(prompts):
-            seeds = [_seed(assignment.questions[place]) for place in group]
-            for place, said in zip(
-                group, self._written([prompts[each] for each in group], seeds, attempt), strict=True
-            ):
-                yield place, self.cache.keep(keys[place], said), True
-
-    def _request(self, question: Question, themes: Sequence[str]) -> str:
+    def request(self, question: Question, themes: Sequence[str]) -> str:
+        """What a question is in words."""
         outcome = question.case.has_event if self.recipe.label_access == "conditioned" else None
         return request_of(question.record, question.supervision, self.recipe, themes=themes, outcome=outcome)
 
-    def _key(self, request: str, question: Question, attempt: int) -> str:
-        """Hash of what determines the answer."""
-        recipe = {name: value for name, value in self.recipe.content().items() if name not in READ_LATER}
-        return digest_of({**recipe, "request": request, "participant": _seed(question), "attempt": attempt})
-
-    def _tokens(self, requests: Sequence[str]) -> list[list[int]]:
+    def tokens(self, requests: Sequence[str]) -> list[list[int]]:
         """Each request in the words of the base's own prompts.
 
         Raises:
@@ -171,8 +161,8 @@ class LocalTeacher:
         """
         tokens = tokenise(
             pd.DataFrame({"request": requests}, dtype=object),
-            self.base.tokenizer,
-            wrapping=wrapping_of(self.recipe.base, self.base.tokenizer),
+            self.tokenizer,
+            wrapping=wrapping_of(self.recipe.base, self.tokenizer),
             special_tokens=self.recipe.base.special_tokens,
             beginning=self.answer.bos,
         )["request"]
@@ -181,6 +171,52 @@ class LocalTeacher:
             what = f"a request of {longest} tokens and an answer of {self.recipe.max_tokens} do not fit its base"
             raise InputError(Problem("teacher", what, "lower teacher.max_tokens, or choose a base of longer context"))
         return found
+
+
+@dataclass(frozen=True)
+class LocalTeacher:
+    """A base that is asked for rationales."""
+
+    asking: Asking
+    base: Base
+    opener: Opener
+    cache: AnswerCache
+
+    @classmethod
+    def of(cls, recipe: BaseTeacherRecipe, folder: Path, *, proof: Path, cache: AnswerCache) -> "LocalTeacher":
+        """Load the base."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        base = load(folder, precision=recipe.precision, device=device)
+        asking = Asking.of(recipe, folder)
+        together = BaseProof.model_validate_json((proof / PROOF).read_bytes()).together
+        return cls(asking, base, opener_of(base.model, pad_token=asking.answer.end, together=together), cache)
+
+    @property
+    def recipe(self) -> BaseTeacherRecipe:
+        """What is asked of whom."""
+        return self.asking.recipe
+
+    def answers(
+        self, assignment: Assignment, places: Sequence[int], *, attempt: int
+    ) -> Iterator[tuple[int, KeptAnswer, bool]]:
+        """What the base says to each of these questions, and whether it had to be asked."""
+        requests = {place: self.asking.request(assignment.questions[place], assignment.themes) for place in places}
+        keys = {place: self._key(request, assignment.questions[place], attempt) for place, request in requests.items()}
+        known = {place: self.cache.find(key) for place, key in keys.items()}
+        yield from ((place, kept, False) for place, kept in known.items() if kept is not None)
+        unknown = [place for place, kept in known.items() if kept is None]
+        prompts = dict(zip(unknown, self.asking.tokens([requests[place] for place in unknown]), strict=True))
+        for group in self._batches(prompts):
+            seeds = [_seed(assignment.questions[place]) for place in group]
+            for place, said in zip(
+                group, self._written([prompts[each] for each in group], seeds, attempt), strict=True
+            ):
+                yield place, self.cache.keep(keys[place], said), True
+
+    def _key(self, request: str, question: Question, attempt: int) -> str:
+        """Hash of what determines the answer."""
+        recipe = {name: value for name, value in self.recipe.content().items() if name not in READ_LATER}
+        return digest_of({**recipe, "request": request, "participant": _seed(question), "attempt": attempt})
 
     def _batches(self, prompts: dict[int, list[int]]) -> Iterator[list[int]]:
         """By length, as many as a base's cache has room for."""
@@ -193,12 +229,12 @@ class LocalTeacher:
     def _written(self, prompts: list[list[int]], seeds: list[int], attempt: int) -> list[KeptAnswer]:
         """One batch: what each row reasons, and the label that it holds for likelier then."""
         recipe, session = self.recipe, self.opener.begin(prompts, prefix=())
-        listeners = [Answering(self.base.tokenizer, self.answer, recipe.max_tokens) for _ in prompts]
+        listeners = [Answering(self.base.tokenizer, self.asking.answer, recipe.max_tokens) for _ in prompts]
         sampling = Sampling(recipe.temperature, recipe.top_p, f"teacher|{recipe.seed}|{attempt}")
-        n_steps = recipe.max_tokens + self.answer.longest
+        n_steps = recipe.max_tokens + self.asking.answer.longest
         session.write(sampling.choice(seeds, n_steps=n_steps) if recipe.temperature else greedy, listeners)
         lines = [[] if listener.at_label else listener.line_to_force for listener in listeners]
-        risks = read_labels(session, lines, self.answer).p_yes
+        risks = read_labels(session, lines, self.asking.answer).p_yes
         return [
             KeptAnswer(
                 answer=TeacherReply(
@@ -219,8 +255,8 @@ class LocalTeacher:
         if listener.validity is Validity.THOUGHT_CUT_OFF:
             return ""
         text: str = self.base.tokenizer.decode(listener.tokens, skip_special_tokens=True).strip()
-        if self.answer.thought is not None:
-            text = text.rpartition(self.answer.thought.closer)[2].strip()
+        if self.asking.answer.thought is not None:
+            text = text.rpartition(self.asking.answer.thought.closer)[2].strip()
         if listener.validity is Validity.TRUNCATED:
             text = " ".join(SENTENCE_END[NEWEST].split(f"{text} …")[:-1])
         return text

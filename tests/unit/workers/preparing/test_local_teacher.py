@@ -76,7 +76,7 @@ class TestWriting:
         self, local: LocalTeacher, assignment: Assignment, tmp_path: Path
     ) -> None:
         with pytest.raises(InputError, match=r"teacher: a request of \d+ tokens .* lower teacher.max_tokens"):
-            said(replace(local, room=20, cache=AnswerCache(tmp_path)), assignment, 0)
+            said(replace(local, asking=replace(local.asking, room=20), cache=AnswerCache(tmp_path)), assignment, 0)
 
 
 class Scripted:
@@ -153,3 +153,13 @@ class TestInputs:
         spec = micro_spec(Supervision.FREE_FORM, teacher=absent)
         unfit = make([order_of(spec, store)], Stage.BASES)
         assert [problem.where for problem in unfit[spec.trial_id]] == ["teacher.base"]
+
+    def test_a_base_without_room_for_what_it_is_asked_is_not_made(self, store: Path) -> None:
+        """Told by the tokenizer, at the stage of texts."""
+        tiny = BuiltinBase(kind="builtin", recipe="tiny_llama")
+        talkative = ANYBODY.model_copy(update={"base": tiny, "max_tokens": 250})
+        spec = micro_spec(Supervision.FREE_FORM, teacher=talkative)
+        (problem,) = make([order_of(spec, store)], Stage.TEXTS)[spec.trial_id]
+        assert (problem.where, problem.what.endswith("and an answer of 250 do not fit its base")) == ("teacher", True)
+        made = {path.parent.name for path in store.glob("inputs/*/manifest.json")}
+        assert input_recipes(spec)[InputKind.TEACHER_BASE].digest() not in made
