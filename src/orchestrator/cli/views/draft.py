@@ -28,7 +28,12 @@ UNITS = (
     (r"^(weight|wt)", "kg", 40, 120), (r"^(height|ht)", "cm", 130, 200),
 )  # fmt: skip
 # Why a column of some kind is no input.
-LEFT_OUT = {"empty": "is empty", "date": "holds dates", "text": "has many words", "rare": "has rare words alone"}
+LEFT_OUT = {
+    "empty": "is empty: left out",
+    "date": "holds dates: left out; they are for times",
+    "text": "has many words: left out",
+    "rare": "has rare words alone: left out; declare those that count under `categories`",
+}
 REST = """
 prompt: {template: history, max_words: 40}   # the least telling items go; the tiny base holds 256 tokens
 bases:
@@ -71,13 +76,13 @@ def draft(place: Path, sketch: TableSketch, *, digest: str) -> str:
 
 
 def _wide(sketch: TableSketch) -> Iterator[str]:
-    flags = [one for one in sketch.columns if _may_be_outcome(one, has_visits=sketch.time is not None)]
+    flags = [one for one in sketch.columns if _may_be_outcome(one, has_visits=sketch.has_several)]
     flags = flags or [one for one in sketch.columns if one.kind == "flag"]
     taken = {sketch.id, sketch.time, sketch.stop}
     times = [one for one in sketch.columns if FOLLOWED.search(one.name) and one.kind in ("number", "date")]
-    times = [one for one in times if one.name not in taken and not (sketch.time and one.changes)]
+    times = [one for one in times if one.name not in taken and not (sketch.has_several and one.changes)]
     age, sex = (next((one for one in sketch.columns if rule.search(one.name)), None) for rule in (AGE, SEX))
-    if age is not None and (age.kind != "number" or (sketch.time is not None and not age.changes)):
+    if age is not None and (age.kind != "number" or (sketch.has_several and not age.changes)):
         age = None  # at entry, not at the row
     yield "shape: wide"
     yield "question:              # as the prompt asks it, such as: Death within a year?"
@@ -97,7 +102,7 @@ def _wide(sketch: TableSketch) -> Iterator[str]:
     taken |= {*afterwards, age.name if age else None, sex.name if sex else None}
     for one in sketch.columns:
         if one.name not in taken:
-            yield f"  {_input(one, has_visits=sketch.time is not None)}"
+            yield f"  {_input(one, has_visits=sketch.has_several)}"
 
 
 def _long(sketch: TableSketch) -> Iterator[str]:
@@ -120,6 +125,12 @@ def _long(sketch: TableSketch) -> Iterator[str]:
 def _rows(sketch: TableSketch) -> Iterator[str]:
     if sketch.decimal != ".":
         yield f'decimal: "{sketch.decimal}"'
+    if sketch.time is None and sketch.has_several:
+        yield f"id: {_said(sketch.id or '')}   # guess: several rows a participant"
+        yield "time:                  # the column that says when each row is; or keep one row each, with `clock: none`"
+        yield "clock: days            # or weeks, months, years, dates: what it counts"
+        yield "index: {rule: first_row}   # or every_row, or another of sweeps/reference.md"
+        return
     if sketch.time is None:
         said = _said(sketch.id) if sketch.id else "row"
         yield f"id: {said}   # guess: one row a participant"
@@ -159,9 +170,9 @@ def _sexes(column: ColumnSketch) -> str:
 def _input(column: ColumnSketch, *, has_visits: bool) -> str:
     """One line; what can't be an input is a comment."""
     kind = "rare" if column.kind == "words" and not column.words else column.kind
-    why = "numbers rows" if column.is_unique and column.is_whole else LEFT_OUT.get(kind)
+    why = _likely(column) or ("numbers rows: left out" if column.is_unique and column.is_whole else LEFT_OUT.get(kind))
     if why:
-        return f"# {_said(column.name)} {why}: left out"
+        return f"# {_said(column.name)} {why}"
     fields, guess = [f"column: {_said(column.name)}"], ""
     if re.search(r"[._]", column.name):
         fields.append(f"name: {_said(re.sub(r'[._]+', ' ', column.name).strip())}")
@@ -177,6 +188,20 @@ def _input(column: ColumnSketch, *, has_visits: bool) -> str:
         guess = "   # guess: a scale; codes want categories" if column.words else ""
         guess = "   # guess: unit" if any(field.startswith("unit") for field in fields) else guess
     return f"- {{{', '.join(fields)}}}{guess}"
+
+
+def _likely(column: ColumnSketch) -> str:
+    """What a column of words seems to hold, and the fields that make it so; empty where it seems to hold words."""
+    others = f" but for {column.n_odd} cells" if column.n_odd else ""
+    marks = f"`missing: [{', '.join(map(_said, column.odd)) or '…'}]`"
+    if column.likely == "dates":
+        time = f"{{column: {_said(column.name)}, format: {_said(column.form)}}}"
+        return f"holds dates{others}: left out; as a time {time}{f', and {marks}' if column.n_odd else ''}"
+    if column.likely == "numbers":
+        return f"holds numbers{others}: left out; if these were not recorded, declare {marks}"
+    return (
+        f"holds numbers with units{others}: left out; write them without, and `unit: …` here" if column.likely else ""
+    )
 
 
 def _words(column: ColumnSketch) -> str:

@@ -21,7 +21,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
 
 ID = re.compile(r"(^|[_. ]|subject|patient|rand|case)(id|pid|mrn|subject|patient|participant|person)([_. ]?id)?$", re.I)
-TIME = re.compile(r"(^|[_. ])(t?start|time|date|days?|weeks?|months?|years?|visit|when|obstime)([_. ]|$)", re.I)
+TIME = re.compile(r"(^|[_. ])(t|t?start|time|date|days?|weeks?|months?|years?|visit|when|obstime)([_. ]|$)", re.I)
 CODE = re.compile(r"(^|[_. ])(code|event|concept|item|variable|analyte|test|parameter)([_. ]|$)", re.I)
 VALUE = re.compile(r"(^|[_. ])(value|result|number|numeric)([_. ]|$)", re.I)
 STOP = re.compile(r"(^|[_. ])(t?stop|end)([_. ]|$)", re.I)
@@ -29,6 +29,10 @@ STOP = re.compile(r"(^|[_. ])(t?stop|end)([_. ]|$)", re.I)
 MOST_WORDS, MOST_LEVELS, MOST_CODES = 12, 6, 30
 # Of participants, where a cell may lack by mistake.
 NEARLY_ALL = 0.95
+# Of cells: what most are, the others being marks of what was not recorded. The usual forms of dates that ISO has not.
+MOST = 0.5
+FORMS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d", "%d-%b-%Y", "%d%b%Y", "%Y-%m", "%b %Y")
+WITH_UNIT = r"^\s*[<>~]?\s*(-?\d+(?:\.\d+)?)\s*[^\d\s.,:/-][^\d]*$"
 
 
 def look(question: DraftQuestion) -> TableSketch:
@@ -51,7 +55,7 @@ def look(question: DraftQuestion) -> TableSketch:
     several = id_column is not None and bool(rows[id_column].duplicated().any())
     ids = rows[id_column] if several else None
     columns = tuple(_sketched(rows[name], ids) for name in names)
-    sketch = TableSketch(columns=columns, id=id_column, decimal=decimal)
+    sketch = TableSketch(columns=columns, id=id_column, decimal=decimal, has_several=several)
     return sketch.model_copy(update=_in_time(rows, sketch)) if several else sketch
 
 
@@ -123,7 +127,8 @@ def _held(known: pd.Series) -> dict[str, Any]:
         return {"kind": "date"}
     if not pd.api.types.is_numeric_dtype(known):
         is_text = len(counts) > MOST_WORDS
-        return {"kind": "text" if is_text else "words", "words": () if is_text else tuple(words), "n_rare": n_rare}
+        kind = {"kind": "text" if is_text else "words", "words": () if is_text else tuple(words), "n_rare": n_rare}
+        return kind | _likely(known.astype("str"))
     numbers = known.astype("float64")
     is_scale = len(counts) <= MOST_LEVELS and not pd.api.types.is_bool_dtype(known)
     return {
@@ -133,3 +138,15 @@ def _held(known: pd.Series) -> dict[str, Any]:
         "n_rare": n_rare if is_scale else 0,
         **{name: float(numbers.quantile(share)) for name, share in (("low", 0.05), ("middle", 0.5), ("high", 0.95))},
     }
+
+
+def _likely(known: "pd.Series[str]") -> dict[str, Any]:
+    """What most cells of a column of words seem to be, and what the others are."""
+    readings = [("dates", form, pd.to_datetime(known, format=form, errors="coerce").notna()) for form in FORMS]
+    readings += [("numbers", "", recorded_numbers(known).notna())]
+    readings += [("numbers with units", "", known.str.match(WITH_UNIT) | recorded_numbers(known).notna())]
+    likely, form, fits = max(readings, key=lambda reading: int(reading[2].sum()))
+    if fits.mean() <= MOST:
+        return {}
+    odd = known[~fits].value_counts()
+    return {"likely": likely, "form": form, "n_odd": int((~fits).sum()), "odd": tuple(odd.index[odd > SMALL_CELL])}

@@ -71,11 +71,16 @@ class ColumnSketch(Record):
     kind: `flag` holds 0 and 1, `date` ISO dates, `words` a few of them, `text` many. words: cells that many rows have,
     the most frequent first, where there are few. n_rare: other cells. low, middle, high: of numbers, 5, 50 and 95 %.
     is_unique: each row has another. changes: within participants, where they have several rows. is_constant: it stands
-    there on all of their rows, or on none, and never changes.
+    there on all of their rows, or on none, and never changes. likely: what words or text seem to be. form: of their
+    dates, as strptime has it. n_odd: cells that are something else. odd: those of them that many rows have.
     """
 
     name: str
     kind: Literal["number", "flag", "date", "words", "text", "empty"]
+    likely: Literal["", "numbers", "numbers with units", "dates"] = ""
+    form: str = ""
+    n_odd: int = 0
+    odd: tuple[str, ...] = ()
     is_whole: bool = False
     words: tuple[str, ...] = ()
     n_rare: int = 0
@@ -97,12 +102,14 @@ class CodeSketch(Record):
 class TableSketch(Answer):
     """A table's columns in order, and which seem to say who and when; or label files of a MEDS folder.
 
-    id: null where each row seems to be a participant of its own. time: null where a participant has one row. code,
-    value, codes: of a long table, whose rows are events; the most frequent first.
+    id: null where each row seems to be a participant of its own. time: null where a participant has one row, or nothing
+    seems to say when each of several is. code, value, codes: of a long table, whose rows are events; the most frequent
+    first.
     """
 
     columns: tuple[ColumnSketch, ...] = ()
     id: str | None = None
+    has_several: bool = False
     time: str | None = None
     stop: str | None = None
     code: str | None = None

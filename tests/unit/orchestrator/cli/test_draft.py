@@ -166,6 +166,38 @@ class TestDraft:
         assert "# Outcome candidates: state (" in text
         assert "- {column: state" not in text
 
+    def test_what_is_left_out_is_told_with_the_field_that_takes_it_in(self, tmp_path: Path) -> None:
+        day = pd.date_range("2001-01-01", periods=N)
+        drawn = np.random.default_rng(5).normal(80, 9, N).round(2).astype(str)
+        table = pd.DataFrame({"enrolled": day.strftime("%d/%m/%Y"), "seen": day.strftime("%Y-%m")}).assign(
+            crea=np.where(day.day < 8, "ND", drawn),
+            urea=np.where(day.day < 2, "canary", drawn),
+            weight=[f"{cell} kg" for cell in drawn],
+            born=day,
+            name=[f"canary {n}" for n in range(N)],
+            dead=np.arange(N) % 2,
+        )
+        table.to_csv(tmp_path / "table.csv", index=False)
+        text = drafted(tmp_path / "table.csv")
+        assert [line.strip() for line in text.splitlines() if "left out" in line] == [
+            '# enrolled holds dates: left out; as a time {column: enrolled, format: "%d/%m/%Y"}',
+            '# seen holds dates: left out; as a time {column: seen, format: "%Y-%m"}',
+            f"# crea holds numbers but for {(day.day < 8).sum()} cells: left out; if these were not recorded, declare "
+            "`missing: [ND]`",
+            f"# urea holds numbers but for {(day.day < 2).sum()} cells: left out; if these were not recorded, declare "
+            "`missing: […]`",
+            "# weight holds numbers with units: left out; write them without, and `unit: …` here",
+            "# born holds dates: left out; they are for times",
+            "# name has many words: left out",
+        ]
+
+    @pytest.mark.parametrize(("time", "said"), [("t", "time: t "), ("obs", "time:  ")])
+    def test_rows_of_an_id_that_repeats_have_a_time(self, time: str, said: str, tmp_path: Path) -> None:
+        visits(np.random.default_rng(2)).rename(columns={"year": time}).to_csv(tmp_path / "table.csv", index=False)
+        text = drafted(tmp_path / "table.csv")
+        assert f"    {said}" in text
+        assert "clock: none\n" not in text
+
     def test_what_few_rows_have_is_not_told(self, place: Path) -> None:
         text = drafted(place)
         assert "canary" not in text
