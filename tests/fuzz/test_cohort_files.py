@@ -1,4 +1,4 @@
-"""Tables and MEDS folders: read or refused, in counts alone, whatever stands in them."""
+"""Tables, MEDS and OMOP folders: read or refused, in counts alone, whatever stands in them."""
 
 import csv
 import gzip
@@ -18,6 +18,7 @@ from orchestrator.cli.views.draft import draft
 from orchestrator.study.cohort import load_study_cohort
 from support.fuzz.guard import CANARY
 from support.fuzz.mutations import ODD, SIZE, Draft, drafts, spoiled_bytes, spoiled_json
+from support.studies import omop_folders
 from support.studies.meds_folders import TASK, recipe_of, write_crowd
 from support.studies.tables import LONG, WIDE, events, exams, recipe
 from workers.cohort.checks import check_cohort
@@ -26,7 +27,7 @@ from workers.cohort.sources import read_cohort
 from workers.cohort.tables.sketch import look as sketched
 from workers.contract.answers.findings import DraftQuestion
 from workers.contract.errors import InputError
-from workers.contract.recipes.cohorts import MedsCohort, TableCohort
+from workers.contract.recipes.cohorts import MedsCohort, OmopCohort, TableCohort
 from workers.examples.history import items_by_row, write_history
 
 PEOPLE = [
@@ -117,7 +118,7 @@ OF_LONG: dict[str, list[Any]] = {
 }
 
 
-def look(recipe: TableCohort | MedsCohort, place: Path) -> Cohort:
+def look(recipe: TableCohort | MedsCohort | OmopCohort, place: Path) -> Cohort:
     """Read and check, and say every record in words."""
     cohort = read_cohort(recipe, place)
     check_cohort(cohort)
@@ -202,6 +203,29 @@ def test_a_meds_folder_is_read_or_refused(fuzzed: Fuzz, folder: Path) -> None:
         look(known, place)
 
     fuzzed("MEDS folder", drafts(len(names)), read, files=True)
+
+
+def test_an_omop_folder_is_read_or_refused(fuzzed: Fuzz, folder: Path) -> None:
+    people = omop_folders.crowd(30) | {"drug_exposure": omop_folders.PEOPLE["drug_exposure"]}
+    sound, place = omop_folders.write_omop(folder / "sound", people), folder / "spoiled"
+    known = omop_folders.recipe_of(sound)
+    look(known, sound)
+    names = sorted(path.name for path in sound.iterdir())
+
+    def read(draft: Draft) -> None:
+        which, changes = draft
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(sound, place)
+        path = place / names[which]
+        if len(changes) % 2:
+            path.write_bytes(spoiled_bytes(path.read_bytes(), changes))
+        else:
+            table = spoiled_table(pa.Table.from_pandas(pd.read_csv(path)), changes)
+            path.unlink()
+            pq.write_table(table, path.with_suffix(".parquet"))
+        look(known, place)
+
+    fuzzed("OMOP folder", drafts(len(names)), read, files=True)
 
 
 def as_csv(rows: object) -> bytes:

@@ -196,7 +196,7 @@ class TestCohortSources:
     def test_what_was_made_up_is_gone_again(self, tmp_path: Path) -> None:
         path = write_study(tmp_path)
         path.write_text(path.read_text().replace("source: framingham", "source: invented"))
-        with pytest.raises(InputError, match="invented is not framingham or meds or synthetic_adrd or table"):
+        with pytest.raises(InputError, match="invented is not framingham or meds or omop or synthetic_adrd or table"):
             load_study(path)
 
 

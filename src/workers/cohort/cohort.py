@@ -12,6 +12,7 @@ import pandas as pd
 
 from workers.cohort.features import Features
 from workers.cohort.lexicon import Lexicon
+from workers.cohort.splits import largest_balanced_size
 
 SPLITS = ("train", "tuning", "held_out")
 SECONDS_PER_YEAR = 365.25 * 86_400
@@ -97,6 +98,24 @@ class Cohort:
         if records is None:
             return Features.of_table(self.values_at_index())
         return Features.of_records(records, n_rows=len(self.labels))
+
+
+def counts_of(cohort: Cohort) -> dict[str, int]:
+    """Counts of index dates by step of the flow and by split; whoever shows them hides the small ones."""
+    counts = {
+        "n_candidates": cohort.flow.n_candidates,
+        "n_examples": cohort.flow.n_eligible,
+        "n_participants": cohort.flow.n_participants,
+        "n_events": cohort.flow.n_events,
+        "largest_balanced_size": largest_balanced_size(cohort.labels),
+    }
+    counts |= {f"excluded: {reason}": number for reason, number in cohort.flow.excluded.items()}
+    for split in SPLITS:
+        members = cohort.labels[cohort.labels["split"] == split]
+        counts[f"{split}_n_examples"] = len(members)
+        counts[f"{split}_n_participants"] = int(members["subject_id"].nunique())
+        counts[f"{split}_n_events"] = int(members["boolean_value"].sum())
+    return counts
 
 
 def recorded_numbers(cells: pd.Series) -> "pd.Series[float]":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workers.cohort.counts import counts_of
+from workers.cohort.cohort import counts_of
 from workers.cohort.sources import load_cohort
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import (

@@ -6,8 +6,7 @@ from itertools import chain
 import pandas as pd
 
 from workers.cohort.checks import SMALL_CELL, check_cohort
-from workers.cohort.cohort import Cohort
-from workers.cohort.counts import counts_of
+from workers.cohort.cohort import Cohort, counts_of
 from workers.cohort.lexicon import Lexicon
 from workers.cohort.sources import read_cohort
 from workers.contract.answers.findings import BaseRoom, CheckRequest, CohortFindings

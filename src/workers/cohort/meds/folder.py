@@ -175,11 +175,11 @@ def _read_shard(gate: Gate, path: Path, *, until: "pd.Series[pd.Timestamp] | Non
     gate.count(path, early, "events lie before the birth", f"mend their time, or that of {BIRTH}", column="time")
     late = int((day > times_of(table["subject_id"], deaths).dt.normalize()).sum())
     gate.count(path, late, "events lie after the death", f"mend their time, or that of {DEATH}", column="time")
-    events = table.iloc[:0] if until is None else _usable(table, until)
+    events = table.iloc[:0] if until is None else usable(table, until)
     return _Shard(subjects=table["subject_id"].unique(), events=events, births=births, deaths=deaths)
 
 
-def _usable(table: pd.DataFrame, until: "pd.Series[pd.Timestamp]") -> pd.DataFrame:
+def usable(table: pd.DataFrame, until: "pd.Series[pd.Timestamp]") -> pd.DataFrame:
     """Events that some label may use: static, or up to the subject's last prediction time, which is inclusive."""
     last = times_of(table["subject_id"], until)
     kept = last.notna() & (table["time"].isna() | (table["time"] <= last))

@@ -47,16 +47,23 @@ def read_meds(folder: Path, recipe: MedsCohort) -> Cohort:
         n_participants=int(task["subject_id"].nunique()),
         n_events=int(task["boolean_value"].sum()),
     )
-    labels = task.assign(
-        subject_id=task["subject_id"].astype(str), split=_splits(task, tables.splits, salt=recipe.split_salt)
-    )
+    return cohort_of(tables, task, flow, question=recipe.question, salt=recipe.split_salt)
+
+
+def cohort_of(tables: MedsTables, task: pd.DataFrame, flow: Flow, *, question: str, salt: str) -> Cohort:
+    """Labels in splits, what was known of each, and its words.
+
+    Args:
+        task: The labels that are left, sorted.
+    """
+    labels = task.assign(subject_id=task["subject_id"].astype(str), split=_splits(task, tables.splits, salt=salt))
     events, warnings = _events(tables, task)
     in_train = events["subject_id"].isin(labels.loc[labels["split"] == "train", "subject_id"])
     return Cohort(
         events=events,
         labels=labels,
         flow=flow,
-        lexicon=Lexicon(question=recipe.question, concepts=_concepts(events, events[in_train], names=tables.names)),
+        lexicon=Lexicon(question=question, concepts=_concepts(events, events[in_train], names=tables.names)),
         warnings=warnings,
     )
 

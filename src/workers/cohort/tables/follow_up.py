@@ -11,6 +11,7 @@ import pandas as pd
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, Flow
 from workers.cohort.tables.censoring import censoring_weights
+from workers.contract.recipes.cohorts import OmopCohort
 from workers.contract.recipes.index_rules import FirstAtAge, FirstRow, FixedTime, NthRow
 from workers.contract.recipes.mapping import LongMapping, WideMapping
 from workers.contract.recipes.words import SEX
@@ -20,6 +21,7 @@ SECONDS_IN_DAY = 86_400
 EVER, NEVER = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31")
 LOST, EARLY = "lost before the horizon", "outcome within the gap"
 DEAD, EMPTY = "dead before the index", "nothing recorded by the index"
+OUTSIDE = "outside of every observation period"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class TableHistory:
     ages: subject_id, time, age in years then, sorted by time; a birth is age 0. Empty where age is not known.
     bars: subject_id, since, until (exclusive), rank, reason: index dates in between stay out, lowest rank first.
     people: one row a participant, indexed by subject_id: outcome and death (NaT: never), end of follow-up.
+    periods: subject_id, since, until, sorted by `since`: an index date lies in one and is followed to its end. Null
+        where follow-up is one stretch.
     """
 
     events: pd.DataFrame
@@ -38,6 +42,7 @@ class TableHistory:
     ages: pd.DataFrame
     bars: pd.DataFrame
     people: pd.DataFrame
+    periods: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Labelled:
     censoring: npt.NDArray[np.float64]
 
 
-def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled:
+def label(history: TableHistory, mapping: WideMapping | LongMapping | OmopCohort) -> Labelled:
     """Apply the index rule, the exclusions and the horizon.
 
     An index date is lost if follow-up ends before the horizon without outcome or death; death without the outcome is a
@@ -66,6 +71,10 @@ def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled
     """
     chosen = index_dates(history, mapping)
     index = chosen.rows.merge(history.people, left_on="subject_id", right_index=True, how="left")
+    if history.periods is not None:
+        index["end"] = ends_at(index, history.periods)
+        for name in ("outcome", "death"):
+            index[name] = index[name].where(~(index[name] > index["end"]))
     days_to = {
         name: (index[name] - index["time"]).dt.total_seconds() / SECONDS_IN_DAY for name in ("outcome", "death", "end")
     }
@@ -75,9 +84,9 @@ def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled
     is_lost = ~has_event & (followed < mapping.horizon_days) & ~(days_to["death"] <= mapping.horizon_days)
     barred = _bars_at(index, history.bars)
     reason = np.select(
-        [days_to["death"] <= 0, barred != "", to_outcome <= 0, to_outcome <= mapping.gap_days, is_lost,
-         _is_empty(index, history.events)],
-        [DEAD, barred.to_numpy(), mapping.outcome.prior, EARLY, LOST, EMPTY],
+        [index["end"].isna(), days_to["death"] <= 0, barred != "", to_outcome <= 0, to_outcome <= mapping.gap_days,
+         is_lost, _is_empty(index, history.events)],
+        [OUTSIDE, DEAD, barred.to_numpy(), mapping.outcome.prior, EARLY, LOST, EMPTY],
         default="",
     )  # fmt: skip
     kept = reason == ""
@@ -106,7 +115,7 @@ def label(history: TableHistory, mapping: WideMapping | LongMapping) -> Labelled
     return Labelled(rows, flow, censoring)
 
 
-def index_dates(history: TableHistory, mapping: WideMapping | LongMapping) -> IndexDates:
+def index_dates(history: TableHistory, mapping: WideMapping | LongMapping | OmopCohort) -> IndexDates:
     """The candidates of the index rule; it knows neither outcome nor follow-up."""
     visits, rule = history.visits, mapping.index
     if isinstance(rule, FirstRow):
@@ -134,6 +143,13 @@ def ages_at(times: pd.DataFrame, ages: pd.DataFrame) -> "pd.Series[float]":
     passed_years = (found["time"] - found["since"]).dt.total_seconds() / SECONDS_PER_YEAR
     years = pd.Series((found["age"] + passed_years).to_numpy(), index=found["row"])
     return years.reindex(times.index)
+
+
+def ends_at(times: pd.DataFrame, periods: pd.DataFrame) -> "pd.Series[pd.Timestamp]":
+    """The end of the period that each (subject_id, time) lies in, in the same order; NaT where in none."""
+    asked = times[["subject_id", "time"]].reset_index(names="row").dropna().sort_values("time")
+    found = pd.merge_asof(asked, periods, left_on="time", right_on="since", by="subject_id").set_index("row")
+    return found["until"].where(found["time"] <= found["until"]).reindex(times.index)
 
 
 def _time_of(rule: FixedTime, *, origin: str) -> pd.Timestamp:

@@ -27,7 +27,7 @@ WHOLE = "check that the file is whole"
 BROKEN = (*UNREADABLE, pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException)
 
 
-def names_of(path: Path) -> list[str]:
+def names_of(path: Path, *, least_rows: int = 1) -> list[str]:
     """The names of a table's columns.
 
     Raises:
@@ -35,7 +35,7 @@ def names_of(path: Path) -> list[str]:
     """
     try:
         if _is_csv(path):
-            return header_of(path, separator=separator_of(path, wanted=()))
+            return header_of(path, separator=separator_of(path, wanted=()), least_rows=least_rows)
         with open_regular(path) as file, pq.ParquetFile(file) as table:
             return list(table.schema_arrow.names)
     except BROKEN as error:
@@ -51,6 +51,7 @@ def read_columns(
     said: Mapping[str, Collection[str]] | None = None,
     missing: Sequence[str] = (),
     decimal: str = ".",
+    least_rows: int = 1,
 ) -> pd.DataFrame:
     """The wanted columns of a table.
 
@@ -66,9 +67,11 @@ def read_columns(
     """
     try:
         if not _is_csv(path):
-            return _read_parquet(path, wanted, missing)
+            return _read_parquet(path, wanted, missing, least_rows=least_rows)
         separator = separator_of(path, wanted=wanted)
-        columns = _known(path, wanted, header_of(path, wanted=tuple(wanted), separator=separator))
+        columns = _known(
+            path, wanted, header_of(path, wanted=tuple(wanted), separator=separator, least_rows=least_rows)
+        )
         words = {column: {"", *missing, *(() if column in names else MISSING_WORDS)} for column in columns}
         for column, kept in (said or {}).items():
             words[column] = words[column] - set(kept) | set(missing)
@@ -101,7 +104,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(Problem(str(path), f"can't be read ({why})", WHOLE))
 
 
-def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str]) -> pd.DataFrame:
+def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str], *, least_rows: int) -> pd.DataFrame:
     with open_regular(path) as file, pq.ParquetFile(file) as table:
         schema, n_rows = table.schema_arrow, table.metadata.num_rows
         columns = _known(path, wanted, schema.names)
@@ -110,7 +113,7 @@ def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str]) -
             for name in columns
             if not _is_plain(schema.field(name).type)
         ]
-        if not 0 < n_rows <= MAX_ROWS:
+        if not least_rows <= n_rows <= MAX_ROWS:
             what = f"has more than {MAX_ROWS:,} rows" if n_rows else "has no rows"
             problems.append(Problem(str(path), what, "give the rows that are needed"))
         if problems:

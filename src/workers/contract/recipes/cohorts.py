@@ -4,11 +4,12 @@ A recipe names content (digests, generator parameters), never a place; where a f
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workers.contract.data_class import DataClass
+from workers.contract.recipes.index_rules import DAYS_IN_CENTURY, FixedTime, LongIndex
 from workers.contract.recipes.mapping import TableMapping
 from workers.contract.recipes.recipe import OneOf, Recipe, Sha256
 from workers.contract.recipes.teaching import TemplateName
@@ -67,6 +68,62 @@ class MedsCohort(Splitting):
     sha256: Sha256
     labels: str = Field(min_length=1, description="the task's label file or folder, relative to the MEDS folder")
     question: str = Field(min_length=1, description="what the labels answer, as the prompt asks it")
+
+
+class OmopOutcome(Recipe):
+    """What is predicted: the first event of any of these concepts, or death."""
+
+    concepts: tuple[int, ...] = Field(default=(), description="concept ids of visits, conditions, drugs, measurements")
+    death: bool = False
+    prior: str = Field(default="outcome before the index", description="the flow's words for prevalent disease")
+
+    @model_validator(mode="after")
+    def _says_one(self) -> Self:
+        if self.death == bool(self.concepts):
+            raise ValueError("an outcome is concepts or death; write one of them")
+        return self
+
+
+class OmopExclusion(Recipe):
+    """Index dates at or after an event of any of these concepts."""
+
+    concepts: tuple[int, ...] = Field(min_length=1)
+    reason: str = Field(min_length=1, description="in the flow's words; equal reasons are counted together")
+
+
+class OmopCohort(Splitting):
+    """An OMOP CDM 5.4 folder: index dates are the starts of visits, follow-up ends with their observation period."""
+
+    source: Literal["omop"]
+    sha256: Sha256
+    question: str = Field(min_length=1, description="what the labels answer, as the prompt asks it")
+    index: LongIndex
+    horizon_days: int = Field(ge=1, le=DAYS_IN_CENTURY, description="after the index")
+    gap_days: int = Field(default=0, ge=0, le=DAYS_IN_CENTURY, description="between the index and the window")
+    outcome: OmopOutcome
+    exclusions: tuple[OmopExclusion, ...] = ()
+    forbidden: tuple[int, ...] = Field(default=(), description="concept ids that tell the future: never inputs")
+    outside: Literal["refused", "ignored"] = Field(
+        default="refused", description="what becomes of events in no observation period of their person"
+    )
+
+    @property
+    def never_inputs(self) -> frozenset[int]:
+        """Concepts that would give the outcome away: the forbidden ones, and the outcome."""
+        return frozenset({*self.forbidden, *self.outcome.concepts})
+
+    @property
+    def origin(self) -> str:
+        """Of a clock that counts; its own has dates."""
+        return "1970-01-01"
+
+    @model_validator(mode="after")
+    def _has_a_window(self) -> Self:
+        if self.gap_days >= self.horizon_days:
+            raise ValueError(f"gap_days {self.gap_days} leaves no window; make it less than horizon_days")
+        if isinstance(self.index, FixedTime) and not isinstance(self.index.time, str):
+            raise ValueError("index.time is no date; write it as YYYY-MM-DD")
+        return self
 
 
 class TableCohort(Splitting):
@@ -131,6 +188,9 @@ COHORT_SOURCES = {
         holds="the MEDS folder",
         parts=("labels",),
         may_bring_splits=True,
+    ),
+    "omop": CohortSource(
+        OmopCohort, "workers.cohort.omop.read:read_omop", place="folder", holds="the folder of OMOP tables"
     ),
     "table": CohortSource(TableCohort, "workers.cohort.tables.read:read_table", place="file"),
 }

@@ -52,13 +52,16 @@ def separator_of(path: Path, *, wanted: Collection[str]) -> str:
         return SEPARATORS[0]
 
     def fit(separator: str) -> tuple[int, int]:
-        names = next(csv.reader([first], delimiter=separator), [])
+        try:
+            names = next(csv.reader([first], delimiter=separator), [])
+        except csv.Error:
+            return 0, 0
         return len({*wanted} & {*names}), len(names)
 
     return max(SEPARATORS, key=fit)
 
 
-def header_of(path: Path, *, wanted: tuple[str, ...] = (), separator: str = ",") -> list[str]:
+def header_of(path: Path, *, wanted: tuple[str, ...] = (), separator: str = ",", least_rows: int = 1) -> list[str]:
     """The names of a CSV file's columns, once all of its rows were looked at.
 
     Args:
@@ -97,7 +100,7 @@ def header_of(path: Path, *, wanted: tuple[str, ...] = (), separator: str = ",")
         problems.append(Problem(str(path), what, "quote the cells that hold a separator, or remove the surplus"))
     if n_rows > MAX_ROWS:
         problems.append(Problem(str(path), f"has more than {MAX_ROWS:,} rows", "give only those that are needed"))
-    if not n_rows:
+    if n_rows < least_rows:
         problems.append(Problem(str(path), "has no rows", "give the table itself, not its header alone"))
     if problems:
         raise InputError(*problems)

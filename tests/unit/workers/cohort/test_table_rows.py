@@ -256,6 +256,7 @@ class TestBadTables:
         [
             ("table.csv", b"", "has no rows; give the table itself"),
             ("table.csv", b"who,day\n", "has no rows; give the table itself"),
+            ("table.csv", b"who\rday,urate\n", "1 rows have more cells, the first on line 2"),
             ("table.csv", b"\xff\xfe\x00canary", "is no text in UTF-8; save it as UTF-8"),
             ("table.csv", b'who,day\n1,2\n2,"canary\n3,4\n', "line 4 is no row of a CSV; close its quotes"),
             ("table.csv", b"canary\n1\n", "column who: is missing"),
