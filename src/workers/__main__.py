@@ -136,9 +136,9 @@ def _prepare(paths: list[Path]) -> int:
 
 
 def _fetch(folder: Path) -> int:
-    from workers.cohort.fetch import fetch_framingham
+    from workers.cohort.fetch import fetch_tables
 
-    sys.stdout.write(f"{fetch_framingham(folder)}\n")
+    sys.stdout.writelines(f"{path}\n" for path in fetch_tables(folder))
     return 0
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from support.places import FRAMINGHAM
-from workers.cohort.fetch import SHA256
+from workers.cohort.fetch import TABLES
 
 TEMPLATE = """\
 study: micro
@@ -30,7 +30,7 @@ def write_study(
     folder: Path,
     *,
     file: Path = FRAMINGHAM,
-    sha256: str = SHA256,
+    sha256: str = TABLES["framingham.csv"],
     train_size: int = 32,
     seeds: str = "1",
     steps: int = 4,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from support.places import FRAMINGHAM
-from workers.cohort.fetch import SHA256
+from workers.cohort.fetch import TABLES
 from workers.contract.recipes.bases import BuiltinBase
 from workers.contract.recipes.cohorts import FraminghamCohort
 from workers.contract.recipes.teaching import PromptRecipe, Supervision, TemplateTeacherRecipe
@@ -18,7 +18,7 @@ from workers.contract.trial import (
     WorkOrder,
 )
 
-COHORT = FraminghamCohort(source="framingham", sha256=SHA256)
+COHORT = FraminghamCohort(source="framingham", sha256=TABLES["framingham.csv"])
 EVALUATION = EvaluationRecipe(controls_per_case=1.0, max_new_tokens=56)
 
 
@@ -58,5 +58,5 @@ def order_of(spec: TrialSpec, store: Path, *, source: Path = FRAMINGHAM) -> Work
     return WorkOrder(
         trial=Trial(spec=spec, coordinates=coordinates),
         store=str(store),
-        sources={spec.cohort.source_digest or SHA256: str(source)},
+        sources={spec.cohort.source_digest or TABLES["framingham.csv"]: str(source)},
     )

@@ -24,6 +24,8 @@ STORED = {
     "framingham-smollm2": ("5f806a4743bd1a5b", "cc157ed608337d2a"),
     "fewshot": ("186384980309d493", "27a8b80178032f9e"),
     "mechanism": ("99eba9ca8d0fb0dd", "783bcd1082be9140"),
+    "support2": ("6c134b55376d8669", "6319145e9d2d42e7"),
+    "support2-smollm2": ("7e88d4a167c1222c", "ebc7245c8e2ec1fa"),
 }
 
 

@@ -13,7 +13,7 @@ from support.places import FRAMINGHAM
 from support.stores.file_systems import made_though_answered
 from support.studies.orders import COHORT, comparator_spec, micro_spec, order_of
 from workers.attempt.runner import Runner
-from workers.cohort.fetch import SHA256
+from workers.cohort.fetch import TABLES
 from workers.contract.answers.transfer import Transfer, TransferOrder
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
@@ -37,7 +37,9 @@ def trained(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def order(store: Path, trial_id: str) -> TransferOrder:
-    return TransferOrder(trial_id=trial_id, store=str(store), cohort=OTHER, sources={SHA256: str(FRAMINGHAM)})
+    return TransferOrder(
+        trial_id=trial_id, store=str(store), cohort=OTHER, sources={TABLES["framingham.csv"]: str(FRAMINGHAM)}
+    )
 
 
 def test_another_cohort_is_scored_and_nothing_is_trained(trained: tuple[Path, str]) -> None:
@@ -100,7 +102,7 @@ def test_a_changed_adapter_is_refused(trained: tuple[Path, str]) -> None:
         trial_id=trial_id,
         store=str(store),
         cohort=COHORT.model_copy(update={"index": "exam_3"}),
-        sources={SHA256: str(FRAMINGHAM)},
+        sources={TABLES["framingham.csv"]: str(FRAMINGHAM)},
     )
     with pytest.raises(StoreError, match="not the one that was committed"):
         apply_adapter(other)
