@@ -49,6 +49,7 @@ from orchestrator.analysis.tables.ledger import (
     total_cost_of,
 )
 from orchestrator.analysis.tables.noise import NoiseFloor, noise_floor
+from orchestrator.analysis.tables.parts import SpentTime
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,
@@ -131,6 +132,7 @@ class Findings(Record):
     damaged: tuple[str, ...]
     cost: TotalCost | None
     forecasts: tuple[ForecastScore, ...] = ()
+    spent: tuple[SpentTime, ...] = ()
     provenance: ProvenanceSummary | None
 
 

@@ -58,6 +58,9 @@ Until = Annotated[
     str | None,
     typer.Option("--until", metavar="TIME", help="have ended by then: ISO 8601, @SECONDS since 1970, or +SECONDS"),
 ]
+Profile = Annotated[
+    bool, typer.Option("--profile", help="on a GPU, wait for each part of a trial to time it; time MLflow of each")
+]
 AllowMixed = Annotated[
     bool, typer.Option("--allow-mixed", help="nodes may have other software than this one; it is recorded")
 ]
@@ -84,6 +87,7 @@ def launch(
     shared_group: SharedGroup = False,
     skip_unfit: SkipUnfit = False,
     allow_mixed: AllowMixed = False,
+    profile: Profile = False,
     wait_for: WaitForSlots = None,
     until: Until = None,
     as_json: AsJson = False,
@@ -97,8 +101,6 @@ def launch(
     from orchestrator.launch.launch import Launch
     from orchestrator.tracking.tracking import Tracking
 
-    wait = WaitFor.parse(wait_for) if wait_for else None
-    selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     if context.info_name == RESUME:
         _need_store(study)
     loaded, layout = open_study(study, store, look_up=True)
@@ -107,14 +109,15 @@ def launch(
         loaded,
         expand(loaded),
         layout,
-        RayTune(address, tell=console.print, wait=wait),
+        RayTune(address, tell=console.print, wait=WaitFor.parse(wait_for) if wait_for else None),
         Tracking(layout, tracking_uri=tracking_uri),
         console,
-        selection=selection,
+        selection=parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit),
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
         shares_with_group=shared_group,
         skips_unfit=skip_unfit,
         allows_mixed=allow_mixed,
+        profiles=profile,
         until=Deadline.parse(until) if until else None,
         tell_error=partial(fail, as_json=as_json),
     )

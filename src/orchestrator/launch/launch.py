@@ -33,6 +33,7 @@ class Launch:
         shares_with_group: Open the store to its group.
         skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
         allows_mixed: Nodes may have other software than the driver.
+        profiles: Time what a trial's parts take on a GPU too, and MLflow of each.
         until: When it must have ended.
         machine: Where the driver runs.
         tell_error: Hears an error that can't be raised, where the executor holds the main thread.
@@ -50,6 +51,7 @@ class Launch:
     shares_with_group: bool = False
     skips_unfit: bool = False
     allows_mixed: bool = False
+    profiles: bool = False
     until: Deadline | None = None
     machine: Machine = field(default_factory=Machine)
     tell_error: Callable[[SweepError], object] = lambda _: None

@@ -111,9 +111,21 @@ class TrialEnded(LaunchEntry):
     state: str
     failure: FailureKind | None = None
     detail: str = ""
+    commit_s: float = 0.0
 
     def __str__(self) -> str:
         return self.state if self.failure is None else f"given up: {self.failure.replace('_', ' ')}: {self.detail}"
+
+
+class TrialTracked(LaunchEntry):
+    """MLflow was told how a trial ended, in so many seconds beside the trials; of a launch that is profiled."""
+
+    what: Literal["tracked"] = "tracked"
+    trial_id: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"MLflow was told in {self.seconds:.2f} s"
 
 
 class StopHeard(LaunchEntry):
@@ -138,6 +150,7 @@ Entry = (
     | TrialTaken
     | TrialRequeued
     | TrialEnded
+    | TrialTracked
     | StopHeard
     | LaunchEnded
 )
@@ -179,7 +192,8 @@ class LaunchRecord:
             case Requeued(ending, why):
                 self.write(TrialRequeued(trial_id=ending.trial_id, failure=ending.failure, why=why))
             case Ended(ending):
-                ended = TrialEnded(trial_id=ending.trial_id, state=ending.state, failure=ending.failure)
+                told = ending.model_dump(include={"trial_id", "state", "failure", "commit_s"})
+                ended = TrialEnded.model_validate(told)
                 self.write(ended if ending.failure is None else ended.model_copy(update={"detail": ending.detail}))
 
     def heard(self, level: StopLevel) -> StopLevel:

@@ -1,10 +1,12 @@
 """What the store holds, analysed, and the page about it; what a study's settling and `sweep report` share."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from orchestrator.design.grid import Design
-from orchestrator.launch.record import past_launches
+from orchestrator.launch.record import PastLaunch, TrialEnded, TrialTracked, past_launches
 from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import Outcomes, Snapshot
 from orchestrator.store.sealing import read_looks
@@ -29,6 +31,7 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
     """
     from orchestrator.analysis.findings import analyse
     from orchestrator.analysis.results import load_results
+    from orchestrator.analysis.tables.parts import spent_times
 
     results = load_results(
         layout,
@@ -38,14 +41,28 @@ def find_out(study: Study, design: Design, layout: StoreLayout, held: Snapshot[O
         ended=held.outcomes.ended,
     )
     findings = analyse(study, design, results, plan=standing(study, layout), looks=read_looks(layout))
-    return findings.model_copy(update={"forecasts": tuple(score_forecasts(layout))})
+    launches = past_launches(layout)
+    spent = spent_times(design, results, _spent_by_driver(launches))
+    return findings.model_copy(update={"forecasts": tuple(score_forecasts(launches)), "spent": spent})
 
 
-def score_forecasts(layout: StoreLayout) -> "Iterator[ForecastScore]":
+def _spent_by_driver(launches: Sequence[PastLaunch]) -> dict[str, dict[str, float]]:
+    """Seconds beside a worker's own account, by trial and part; of a trial that ran again the last."""
+    spent: dict[str, dict[str, float]] = defaultdict(dict)
+    for entry in chain.from_iterable(launch.entries for launch in launches):
+        match entry:
+            case TrialEnded(failure=None):
+                spent[entry.trial_id]["commit"] = entry.commit_s
+            case TrialTracked():
+                spent[entry.trial_id]["tracking"] = entry.seconds
+    return spent
+
+
+def score_forecasts(launches: Sequence[PastLaunch]) -> "Iterator[ForecastScore]":
     """Of launches that foretold anything, and carried all out."""
     from orchestrator.analysis.tables.ledger import ForecastScore
 
-    for launch in past_launches(layout):
+    for launch in launches:
         if launch.foretold and launch.took_s is not None:
             told = launch.foretold.model_dump(exclude={"at", "what"})
             yield ForecastScore(launch=launch.number, took_s=launch.took_s, **told)

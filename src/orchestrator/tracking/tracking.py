@@ -85,10 +85,20 @@ class Tracking:
         """A running trial left a resume point: its steps so far are written."""
         self._queue.submit(lambda: self._server.project_steps(self._trials[trial_id]))
 
-    def commit(self, outcome: Outcome, attempts: Sequence[Attempt] = ()) -> None:
-        """The trial has an outcome: its steps, final metrics and end are written."""
+    def commit(
+        self, outcome: Outcome, attempts: Sequence[Attempt] = (), *, told: Callable[[float], object] | None = None
+    ) -> None:
+        """The trial has an outcome: its steps, final metrics and end are written; `told` hears in how many seconds."""
         trial = self._trials.get(outcome.trial_id, outcome.trial)
-        self._queue.submit(self._server.project_outcome, trial, outcome, attempts)
+
+        def project() -> int:
+            began = self._clock()
+            written = self._server.project_outcome(trial, outcome, attempts)
+            if told is not None:
+                told(self._clock() - began)
+            return written
+
+        self._queue.submit(project)
 
     def fail(self, attempts: Sequence[Attempt]) -> None:
         """The last of a trial's attempts failed; a later retry goes on in the same run."""

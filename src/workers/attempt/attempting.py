@@ -69,9 +69,10 @@ def carried_out(work: Work, order: WorkOrder) -> Generator[Progress, None, Outco
         state, detail, scores = "diverged", str(diverged), dict[str, SplitScores]()
     else:
         state, detail = "scored", ""
-        predictions = tabulated(work, read, invalid_score=taught.prevalence.train)
-        scores = score_predictions(predictions, taught.prevalence)
-        predictions.to_parquet(work.folder / PREDICTIONS, index=False)
+        with work.meter.timed("metrics"):
+            predictions = tabulated(work, read, invalid_score=taught.prevalence.train)
+            scores = score_predictions(predictions, taught.prevalence)
+            predictions.to_parquet(work.folder / PREDICTIONS, index=False)
     return Outcome(
         trial_id=order.trial.trial_id,
         training_id=work.spec.training_id,

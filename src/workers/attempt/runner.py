@@ -26,7 +26,7 @@ from workers.store.commit import commit_outcome
 from workers.work.bench import Bench, Work
 from workers.work.faults import spoils_process
 from workers.work.group import ProcessGroup
-from workers.work.meter import Meter
+from workers.work.meter import Meter, nothing_left
 from workers.work.trial_log import TrialLog
 
 Run = Generator[Progress, None, Ending]
@@ -65,6 +65,7 @@ class Runner:
         self._clock = clock
         self._grace_s = grace_s
         self._carry_out = carry_out
+        self._free_since = time.monotonic()
 
     def run(self, order: WorkOrder) -> Run:
         """Carry out one trial and commit it.
@@ -78,6 +79,8 @@ class Runner:
         except Exception as error:  # noqa: BLE001  # the one place where a crash becomes a record
             attempt = failed_attempt(order, error, name=name, started=started)
             self.is_spent |= spoils_process(error) or self._group.is_broken
+        finally:
+            self._free_since = time.monotonic()
         with suppress(OSError):  # a full disk: the trial stays without an outcome, and so is run again
             record_attempt(attempt, StoreLayout(Path(order.store)))
         self._clear_bench()
@@ -118,14 +121,21 @@ class Runner:
         spec, trial_id = order.trial.spec, order.trial.trial_id
         log.say("loading")
         yield Progress(phase="loading", done=0, total=1, started_at=precise(started))
+        began = time.monotonic()
         prepare([order])
+        before = {"waiting": began - self._free_since, "loading": time.monotonic() - began}
         with attempt_folder(layout, trial_id, name) as folder:
             work = Work(
                 spec=spec,
                 layout=layout,
                 folder=folder,
                 bench=self._bench,
-                meter=Meter(n_micro_batches=order.n_micro_batches, started=started),
+                meter=Meter(
+                    n_micro_batches=order.n_micro_batches,
+                    started=started,
+                    before=before,
+                    finish=self._bench.finish if order.profiles else nothing_left,
+                ),
                 cadence=Cadence(order.checkpoint_every_s, self._clock),
                 log=log,
                 group=self._group,
@@ -134,12 +144,15 @@ class Runner:
                 outcome = yield from self._carry_out(work, order)
             log.say("committing")
             yield Progress(phase="committing", done=0, total=1)
+            began = time.monotonic()
             won = commit_outcome(outcome, layout, folder)
+            commit_s = time.monotonic() - began
         remove_checkpoints(layout.checkpoints(spec.training_id))
         log.say(
             f"end: {outcome.state}" if won else f"end: {outcome.state}, but another attempt had committed the trial"
         )
-        return _ending(outcome if won else Outcome.load(layout.outcome(trial_id)), layout)
+        ending = _ending(outcome if won else Outcome.load(layout.outcome(trial_id)), layout)
+        return ending.model_copy(update={"commit_s": round(commit_s, 4)})
 
 
 def _ending(outcome: Outcome, layout: StoreLayout) -> Ending:

@@ -139,14 +139,13 @@ class BySplit(Record):
 class Cost(Record):
     """What the attempt used on its node, and what it was taught with: the ledger by which supervisions are compared.
 
-    Tokens and operations are those of training, without padding, scoring and diagnostics. `n_loss_tokens` are target
-    tokens whose weight in the loss is above 0, `n_label_tokens` the yes and no among the target tokens,
-    `n_examples_dropped` training examples without a rationale in a trial that needs one, `flops` an estimate
-    (`workers.meter.training_flops`); 0 where a trial trains no adapter or is older than the field.
+    Tokens and operations are those of training, without padding, scoring and diagnostics; 0 where a trial trains none
+    or is older. `n_loss_tokens` are target tokens whose weight in the loss is above 0, `n_label_tokens` the yes and no
+    of them, `n_examples_dropped` examples without the rationale that they need, `flops` is an estimate (`work.meter`).
 
     A resumed attempt took the steps after `resumed_from_step`: times are its own, steps, tokens and operations those of
     the whole training. Batches went through the model in `n_micro_batches` parts. `n_checkpoints_skipped` resume points
-    were torn or of other content, `n_checkpoints_failed` could not be written, on a full disk say.
+    were torn or of other content, `n_checkpoints_failed` could not be written. `parts` are seconds by what took them.
     """
 
     wall_s: float = 0.0
@@ -166,6 +165,7 @@ class Cost(Record):
     n_checkpoints_skipped: int = 0
     n_checkpoints_failed: int = 0
     n_micro_batches: int = 1
+    parts: dict[Name, float] = {}
 
 
 class Provenance(Record):

@@ -268,3 +268,4 @@ class WorkOrder(Recipe):
     checkpoint_every_s: float = Field(default=60, ge=0, description="seconds between resume points; 0 is every step")
     n_micro_batches: int = Field(default=1, ge=1, description="parts in which a batch goes through the model")
     timeout_s: float | None = Field(default=None, gt=0, description="wall time after which an attempt is ended")
+    profiles: bool = Field(default=False, description="wait for the device at the end of each part that is timed")

@@ -7,8 +7,8 @@ trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
 import gc
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -51,8 +51,11 @@ class Step:
 class Engine:
     """A DeepSpeed engine around the trainable parameters of one model."""
 
-    def __init__(self, engine: Any, *, device: torch.device) -> None:
+    def __init__(
+        self, engine: Any, *, device: torch.device, timed: Callable[..., AbstractContextManager[None]]
+    ) -> None:
         self._engine = engine
+        self._timed = timed
         self.device = device
 
     @property
@@ -75,7 +78,8 @@ class Engine:
 
     def forward(self, **inputs: torch.Tensor | int | bool) -> Any:
         """The wrapped model's forward pass."""
-        return self._engine(**inputs)
+        with self._timed("forward"):
+            return self._engine(**inputs)
 
     def forward_aside(self, **inputs: torch.Tensor | int | bool) -> Any:
         """The same past DeepSpeed, whose hooks on an output take `torch.autograd.grad` for a step, or refuse it."""
@@ -85,17 +89,19 @@ class Engine:
         """Add the gradients of a part of a batch's loss; the last part is to be said, for ZeRO reduces them then."""
         self._engine.set_gradient_accumulation_boundary(is_last)
         # Gradients are averaged over processes, and the parts of a batch's loss add up.
-        self._engine.backward(loss * self.world_size if self.world_size > 1 else loss)
+        with self._timed("backward"):
+            self._engine.backward(loss * self.world_size if self.world_size > 1 else loss)
 
     def step(self, *, learning_rate: float) -> Step:
         """Take one optimizer step with the gradients that were added up."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         # At ZeRO 0 in float32 DeepSpeed gives no norm; the gradients are whole then, and gone after the step.
-        before_clipping = torch.nn.utils.get_total_norm(self._gradients())
-        self._engine.step()
-        norm = self._engine.get_global_grad_norm()
-        return Step(float(before_clipping if norm is None else norm), learning_rate)
+        with self._timed("optimizer"):
+            before_clipping = torch.nn.utils.get_total_norm(self._gradients())
+            self._engine.step()
+            norm = self._engine.get_global_grad_norm()
+            return Step(float(before_clipping if norm is None else norm), learning_rate)
 
     @property
     def world_size(self) -> int:
@@ -166,16 +172,23 @@ class Engine:
 
 
 @contextmanager
-def deepspeed_engine(model: torch.nn.Module, training: TrainingRecipe, *, device: torch.device) -> Iterator[Engine]:
+def deepspeed_engine(
+    model: torch.nn.Module,
+    training: TrainingRecipe,
+    *,
+    device: torch.device,
+    timed: Callable[..., AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> Iterator[Engine]:
     """A DeepSpeed engine for one trial, gone when the block ends; what it trained is whole then in every process."""
     _join_process_group()
     before = _Footprint.of(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     whole = _Whole.of(model) if training.zero_stage == PARTED else None
-    optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_config(training))
+    with timed("loading"):
+        optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_config(training))
     try:
-        yield Engine(engine, device=device)
+        yield Engine(engine, device=device, timed=timed)
         if whole is not None:
             whole.take(parameters)
     finally:

@@ -17,7 +17,7 @@ from workers.models.base import Base
 from workers.scoring.classical.baselines import columns_of, fit_baseline, predict_risk
 from workers.scoring.engines.chosen import engine_of
 from workers.scoring.engines.engine import Dictated, Dictation
-from workers.scoring.openers import Opener, PlainOpener, opener_of
+from workers.scoring.openers import Opener, PlainOpener, TimedOpener, opener_of
 from workers.scoring.scorer import LIKELIEST, Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores, prediction_table, store_salt
@@ -64,7 +64,7 @@ def score_model(
     work.log.say(f"scoring {len(asked.prompts)} prompts")
     opener = _opener(work, model, answer, adapter=adapter, writes=asked.writes)
     scorer = Scorer(
-        opener,
+        TimedOpener(opener, work.meter.timed),
         base,
         answer,
         evaluation=work.spec.evaluation,

@@ -1,15 +1,19 @@
 """How texts are begun with a model: on a cache of ours, or plainly."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
+import torch
 from transformers import PreTrainedModel
 
 from workers.contract.answers.proof import RowsTogether
 from workers.scoring.cached import Cached, WrittenBatch
+from workers.scoring.choosing import Choice
+from workers.scoring.listening import Listener
 from workers.scoring.sessions import Plain, Session
+from workers.work.meter import Timed
 
 
 class Opener(Protocol):
@@ -51,6 +55,40 @@ class PlainOpener:
     def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Session:
         """Every prompt behind the prefix."""
         return self.session_of([[*prefix, *prompt] for prompt in prompts])
+
+
+@dataclass(frozen=True)
+class TimedOpener:
+    """Another opener, whose sessions say how long they write and read; to begin one is to read."""
+
+    opener: Opener
+    timed: Timed
+
+    def begin(self, prompts: Sequence[list[int]], *, prefix: Sequence[int]) -> Session:
+        """As it would."""
+        with self.timed("reading"):
+            return _TimedSession(self.opener.begin(prompts, prefix=prefix), self.timed)
+
+
+@dataclass(frozen=True)
+class _TimedSession:
+    session: Session
+    timed: Timed
+
+    @property
+    def n_rows(self) -> int:
+        return self.session.n_rows
+
+    def branch(self) -> Self:
+        return replace(self, session=self.session.branch())
+
+    def write(self, choose: Choice, listeners: Sequence[Listener]) -> None:
+        with self.timed("writing"):
+            self.session.write(choose, listeners)
+
+    def read(self, further: Sequence[list[int]]) -> torch.Tensor:
+        with self.timed("reading"):
+            return self.session.read(further)
 
 
 def opener_of(model: PreTrainedModel, *, pad_token: int, together: RowsTogether) -> Opener:

@@ -37,7 +37,8 @@ def fine_tune(work: Work, taught: TrainingSet) -> Predicting:
     """
     base, answer = work.base
     words = Scaffold.of(base.tokenizer, answer, work.spec.base)
-    examples = training_examples(work, words, taught.rows)
+    with work.meter.timed("examples"):
+        examples = training_examples(work, words, taught.rows)
     recipe = budgeted(work.training, examples)
     probe = probe_of(work, words, taught.rows)
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
@@ -72,7 +73,7 @@ def follow_course(
     course = Course(work, recipe, diagnosis)
     started = time.monotonic()
     try:
-        with deepspeed_engine(model, recipe, device=work.bench.device) as engine:
+        with deepspeed_engine(model, recipe, device=work.bench.device, timed=work.meter.timed) as engine:
             steps = train(
                 engine,
                 examples,

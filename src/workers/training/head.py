@@ -103,7 +103,8 @@ def _score(work: Work, model: HeadedModel, *, answer: AnswerTokens) -> Predictin
     risks = np.full(len(prompts), np.nan)
     for start in range(work.group.rank * batch_size, len(order), work.group.size * batch_size):
         rows = order[start : start + batch_size]
-        risks[rows] = _risks(model, padded([prompts[row] for row in rows], answer.end, work.bench.device))
+        with work.meter.timed("reading"):
+            risks[rows] = _risks(model, padded([prompts[row] for row in rows], answer.end, work.bench.device))
         if time.monotonic() - reported >= PROGRESS_EVERY_S:
             reported = time.monotonic()
             progress = Progress(phase="scoring", done=start + len(rows), total=len(prompts))

@@ -128,6 +128,11 @@ class Bench:
         made: Kept = self._kept[key]
         return made
 
+    def finish(self) -> None:
+        """Wait until the device has done all that it was asked for; a CPU has."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     def clear(self) -> None:
         """Forget everything, after a failure that may have left a base in a bad state."""
         if not self._folders:  # nothing was laid on it, and a collection over all that is imported takes 0.3 s
@@ -198,7 +203,8 @@ class Work:
     def base(self) -> tuple[Base, AnswerTokens]:
         """The frozen base, and how its tokenizer answers."""
         settings = self.spec.base or BaseSettings()
-        return self.bench.base(self.input(InputKind.BASE), precision=precision_of(self.spec), settings=settings)
+        with self.meter.timed("loading"):
+            return self.bench.base(self.input(InputKind.BASE), precision=precision_of(self.spec), settings=settings)
 
     @property
     def rows_together(self) -> RowsTogether:

@@ -6,10 +6,13 @@ import resource
 import socket
 import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import ConfigDict, Field, PrivateAttr
@@ -21,26 +24,59 @@ from workers.contract.system.attempts import precise
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "scikit-learn", "pandas", "pyarrow", "numpy")
 
 
+# Parts of the wall time that are timed; the rest of it is `other`.
+Part = Literal["loading", "examples", "forward", "backward", "optimizer", "reading", "writing", "metrics"]
+Timed = Callable[[Part], AbstractContextManager[None]]
+
+
+def untimed(_: Part) -> AbstractContextManager[None]:
+    """Where nobody asks how long a part takes."""
+    return nullcontext()
+
+
+def nothing_left() -> None:
+    """Of a device that nobody waits for."""
+
+
 class Meter(Cost):
     """The bill of one attempt while it grows; `cost` closes it.
 
     started: When the attempt began, whose wall time is counted from where its inputs were there.
+    before: Seconds that went before that: it waited, it looked after its inputs.
+    finish: Waits for what a device has still to do, so that it is counted where it was asked for.
     """
 
     model_config = ConfigDict(frozen=False)
 
     started: datetime = Field(default_factory=lambda: datetime.now(UTC), exclude=True)
+    before: dict[str, float] = Field(default_factory=dict, exclude=True)
+    finish: Callable[[], object] = Field(default=nothing_left, exclude=True)
     _wall_started: float = PrivateAttr(default_factory=time.monotonic)
     _cpu_started: float = PrivateAttr(default_factory=time.process_time)
 
+    @contextmanager
+    def timed(self, part: Part) -> Iterator[None]:
+        """Add what the block takes to a part; no block is in another."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.finish()
+            self.parts[part] = self.parts.get(part, 0.0) + time.monotonic() - began
+
     def cost(self) -> Cost:
         """The bill so far; peak memory is that of the warm process since it started, libraries included."""
+        wall_s = time.monotonic() - self._wall_started
+        parts = {**self.parts, "other": wall_s - sum(self.parts.values())}
+        for part, seconds in self.before.items():
+            parts[part] = parts.get(part, 0.0) + seconds
         measured = {
-            "wall_s": time.monotonic() - self._wall_started,
+            "wall_s": wall_s,
             "cpu_s": time.process_time() - self._cpu_started,
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
-        return Cost.model_validate({**self.model_dump(), **measured})
+        rounded = {part: round(seconds, 4) for part, seconds in parts.items()}
+        return Cost.model_validate({**self.model_dump(), **measured, "parts": rounded})
 
     def provenance(self, device: torch.device) -> Provenance:
         """Where this attempt ran, and with what."""

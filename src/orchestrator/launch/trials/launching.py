@@ -182,7 +182,7 @@ def _write_orders(launch: Launch, queue: Queue, recovery: Recovery) -> list[list
     orders: dict[AxisValue | None, list[Path]] = {}
     for trial_id, trial in queue.by_id.items():
         n_parts = recovery.n_micro_batches(trial_id)
-        order = write_order(trial, launch.study, launch.layout, n_micro_batches=n_parts)
+        order = write_order(trial, launch.study, launch.layout, n_micro_batches=n_parts, profiles=launch.profiles)
         orders.setdefault(trial.coordinates.get("base"), []).append(order)
     return list(orders.values())
 

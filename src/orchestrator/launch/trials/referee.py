@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from orchestrator.design.looks import Phase
 from orchestrator.execution.events import Ended, Event, Progressed, Requeued, StopLevel, withheld
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.forecast.taken import Taken
 from orchestrator.launch.launch import Launch
-from orchestrator.launch.record import LaunchRecord
+from orchestrator.launch.record import LaunchRecord, TrialTracked
 from orchestrator.launch.screen.board import Board, longest_first
 from orchestrator.launch.screen.console import Watch
 from orchestrator.launch.sealing import goes_on_after
@@ -96,8 +96,8 @@ class Referee:
         before = self.recovery.n_micro_batches(trial_id)
         decision = self.recovery.after(ending.failure, trial_id=trial_id, detail=ending.detail)
         if (n_micro_batches := self.recovery.n_micro_batches(trial_id)) != before:
-            trial = self.queue.by_id[trial_id]
-            write_order(trial, self.launch.study, self.launch.layout, n_micro_batches=n_micro_batches)
+            launch, trial = self.launch, self.queue.by_id[trial_id]
+            write_order(trial, launch.study, launch.layout, n_micro_batches=n_micro_batches, profiles=launch.profiles)
         self.hear(Requeued(ending, decision.why) if decision.is_tried_again else Ended(ending))
         return decision.is_tried_again
 
@@ -116,6 +116,10 @@ class Referee:
         with suppress(StoreError):
             attempts = attempts_at(layout, ending.trial_id)
             if ending.state != "failed":
-                tracking.commit(read_outcome(layout, ending.trial_id), attempts)
+                told = partial(self._tracked, ending.trial_id) if self.launch.profiles else None
+                tracking.commit(read_outcome(layout, ending.trial_id), attempts, told=told)
             elif attempts:
                 tracking.fail(attempts)
+
+    def _tracked(self, trial_id: str, seconds: float) -> None:
+        self.record.write(TrialTracked(trial_id=trial_id, seconds=round(seconds, 4)))

@@ -10,6 +10,7 @@ from orchestrator.report.figures.few_shot import few_shot_figure
 from orchestrator.report.figures.forest import forest_plot, headline_row
 from orchestrator.report.figures.heat_map import heat_map
 from orchestrator.report.figures.mechanism import mechanism_figure
+from orchestrator.report.figures.parts import parts_figure
 from orchestrator.report.figures.scores import auc_figure
 from orchestrator.report.figures.train_size import train_size_figure
 
@@ -28,4 +29,5 @@ def draw_every(findings: Findings) -> Mapping[str, Drawing | None]:
         "few-shot": few_shot_figure(findings),
         "mechanism": mechanism_figure(findings),
         "cost": cost_figure(findings),
+        "parts": parts_figure(findings),
     }

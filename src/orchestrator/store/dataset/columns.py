@@ -33,8 +33,8 @@ PARTED_BY = "supervision"
 AXIS_COLUMNS = {name: axis.kind for name, axis in AXES.items() if name != "supervision"}
 # Of predictions: to what groups a participant belongs.
 SUBGROUPS = ("sex", "age_band")
-# Parts of SplitScores that hold one record a scoring.
-BY_SCORING = {"metrics", "saturation"}
+# Fields that hold one record a scoring, or one number a part of a trial's time.
+BY_SCORING = {"metrics", "saturation", "parts"}
 OPTIONAL = (
     "off_label_mass",
     *SUBGROUPS,
@@ -70,7 +70,7 @@ def trial_row(trial: Trial, outcome: Outcome) -> dict[str, object]:
         "natural_prevalence": outcome.natural_prevalence,
         **{axis: trial.coordinates.get(axis, usual_of(spec, axis)) for axis in AXIS_COLUMNS},
         "train_size": spec.train_size,  # a number, or null where the coordinate says the whole split
-        **outcome.cost.model_dump(),
+        **outcome.cost.model_dump(exclude=BY_SCORING),
         **outcome.provenance.model_dump(include=set(PROVENANCE)),
         **{name: datetime.fromisoformat(getattr(outcome.provenance, name)) for name in MOMENTS},
     }

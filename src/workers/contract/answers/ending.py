@@ -12,6 +12,7 @@ class Ending(BySplit):
     state: Literal["scored", "diverged", "failed"]
     failure: FailureKind | None = None
     detail: str = ""
+    commit_s: float = 0.0
 
     @classmethod
     def of(cls, outcome: Outcome) -> Self:

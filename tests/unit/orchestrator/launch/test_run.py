@@ -27,6 +27,7 @@ from orchestrator.launch.record import (
     StopHeard,
     TrialEnded,
     TrialRequeued,
+    TrialTracked,
     past_launches,
 )
 from orchestrator.launch.reporting import score_forecasts
@@ -104,9 +105,19 @@ def test_a_launch_says_what_it_expects_and_its_findings_what_came_of_it(place: P
     assert "1 of them in about" in place.said.getvalue()
     first, second = past_launches(place.layout)
     assert (first.foretold, second.foretold is None) == (None, False)
-    (scored,) = score_forecasts(place.layout)
+    (scored,) = score_forecasts(past_launches(place.layout))
     assert (scored.launch, scored.n_known, scored.n_trials, scored.took_s) == (2, 1, 1, second.took_s)
     assert 0 < scored.p10_s <= scored.p50_s <= scored.p90_s
+
+
+def test_a_launch_that_is_profiled_tells_how_long_commit_and_tracking_took(place: Place) -> None:
+    with patch.object(Untracked, "commit", lambda _, outcome, attempts, told: told(0.25)):
+        place.launch(profiles=True)
+    (launch,) = past_launches(place.layout)
+    tracked = [entry for entry in launch.entries if isinstance(entry, TrialTracked)]
+    ended = [entry for entry in launch.entries if isinstance(entry, TrialEnded)]
+    assert {(entry.trial_id, entry.seconds) for entry in tracked} == {(one, 0.25) for one in (FIRST, SECOND, THIRD)}
+    assert all(entry.commit_s > 0 for entry in ended)
 
 
 def test_a_launch_that_is_killed_is_told_of_as_cut_off(place: Place) -> None:

@@ -12,6 +12,7 @@ from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining
 from orchestrator.analysis.tables.clinical.calibration import CurveBin
 from orchestrator.analysis.tables.clinical.curves import Curves, RocPoint
+from orchestrator.analysis.tables.parts import SpentTime
 from orchestrator.analysis.tables.scores import ALL_SIZES, SupervisionScore, TrialRow
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, LevelDifference
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, Layer
@@ -24,6 +25,7 @@ from orchestrator.report.figures.few_shot import few_shot_figure
 from orchestrator.report.figures.forest import forest_plot, headline_row
 from orchestrator.report.figures.heat_map import heat_map
 from orchestrator.report.figures.mechanism import mechanism_figure
+from orchestrator.report.figures.parts import parts_figure
 from orchestrator.report.figures.scores import MOST_LINES, auc_figure
 from orchestrator.report.figures.train_size import train_size_figure
 from support.stores.estimates import with_estimate
@@ -241,6 +243,22 @@ def test_cost_is_a_mean_over_the_trials_of_a_place_and_leaves_out_what_compares_
         ("logistic", "64", "1", "1.0"),
     ]
     assert cost_figure(findings(trials=trials[:3])) is None
+
+
+def test_the_parts_of_a_trial_stand_side_by_side_and_are_left_out_where_no_trial_tells_them() -> None:
+    spent = (
+        SpentTime(kind="label_only", base=HOSTILE, n_trials=4, seconds={"forward": 1.0, "commit": 0.5}),
+        SpentTime(kind="logistic", base="–", n_trials=1, seconds={"other": 0.25}),
+    )
+    drawing = parts_figure(findings(spent=spent))
+    rows = told(drawing)
+    assert [(row["kind"], row["trials"], row["forward"], row["writing"], row["commit"]) for row in rows] == [
+        ("label_only", "4", "1.0", "", "0.5"),
+        ("logistic", "1", "", "", ""),
+    ]
+    assert drawing is not None
+    assert "optimizer" not in drawing.svg and "a$\\frac{$ &lt;b&gt;&amp; (4)" in drawing.svg
+    assert parts_figure(findings(spent=())) is None
 
 
 def test_many_cells_are_points_and_few_are_joined() -> None:

@@ -42,6 +42,19 @@ def test_a_trial_commits_an_outcome_whose_files_are_the_ones_on_disk(store: Path
     assert set(outcome.scores) == {"tuning", "held_out"}
 
 
+def test_an_outcome_tells_where_all_of_its_time_went(store: Path) -> None:
+    spec = micro_spec(Supervision.FREE_FORM, training=micro_training(seed=77))
+    ending = finish(order_of(spec, store).model_copy(update={"profiles": True}))
+    cost = Outcome.load(StoreLayout(store).outcome(spec.trial_id)).cost
+    trained = {"loading", "examples", "forward", "backward", "optimizer", "writing", "reading", "metrics", "other"}
+    assert set(cost.parts) == trained | {"waiting"}
+    assert all(seconds > 0 for seconds in cost.parts.values())
+    assert sum(cost.parts[part] for part in trained) == pytest.approx(cost.wall_s, rel=0.2)
+    assert cost.parts["forward"] + cost.parts["backward"] + cost.parts["optimizer"] < cost.train_wall_s
+    assert cost.parts["writing"] + cost.parts["reading"] < cost.score_wall_s
+    assert ending.commit_s > 0
+
+
 def test_a_committed_trial_is_never_run_again(store: Path) -> None:
     spec = micro_spec()
     finish(order_of(spec, store))
