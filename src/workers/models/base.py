@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
@@ -140,7 +141,8 @@ def load(folder: Path, *, precision: str, device: torch.device) -> Base:
         InputError: Its weights are not those of its configuration.
     """
     config = AutoConfig.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
+    with no_init_weights():  # random numbers that would be overwritten: four fifths of the time
+        model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
     fill(model, load_file(folder / WEIGHTS), where=folder, remedy="delete the folder")
     model.generation_config = GenerationConfig()
     model.requires_grad_(False)
