@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -119,8 +119,13 @@ def save_adapter(model: PeftModel, folder: Path, *, base: BaseRecipe) -> None:
     config.revision = base.revision if isinstance(base, HubBase) else None
     if isinstance(config.target_modules, set):
         config.target_modules = sorted(config.target_modules)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not by peft's `save_pretrained`, most of whose time goes into a card of its own.
     # `False`: peft would ask the hub whether the vocabulary is still the base's; it is, embeddings are never trained.
-    model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    config.inference_mode = True
+    config.save_pretrained(folder)
     (folder / CARD).write_text(adapter_card(base, config, layers=adapted_layers(model)), encoding="utf-8")
 
 
