@@ -14,6 +14,7 @@ from workers.contract.outcome import Progress, Validity
 from workers.examples.targets import evaluation_prefix
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.base import Base
+from workers.models.lora_products import read_in_one_product
 from workers.scoring.classical.baselines import columns_of, fit_baseline, predict_risk
 from workers.scoring.engines.chosen import engine_of
 from workers.scoring.engines.engine import Dictated, Dictation
@@ -79,16 +80,17 @@ def score_model(
     )
     group = work.group
     group.gathered(None)  # an engine reads the adapter that rank 0 wrote
-    for scored in scorer.score(
-        asked.prompts, batch_size=batch_size, prefix=asked.prefix, rank=group.rank, n_ranks=group.size
-    ):
-        parts.append(scored)
-        n_done += len(scored.rows) * group.size
-        if time.monotonic() - reported >= PROGRESS_EVERY_S:
-            reported = time.monotonic()
-            progress = Progress(phase="scoring", done=min(n_done, len(asked.prompts)), total=len(asked.prompts))
-            work.log.progress(progress)
-            yield progress
+    with read_in_one_product(model):
+        for scored in scorer.score(
+            asked.prompts, batch_size=batch_size, prefix=asked.prefix, rank=group.rank, n_ranks=group.size
+        ):
+            parts.append(scored)
+            n_done += len(scored.rows) * group.size
+            if time.monotonic() - reported >= PROGRESS_EVERY_S:
+                reported = time.monotonic()
+                progress = Progress(phase="scoring", done=min(n_done, len(asked.prompts)), total=len(asked.prompts))
+                work.log.progress(progress)
+                yield progress
     parts = [part for share in group.gathered(parts) for part in share]
     work.meter.score_wall_s = time.monotonic() - started
     return _in_row_order(parts)

@@ -16,6 +16,7 @@ from workers.contract.trial import TrainingRecipe
 from workers.examples.targets import controlled_rationales
 from workers.models.adapters import fresh_adapter, save_adapter
 from workers.models.engine import deepspeed_engine
+from workers.models.lora_products import trained_in_few_products
 from workers.scoring.evaluating import score_model
 from workers.training.course import Course
 from workers.training.diagnostics import TrainingDiagnostics
@@ -73,7 +74,10 @@ def follow_course(
     course = Course(work, recipe, diagnosis)
     started = time.monotonic()
     try:
-        with deepspeed_engine(model, recipe, device=work.bench.device, timed=work.meter.timed) as engine:
+        with (
+            trained_in_few_products(adapter, recipe),
+            deepspeed_engine(model, recipe, device=work.bench.device, timed=work.meter.timed) as engine,
+        ):
             steps = train(
                 engine,
                 examples,
