@@ -13,6 +13,7 @@ from orchestrator.cli.options import (
     STORES,
     Address,
     AsJson,
+    InputsFrom,
     StoreRoot,
     StudyFile,
     TrackingUri,
@@ -88,6 +89,7 @@ def launch(
     skip_unfit: SkipUnfit = False,
     allow_mixed: AllowMixed = False,
     profile: Profile = False,
+    inputs_from: InputsFrom = None,
     wait_for: WaitForSlots = None,
     until: Until = None,
     as_json: AsJson = False,
@@ -118,6 +120,7 @@ def launch(
         skips_unfit=skip_unfit,
         allows_mixed=allow_mixed,
         profiles=profile,
+        inputs_from=inputs_from,
         until=Deadline.parse(until) if until else None,
         tell_error=partial(fail, as_json=as_json),
     )

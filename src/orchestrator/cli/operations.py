@@ -11,6 +11,7 @@ from orchestrator.cli.options import (
     STORES,
     Address,
     AsJson,
+    InputsFrom,
     SomeTrial,
     StoreRoot,
     StudyFile,
@@ -65,7 +66,9 @@ def status(
         time.sleep(WATCH_S)
 
 
-def prepare(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False) -> None:
+def prepare(
+    study: StudyFile, store: StoreRoot = STORES, inputs_from: InputsFrom = None, as_json: AsJson = False
+) -> None:
     """Make every input that the store lacks, and fetch models of the hub: a launch offline then needs nothing else."""
     from orchestrator.design.grid import expand
     from orchestrator.launch.preparing import prepare_study
@@ -73,7 +76,7 @@ def prepare(study: StudyFile, store: StoreRoot = STORES, as_json: AsJson = False
     loaded, layout = open_study(study, store, look_up=True)
     console = console_of(stderr=as_json)
     with console.status("preparing: cohort, bases, prompts, rationales"):
-        n_trials = prepare_study(loaded, expand(loaded), layout, tell=console.print)
+        n_trials = prepare_study(loaded, expand(loaded), layout, tell=console.print, inputs_from=inputs_from)
     if as_json:
         print_json({"study": loaded.study, "n_trials": n_trials})
         return

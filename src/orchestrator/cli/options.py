@@ -45,6 +45,12 @@ Pilot = Annotated[
 Price = Annotated[
     str | None, typer.Option("--price", metavar="NUMBER", help="of an hour of a device: tells cost beside time")
 ]
+InputsFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs-from", metavar="STORE", parser=local_path, help="another store: take what it has prepared, as links"
+    ),
+]
 STORES = Path("store")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 
@@ -34,6 +35,7 @@ class Launch:
         skips_unfit: A base that is missing, unusable or too small fails its own trials and stops no others.
         allows_mixed: Nodes may have other software than the driver.
         profiles: Time what a trial's parts take on a GPU too, and MLflow of each.
+        inputs_from: Another store, to take from it what it has prepared.
         until: When it must have ended.
         machine: Where the driver runs.
         tell_error: Hears an error that can't be raised, where the executor holds the main thread.
@@ -52,6 +54,7 @@ class Launch:
     skips_unfit: bool = False
     allows_mixed: bool = False
     profiles: bool = False
+    inputs_from: Path | None = None
     until: Deadline | None = None
     machine: Machine = field(default_factory=Machine)
     tell_error: Callable[[SweepError], object] = lambda _: None

@@ -1,5 +1,8 @@
-"""Inputs made ahead of a launch, on a machine with a connection and without Ray: the launch then fetches nothing."""
+"""Inputs made ahead of a launch, on a machine with a connection and without Ray, or taken from another store."""
 
+import os
+import secrets
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -12,11 +15,14 @@ from orchestrator.store.holding import hold_lock
 from orchestrator.store.orders import write_order
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study
-from workers.contract.errors import SweepError
-from workers.contract.inputs import InputKind, bases_of, input_recipes, is_prepared
+from workers.contract.errors import InputError, Problem, SweepError
+from workers.contract.inputs import InputKind, Manifest, bases_of, input_recipes, is_prepared
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.bases import HubBase
-from workers.contract.trial import TrialSpec
+from workers.contract.system.durable import file_digests, link_exclusive, sync_tree, temporary_prefix
+from workers.contract.system.opening import open_store, refuse_links
+from workers.contract.system.removal import remove
+from workers.contract.trial import Trial, TrialSpec
 
 # Of a model's commit: its size in bytes; raises OSError where the hub does not say.
 SizeOf = Callable[[HubBase], int]
@@ -30,6 +36,7 @@ def prepare_study(
     layout: StoreLayout,
     *,
     tell: Callable[[str], object],
+    inputs_from: Path | None = None,
     size_of: SizeOf | None = None,
     work: Callable[[Sequence[Path]], None] | None = None,
 ) -> int:
@@ -37,6 +44,7 @@ def prepare_study(
 
     Args:
         tell: Hears beforehand what will be fetched, and how large it is.
+        inputs_from: Another store, to take from it what it has prepared.
         work: Has a worker make what orders need.
 
     Raises:
@@ -47,14 +55,65 @@ def prepare_study(
     check_sources(study)
     ensure_writable(layout, tell=tell)
     with hold_lock(layout, tell=tell):
+        if inputs_from is not None:
+            tell(take_inputs(design, layout, inputs_from))
         waiting = [trial for trial in design.everything if not is_prepared(trial.spec, layout)]
         for base in missing_models((trial.spec for trial in waiting), layout):
             tell(f"fetching {base.id} at {base.revision[:12]}, {_size(base, size_of or ask_hub)}")
-        orders = [(str(trial.coordinates.get("base")), write_order(trial, study, layout)) for trial in waiting]
-        for base, group in groupby(sorted(orders), key=lambda order: order[0]):
-            (work or _work)([order for _, order in group])
-            tell(f"made the inputs of base {base}" if base != "None" else "made the inputs of what has no base")
+        # What has no base comes last: its inputs are made with those of a base, and no worker need begin for it.
+        for base, group in groupby(sorted(waiting, key=_by_base), key=_by_base):
+            orders = [write_order(trial, study, layout) for trial in group if not is_prepared(trial.spec, layout)]
+            if orders:
+                (work or _work)(orders)
+                tell(f"made the inputs of base {base[1]}" if base[1] else "made the inputs of what has no base")
         return len(waiting)
+
+
+def _by_base(trial: Trial) -> tuple[bool, str]:
+    base = str(trial.coordinates.get("base", ""))
+    return not base, base
+
+
+def take_inputs(design: Design, layout: StoreLayout, source: Path) -> str:
+    """Link what another store has prepared for this design and this one lacks, after a look at every file; says it.
+
+    Raises:
+        InputError: It has nothing of that, or an input that is not as it was published.
+        StoreError: It holds a link, or a manifest that can't be read.
+    """
+    needed = {recipe.digest() for trial in design.everything for recipe in input_recipes(trial.spec).values()}
+    lacking = sorted(digest for digest in needed if not layout.manifest(digest).is_file())
+    there = open_store(source)
+    refuse_links(there, is_thorough=True)
+    found = {digest: manifest for digest in lacking if (manifest := Manifest.load(there.manifest(digest))) is not None}
+    if lacking and not found:
+        what = f"{source} holds none of the {len(lacking)} inputs that this study still needs"
+        raise InputError(Problem("--inputs-from", what, "name the store of a study of this cohort, or leave it out"))
+    for digest, manifest in found.items():
+        _take(manifest, layout.input(digest), there.input(digest) / manifest.folder, source)
+        link_exclusive(layout.manifest(digest), manifest.model_dump_json(indent=1).encode())
+    return f"{len(found)} inputs taken from {source}, {len(lacking) - len(found)} still to be made"
+
+
+def _take(manifest: Manifest, place: Path, origin: Path, source: Path) -> None:
+    """Link an input's files; copies where the other store is another's, is on another disk, or is kept otherwise."""
+    folder = place / f"{temporary_prefix()}{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    mode = folder.stat().st_mode & 0o666
+    for name in manifest.files if origin.is_dir() else ():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            if (origin / name).stat().st_mode & 0o666 == mode:
+                os.link(origin / name, folder / name)
+                continue
+        with suppress(FileNotFoundError):
+            shutil.copyfile(origin / name, folder / name)
+    if manifest.recipe.digest() != place.name or file_digests(folder) != manifest.files:
+        remove(folder, within=place)
+        what = f"the prepared {manifest.recipe.kind} in {source} is not as it was published"
+        raise InputError(Problem("--inputs-from", what, f"delete {origin.parent}, or leave the option out"))
+    sync_tree(folder)
+    folder.rename(place / manifest.folder)
 
 
 def missing_models(specs: Iterable[TrialSpec], layout: StoreLayout) -> list[HubBase]:

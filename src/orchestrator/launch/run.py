@@ -22,6 +22,7 @@ from orchestrator.execution.stopping import request_save, stop_requests
 from orchestrator.launch.forecast.needs import forecast_disk, free_bytes
 from orchestrator.launch.forecast.taken import taken_here
 from orchestrator.launch.launch import Launch
+from orchestrator.launch.preparing import take_inputs
 from orchestrator.launch.record import LaunchRecord, recorded
 from orchestrator.launch.reporting import answer_of, basis_of, find_out
 from orchestrator.launch.screen.console import plan_counts
@@ -185,6 +186,8 @@ def _drive(
     launch.layout.settled.unlink(missing_ok=True)
     replace_file(launch.layout.study, sealed_text(launch.study), is_durable=True)
     if todo:
+        if launch.inputs_from is not None:
+            launch.console.print(take_inputs(launch.design, launch.layout, launch.inputs_from))
         _refuse_full_disk(launch, plan, todo)
         trials, taken = tuple(planned.trial for planned in todo), taken_here(plan, launch.layout)
         queue = Queue(trials, n_kept=plan.counts["keep"], phases=phases, taken=taken)

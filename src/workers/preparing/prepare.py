@@ -17,6 +17,7 @@ from workers.preparing.fits import misfits, teacher_misfits
 from workers.preparing.sketches import Sketches
 from workers.preparing.workshop import Workshop
 from workers.store.published import publish
+from workers.work.allocator import keep_freed_memory
 
 Problems = tuple[Problem, ...]
 
@@ -39,6 +40,7 @@ def prepare(orders: Iterable[WorkOrder]) -> None:
 
 def make(orders: Iterable[WorkOrder], stage: Stage) -> dict[str, Problems]:
     """Make the inputs of one stage, and say why trials can't be run with them, by trial id."""
+    keep_freed_memory()
     unfit, refused = {}, dict[str, Problems]()
     with Sketches.opened() as sketches:
         for order in orders:

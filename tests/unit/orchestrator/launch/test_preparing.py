@@ -1,5 +1,6 @@
 """`sweep prepare`: what a launch would fetch and make is there before it, and is said beforehand."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,3 +96,52 @@ def test_what_a_worker_says_is_passed_on(study: Study, design: Design, tmp_path:
 
     with pytest.raises(SweepError, match="does not fit"):
         prepare_study(study, design, StoreLayout(tmp_path / "store"), tell=lambda _: None, work=refuses)
+
+
+class TestInputsOfAnotherStore:
+    """`--inputs-from`: by digest, file by file, as hard links."""
+
+    @pytest.fixture
+    def other(self, prepared_store: Path, tmp_path: Path) -> Path:
+        return shutil.copytree(prepared_store, tmp_path / "other")
+
+    def test_what_it_has_prepared_is_linked_and_what_it_lacks_is_made(
+        self, study: Study, design: Design, other: Path, tmp_path: Path
+    ) -> None:
+        layout, told = StoreLayout(tmp_path / "store"), list[str]()
+        lost = sorted((other / "inputs").glob("*/manifest.json"))[0]
+        lost.unlink()
+        prepare_study(study, design, layout, tell=told.append, work=Worker().work, inputs_from=other)
+        taken = sorted(layout.root.glob("inputs/*/*/*"))
+        assert taken
+        assert all(path.samefile(other / path.relative_to(layout.root)) for path in taken)
+        assert not (layout.root / lost.relative_to(other)).exists()
+        assert any(f"inputs taken from {other}, 1 still to be made" in line for line in told)
+
+    def test_one_that_is_kept_otherwise_is_copied(
+        self, study: Study, design: Design, other: Path, tmp_path: Path
+    ) -> None:
+        layout = StoreLayout(tmp_path / "store")
+        for path in other.glob("inputs/*/*/*"):
+            path.chmod(0o640)
+        prepare_study(study, design, layout, tell=lambda _: None, work=Worker().work, inputs_from=other)
+        taken = sorted(layout.root.glob("inputs/*/*/*"))
+        assert taken
+        assert not any(path.samefile(other / path.relative_to(layout.root)) for path in taken)
+        assert not any(path.stat().st_mode & 0o077 for path in taken)
+
+    def test_a_file_that_changed_since_is_refused_and_leaves_nothing(
+        self, study: Study, design: Design, other: Path, tmp_path: Path
+    ) -> None:
+        layout = StoreLayout(tmp_path / "store")
+        for path in other.glob("inputs/*/*/labels.parquet"):
+            path.write_bytes(b"other")
+        with pytest.raises(InputError, match=r"the prepared cohort in .* is not as it was published"):
+            prepare_study(study, design, layout, tell=lambda _: None, work=Worker().work, inputs_from=other)
+        assert not any(layout.root.glob("inputs/*/*/labels.parquet"))
+
+    def test_a_folder_that_holds_none_is_refused(self, study: Study, design: Design, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"holds none of the \d+ inputs"):
+            prepare_study(
+                study, design, StoreLayout(tmp_path / "store"), tell=lambda _: None, inputs_from=tmp_path / "absent"
+            )
