@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import Aucs, AucTable, HeldOut, align_held_out, bootstrap_aucs
+from orchestrator.analysis.bootstrap import Aucs, AucTable, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, difference_in, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
@@ -41,10 +41,12 @@ from orchestrator.analysis.tables.ledger import (
     Completeness,
     FailureGroup,
     ForecastScore,
+    HeldOutSet,
     ProvenanceSummary,
     TotalCost,
     completeness_of,
     failures_of,
+    held_out_set,
     provenance_of,
     total_cost_of,
 )
@@ -67,7 +69,6 @@ from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.analysis.uncertainty.power import Detectable, detectable_in
 from orchestrator.analysis.uncertainty.sequence import Claim, claims_of
 from orchestrator.design.grid import Design
-from orchestrator.disclosure import Count
 from orchestrator.store.sealing import Look, Standing
 from orchestrator.study.study import Contrast, Study
 from workers.contract.outcome import Record
@@ -76,14 +77,6 @@ from workers.contract.recipes.scorings import ALWAYS_SCORED
 UNSEALED = Standing()
 CLOSED = "No answer yet: scores on held-out are closed to everybody until every trial has an outcome."
 NO_AUCS = dict.fromkeys(ALWAYS_SCORED, AucTable(trial_ids=(), observed=np.empty(0), replicates=np.empty((0, 0))))
-
-
-class HeldOutSet(Record):
-    """The test set that every trial shares."""
-
-    n_participants: Count
-    n_examples: Count
-    n_events: Count
 
 
 class Findings(Record):
@@ -203,7 +196,7 @@ def analyse(
             *warnings_of(study, design, results, held_out, cells),
             *missing_warnings(covered, asked=study.checks),
         ),
-        held_out=_held_out_set(held_out, min_cell=min_cell) if held_out else None,
+        held_out=held_out_set(held_out, min_cell=min_cell) if held_out else None,
         coverage=covered,
         contrasts=contrasts,
         invalid_readings=invalid_readings(weights, results, aucs, **resampled),
@@ -289,15 +282,3 @@ def _weights_of(
     contrast = study.contrasts[primary.name]
     matched = [difference_in(cell, contrast) for cell in cells[primary.name] if cell.cell_id in complete]
     return mean_of(matched) if matched else {}
-
-
-def _held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
-    n_examples, n_events = len(held_out.label), int(held_out.label.sum())
-    events = Count.of(n_events, min_cell=min_cell, total=n_examples)
-    # Where controls are sampled, so many to a case, examples or participants would tell the cases.
-    is_told = events.value is not None
-    return HeldOutSet(
-        n_participants=Count.of(held_out.n_participants, min_cell=min_cell) if is_told else Count.withheld(),
-        n_examples=Count.of(n_examples, min_cell=min_cell) if is_told else Count.withheld(),
-        n_events=events,
-    )

@@ -103,8 +103,7 @@ def launch(
     from orchestrator.launch.launch import Launch
     from orchestrator.tracking.tracking import Tracking
 
-    if context.info_name == RESUME:
-        _need_store(study)
+    _check_resumed(context, study)
     loaded, layout = open_study(study, store, look_up=True)
     console = console_of(stderr=as_json)
     one = Launch(
@@ -124,13 +123,12 @@ def launch(
         until=Deadline.parse(until) if until else None,
         tell_error=partial(fail, as_json=as_json),
     )
-    follow_up = FollowUp(named(study, store), address, is_tracked_elsewhere=tracking_uri is not None)
-    raise typer.Exit(_run(one, follow_up, as_json=as_json))
+    raise typer.Exit(_run(one, FollowUp(named(study, store), address, tracking_uri is not None), as_json=as_json))
 
 
-def _need_store(study: Path) -> None:
+def _check_resumed(context: typer.Context, study: Path) -> None:
     """Refuse what `sweep resume` has no use for; raises InputError."""
-    if not study.is_dir():
+    if context.info_name == RESUME and not study.is_dir():
         raise InputError(Problem(str(study), "is no store folder", "name one, or give the study file to `sweep run`"))
 
 

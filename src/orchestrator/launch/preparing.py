@@ -58,8 +58,8 @@ def prepare_study(
         if inputs_from is not None:
             tell(take_inputs(design, layout, inputs_from))
         waiting = [trial for trial in design.everything if not is_prepared(trial.spec, layout)]
-        for base in missing_models((trial.spec for trial in waiting), layout):
-            tell(f"fetching {base.id} at {base.revision[:12]}, {_size(base, size_of or ask_hub)}")
+        for model in missing_models((trial.spec for trial in waiting), layout):
+            tell(f"fetching {model.id} at {model.revision[:12]}, {_size(model, size_of or ask_hub)}")
         # What has no base comes last: its inputs are made with those of a base, and no worker need begin for it.
         for base, group in groupby(sorted(waiting, key=_by_base), key=_by_base):
             orders = [write_order(trial, study, layout) for trial in group if not is_prepared(trial.spec, layout)]

@@ -53,7 +53,7 @@ class _Beside(torch.autograd.Function):
         return linear(flat, weight, bias).addmm_(inner, b.T, alpha=scale).view(*x.shape[:-1], len(weight))
 
     @staticmethod
-    def backward(ctx: _Kept, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: _Kept, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         flat, weight, a, b, inner = ctx.saved_tensors
         above = upstream.flatten(0, -2)
         of_inner = (above @ b).mul_(ctx.scale)
@@ -102,11 +102,11 @@ def _plain_layers(model: torch.nn.Module) -> list[Linear]:
 def _trained(layer: Linear, x: torch.Tensor) -> torch.Tensor:
     weight, (a, b, scale) = _weight(layer), _adapter(layer)
     if not x.dtype == weight.dtype == a.dtype:
-        forward: Forward = type(layer).forward
-        return forward(layer, x)
+        as_peft: torch.Tensor = type(layer).forward(layer, x)
+        return as_peft
     if x.dtype == torch.float32 and weight.numel() <= SMALL * (a.numel() + b.numel()):
         return linear(x, _sum(layer), layer.base_layer.bias)
-    found: torch.Tensor = _Beside.apply(x, weight, layer.base_layer.bias, a, b, scale)
+    found: torch.Tensor = _Beside.apply(x, weight, layer.base_layer.bias, a, b, scale)  # type: ignore[no-untyped-call]
     return found
 
 

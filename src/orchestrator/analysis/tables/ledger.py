@@ -1,11 +1,13 @@
-"""What ran: how far the trials got, what failed, what it cost, and with what it was computed."""
+"""What ran: how far the trials got and on whom, what failed, what it cost, and with what it was computed."""
 
 from collections import Counter
 from collections.abc import Iterable
 from typing import get_args
 
+from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.design.grid import Design
+from orchestrator.disclosure import Count
 from workers.contract.outcome import Record
 
 
@@ -20,6 +22,14 @@ class Completeness(Record):
     damaged: int
     missing: int
     spared: int = 0
+
+
+class HeldOutSet(Record):
+    """The test set that every trial shares."""
+
+    n_participants: Count
+    n_examples: Count
+    n_events: Count
 
 
 class TotalCost(Record):
@@ -124,3 +134,16 @@ def provenance_of(results: Results) -> ProvenanceSummary | None:
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(values)))
+
+
+def held_out_set(held_out: HeldOut, *, min_cell: int) -> HeldOutSet:
+    """Its size, unless that would tell how few events there are."""
+    n_examples, n_events = len(held_out.label), int(held_out.label.sum())
+    events = Count.of(n_events, min_cell=min_cell, total=n_examples)
+    # Where controls are sampled, so many to a case, examples or participants would tell the cases.
+    is_told = events.value is not None
+    return HeldOutSet(
+        n_participants=Count.of(held_out.n_participants, min_cell=min_cell) if is_told else Count.withheld(),
+        n_examples=Count.of(n_examples, min_cell=min_cell) if is_told else Count.withheld(),
+        n_events=events,
+    )
