@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -84,6 +85,65 @@ class TestFollowUp:
     def test_exclusions_hold_from_their_concept_on(self, tmp_path: Path) -> None:
         cohort = read(tmp_path, {"exclusions": [{"concepts": [DIABETES], "reason": "diabetic"}]})
         assert (labels(cohort), cohort.flow.excluded["diabetic"]) == ({"2": False}, 1)
+
+
+def by_hand(people: dict[str, list[dict[str, Any]]]) -> dict[tuple[str, pd.Timestamp], bool]:
+    """Every visit and whether gout came within a year, by a loop over visits."""
+    found = {}
+    for visit in people["visit_occurrence"]:
+        who, index = visit["person_id"], pd.Timestamp(visit["visit_start_date"])
+        own = {name: [row for row in people[name] if row["person_id"] == who] for name in people if name != "concept"}
+        spans = [
+            [pd.Timestamp(row[f"observation_period_{end}_date"]) for end in ("start", "end")]
+            for row in own["observation_period"]
+        ]
+        gouts = [pd.Timestamp(row["condition_start_date"]) for row in own["condition_occurrence"]]
+        gouts = [day for day in gouts if any(since <= day <= until for since, until in spans)]
+        deaths = [pd.Timestamp(row["death_date"]) for row in own["death"]]
+        (end,) = [until for since, until in spans if since <= index <= until]
+        horizon = index + pd.Timedelta(days=365)
+        if min([*gouts, *deaths], default=horizon) <= index:
+            continue
+        first = min((day for day in gouts if day <= end), default=None)
+        has_event = first is not None and first <= horizon
+        died = any(day <= min(end, horizon) for day in deaths)
+        if has_event or died or end >= horizon:
+            found[str(who), index] = has_event
+    return found
+
+
+def test_labels_are_those_of_a_loop_over_visits(tmp_path: Path) -> None:
+    """People with a gap in their observation, several visits, and gout or death in either period or between."""
+    generator, start = np.random.default_rng(7), pd.Timestamp("2010-01-01")
+
+    def day(low: int, high: int) -> str:
+        return str((start + pd.Timedelta(days=int(generator.integers(low, high)))).date())
+
+    people: dict[str, list[dict[str, Any]]] = {name: [] for name in PEOPLE} | {"concept": PEOPLE["concept"]}
+    for who in range(1, 121):
+        people["person"].append({"person_id": who, "gender_concept_id": MALE, "year_of_birth": 1950})
+        for low, high in ((0, 900), (1000, 1900)):
+            span = {
+                "observation_period_start_date": day(low, low + 1),
+                "observation_period_end_date": day(high - 400, high),
+            }
+            people["observation_period"].append(span | {"person_id": who})
+            visits = {day(low, high - 400) for _ in range(3)}
+            people["visit_occurrence"] += [{"person_id": who, "visit_concept_id": VISIT, "visit_start_date": one}
+                                           for one in sorted(visits)]  # fmt: skip
+        if who % 2:
+            gout = {"condition_concept_id": GOUT, "condition_start_date": day(0, 1900)}
+            people["condition_occurrence"].append(gout | {"person_id": who})
+        if who % 3 == 0:
+            people["death"].append({"person_id": who, "death_date": day(100, 1900)})
+    folder = write_omop(tmp_path, people)
+    cohort = read_omop(folder, recipe_of(folder, index={"rule": "every_row"}, outside="ignored"))
+    ours = zip(
+        cohort.labels["subject_id"], cohort.labels["prediction_time"], cohort.labels["boolean_value"], strict=True
+    )
+    expected = by_hand(people)
+    assert {(who, time): bool(value) for who, time, value in ours} == expected
+    assert len(expected) > 300 and 30 < sum(expected.values()) < 200
 
 
 class TestInputs:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from support.studies.orders import micro_spec
 from workers.contract.answers.findings import CheckRequest
+from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import TableCohort
 from workers.contract.recipes.teaching import PromptRecipe
 from workers.contract.system.sources import digest_of_place
@@ -66,8 +68,7 @@ def test_a_prompt_that_a_base_has_no_room_for_is_refused_before_anything_is_trai
 def test_a_leak_is_told_before_lengths(tmp_path: Path) -> None:
     asked = request(tmp_path, n_measures=1)
     table = pd.read_csv(asked.place or "")
-    table["measure0"] = np.where(table["dead"] == 1, 38, 10) + np.arange(N) % 45
+    table["measure0"] = np.where(table["dead"] == 1, 50, 10) + np.arange(N) % 45
     table.to_csv(asked.place, index=False)
-    found = examine(asked)
-    assert [problem.where for problem in found.problems] == ["cohort: feature measure0"]
-    assert not found.rooms
+    with pytest.raises(InputError, match="column measure0: ranks the outcome"):
+        examine(asked)
