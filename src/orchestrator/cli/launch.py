@@ -1,10 +1,13 @@
 """`sweep run` and `sweep resume`: one launch of a study, whole or narrowed."""
 
+import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
 
 import typer
 
@@ -21,18 +24,17 @@ from orchestrator.cli.options import (
     named,
     open_study,
     print_json,
-    shown,
 )
+from orchestrator.cli.views.summary import FollowUp, show_summary
 from orchestrator.saying.addressing import typed
 from orchestrator.saying.streams import lasting
+from workers.contract.addresses import holds_credentials
+from workers.contract.answers.roll_call import DIRTY, code_commit
 from workers.contract.errors import InputError, Problem
-from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import temporary_prefix
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from orchestrator.launch.launch import Launch
-    from orchestrator.launch.run import RunSummary
 
 OnlyFailed = Annotated[bool, typer.Option("--only-failed", help="only trials whose attempts failed")]
 Kind = Annotated[
@@ -62,12 +64,20 @@ Until = Annotated[
 Profile = Annotated[
     bool, typer.Option("--profile", help="on a GPU, wait for each part of a trial to time it; time MLflow of each")
 ]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="let the cluster drive: --address is that of its dashboard, http://HOST:8265")
+]
+AllowDirty = Annotated[
+    bool, typer.Option("--allow-dirty", help="with --detach: send changes that no commit holds; it is recorded")
+]
 AllowMixed = Annotated[
     bool, typer.Option("--allow-mixed", help="nodes may have other software than this one; it is recorded")
 ]
 
 
 RESUME = "resume"
+# Options of ours alone; the study's own place of stores is said in full.
+NOT_SENT = ("address", "detach", "allow_dirty", "as_json")
 EXIT_CODES = (
     "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, "
     "5 trials left, its time was up: run again, 75 locked."
@@ -92,6 +102,8 @@ def launch(
     inputs_from: InputsFrom = None,
     wait_for: WaitForSlots = None,
     until: Until = None,
+    detach: Detach = False,
+    allow_dirty: AllowDirty = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
@@ -104,16 +116,17 @@ def launch(
     from orchestrator.tracking.tracking import Tracking
 
     _check_resumed(context, study)
+    selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
     loaded, layout = open_study(study, store, look_up=True)
     console = console_of(stderr=as_json)
     one = Launch(
         loaded,
         expand(loaded),
         layout,
-        RayTune(address, tell=console.print, wait=WaitFor.parse(wait_for) if wait_for else None),
+        RayTune(None if detach else address, tell=console.print, wait=WaitFor.parse(wait_for)),
         Tracking(layout, tracking_uri=tracking_uri),
         console,
-        selection=parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit),
+        selection=selection,
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
         shares_with_group=shared_group,
         skips_unfit=skip_unfit,
@@ -123,33 +136,14 @@ def launch(
         until=Deadline.parse(until) if until else None,
         tell_error=partial(fail, as_json=as_json),
     )
-    raise typer.Exit(_run(one, FollowUp(named(study, store), address, tracking_uri is not None), as_json=as_json))
+    go_on = FollowUp(named(study, store), address, tracking_uri is not None)
+    raise typer.Exit(_detach(context, one, go_on) if detach else _run(one, go_on, as_json=as_json))
 
 
 def _check_resumed(context: typer.Context, study: Path) -> None:
     """Refuse what `sweep resume` has no use for; raises InputError."""
     if context.info_name == RESUME and not study.is_dir():
         raise InputError(Problem(str(study), "is no store folder", "name one, or give the study file to `sweep run`"))
-
-
-@dataclass(frozen=True)
-class FollowUp:
-    """What follows `sweep run`, `sync` and others to mean the same study, store and places; no address of MLflow is
-    shown, as it may hold a password."""
-
-    study: str
-    address: str | None
-    is_tracked_elsewhere: bool
-
-    @property
-    def tracked(self) -> str:
-        """For what talks to MLflow."""
-        return f"{self.study} --tracking-uri …" if self.is_tracked_elsewhere else self.study
-
-    @property
-    def launched(self) -> str:
-        """For another launch."""
-        return f"{self.tracked} {typed('--address', self.address)}" if self.address else self.tracked
 
 
 def _run(launch: "Launch", follow_up: FollowUp, *, as_json: bool) -> int:
@@ -162,40 +156,72 @@ def _run(launch: "Launch", follow_up: FollowUp, *, as_json: bool) -> int:
     if as_json:
         print_json({**asdict(summary), "exit_code": summary.exit_code})
     else:
-        _print_summary(console, summary, launch.layout, follow_up, seconds=time.monotonic() - started)
+        show_summary(console, summary, launch.layout, follow_up, seconds=time.monotonic() - started)
     return summary.exit_code
 
 
-def _print_summary(
-    console: "Console", summary: "RunSummary", store: StoreLayout, follow_up: FollowUp, *, seconds: float
-) -> None:
-    """What a launch did and what to type next."""
-    from orchestrator.analysis.wording import duration
+def _detach(context: typer.Context, launch: "Launch", follow_up: FollowUp) -> int:
+    """Hand the same command to a cluster, and follow it until nothing can refuse it any more; its exit code till then.
 
-    ran = summary.n_done - summary.n_kept
-    if summary.exit_code == 0:
-        console.print(
-            f"{summary.study} is complete: {summary.n_done} of {summary.n_trials} trials, {ran} of them run now, "
-            f"in {duration(seconds)}"
+    Raises:
+        InputError: The code has changes that no commit holds, or no dashboard is named.
+    """
+    from orchestrator.execution.on_ray.jobs import follow, submit
+    from orchestrator.launch.trials.launching import PREPARING, RUNNING
+    from orchestrator.store.folder import ensure_writable
+
+    layout, commit, dashboard = launch.layout, code_commit(), _dashboard(follow_up.address)
+    if commit.endswith(DIRTY) and not context.params["allow_dirty"]:
+        what, remedy = f"{commit} has changes that no commit holds", "commit them, or give --allow-dirty"
+        raise InputError(Problem("--detach", what, remedy))
+    job_id = f"sweep-{launch.study.study}-{uuid4().hex[:8]}"
+    ensure_writable(layout, shares_with_group=launch.shares_with_group, tell=launch.console.print)
+    with NamedTemporaryFile(prefix=temporary_prefix(), dir=layout.root) as proof:
+        submit(dashboard, _words(context), job_id=job_id, commit=commit, store=layout.root, proof=Path(proof.name))
+        launch.console.print(f"submitted {job_id}, of commit {commit}")
+        code = follow(
+            dashboard, job_id, write=launch.console.file.write, until=lambda line: line.startswith((PREPARING, RUNNING))
         )
-    else:
-        console.print(
-            f"{summary.study}: {summary.n_done} of {summary.n_trials} trials have an outcome, {summary.n_failed} "
-            f"failed, {summary.n_missing} not run; `sweep run {follow_up.launched}` runs what is missing"
-        )
-    if summary.is_blinded:
-        console.print(
-            "scores on held-out stay closed: not every trial has an outcome; "
-            f"`sweep report {follow_up.study} --unblind` opens them all the same"
-        )
-    if summary.ended_because:
-        console.print(f"no more trials were started: {summary.ended_because}")
-    if summary.tracking_failures:
-        console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {follow_up.tracked}` mends it")
-    if summary.answer:
-        console.print(f"answer   {summary.answer}")
-    if store.report.is_file():
-        console.print(f"report   {shown(store.report)}")
-    if summary.n_done:
-        console.print(f'dataset  {shown(store.dataset)}   (sweep query {follow_up.study} "select * from trials")')
-    console.print(f"tracking sweep ui {follow_up.tracked}")
+    if context.params["as_json"]:
+        print_json({"job": job_id, "commit": commit, "exit_code": code})
+    elif code is None:
+        follows = typed("sweep", "attach", job_id, "--address", dashboard)
+        launch.console.print(f"it goes on without us: `{follows}` follows it, `sweep stop {follow_up.study}` ends it")
+    return code or 0
+
+
+def _dashboard(address: str | None) -> str:
+    """The address of a dashboard; raises InputError."""
+    if address is None or not address.startswith(("http://", "https://")) or holds_credentials(address):
+        what = "with --detach it is that of the cluster's dashboard, and holds no password"
+        raise InputError(Problem("--address", what, "write it as http://HOST:8265"))
+    return address
+
+
+def _words(context: typer.Context) -> list[object]:
+    """The command as the head of a cluster is given it: places in full, and only what was asked for.
+
+    Raises:
+        InputError: One holds a password, which would be read in the list of jobs.
+    """
+    words: list[object] = [context.info_name]
+    for option in context.command.params:
+        name, value = str(option.name), context.params.get(str(option.name))
+        if name in NOT_SENT or (value == option.get_default(context) and name != "store"):
+            continue
+        if name == "tracking_uri" and holds_credentials(str(value)):
+            remedy = "export MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD where the head starts"
+            raise InputError(Problem("--tracking-uri", "holds a password, which is no secret in a job", remedy))
+        for each in value if isinstance(value, list | tuple) else [value]:
+            flag = option.opts[:1] if option.param_type_name == "option" else []
+            words += [*flag, *([] if each is True else [each.absolute() if isinstance(each, Path) else each])]
+    return [*words, "--address", "auto"]
+
+
+def attach(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="as `sweep run --detach` named it")], address: Address = None
+) -> None:
+    """Follow a launch that its cluster drives, from its beginning; ends as it does, and it goes on if this ends."""
+    from orchestrator.execution.on_ray.jobs import follow
+
+    raise typer.Exit(follow(_dashboard(address), job, write=lasting(sys.stdout).write) or 0)

@@ -12,7 +12,7 @@ from orchestrator.cli.audit import audit_app
 from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
 from orchestrator.cli.failing import fail
-from orchestrator.cli.launch import EXIT_CODES, RESUME, launch
+from orchestrator.cli.launch import EXIT_CODES, RESUME, attach, launch
 from orchestrator.cli.operations import doctor, explain, prepare, status, verify
 from orchestrator.cli.options import (
     STORES,
@@ -130,6 +130,7 @@ def plan(
 
 app.command("run", epilog=EXIT_CODES)(launch)
 app.command(RESUME, epilog=EXIT_CODES, help="Run what a store folder lacks of the study sealed in it.")(launch)
+app.command()(attach)
 
 
 @app.command()

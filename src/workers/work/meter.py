@@ -4,20 +4,17 @@ import os
 import platform
 import resource
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from workers.contract.answers.roll_call import code_digest
+from workers.contract.answers.roll_call import code_commit, code_digest
 from workers.contract.outcome import Cost, Provenance
 from workers.contract.system.attempts import precise
 
@@ -114,19 +111,3 @@ def training_flops(model: torch.nn.Module, *, n_input_tokens: int, n_target_toke
     adapter = sum(weight.numel() for weight in matrices if weight.requires_grad)
     body = sum(weight.numel() for weight in matrices if not weight.requires_grad and weight is not head)
     return float((4 * body + 6 * adapter) * n_input_tokens + 4 * head.numel() * n_target_tokens)
-
-
-@cache
-def code_commit() -> str:
-    """The commit of this code, with a mark where the tree has changes; `unknown` outside a checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return described.stdout.strip()

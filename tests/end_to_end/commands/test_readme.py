@@ -15,8 +15,8 @@ from workers.contract.layout import StoreLayout
 pytestmark = pytest.mark.end_to_end
 ROW = re.compile(r"^\| `(sweep [^`]+)`", re.MULTILINE)
 RUNS_ON = "sweep ui"  # until it is ended
-# Where there is nothing to stop, sheets are empty still, or nobody is there to be asked.
-CODES = {"sweep stop": 2, "sweep audit agree": 2, "sweep purge": 2}
+# Where there is nothing to stop, no cluster, sheets are empty still, or nobody is there to be asked.
+CODES = {"sweep stop": 2, "sweep attach": 2, "sweep audit agree": 2, "sweep purge": 2}
 COMMANDS = ROW.findall((REPOSITORY / "README.md").read_text())
 
 

@@ -19,8 +19,7 @@ os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
 
 import ray
 
-from orchestrator.execution.on_ray.local_ray import own_token
-from orchestrator.execution.on_ray.ray_folder import RayFolder, ray_folder
+from orchestrator.execution.on_ray.local_ray import RayFolder, own_token, ray_folder
 from orchestrator.execution.on_ray.roster import Roster
 from orchestrator.execution.on_ray.watching import (
     CONNECT_TIMEOUT_S,

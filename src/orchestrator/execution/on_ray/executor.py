@@ -24,12 +24,14 @@ class WaitFor:
     seconds: float = 600.0
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """`SLOTS` or `SLOTS,SECONDS`.
+    def parse(cls, text: str | None) -> Self | None:
+        """`SLOTS` or `SLOTS,SECONDS`, if anything.
 
         Raises:
             InputError: It is neither.
         """
+        if text is None:
+            return None
         found = re.fullmatch(r"([1-9][0-9]{0,5})(?:,([0-9]{1,7}))?", text.strip())
         if found is None:
             raise InputError(Problem("--wait-for", f"{text!r} is no SLOTS or SLOTS,SECONDS", "write it as 8 or 8,600"))

@@ -1,16 +1,21 @@
 """What a Ray of our own takes of this machine: a folder for its session, and a token that keeps others out.
 
-Decided here for the launch and for `sweep doctor`; Ray is not imported.
+Decided here for the launch and for `sweep doctor`; Ray is not imported. Ray opens the folder that it is given to
+everybody, so it gets one inside of a private one, which goes with its launch: of one that was lost only the log stays.
+A lock says that a launch lives, and ends with its process: whoever gets it may remove what a killed launch left.
 """
 
+import fcntl
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from workers.contract.errors import ClusterError
+from workers.contract.system.removal import try_to_remove
 
 # A socket's whole path, of the kernel (`sun_path`); Ray makes several below its session.
 LONGEST_SOCKET = 107
@@ -20,6 +25,7 @@ LONGEST_FOLDER = LONGEST_SOCKET - len(SOCKET) - 1
 LAST_RESORT = Path("/tmp")
 # One a process: Ray reads it once.
 TOKEN = secrets.token_hex(32)
+LOCK = "sweep-launch.lock"
 
 
 @dataclass(frozen=True)
@@ -80,3 +86,55 @@ def own_token() -> Iterator[None]:
         yield
     finally:
         os.environ.pop("RAY_AUTH_TOKEN", None)
+
+
+class RayFolder:
+    """A launch's own; `path` is what Ray is given, short, for the names of its sockets lie in it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.path = root / "r"
+        self.logs = self.path / "session_latest" / "logs"
+
+    def keep_log(self) -> str:
+        """Spare the log when all else goes, and say where it stays."""
+        kept = self._root / "log"
+        try:
+            self.logs.rename(kept)
+            (self._root / LOCK).unlink()  # no lock, nothing that the next launch may remove
+        except OSError:
+            return "Ray left no log"
+        return f"Ray's log is kept in {kept}"
+
+
+@contextmanager
+def ray_folder() -> Iterator[RayFolder]:
+    """A folder for the local Ray that the block starts and ends.
+
+    Raises:
+        ClusterError: No folder of this machine will do.
+        OSError: It can't be made.
+    """
+    place = session_folder().place
+    _remove_abandoned(place)
+    root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+    folder = RayFolder(root)
+    with (root / f".{LOCK}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        Path(lock.name).rename(root / LOCK)  # seen by others only once it is held
+        try:
+            yield folder
+        finally:
+            is_kept = not (root / LOCK).exists()
+            try_to_remove(folder.path if is_kept else root, within=place)
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove the folders of our launches that live no more; one whose lock is held is never touched."""
+    for root in place.glob(f"{PREFIX}*"):
+        with suppress(OSError):  # somebody else's, just made, just removed, or in use
+            if root.is_symlink() or root.stat().st_uid != os.geteuid():
+                continue
+            with (root / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try_to_remove(root, within=place)

@@ -30,6 +30,9 @@ from workers.contract.outcome import Attempt, FailureKind
 from workers.contract.system.attempts import record_attempt
 from workers.contract.trial import AxisValue
 
+# How a launch goes on once nothing can refuse it any more.
+PREPARING, RUNNING = "preparing inputs: ", "running "
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -77,7 +80,7 @@ def launch_trials(
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
             record.write(NodesMustered.of(nodes))
             if not all(is_prepared(trial.spec, launch.layout) for trial in queue.trials):
-                console.print("preparing inputs: cohort, base, prompts, rationales (once a store)")
+                console.print(f"{PREPARING}cohort, base, prompts, rationales (once a store)")
             with working(console, f"preparing {len(orders)} bases, texts first") as tell:
                 unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit, tell=tell)
             if unfit is None:
@@ -87,7 +90,7 @@ def launch_trials(
             _seal(launch)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
             foretold = _foretell(launch, queue, record, n_slots=board.n_slots)
-            console.print(f"running {len(queue.trials)} trials on {board.n_slots} {pool.slots.device} slots{foretold}")
+            console.print(f"{RUNNING}{len(queue.trials)} trials on {board.n_slots} {pool.slots.device} slots{foretold}")
             launch.tracking.progress(board.progress)
             with watch(console, board) as screen:
                 referee = Referee(launch, queue, recovery, board=board, screen=screen, record=record, asked=stop_level)

@@ -4,7 +4,9 @@ Asked of each node before a launch, and again by each worker before its first tr
 """
 
 import hashlib
+import os
 import platform
+import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -17,6 +19,10 @@ from workers.contract.outcome import Record
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "ray")
 OURS = ("workers", "orchestrator")
 ABSENT = "not installed"
+# Set for what runs elsewhere.
+TOLD = "SWEEP_CODE_COMMIT"
+DIRTY = "-dirty"
+UNKNOWN = "unknown"
 
 
 class Software(Record):
@@ -103,3 +109,24 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ABSENT
+
+
+@cache
+def code_commit() -> str:
+    """The commit of this code, with a mark where the tree has changes; `unknown` outside a checkout.
+
+    Code that was sent to a cluster has left its checkout, and is told.
+    """
+    if told := os.environ.get(TOLD):
+        return told
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", f"--dirty={DIRTY}", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN
+    return described.stdout.strip()
