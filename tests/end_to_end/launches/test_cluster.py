@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ray.cluster_utils import Cluster
 
 from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
+from workers.contract.outcome import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -41,16 +43,17 @@ def wait_for(address: str, *, seconds: float = 90) -> None:
     raise TimeoutError(f"no Ray head answers at {address}")
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+@contextmanager
+def running_head(paths: pytest.TempPathFactory, *options: str) -> Iterator[tuple[str, dict[str, str]]]:
     """A head on this machine: its address, and the environment of those who know its token."""
-    token = tmp_path_factory.mktemp("token") / "token"
+    token = paths.mktemp("token") / "token"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    here = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": here, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     address = f"127.0.0.1:{free_port()}"
-    options = ["--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", "--node-ip-address=127.0.0.1"]
-    command = [RAY, "start", "--head", "--block", f"--port={address.split(':')[1]}", *options]
+    usual = ["--num-cpus=2", "--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--port={address.split(':')[1]}"]
+    command = [RAY, "start", "--head", "--block", *usual, *options]
     # `ray stop` would end every Ray on this machine; a process group of its own ends alone.
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True, umask=0)
     try:
@@ -61,9 +64,22 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
         process.wait(timeout=60)
 
 
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
+    with running_head(tmp_path_factory, "--include-dashboard=false") as one:
+        yield one
+
+
+def sweep(
+    command: str, place: Path | str, *options: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "orchestrator.cli", command, str(place), *options]
+    folder = place.parent if isinstance(place, Path) else None
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 def run(study: Path, address: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(study), "--address", address, "--json"]
-    return subprocess.run(command, cwd=study.parent, env=environment, capture_output=True, text=True, check=False)
+    return sweep("run", study, "--address", address, "--json", environment=environment)
 
 
 def test_a_running_cluster_runs_the_study_and_stays_up(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
@@ -103,6 +119,24 @@ def test_a_driver_with_a_wrong_token_is_refused(head: tuple[str, dict[str, str]]
     wrong.write_text(secrets.token_hex(32))
     done = run(write_study(tmp_path), address, {**environment, "RAY_AUTH_TOKEN_PATH": str(wrong)})
     assert done.returncode == 2
-    assert "error: --address" in done.stderr
+    assert f"--address {address}: no Ray cluster answers there" in done.stdout
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "store" / "micro" / "trials").exists()
+
+
+@pytest.mark.skipif(find_spec("aiohttp_cors") is None, reason="no dashboard without ray[default]")
+def test_a_cluster_drives_a_launch_with_the_code_that_it_was_sent(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    port = free_port()
+    with running_head(tmp_path_factory, "--include-dashboard=true", f"--dashboard-port={port}") as (_, environment):
+        wait_for(f"127.0.0.1:{port}")
+        study, dashboard = write_study(tmp_path), ("--address", f"http://127.0.0.1:{port}")
+        sent = sweep("run", study, "--detach", "--allow-dirty", "--json", *dashboard, environment=environment)
+        assert sent.returncode == 0, sent.stderr
+        job = json.loads(sent.stdout)
+        followed = sweep("attach", job["job"], *dashboard, environment=environment)
+    assert followed.returncode == 0, followed.stdout
+    assert "micro is complete: 4 of 4 trials" in followed.stdout
+    outcomes = (tmp_path / "store" / "micro" / "trials").glob("*/outcome.json")
+    assert {Outcome.load(path).provenance.commit for path in outcomes} == {job["commit"]}
