@@ -243,22 +243,27 @@ def query(
 
 @app.command()
 def sync(
-    study: StudyFile, store: StoreRoot = STORES, tracking_uri: TrackingUri = None, as_json: AsJson = False
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    tracking_uri: TrackingUri = None,
+    to: Annotated[str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="a copy of results, instead")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Make MLflow equal to the store: rebuild a lost one, mend one that missed something."""
+    """Make MLflow equal to the store: rebuild a lost one, mend one that missed something; or a copy of results."""
     from orchestrator.launch.run import sync_tracking
+    from orchestrator.store.dataset.mirror import mirror
     from orchestrator.tracking.tracking import Tracking
 
     loaded, layout = open_study(study, store)
-    tracking = Tracking(layout, tracking_uri=tracking_uri)
-    done = sync_tracking(loaded, layout, tracking, console_of(stderr=True))
+    if to is not None:
+        copied = mirror(layout, to, data_class=loaded.cohort.data_class)
+        print_json(vars(copied)) if as_json else console_of().print(f"{to} has all that is done: {copied}")
+        return
+    done = sync_tracking(loaded, layout, Tracking(layout, tracking_uri=tracking_uri), console_of(stderr=True))
     if (failures := done.failures).count:
         raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
-    if as_json:
-        print_json({"n_runs_written": done.n_written, "n_runs_mended": done.n_mended})
-    else:
-        mended = f", {done.n_mended} of which held other numbers" if done.n_mended else ""
-        console_of().print(f"tracking equals the store; {done.n_written} runs written{mended}")
+    facts = {"n_runs_written": done.n_written, "n_runs_mended": done.n_mended}
+    print_json(facts) if as_json else console_of().print(f"tracking equals the store; {done}")
 
 
 @app.command()

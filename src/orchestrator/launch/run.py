@@ -85,6 +85,11 @@ class Synced:
     n_mended: int
     failures: Failures
 
+    def __str__(self) -> str:
+        """For a terminal."""
+        mended = f", {self.n_mended} of which held other numbers" if self.n_mended else ""
+        return f"{self.n_written} runs written{mended}"
+
 
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
     """The design and its difference from what the store holds; reads, never writes.
