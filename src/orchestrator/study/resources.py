@@ -28,7 +28,9 @@ class TrialShare(Frozen, BaseModel):
 
     cpus_per_trial: float = Field(default=1, gt=0, description="for each of its processes")
     gpus_per_trial: float = Field(
-        default=1, ge=0, description="for each of its processes, where trials run on GPUs; 1 at most"
+        default=1,
+        ge=0,
+        description="for each of its processes, where trials run on GPUs; 1, or a part of one that others share",
     )
     processes_per_trial: int = Field(
         default=1, ge=1, le=1024, description="that train it together, each on its share of every batch"

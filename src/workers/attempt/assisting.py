@@ -17,7 +17,7 @@ from workers.work.meter import Meter
 from workers.work.training_set import TrainingSet
 
 
-def assist(group: ProcessGroup, *, n_threads: int) -> None:
+def assist(group: ProcessGroup, *, n_threads: int, gpu_share: float = 1) -> None:
     """Work on one trial after the other, warm between them, until rank 0 goes.
 
     Raises:
@@ -25,7 +25,7 @@ def assist(group: ProcessGroup, *, n_threads: int) -> None:
             for the others wait for it as long as its connections stand.
     """
     torch.set_num_threads(n_threads)
-    bench = Bench()
+    bench = Bench(gpu_share=gpu_share)
     for order, name in group.trials():
         try:
             _assist_with(order, name, bench, group)

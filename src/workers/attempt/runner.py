@@ -40,6 +40,7 @@ class Runner:
         self,
         *,
         n_threads: int | None = None,
+        gpu_share: float = 1,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = GRACE_S,
         carry_out: CarryOut = carried_out,
@@ -50,6 +51,7 @@ class Runner:
 
         Args:
             n_threads: Null leaves torch's own choice.
+            gpu_share: Of one GPU, others of which other workers have.
             clock: In seconds; says when a resume point or a line of the log is due, and when a trial is out of time.
             grace_s: How much longer than its order allows an attempt may take to end by itself.
             carry_out: The work itself, from inputs to the files of `work.folder`.
@@ -58,7 +60,7 @@ class Runner:
         """
         if n_threads is not None:
             torch.set_num_threads(n_threads)
-        self._bench = bench or Bench()
+        self._bench = bench or Bench(gpu_share=gpu_share)
         self._group = group or ProcessGroup()
         # The GPU failed in this process, or its group broke: no trial can run in it any more, in a fresh one it may.
         self.is_spent = False

@@ -27,6 +27,7 @@ from workers.store.checkpoints import Cadence
 from workers.store.published import CENSORING, LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
 from workers.work.group import ProcessGroup
+from workers.work.memory import keep_to_share
 from workers.work.meter import Meter
 from workers.work.predictions import RawScores
 from workers.work.subgroups import subgroups
@@ -53,8 +54,9 @@ def unheard(running: Generator[Progress, None, Result]) -> Result:
 class Bench:
     """What a worker keeps from trial to trial: the last base and the last tables, by recipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gpu_share: float = 1) -> None:
         keep_freed_memory()
+        keep_to_share(gpu_share)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._folders: dict[Path, Path] = {}
         self._bases: dict[tuple[Path, str], Base] = {}

@@ -1,4 +1,4 @@
-"""How much memory there is at this moment: evidence of what an attempt ran into. Numbers only, in MiB."""
+"""How much memory there is at this moment, as evidence of what an attempt ran into, and how much of a GPU is ours."""
 
 import sys
 
@@ -7,6 +7,8 @@ import psutil
 from workers.contract.system.control_group import read_control_group
 
 MIB = 2**20
+# Of a part of a GPU; the rest is for what is no tensor: CUDA's context, kernels, what ranks send each other.
+FOR_TENSORS = 0.9
 
 
 def memory_now() -> str:
@@ -36,6 +38,16 @@ def _gpu() -> list[str]:
     except RuntimeError:  # a device that failed answers nothing more
         return []
     return [f"GPU {_mib(free)} of {_mib(total)} MiB free, {_mib(ours)} in our tensors, {_mib(reserved)} held"]
+
+
+def keep_to_share(gpu_share: float) -> None:
+    """Hold this process's tensors to its part of its GPU, or it takes what another one there is still to ask for.
+
+    What it then lacks is out of memory of its own trial, which runs again in more parts. A whole GPU has no other.
+    """
+    torch = sys.modules["torch"]
+    if 0 < gpu_share < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(gpu_share * FOR_TENSORS)
 
 
 def _mib(n_bytes: int) -> int:

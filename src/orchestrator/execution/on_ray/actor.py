@@ -94,7 +94,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
 
             share: TrialShare = config["share"]
             group, self._peers = group_of(share, call=call)
-            self._runner = Runner(n_threads=share.n_threads, group=group)
+            self._runner = Runner(n_threads=share.n_threads, gpu_share=share.gpus_per_trial, group=group)
         order = _taken(config["order"])
         return (yield from self._runner.run(order))
 

@@ -58,13 +58,14 @@ class Peer:
         if call is not None:
             check_node(call)
 
-    def assist(self, meeting: "Meeting", rank: int, n_threads: int) -> None:
+    def assist(self, meeting: "Meeting", rank: int, share: TrialShare) -> None:
         """Do what rank 0 does, until it goes; the process goes too, or the others would wait for it."""
         try:
             from workers.attempt.assisting import assist
             from workers.work.group import ProcessGroup
 
-            assist(ProcessGroup.join(meeting, rank=rank), n_threads=n_threads)
+            group = ProcessGroup.join(meeting, rank=rank)
+            assist(group, n_threads=share.n_threads, gpu_share=share.gpus_per_trial)
         finally:
             os._exit(1)
 
@@ -95,5 +96,5 @@ def group_of(share: TrialShare, *, call: RollCall | None) -> "tuple[ProcessGroup
         raise error.cause from None
     meeting, store = Meeting.open(ray.util.get_node_ip_address(), size=share.processes_per_trial)
     for rank, peer in enumerate(peers, start=1):
-        peer.assist.remote(meeting, rank, share.n_threads)
+        peer.assist.remote(meeting, rank, share)
     return ProcessGroup.join(meeting, rank=0, store=store), peers
