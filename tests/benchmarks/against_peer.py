@@ -32,7 +32,7 @@ from benchmarks.peer.inputs import write_inputs
 from orchestrator.design.grid import Design, expand
 from orchestrator.study.study import load_study
 from support.places import FRAMINGHAM, REPOSITORY
-from workers.cohort.fetch import TABLES
+from workers.cohort.fetch import SHA256
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.recipes.scorings import Scoring
@@ -67,7 +67,7 @@ class Asked:
         path.write_text(f"""\
 study: bench
 question: How long does it take?
-cohort: {{source: framingham, file: {FRAMINGHAM}, sha256: {TABLES["framingham.csv"]}, min_cell: 5}}
+cohort: {{source: framingham, file: {FRAMINGHAM}, sha256: {SHA256}, min_cell: 5}}
 teacher: {{max_words: 32}}
 bases: {{base: {self.base}}}
 axes:
@@ -86,6 +86,7 @@ blind: false
 
 
 STUDIES = {
+    "smoke": Asked(MICRO, TWO, n_seeds=1, steps=6, batch_size=8),  # whether both still run, and agree
     "short12": Asked(TINY, ALL_THREE, n_seeds=4, steps=15, batch_size=32),
     "short100": Asked(TINY, TWO, n_seeds=50, steps=15, batch_size=32),
     "quickstart": Asked(TINY, ALL_THREE, 2, 150, 32, controls_per_case="null", train_sizes="[128, 640]"),

@@ -84,13 +84,12 @@ def _train(base: Any, tokenizer: Any, given: dict[str, Any]) -> Any:  # noqa: AN
     torch.manual_seed(given["seed"])
     lora = LoraConfig(r=given["rank"], lora_alpha=given["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(base, lora)
-    steps = int(given["steps"])
-    warmup = max(1, round(float(given["warmup_fraction"]) * steps))
+    warmup, steps = max(1, round(given["warmup_fraction"] * given["steps"])), given["steps"]
 
     def rate(step: int) -> float:
         if step < warmup:
-            return float(step + 1) / warmup
-        return float(0.5 * (1 + math.cos(math.pi * (step + 1 - warmup) / max(1, steps - warmup + 1))))
+            return float((step + 1) / warmup)
+        return 0.5 * (1 + math.cos(math.pi * (step + 1 - warmup) / max(1, steps - warmup + 1)))
 
     arguments = TrainingArguments(
         output_dir=str(Path.cwd() / "trainer"),
