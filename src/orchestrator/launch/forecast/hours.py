@@ -162,7 +162,7 @@ def _drawn(trials: Sequence[tuple[Kind, int]], taken: Taken) -> "Drawn":
         expected = np.array([by_size * trials[place][1] + fixed for place in at])[:, None]
         level = generator.choice(own, (len(ended), N_DRAWS)).mean(axis=0)
         seconds[at] = expected * level * generator.choice(own, (len(at), N_DRAWS))
-    return np.maximum(seconds, 0)
+    return seconds
 
 
 def _beside_training(ended: TrialTook) -> float:
@@ -170,11 +170,12 @@ def _beside_training(ended: TrialTook) -> float:
 
 
 def _residuals(ended: Sequence[TrialTook], by_size: float, fixed: float) -> "Drawn":
-    """What each took over what its kind lets expect, their mean being 1."""
+    """What each took over what its kind lets expect, their mean being 1; never under half of what the fastest took."""
     import numpy as np
 
     ratios = np.array([each.cost.wall_s / ((by_size * each.size + fixed) or 1.0) for each in ended])
-    return np.asarray(1 + (ratios - ratios.mean()) * (len(ratios) / max(1, len(ratios) - 1)) ** 0.5)
+    widened = 1 + (ratios - ratios.mean()) * (len(ratios) / max(1, len(ratios) - 1)) ** 0.5
+    return np.asarray(np.maximum(widened, ratios.min() / 2))
 
 
 def _makespans(seconds: "Drawn", n_slots: int) -> "Drawn":

@@ -81,6 +81,11 @@ class TestForetold:
         wide, narrow = (foretell(GRID, taken(*(each for _ in range(n) for each in (8.0, 12.0)))) for n in (1, 20))
         assert spread(wide) > 1.5 * spread(narrow)
 
+    def test_two_trials_far_apart_foretell_none_that_takes_no_time(self) -> None:
+        found = foretell(GRID[:1], taken(0.1, 10.0))
+        assert found.wall_s is not None and found.wall_s.p10 is not None
+        assert found.wall_s.p10 > 0.01
+
     def test_one_trial_borrows_the_scatter_of_others_and_without_any_tells_none(self) -> None:
         first, *others = KINDS
         alone: Taken = {first: [took(10.0)]}
