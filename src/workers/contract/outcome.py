@@ -144,8 +144,9 @@ class Cost(Record):
     of them, `n_examples_dropped` examples without the rationale that they need, `flops` is an estimate (`work.meter`).
 
     A resumed attempt took the steps after `resumed_from_step`: times are its own, steps, tokens and operations those of
-    the whole training. Batches went through the model in `n_micro_batches` parts. `n_checkpoints_skipped` resume points
-    were torn or of other content, `n_checkpoints_failed` could not be written. `parts` are seconds by what took them.
+    the whole training. Batches went through the model in `n_micro_batches` parts, with tensors of `peak_gpu_memory_mib`
+    on its GPU, 0 without. `n_checkpoints_skipped` were torn or of other content, `n_checkpoints_failed` not written.
+    `parts` are seconds by what took them.
     """
 
     wall_s: float = 0.0
@@ -153,6 +154,7 @@ class Cost(Record):
     train_wall_s: float = 0.0
     score_wall_s: float = 0.0
     peak_memory_mib: float = 0.0
+    peak_gpu_memory_mib: float = 0.0
     n_examples_seen: int = 0
     n_input_tokens: int = 0
     n_target_tokens: int = 0
@@ -270,8 +272,7 @@ def checksum_of(stored: Mapping[str, object]) -> str:
 class Attempt(Sealed):
     """One failed try at a trial: class and evidence, never a participant's text.
 
-    `attempt` names its folder and its log; empty where it ended before it had any. `n_micro_batches` is into how many
-    parts its batches were split to fit the memory.
+    `attempt` names its folder and its log; empty where it had none. `n_micro_batches`: the parts of its batches.
     """
 
     trial_id: Name

@@ -51,6 +51,12 @@ class Meter(Cost):
     _wall_started: float = PrivateAttr(default_factory=time.monotonic)
     _cpu_started: float = PrivateAttr(default_factory=time.process_time)
 
+    def model_post_init(self, context: object) -> None:
+        """Begin to watch a GPU that is in use."""
+        super().model_post_init(context)
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
+
     @contextmanager
     def timed(self, part: Part) -> Iterator[None]:
         """Add what the block takes to a part; no block is in another."""
@@ -62,7 +68,7 @@ class Meter(Cost):
             self.parts[part] = self.parts.get(part, 0.0) + time.monotonic() - began
 
     def cost(self) -> Cost:
-        """The bill so far; peak memory is that of the warm process since it started, libraries included."""
+        """The bill so far; a host's peak is that of the warm process since it started, a GPU's that of this attempt."""
         wall_s = time.monotonic() - self._wall_started
         parts = {**self.parts, "other": wall_s - sum(self.parts.values())}
         for part, seconds in self.before.items():
@@ -71,6 +77,7 @@ class Meter(Cost):
             "wall_s": wall_s,
             "cpu_s": time.process_time() - self._cpu_started,
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_initialized() else 0.0,
         }
         rounded = {part: round(seconds, 4) for part, seconds in parts.items()}
         return Cost.model_validate({**self.model_dump(), **measured, "parts": rounded})

@@ -71,10 +71,11 @@ def _show_committed(console: "Console", committed: "Committed") -> None:
     lines = [f"{committed.outcome:<8} {score or committed.detail}"]
     steps = f", {cost.n_steps} steps" if cost.n_steps else ""
     resumed = f", gone on with after step {cost.resumed_from_step}" if cost.resumed_from_step else ""
+    on_gpu = f", {cost.peak_gpu_memory_mib:.0f} MiB on the GPU" if cost.peak_gpu_memory_mib else ""
     parts = f", batches in {cost.n_micro_batches} parts" if cost.n_micro_batches > 1 else ""
     lines.append(
         f"cost     {duration(cost.wall_s)}, {cost.cpu_s:.0f} CPU s, {cost.peak_memory_mib:.0f} MiB"
-        f"{steps}{resumed}{parts}"
+        f"{on_gpu}{steps}{resumed}{parts}"
     )
     if cost.n_checkpoints_skipped or cost.n_checkpoints_failed:
         lines.append(

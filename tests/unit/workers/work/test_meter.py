@@ -1,8 +1,9 @@
-"""The bill of an attempt: its parts are all of its wall time, and what went before it stands beside them."""
+"""The bill of an attempt: all of its wall time in parts, what went before it, what a GPU held at most since."""
 
 import time
 
 import pytest
+import torch
 
 from workers.work.meter import Meter
 
@@ -26,3 +27,17 @@ def test_a_part_that_breaks_off_counts_and_a_device_is_waited_for_in_it() -> Non
         raise RuntimeError
     assert waited == [True]
     assert set(meter.cost().parts) == {"backward", "other"}
+
+
+def test_the_peak_of_a_gpu_is_that_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: watched.append("anew"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5 * 2**20)
+    meter = Meter(n_micro_batches=2)
+    assert watched == ["anew"]
+    assert (meter.cost().peak_gpu_memory_mib, meter.cost().n_micro_batches) == (5.0, 2)
+
+
+def test_without_a_gpu_there_is_none() -> None:
+    assert Meter().cost().peak_gpu_memory_mib == 0.0
