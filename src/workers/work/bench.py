@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +64,7 @@ class Bench:
         self._tables: dict[Path, pd.DataFrame] = {}
         self._features: dict[Path, Features] = {}
         self._beside: dict[Path, pd.DataFrame] = {}
+        self._chosen: dict[tuple[object, ...], Any] = {}
         self._kept: dict[tuple[object, ...], Any] = {}
 
     def folder(self, recipe: InputRecipe, layout: StoreLayout) -> Path:
@@ -122,6 +123,13 @@ class Bench:
             return Features.of_records(records, n_rows=len(self.table(cohort / LABELS)))
         return Features.of_table(pd.read_parquet(cohort / VALUES))
 
+    def chosen(self, key: tuple[object, ...], choose: Callable[[], Kept]) -> Kept:
+        """What was drawn from a cohort's rows, whose hashes take longer than the steps of a short trial."""
+        if key not in self._chosen:
+            self._chosen[key] = choose()
+        made: Kept = self._chosen[key]
+        return made
+
     def kept(self, key: tuple[object, ...], make: Callable[[], Kept]) -> Kept:
         """What scoring made of the base and takes long to make; only the last is kept."""
         if key not in self._kept:
@@ -146,6 +154,7 @@ class Bench:
             self._tables,
             self._features,
             self._beside,
+            self._chosen,
             self._kept,
         ):
             kept.clear()
@@ -240,12 +249,12 @@ class Work:
     @cached_property
     def scored_rows(self) -> ScoredRows:
         """Rows of tuning and held_out that are scored, and their sampling weights."""
+        ratio, seed = self.spec.evaluation.controls_per_case, self.spec.evaluation.sampling_seed
+        cohort = self.input(InputKind.COHORT)
         parts = [
-            rows_to_score(
-                self.labels,
-                split=split,
-                controls_per_case=self.spec.evaluation.controls_per_case,
-                seed=self.spec.evaluation.sampling_seed,
+            self.bench.chosen(
+                (cohort, split, ratio, seed),
+                partial(rows_to_score, self.labels, split=split, controls_per_case=ratio, seed=seed),
             )
             for split in ("tuning", "held_out")
         ]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -88,7 +89,7 @@ class Meter(Cost):
             commit=code_commit(),
             code=code_digest("workers"),
             python=platform.python_version(),
-            packages={package: version(package) for package in PACKAGES},
+            packages=_installed(),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})",
             n_threads=torch.get_num_threads(),
             host=socket.gethostname(),
@@ -118,3 +119,8 @@ def training_flops(model: torch.nn.Module, *, n_input_tokens: int, n_target_toke
     adapter = sum(weight.numel() for weight in matrices if weight.requires_grad)
     body = sum(weight.numel() for weight in matrices if not weight.requires_grad and weight is not head)
     return float((4 * body + 6 * adapter) * n_input_tokens + 4 * head.numel() * n_target_tokens)
+
+
+@cache
+def _installed() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES}

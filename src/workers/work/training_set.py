@@ -1,11 +1,13 @@
 """Whom a trial's method is fitted on: settled before it begins, handed to it, never changed."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from workers.cohort.splits import balanced_train_rows
 from workers.contract.errors import InputError, Problem
+from workers.contract.inputs import InputKind
 from workers.contract.recipes.teaching import Supervision
 from workers.work.bench import IntArray, Work
 from workers.work.predictions import Prevalence
@@ -36,8 +38,11 @@ class TrainingSet:
             return cls(np.empty(0, dtype=np.int64), Prevalence(train=0.5 if has_shown else natural, natural=natural))
         asked = np.flatnonzero(is_train)
         if spec.train_size is not None:
-            salt, draw = spec.cohort.split_salt, spec.training_draw
-            asked = balanced_train_rows(work.labels, size=spec.train_size, salt=salt, draw=draw)
+            size, salt, draw = spec.train_size, spec.cohort.split_salt, spec.training_draw
+            asked = work.bench.chosen(
+                (work.input(InputKind.COHORT), size, salt, draw),
+                partial(balanced_train_rows, work.labels, size=size, salt=salt, draw=draw),
+            )
         rows = asked if spec.supervision in (None, Supervision.LABEL_ONLY) else explained(work, asked)
         rows.setflags(write=False)
         prevalence = Prevalence(train=float(work.outcomes[rows].mean()), natural=natural)

@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from support.studies.orders import micro_spec
 from workers.contract.answers.findings import CheckRequest
-from workers.contract.errors import InputError
 from workers.contract.recipes.cohorts import TableCohort
 from workers.contract.recipes.teaching import PromptRecipe
 from workers.contract.system.sources import digest_of_place
@@ -65,10 +63,11 @@ def test_a_prompt_that_a_base_has_no_room_for_is_refused_before_anything_is_trai
     assert not any(tmp_path.glob("*/"))
 
 
-def test_a_leak_is_told_before_lengths(tmp_path: Path) -> None:
+def test_what_the_checks_find_is_told_before_lengths(tmp_path: Path) -> None:
     asked = request(tmp_path, n_measures=1)
     table = pd.read_csv(asked.place or "")
-    table["measure0"] = np.where(table["dead"] == 1, 50, 10) + np.arange(N) % 45
+    table.loc[0, "age"] = 999
     table.to_csv(asked.place, index=False)
-    with pytest.raises(InputError, match="column measure0: ranks the outcome"):
-        examine(asked)
+    found = examine(asked)
+    assert [problem.where for problem in found.problems] == ["cohort: ages at the index"]
+    assert not found.rooms
