@@ -32,7 +32,7 @@ from benchmarks.peer.inputs import write_inputs
 from orchestrator.design.grid import Design, expand
 from orchestrator.study.study import load_study
 from support.places import FRAMINGHAM, REPOSITORY
-from workers.cohort.fetch import SHA256
+from workers.cohort.fetch import TABLES
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Outcome
 from workers.contract.recipes.scorings import Scoring
@@ -67,7 +67,7 @@ class Asked:
         path.write_text(f"""\
 study: bench
 question: How long does it take?
-cohort: {{source: framingham, file: {FRAMINGHAM}, sha256: {SHA256}, min_cell: 5}}
+cohort: {{source: framingham, file: {FRAMINGHAM}, sha256: {TABLES["framingham.csv"]}, min_cell: 5}}
 teacher: {{max_words: 32}}
 bases: {{base: {self.base}}}
 axes:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -107,26 +107,14 @@ def launch(
     as_json: AsJson = False,
 ) -> None:
     """Run what the study lacks, then aggregate and report; run it again to resume."""
-    from orchestrator.design.grid import expand
     from orchestrator.design.reviewed import PlanHash
     from orchestrator.design.selection import parse_selection
     from orchestrator.execution.deadline import Deadline
-    from orchestrator.execution.on_ray.executor import RayTune, WaitFor
-    from orchestrator.launch.launch import Launch
-    from orchestrator.tracking.tracking import Tracking
 
     _check_resumed(context, study)
-    selection = parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit)
-    loaded, layout = open_study(study, store, look_up=True)
-    console = console_of(stderr=as_json)
-    one = Launch(
-        loaded,
-        expand(loaded),
-        layout,
-        RayTune(None if detach else address, tell=console.print, wait=WaitFor.parse(wait_for)),
-        Tracking(layout, tracking_uri=tracking_uri),
-        console,
-        selection=selection,
+    one = replace(
+        _opened(study, store, None if detach else address, tracking_uri, wait_for, as_json=as_json),
+        selection=parse_selection(only_failed=only_failed, kind=kind, only=only or (), limit=limit),
         reviewed=PlanHash.parse(reviewed) if reviewed else None,
         shares_with_group=shared_group,
         skips_unfit=skip_unfit,
@@ -134,10 +122,25 @@ def launch(
         profiles=profile,
         inputs_from=inputs_from,
         until=Deadline.parse(until) if until else None,
-        tell_error=partial(fail, as_json=as_json),
     )
     go_on = FollowUp(named(study, store), address, tracking_uri is not None)
     raise typer.Exit(_detach(context, one, go_on) if detach else _run(one, go_on, as_json=as_json))
+
+
+def _opened(
+    study: Path, store: Path, address: str | None, tracking_uri: str | None, wait_for: str | None, *, as_json: bool
+) -> "Launch":
+    """A launch of all that a study lacks, and where it runs and is told of; raises InputError."""
+    from orchestrator.design.grid import expand
+    from orchestrator.execution.on_ray.executor import RayTune, WaitFor
+    from orchestrator.launch.launch import Launch
+    from orchestrator.tracking.tracking import Tracking
+
+    loaded, layout = open_study(study, store, look_up=True)
+    console = console_of(stderr=as_json)
+    ray = RayTune(address, tell=console.print, wait=WaitFor.parse(wait_for))
+    tracking = Tracking(layout, tracking_uri=tracking_uri)
+    return Launch(loaded, expand(loaded), layout, ray, tracking, console, tell_error=partial(fail, as_json=as_json))
 
 
 def _check_resumed(context: typer.Context, study: Path) -> None:

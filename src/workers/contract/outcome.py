@@ -145,8 +145,7 @@ class Cost(Record):
 
     A resumed attempt took the steps after `resumed_from_step`: times are its own, steps, tokens and operations those of
     the whole training. Batches went through the model in `n_micro_batches` parts, with tensors of `peak_gpu_memory_mib`
-    on its GPU, 0 without. `n_checkpoints_skipped` were torn or of other content, `n_checkpoints_failed` not written.
-    `parts` are seconds by what took them.
+    on its GPU. `n_checkpoints_skipped` were torn or of other content, `n_checkpoints_failed` not written. `parts`: s.
     """
 
     wall_s: float = 0.0
