@@ -61,11 +61,11 @@ def prepare_study(
         for model in missing_models((trial.spec for trial in waiting), layout):
             tell(f"fetching {model.id} at {model.revision[:12]}, {_size(model, size_of or ask_hub)}")
         # What has no base comes last: its inputs are made with those of a base, and no worker need begin for it.
-        for base, group in groupby(sorted(waiting, key=_by_base), key=_by_base):
+        for (_, name), group in groupby(sorted(waiting, key=_by_base), key=_by_base):
             orders = [write_order(trial, study, layout) for trial in group if not is_prepared(trial.spec, layout)]
             if orders:
                 (work or _work)(orders)
-                tell(f"made the inputs of base {base[1]}" if base[1] else "made the inputs of what has no base")
+                tell(f"made the inputs of base {name}" if name else "made the inputs of what has no base")
         return len(waiting)
 
 

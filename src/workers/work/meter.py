@@ -53,9 +53,9 @@ class Meter(Cost):
     _cpu_started: float = PrivateAttr(default_factory=time.process_time)
 
     def model_post_init(self, context: object) -> None:
-        """Begin to watch a GPU that is in use."""
+        """Begin to watch the GPU, if any."""
         super().model_post_init(context)
-        if _is_on_gpu():
+        if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
     @contextmanager
@@ -78,7 +78,7 @@ class Meter(Cost):
             "wall_s": wall_s,
             "cpu_s": time.process_time() - self._cpu_started,
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if _is_on_gpu() else 0.0,
+            "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0,
         }
         rounded = {part: round(seconds, 4) for part, seconds in parts.items()}
         return Cost.model_validate({**self.model_dump(), **measured, "parts": rounded})
@@ -119,10 +119,6 @@ def training_flops(model: torch.nn.Module, *, n_input_tokens: int, n_target_toke
     adapter = sum(weight.numel() for weight in matrices if weight.requires_grad)
     body = sum(weight.numel() for weight in matrices if not weight.requires_grad and weight is not head)
     return float((4 * body + 6 * adapter) * n_input_tokens + 4 * head.numel() * n_target_tokens)
-
-
-def _is_on_gpu() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 @cache

@@ -16,6 +16,7 @@ from benchmarks.on_gpu.training import PlainTraining, trainable
 from workers.contract.answers.proof import RowsTogether
 from workers.contract.trial import Precision, TrainingRecipe
 from workers.models.adapters import fresh_adapter
+from workers.models.lora_products import trained_in_few_products
 from workers.scoring.choosing import greedy
 from workers.scoring.listening import Counting
 from workers.scoring.openers import Opener, opener_of
@@ -58,7 +59,10 @@ def _through_deepspeed(base: PreTrainedModel, n_rows: int, precision: Precision,
     batch = batch_of(n_rows, base, setting)
     with fresh_adapter(base, recipe.lora, seed=recipe.seed) as model:
         model.train()
-        with deepspeed_engine(model, recipe, device=setting.device) as engine:
+        with (
+            trained_in_few_products(model, recipe),
+            deepspeed_engine(model, recipe, device=setting.device) as engine,
+        ):
 
             def step() -> None:
                 engine.backward(step_loss(engine.forward(**batch.model_inputs).logits, batch, recipe.objective).total)

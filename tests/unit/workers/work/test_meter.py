@@ -31,7 +31,7 @@ def test_a_part_that_breaks_off_counts_and_a_device_is_waited_for_in_it() -> Non
 
 def test_the_peak_of_a_gpu_is_that_of_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     watched: list[str] = []
-    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: watched.append("anew"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 5 * 2**20)
     meter = Meter(n_micro_batches=2)
