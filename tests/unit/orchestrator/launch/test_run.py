@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,6 +74,16 @@ def place(tmp_path: Path) -> Place:
 
 def kinds(entries: Sequence[object]) -> list[str]:
     return [type(entry).__name__ for entry in entries]
+
+
+def test_a_launch_takes_the_inputs_of_another_store(place: Place, tmp_path: Path) -> None:
+    other = shutil.move(place.layout.root, tmp_path / "other")
+    assert place.launch(inputs_from=other).n_done == len(trials())
+    manifests = sorted(place.layout.root.glob("inputs/*/manifest.json"))
+    assert [one.read_bytes() for one in manifests] == [
+        one.read_bytes() for one in sorted(other.glob("inputs/*/manifest.json"))
+    ]
+    assert f"{len(manifests)} inputs taken from" in place.said.getvalue()
 
 
 def test_a_launch_runs_what_is_missing_and_the_next_one_nothing(place: Place) -> None:
