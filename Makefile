@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SMOLLM2 := $(VENV)/smollm2.stamp
+SERVICES := $(VENV)/services.stamp
 TABLES := .data/framingham.csv .data/support2.csv
 # Per cent of lines and branches that the unit tests and the whole trials reach.
 COVERED := 89
@@ -41,7 +42,7 @@ BENCH ?= short12
 PART ?= a1 a2 b1 b2 b3 c1
 
 .PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench bench-gpu \
-	test-cluster test-browser gpu-wheels check data format help sbom hashes
+	test-cluster test-browser test-services gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -57,6 +58,8 @@ help:
 	@echo "make test-cluster                         several hosts, as namespaces of this one; root alone; 8 minutes"
 	@echo "make test-browser                         574 trials in Chromium, report and MLflow: axe, keyboard, print;"
 	@echo "                                          Debian's chromium, chromium-driver, poppler-utils, npm; minutes"
+	@echo "make test-services                        Ray's jobs, S3 and PostgreSQL for real; Debian's postgresql, root;"
+	@echo "                                          VENV=.venv-services leaves .venv without dashboards; 4 minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench [BENCH=short12]                whole commands against the same sweep by plain libraries, in turn;"
 	@echo "                                          short100 quickstart smollm2 micro200 micro1000; 10 minutes"
@@ -120,6 +123,10 @@ $(BROWSER)/stamp: Makefile
 	npm install --silent --no-package-lock --prefix $(BROWSER) axe-core@$(AXE)
 	@touch $@
 
+test-services: $(SERVICES)
+	$(BIN)/pytest -q tests/unit/orchestrator/store/test_mirror.py tests/end_to_end/commands/test_shared_tracking.py \
+		tests/end_to_end/launches/test_cluster.py
+
 test-gpu: $(VENV)/stamp
 	$(BIN)/pytest -q -m gpu
 
@@ -172,6 +179,7 @@ format: $(VENV)/stamp
 
 $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	@echo "setting up $(VENV), once: about 150 packages, minutes"
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(HASHED),)
 	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -180,6 +188,11 @@ else
 	$(BIN)/pip $(REQUIRE)/packages.txt --requirement cluster/hashes/torch-$(HASHED).txt --no-build-isolation
 	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
+	@touch $@
+
+$(SERVICES): $(VENV)/stamp constraints.txt
+	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable \
+		'.[dev,jobs,s3,tracking-server]' 'moto[s3]' flask-cors
 	@touch $@
 
 $(SMOLLM2): $(VENV)/stamp constraints.txt

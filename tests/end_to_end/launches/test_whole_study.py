@@ -241,7 +241,7 @@ def wait_for_outcome(layout: StoreLayout, *, beyond: int = 0) -> None:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StoreLayout]:
     """A study that was asked to stop from another terminal after its first trial."""
-    study = write_study(tmp_path_factory.mktemp("stopped"), seeds="1, 2, 3, 4, 5, 6", steps=60, resources=ONE_SLOT)
+    study = write_study(tmp_path_factory.mktemp("stopped"), seeds="1, 2, 3, 4", steps=60, resources=ONE_SLOT)
     layout = StoreLayout(study.parent / "store" / "micro")
     driver = begin(study)
     wait_for_outcome(layout)
@@ -277,7 +277,7 @@ def test_a_killed_driver_leaves_a_store_that_the_next_run_completes(
 
 
 def test_a_killed_worker_is_replaced_and_the_try_that_was_lost_is_on_record(tmp_path: Path) -> None:
-    study = write_study(tmp_path, steps=400, resources=ONE_SLOT)
+    study = write_study(tmp_path, steps=100, resources=ONE_SLOT)
     layout = StoreLayout(tmp_path / "store" / "micro")
     driver = begin(study, "--shared-group")
     wait_until(lambda: any(path.is_dir() for path in layout.trials.glob("*/*")), what="an attempt")
