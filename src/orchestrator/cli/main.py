@@ -107,7 +107,7 @@ def plan(
 
     paid = None if price is None else parse_price(price)
     loaded, layout = open_study(study, store, look_up=True)
-    learnt_from = open_study(pilot, store)[1] if pilot else None
+    learnt_from = open_study(pilot, STORES)[1] if pilot else None
     _, planned = plan_study(loaded, layout)
     open_bases = unresolved(loaded.bases)
     problems = source_problems(loaded, largest=LARGEST_OF_A_PLAN)

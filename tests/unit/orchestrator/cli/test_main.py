@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.holding import hold_lock
+from orchestrator.study.study import load_study, sealed_text
 from support.launches.command_line import refused
 from support.launches.command_line import sweep_here as sweep
 from support.places import SWEEPS
@@ -134,6 +135,14 @@ def test_a_page_is_refused_where_its_port_is_taken(tmp_path: Path) -> None:
         done = sweep("ui", study, "--port", taken.getsockname()[1], cwd=tmp_path)
     assert "address already in use" in refused(done)
     assert done.stdout == ""
+
+
+def test_a_pilot_is_a_store_wherever_that_of_the_study_is(tmp_path: Path) -> None:
+    study, pilot = write_study(tmp_path), tmp_path / "pilot"
+    pilot.mkdir()
+    (pilot / "study.json").write_text(sealed_text(load_study(study)))
+    done = sweep("plan", study, "--store", tmp_path / "other", "--pilot", pilot, cwd=tmp_path)
+    assert "holds no trial of a kind that is missing here" in refused(done)
 
 
 def test_a_query_before_the_first_run_says_so(tmp_path: Path) -> None:
