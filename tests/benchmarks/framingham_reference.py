@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.studies.framingham_table import CURRENT_EXAM, LEAKS, TABLE, Row, columns_of, cross_validated_auc, load_task
+from support.cohorts.framingham_table import CURRENT_EXAM, LEAKS, TABLE, Row, columns_of, cross_validated_auc, load_task
 from workers.contract.trial import Method
 
 

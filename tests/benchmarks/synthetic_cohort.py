@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.studies.adrd_calibration import boosting_auc, informative, logistic_auc, truth_of
+from support.cohorts.adrd_calibration import boosting_auc, informative, logistic_auc, truth_of
 from workers.cohort.adrd.generate import observe
 from workers.cohort.adrd.population import simulate
 from workers.contract.recipes.cohorts import SyntheticCohort

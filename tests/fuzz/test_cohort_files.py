@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from fuzz.conftest import Fuzz
 from orchestrator.cli.views.draft import draft
 from orchestrator.study.cohort import load_study_cohort
+from support.cohorts import omop_folders
+from support.cohorts.meds_folders import TASK, recipe_of, write_crowd
+from support.cohorts.tables import LONG, WIDE, events, exams, recipe
 from support.fuzz.guard import CANARY
 from support.fuzz.mutations import ODD, SIZE, Draft, drafts, spoiled_bytes, spoiled_json
-from support.studies import omop_folders
-from support.studies.meds_folders import TASK, recipe_of, write_crowd
-from support.studies.tables import LONG, WIDE, events, exams, recipe
 from workers.cohort.checks import check_cohort
 from workers.cohort.cohort import Cohort
 from workers.cohort.sources import read_cohort

@@ -9,9 +9,9 @@ import pytest
 
 from fuzz.conftest import Fuzz
 from orchestrator.audit.ratings import read_key, read_ratings
+from support.cohorts.histories import LEXICON_OF_SIX
 from support.fuzz.guard import CANARY
 from support.fuzz.mutations import Draft, drafts, spoiled_bytes, spoiled_json
-from support.studies.histories import LEXICON_OF_SIX
 from workers.contract.answers.audit import ANSWER_COLUMNS, ID_COLUMN, KEY_COLUMNS, SHEET_ITEMS
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision
 from workers.examples.audit.words import vocabulary_of

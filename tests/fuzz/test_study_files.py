@@ -12,9 +12,9 @@ from orchestrator.design.places import n_places
 from orchestrator.study.cohort import load_study_cohort
 from orchestrator.study.study import load_study
 from orchestrator.study.text.source import read_source
+from support.cohorts.tables import DIGEST, LONG, WIDE
 from support.fuzz.mutations import Draft, drafts, either, spoiled_bytes
 from support.places import DATA
-from support.studies.tables import DIGEST, LONG, WIDE
 
 # Designs of more trials are counted; to make them all takes a second a thousand.
 MOST_MADE = 300

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from support.cohorts.histories import QUESTION, write_cohort
 from support.launches.servers import Behaviour, Replied
-from support.studies.histories import QUESTION, write_cohort
 from workers.cohort.lexicon import AGE, SEX
 from workers.contract.inputs import Counts
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, WantedRationales

@@ -1,1 +1,1 @@
-"""Studies, orders, cohorts and trials small enough for a test."""
+"""Studies, orders and trials small enough for a test."""

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from support.studies.meds_folders import TASK, write
+from support.cohorts.meds_folders import TASK, write
 from workers.contract.system.sources import digest_of_place
 from workers.requests.searching import fold
 

@@ -15,9 +15,9 @@ from orchestrator.cli.views.cohort import CohortView, check_study_cohort, show_c
 from orchestrator.report.suppression import shown_counts
 from orchestrator.saying.terminal import Terminal
 from orchestrator.study.cohort import load_study_cohort
+from support.cohorts.meds_folders import TASK, recipe_of, write_crowd, write_labels
 from support.launches.command_line import Done, sweep_here
 from support.stores.builders import cohort_counts
-from support.studies.meds_folders import TASK, recipe_of, write_crowd, write_labels
 from support.studies.micro_study import write_study
 from support.studies.orders import comparator_spec
 from workers.attempt.runner import Runner

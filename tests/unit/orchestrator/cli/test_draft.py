@@ -9,9 +9,9 @@ import pytest
 from orchestrator.cli.views.draft import draft
 from orchestrator.study.cohort import load_study_cohort
 from orchestrator.study.study import load_study
+from support.cohorts.meds_folders import TASK, write_crowd
 from support.launches.command_line import sweep_here
 from support.places import FRAMINGHAM
-from support.studies.meds_folders import TASK, write_crowd
 from workers.cohort.cohort import Cohort
 from workers.cohort.framingham import FORBIDDEN_COLUMNS
 from workers.cohort.sources import read_cohort

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.studies.adrd_calibration import Truth, informative, logistic_auc, truth_of
+from support.cohorts.adrd_calibration import Truth, informative, logistic_auc, truth_of
 from workers.cohort.adrd.generate import generate_adrd, observe
 from workers.cohort.adrd.lexicon import CORE, RISK
 from workers.cohort.adrd.population import LOST, PREVALENT, WITHIN_GAP, Population, simulate

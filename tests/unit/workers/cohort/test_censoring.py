@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from support.cohorts.tables import LONG, WIDE, events, exams, read
 from support.places import FRAMINGHAM
-from support.studies.tables import LONG, WIDE, events, exams, read
 from workers.cohort.adrd.generate import generate_adrd
 from workers.cohort.cohort import Cohort
 from workers.cohort.framingham import load_framingham

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from support.cohorts.meds_folders import TASK, recipe_of, write_crowd
 from support.places import FRAMINGHAM
-from support.studies.meds_folders import TASK, recipe_of, write_crowd
 from support.studies.orders import COHORT
 from workers.cohort.checks import check_cohort, history_hashes, repeated_histories, telling_features
 from workers.cohort.cohort import Cohort, Flow

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from support.studies.meds_folders import (
+from support.cohorts.meds_folders import (
     BIRTH,
     DATA,
     DEATH,

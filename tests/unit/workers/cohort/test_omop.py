@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.studies.omop_folders import (
+from support.cohorts.omop_folders import (
     ALLOPURINOL,
     DIABETES,
     GOUT,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from support.cohorts.histories import labels_of
 from support.launches.servers import USAGE, Asked, Replied, answer, completion, reply, serving
 from support.launches.teaching import CANARY, GROUNDED, TaughtStudy, always, by_seed, first, taught_study
-from support.studies.histories import labels_of
 from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision, WantedRationales
 from workers.contract.trial import EndpointPlace

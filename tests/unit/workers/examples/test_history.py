@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.studies.histories import LEXICON_OF_SIX, QUESTION, labels_of, write_cohort
+from support.cohorts.histories import LEXICON_OF_SIX, QUESTION, labels_of, write_cohort
 from workers.cohort.lexicon import AGE, SEX, Concept
 from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import PromptRecipe

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.studies.histories import LEXICON_OF_SIX, write_cohort
+from support.cohorts.histories import LEXICON_OF_SIX, write_cohort
 from workers.cohort.lexicon import AGE, SEX
 from workers.contract.errors import InputError
 from workers.contract.recipes.teaching import EndpointTeacherRecipe, Supervision, TemplateTeacherRecipe

@@ -3,8 +3,7 @@
 import pandas as pd
 import pytest
 
-from support.places import FRAMINGHAM
-from support.studies.framingham_table import (
+from support.cohorts.framingham_table import (
     CURRENT_EXAM,
     FIVE_YEARS,
     LEAKS,
@@ -16,6 +15,7 @@ from support.studies.framingham_table import (
     load_task,
     with_history,
 )
+from support.places import FRAMINGHAM
 from workers.cohort.framingham import FORBIDDEN_COLUMNS
 from workers.contract.trial import Method
 

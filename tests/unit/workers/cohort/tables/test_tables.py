@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from orchestrator.study.cohort import load_study_cohort
+from support.cohorts.tables import LONG, WIDE, events, exams, read, recipe
 from support.places import DATA, FRAMINGHAM
 from support.studies.orders import COHORT
-from support.studies.tables import LONG, WIDE, events, exams, read, recipe
 from workers.cohort.cohort import Cohort
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, INPUT_COLUMNS, load_framingham
 from workers.cohort.sources import load_cohort

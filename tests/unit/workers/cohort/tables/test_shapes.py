@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from orchestrator.study.cohort import load_study_cohort
-from support.studies.tables import LONG, PERSON, WIDE, events, exams, read, recipe
+from support.cohorts.tables import LONG, PERSON, WIDE, events, exams, read, recipe
 from workers.cohort.cohort import Cohort
 from workers.cohort.lexicon import Lexicon
 from workers.cohort.tables.read import read_table

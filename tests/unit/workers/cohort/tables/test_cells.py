@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from support.studies.tables import LONG, WIDE, events, exams, read, recipe
+from support.cohorts.tables import LONG, WIDE, events, exams, read, recipe
 from workers.cohort.cohort import Cohort
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.read import read_table

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from support.studies.tables import WIDE, recipe
+from support.cohorts.tables import WIDE, recipe
 from workers.cohort.cohort import Cohort
 from workers.cohort.tables.read import read_table
 from workers.contract.errors import InputError

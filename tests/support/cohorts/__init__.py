@@ -1,0 +1,1 @@
+"""Cohorts as tables, MEDS and OMOP folders and histories, small enough for a test."""
