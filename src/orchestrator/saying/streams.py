@@ -20,14 +20,18 @@ def open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, before a file of the store does
-    sys.stdout = _fact_stream(sys.stdout, 1, STANDARD_OUTPUT)
-    sys.stderr = _fact_stream(sys.stderr, 2, "standard error")
+    sys.stdout = fact_stream(sys.stdout, 1, STANDARD_OUTPUT)
+    sys.stderr = fact_stream(sys.stderr, 2, "standard error")
 
 
-def _fact_stream(stream: TextIO | None, number: int, where: str) -> "FactStream":
+def fact_stream(stream: TextIO | None, number: int, where: str) -> "FactStream":
+    """A standard stream, or in its absence the file of its number, as one whose errors say where they come from."""
     if stream is None:
         return FactStream(os.fdopen(number, "wb"), where)
-    return FactStream(stream.buffer, where, encoding=stream.encoding, line_buffering=bool(stream.line_buffering))
+    binary, by_line = stream.buffer, bool(stream.line_buffering)
+    if isinstance(binary, io.RawIOBase):  # under PYTHONUNBUFFERED, and it may take a part of what is written
+        binary, by_line = io.BufferedWriter(binary), True
+    return FactStream(binary, where, encoding=stream.encoding, line_buffering=by_line)
 
 
 class FactStream(io.TextIOWrapper):

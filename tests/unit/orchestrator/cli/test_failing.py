@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
 from orchestrator.cli.failing import EXIT_FAULT, EXIT_READER_GONE, fail
 from orchestrator.cli.main import main
-from orchestrator.saying.streams import FactStream, LastingStream, write_off
+from orchestrator.saying.streams import FactStream, LastingStream, fact_stream, write_off
 from support.studies.micro_study import write_study
 from workers.contract.errors import InputError, LockedError, Problem
 
@@ -139,7 +139,29 @@ def test_a_fault_is_told_by_its_class_and_place_and_never_by_its_text(
     assert "P-0042" not in said and said.count("\n") == 1
 
 
+class Sip(io.RawIOBase):
+    """A file that takes three bytes at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, given: Any) -> int:  # any buffer
+        self.taken += bytes(given[:3])
+        return len(given[:3])
+
+
 class TestStreams:
+    def test_an_unbuffered_stream_takes_all_that_is_written(self) -> None:
+        sip = Sip()
+        unbuffered = io.TextIOWrapper(sip, write_through=True)  # type: ignore[type-var]  # as PYTHONUNBUFFERED has it
+        stream = fact_stream(unbuffered, 1, "standard output")
+        stream.write("0123456789\n")
+        assert sip.taken == b"0123456789\n"
+
     def test_an_error_of_a_stream_says_which_one(self) -> None:
         with FactStream(io.BufferedWriter(io.FileIO("/dev/full", "w")), "standard output") as stream:
             stream.write("a")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +76,7 @@ def kinds(entries: Sequence[object]) -> list[str]:
 
 
 def test_a_launch_takes_the_inputs_of_another_store(place: Place, tmp_path: Path) -> None:
-    other = shutil.move(place.layout.root, tmp_path / "other")
+    other = place.layout.root.rename(tmp_path / "other")
     assert place.launch(inputs_from=other).n_done == len(trials())
     manifests = sorted(place.layout.root.glob("inputs/*/manifest.json"))
     assert [one.read_bytes() for one in manifests] == [
