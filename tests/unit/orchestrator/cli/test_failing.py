@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pytest
+from typing_extensions import Buffer
 
 from orchestrator.cli.failing import EXIT_FAULT, EXIT_READER_GONE, fail
 from orchestrator.cli.main import main
@@ -149,9 +150,10 @@ class Sip(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, given: Any) -> int:  # any buffer
-        self.taken += bytes(given[:3])
-        return len(given[:3])
+    def write(self, given: Buffer) -> int:
+        sip = bytes(given)[:3]
+        self.taken += sip
+        return len(sip)
 
 
 class TestStreams:
