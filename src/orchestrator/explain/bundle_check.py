@@ -23,6 +23,7 @@ from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.design.grid import expand
 from orchestrator.explain.bundle import FINDINGS, MANIFEST, STORE, BundleGrade, BundleManifest, replicates_file
 from orchestrator.launch.reporting import find_out
+from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import read_store
 from orchestrator.store.sealing import read_looks
 from orchestrator.store.verification import verify_store
@@ -74,9 +75,23 @@ def check_bundle(folder: Path) -> BundleCheck:
     if not wrong:
         layout = StoreLayout(folder / STORE)
         study = load_sealed(layout.study)
-        stored = Findings.model_validate_json(read_regular(folder / FINDINGS))
-        wrong, answer = [*_differences(study, layout, stored, manifest.grade)], stored.answer
+        wrong = [*_untrue(manifest, study)]
+        try:
+            stored = Findings.model_validate_json(read_regular(folder / FINDINGS))
+            wrong, answer = [*wrong, *_differences(study, layout, stored, manifest.grade)], stored.answer
+        except (ValueError, KeyError, OSError) as error:  # of pydantic and of pyarrow, of a table that lacks a trial
+            wrong.append(f"{FINDINGS}, or a table: is not what `sweep export` writes ({type(error).__name__})")
     return BundleCheck(manifest.study, manifest.grade, len(found), answer, tuple(wrong))
+
+
+def _untrue(manifest: BundleManifest, study: Study) -> Iterator[str]:
+    """What a manifest claims of a study that is another's."""
+    data_class = study.cohort.data_class
+    claims = {"study": (manifest.study, study.study), "data_class": (manifest.data_class, data_class)}
+    claims["grade"] = (manifest.grade, BundleGrade.of(data_class))
+    for name, (claimed, is_so) in claims.items():
+        if claimed != is_so:
+            yield f"{MANIFEST}: {name} is {is_so} in the study that was sealed"
 
 
 def _differences(study: Study, layout: StoreLayout, stored: Findings, grade: BundleGrade) -> Iterator[str]:
@@ -101,10 +116,12 @@ def _rebuilt(study: Study, layout: StoreLayout, stored: Findings) -> Findings:
 
     errors = dict.fromkeys([*study.contrasts][:1], error_after(looks))
     contrasts = tuple(compared(name, one, errors.get(name, ERROR)) for name, one in study.contrasts.items())
-    changed, verdict = sealed_contrast(stored.plan, study, compared), judge(stored.checks)
+    plan = standing(study, layout)
+    changed, verdict = sealed_contrast(plan, study, compared), judge(stored.checks)
     answer = phrase_answer(contrasts[0] if contrasts else None, verdict, stored.equivalence)
     said = " ".join([*([changed.statement] if changed else []), answer, *looks_statement(looks)])
-    return stored.model_copy(update={"contrasts": contrasts, "verdict": verdict, "answer": said})
+    told = {"study": study.study, "question": study.question, "plan": plan}
+    return stored.model_copy(update={**told, "contrasts": contrasts, "verdict": verdict, "answer": said})
 
 
 def _replicates(layout: StoreLayout) -> Aucs:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,12 +54,14 @@ def query_table(layout: StoreLayout, sql: str) -> "pa.Table":
         table = answer.to_arrow_table()
     for n, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type) and field.type.scale == 0:  # of a sum of whole numbers
-            table = table.set_column(n, field.name, table.column(n).cast(pa.int64()))
+            with suppress(pa.ArrowInvalid):  # larger than that
+                table = table.set_column(n, field.name, table.column(n).cast(pa.int64()))
     return table
 
 
 def write_parquet(layout: StoreLayout, sql: str, path: Path) -> None:
     """Answer into a new file; raises InputError where there is one, or where a column's name recurs."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if path.exists():
@@ -69,6 +71,10 @@ def write_parquet(layout: StoreLayout, sql: str, path: Path) -> None:
         raise InputError(Problem("sql", f"two columns are called `{recurring[0]}`", "rename one with AS"))
     try:
         pq.write_table(table, path)
+    except pa.ArrowException as error:
+        path.unlink(missing_ok=True)
+        what = f"has a column of a type that Parquet lacks ({type(error).__name__})"
+        raise InputError(Problem("sql", what, "CAST it, or take `--csv`")) from None
     except OSError as error:
         what = f"can't be written ({type(error).__name__})"
         raise InputError(Problem(str(path), what, "name a file in a folder of yours")) from None

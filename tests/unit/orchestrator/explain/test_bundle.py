@@ -1,7 +1,9 @@
 """A study's bundle: what a stranger finds out of it offline, and whom it does not tell of."""
 
 import json
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -75,6 +77,40 @@ def test_nobody_of_the_store_is_in_it(
     assert any("participant_id" in text for text in parquet) is (grade is BundleGrade.PREDICTIONS)
 
 
+def seal_again(bundle: Path, **claims: object) -> None:
+    """As somebody would who changed a file, or what the manifest says."""
+    manifest = BundleManifest.model_validate_json((bundle / MANIFEST).read_bytes())
+    files = {name: digest for name, digest in file_digests(bundle).items() if name != MANIFEST}
+    (bundle / MANIFEST).write_text(manifest.model_copy(update={"files": files, **claims}).sealed().model_dump_json())
+
+
+def say(bundle: Path, **other: object) -> None:
+    said = json.loads((bundle / FINDINGS).read_text())
+    (bundle / FINDINGS).write_text(json.dumps({**said, **other}))
+
+
+@pytest.mark.parametrize(
+    ("forge", "wrong"),
+    [
+        (lambda bundle: say(bundle, question="Another?"), "findings.json: question does not follow"),
+        (lambda bundle: say(bundle, plan={"sealed_at": "2020-01-01T00:00:00+00:00"}), "plan.sealed_at does not follow"),
+        (lambda bundle: (bundle / FINDINGS).write_text("{}"), r"is not what `sweep export` writes \(ValidationError\)"),
+        (lambda bundle: (bundle / "replicates-strict.parquet").write_text("x"), r"\(ArrowInvalid\)"),
+        (lambda bundle: (bundle / "replicates-strict.parquet").unlink(), r"\(KeyError\)"),
+        (lambda bundle: seal_again(bundle, study="another"), "bundle.json: study is"),
+        (lambda bundle: seal_again(bundle, data_class=DataClass.PUBLIC), "bundle.json: data_class is controlled"),
+    ],
+)
+def test_what_was_forged_with_all_checksums_made_again_is_named(
+    forge: Callable[[Path], object], wrong: str, bundles: dict[BundleGrade, Path], tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(bundles[BundleGrade.SCORES], tmp_path / "forged"))
+    assert check_bundle(bundle).wrong == ()
+    forge(bundle)
+    seal_again(bundle)
+    assert re.search(wrong, "; ".join(check_bundle(bundle).wrong))
+
+
 def test_a_number_that_was_changed_with_all_checksums_made_again_is_found(
     bundles: dict[BundleGrade, Path], tmp_path: Path
 ) -> None:
@@ -83,9 +119,7 @@ def test_a_number_that_was_changed_with_all_checksums_made_again_is_found(
     said["contrasts"][0]["layers"][0]["strict"]["high"] = 0.5
     (bundle / FINDINGS).write_text(json.dumps(said))
     assert check_bundle(bundle).wrong == (f"{FINDINGS}: is not what was written",)
-    manifest = BundleManifest.model_validate_json((bundle / MANIFEST).read_bytes())
-    files = {name: digest for name, digest in file_digests(bundle).items() if name != MANIFEST}
-    (bundle / MANIFEST).write_text(manifest.model_copy(update={"files": files}).sealed().model_dump_json())
+    seal_again(bundle)
     (wrong,) = check_bundle(bundle).wrong
     assert "contrasts[0].layers[0].strict.high does not follow" in wrong
 

@@ -106,6 +106,16 @@ class TestDataset:
         assert query(aggregated, f"SELECT count(*) FROM history {where}").rows == ((3,),)
         assert query(aggregated, f"SELECT count(*) FROM predictions {where}").rows == ((0,),)
 
+    def test_a_whole_number_larger_than_64_bits_is_told_as_it_is(self, aggregated: StoreLayout) -> None:
+        assert query(aggregated, f"SELECT {10**30}::hugeint").rows == ((10**30,),)
+
+    def test_what_parquet_can_not_hold_is_refused_and_leaves_no_file(
+        self, aggregated: StoreLayout, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match="has a column of a type that Parquet lacks"):
+            write_parquet(aggregated, "SELECT INTERVAL 3 DAY AS i", tmp_path / "i.parquet")
+        assert list(tmp_path.glob("*.parquet")) == []
+
     @pytest.mark.parametrize("damage", [lambda body: body[:-9], lambda body: b"x" + body[1:]])
     def test_a_damaged_file_leaves_its_trial_out_and_names_it(
         self, layout: StoreLayout, damage: Callable[[bytes], bytes]
