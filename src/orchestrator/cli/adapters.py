@@ -64,9 +64,7 @@ def export(
     study: StudyFile,
     to: Annotated[
         Path,
-        typer.Option(
-            "--to", metavar="FOLDER", parser=local_path, help="a new folder; an adapter's outside of any git work tree"
-        ),
+        typer.Option("--to", metavar="FOLDER", parser=local_path, help="a new folder; no adapter in a git work tree"),
     ],
     trial: Annotated[
         str | None, typer.Argument(metavar="[TRIAL]", help="a trial's id, or how it begins; else the whole study")

@@ -234,7 +234,7 @@ def query(
         return
     answer = ask(layout, sql)
     if as_json:
-        print_json([dict(zip(answer.columns, row, strict=True)) for row in answer.rows])
+        print_json(answer.records())
     elif as_csv:
         write_csv(answer)
     else:

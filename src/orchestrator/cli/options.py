@@ -62,6 +62,7 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     """
     from orchestrator.study.files import at_commits
     from orchestrator.study.study import load_sealed, load_study
+    from workers.contract.layout import StoreLayout
 
     if path.is_dir():
         if stores != STORES:
@@ -70,6 +71,9 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
         follow_store(layout.root)
         return load_sealed(layout.study), layout
     sayable(true_path(path))
+    if StoreLayout(true_path(stores)).study.is_file():
+        remedy = "name the folder that it lies in, or give it in place of the study file"
+        raise InputError(Problem("--store", f"{stores} is itself the store of a study", remedy))
     study = load_study(path)
     layout = open_store(sayable(true_path(stores / study.study)))
     follow_store(layout.root)

@@ -93,8 +93,9 @@ def serve_command(layout: StoreLayout, *, tracking_uri: str | None = None, port:
     """The command line of MLflow's web page on this machine's loopback, for `sweep ui`.
 
     Raises:
-        InputError: A server runs at the URI already, or it holds a password, which `ps` would show.
+        InputError: A server runs at the URI, it holds a password, which `ps` would show, or no database is there.
     """
+    refuse_no_database(layout, tracking_uri=tracking_uri)
     uri = tracking_uri or database_uri(layout)
     parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):

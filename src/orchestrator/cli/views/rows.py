@@ -19,7 +19,8 @@ def show_rows(console: "Terminal", answer: "QueryResult") -> None:
     rows = ([_said(row[n]) for n in kept] for row in answer.rows)
     print_table(console, [answer.columns[n] for n in kept], rows)
     if n_left_out := len(answer.columns) - len(kept):
-        console.print(f"{n_left_out} columns are null in every row and left out here, not in a pipe", style="dim")
+        columns = "1 column is" if n_left_out == 1 else f"{n_left_out} columns are"
+        console.print(f"{columns} null in every row and left out here, not in a pipe", style="dim")
 
 
 def write_csv(answer: "QueryResult") -> None:

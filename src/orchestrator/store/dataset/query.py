@@ -30,6 +30,11 @@ class QueryResult:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
+    def records(self) -> list[dict[str, Any]]:
+        """The rows by column; raises InputError where a column's name recurs."""
+        _refuse_recurring(self.columns)
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
 
 def query(layout: StoreLayout, sql: str) -> QueryResult:
     """Answer one read-only SQL statement over the views trials, predictions, history and diagnostics.
@@ -67,8 +72,7 @@ def write_parquet(layout: StoreLayout, sql: str, path: Path) -> None:
     if path.exists():
         raise InputError(Problem(str(path), "exists", "name a new file"))
     table = query_table(layout, sql)
-    if recurring := [name for name, n in Counter(table.column_names).items() if n > 1]:
-        raise InputError(Problem("sql", f"two columns are called `{recurring[0]}`", "rename one with AS"))
+    _refuse_recurring(table.column_names)
     try:
         pq.write_table(table, path)
     except pa.ArrowException as error:
@@ -78,6 +82,11 @@ def write_parquet(layout: StoreLayout, sql: str, path: Path) -> None:
     except OSError as error:
         what = f"can't be written ({type(error).__name__})"
         raise InputError(Problem(str(path), what, "name a file in a folder of yours")) from None
+
+
+def _refuse_recurring(names: Iterable[str]) -> None:
+    if recurring := [name for name, n in Counter(names).items() if n > 1]:
+        raise InputError(Problem("sql", f"two columns are called `{recurring[0]}`", "rename one with AS"))
 
 
 @contextmanager

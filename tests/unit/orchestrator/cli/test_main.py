@@ -149,6 +149,13 @@ def test_a_query_before_the_first_run_says_so(tmp_path: Path) -> None:
     refused(sweep("query", write_study(tmp_path), "select 1", cwd=tmp_path))
 
 
+def test_a_store_is_not_taken_for_the_folder_of_stores(tmp_path: Path) -> None:
+    study, store = write_study(tmp_path), tmp_path / "one"
+    store.mkdir()
+    (store / "study.json").write_text(sealed_text(load_study(study)))
+    assert "is itself the store of a study" in refused(sweep("status", study, "--store", store, cwd=tmp_path))
+
+
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:
     assert "no sealed study" in refused(sweep("status", tmp_path, cwd=tmp_path))
 

@@ -109,6 +109,10 @@ class TestDataset:
     def test_a_whole_number_larger_than_64_bits_is_told_as_it_is(self, aggregated: StoreLayout) -> None:
         assert query(aggregated, f"SELECT {10**30}::hugeint").rows == ((10**30,),)
 
+    def test_no_column_is_lost_to_another_of_its_name(self, aggregated: StoreLayout) -> None:
+        with pytest.raises(InputError, match="two columns are called `a`"):
+            query(aggregated, "SELECT 1 AS a, 2 AS a").records()
+
     def test_what_parquet_can_not_hold_is_refused_and_leaves_no_file(
         self, aggregated: StoreLayout, tmp_path: Path
     ) -> None:

@@ -407,3 +407,9 @@ class TestWrongNumbers:
         facts = Facts("FINISHED", {}, curve={"train/loss": float("nan"), "train/grad_norm": float("inf")})
         assert news(held, facts, None).wrong == {}
         assert news(held, replace(facts, curve={"train/loss": 1.0}), None).wrong == {"train/loss": 1.0}
+
+
+def test_a_page_is_not_opened_on_what_is_no_database(tmp_path: Path) -> None:
+    StoreLayout(tmp_path).tracking_database.write_text("junk")
+    with pytest.raises(InputError, match=r"is no SQLite database that can be read.*`sweep sync` makes it again"):
+        serve_command(StoreLayout(tmp_path))
