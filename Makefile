@@ -15,7 +15,7 @@ COVERED := 89
 UNITS := learning records
 UNIT_FILES := $(shell find tests/unit -name "test_*.py" | sort)
 UNIT_learning := $(filter-out tests/unit/workers/cohort/% tests/unit/workers/contract/%,$(filter tests/unit/workers/%,$(UNIT_FILES)))
-UNIT_learning += $(filter-out $(UNIT_learning),$(shell grep -lw -e prepared_store -e "store: Path" -e Runner -e torch \
+UNIT_learning += $(filter-out $(UNIT_learning),$(shell grep -lw -e prepared_store -e "store: Path" -e Runner -e InProcess -e torch \
 	-e toys -e workers.training -e '"score"' $(UNIT_FILES)))
 UNIT_records := $(filter-out $(UNIT_learning),$(UNIT_FILES))
 # What it can't do, branches of the tests themselves, nobody asks for.
@@ -41,14 +41,14 @@ GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
 BENCH ?= short12
 PART ?= a1 a2 b1 b2 b3 c1
 
-.PHONY: run test fuzz schedules test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench bench-gpu \
+.PHONY: run test fuzz schedules zoo test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench bench-gpu \
 	test-cluster test-browser test-services gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs: unit-learning, unit-records,"
-	@echo "                                          schedules, fuzz, end-to-end-trials,"
-	@echo "                                          end-to-end-launches, end-to-end-commands; two at a time"
+	@echo "                                          schedules, fuzz, zoo (eight of it), end-to-end-trials,"
+	@echo "                                          -studies, -launches, -commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make test-chaos                           of these: 20 rounds of SIGKILL to whatever runs, at random"
@@ -78,8 +78,9 @@ data: $(TABLES)
 # The longest first, so that neither of the two cores waits for it at the end.
 test: $(VENV)/stamp data
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
-		end-to-end-launches $(addprefix unit-,$(UNITS)) end-to-end-trials end-to-end-commands schedules fuzz
-	$(COVERAGE) --merge $(patsubst %,.coverage/%.json,$(UNITS) trials) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
+		end-to-end-launches $(addprefix unit-,$(UNITS)) end-to-end-trials end-to-end-studies end-to-end-commands \
+		schedules fuzz zoo
+	$(COVERAGE) --merge $(patsubst %,.coverage/%.json,$(UNITS) trials studies) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
 
 unit-%: $(VENV)/stamp data
 	@mkdir -p .coverage
@@ -91,9 +92,12 @@ schedules: $(VENV)/stamp data
 fuzz: $(VENV)/stamp
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/fuzz
 
-end-to-end-trials: $(VENV)/stamp data
+zoo: $(VENV)/stamp
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not slow" tests/zoo
+
+end-to-end-trials end-to-end-studies: $(VENV)/stamp data
 	@mkdir -p .coverage
-	$(COVERED_TESTS) tests/end_to_end/trials
+	$(COVERED_TESTS) tests/end_to_end/$(lastword $(subst -, ,$@))
 
 end-to-end-%: $(VENV)/stamp data
 	$(BIN)/pytest -q -m "not slow" tests/end_to_end/$*

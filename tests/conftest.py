@@ -6,7 +6,10 @@ One prepared store serves all tests of workers: the micro base takes seconds to 
 import atexit
 import gc
 import shutil
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -21,8 +24,13 @@ from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.modes import keep_private
 
 # A busy machine is no failure, and a search that draws anew each time is no regression test.
-settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("steady", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("steady")
+
+
+def pytest_configure() -> None:
+    """Our heap is large and most of it stays: Python's 700 new objects are no reason to look through it."""
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_runtest_setup() -> None:
@@ -62,14 +70,24 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables without a row; making them takes 10 s."""
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """MLflow's tables without a row; making them takes 10 s, to look up their version for each store a quarter.
+
+    From here on no database waits for the disk.
+    """
+    from mlflow.store.db import utils
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
     from orchestrator.tracking.tracking import Tracking
 
+    event.listen(Engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
     layout = StoreLayout(tmp_path_factory.mktemp("mlflow"))
     tracking = Tracking(layout)
     tracking.close(complete=True)
-    return layout.tracking_database
+    latest = cache(utils._get_latest_schema_revision)
+    with patch.object(utils, "_get_latest_schema_revision", latest):
+        yield layout.tracking_database
 
 
 @pytest.fixture

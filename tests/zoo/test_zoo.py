@@ -1,6 +1,6 @@
 """Every decoder-only architecture that transformers can build proves itself as a base, or is refused in one sentence.
 
-Minutes for all of them, and slow as a whole; the most telling ones run with the units (`test_proof.py`).
+Minutes for all of them, and slow as a whole; the most telling ones have `test_eight.py`.
 """
 
 from collections.abc import Callable, Iterator

@@ -6,6 +6,8 @@ import io
 import re
 from typing import Any, TypeVar
 
+import pytest
+
 from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings, GroupDifference
 from orchestrator.analysis.findings import Findings
@@ -35,6 +37,7 @@ from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import AxisValue, Method
 
 Known = TypeVar("Known", bound=Record)
+pytestmark = pytest.mark.drawn
 HOSTILE = "a$\\frac{$ <b>&"
 
 

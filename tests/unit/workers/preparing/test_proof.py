@@ -1,10 +1,7 @@
-"""A base proves itself: how its rows go together, what is refused, and eight architectures of the zoo."""
+"""A base proves itself: how its rows go together, and what is refused."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -12,8 +9,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from support.bases.small_models import small_tokenizer
-from support.bases.zoo import ARCHITECTURES, Shown, prove_model, reason_left_out, show, small_config, small_model
-from workers.contract.answers.proof import BaseProof, RowsTogether
+from support.bases.zoo import prove_model, small_config, small_model
+from workers.contract.answers.proof import RowsTogether
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import FolderBase
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
@@ -21,17 +18,6 @@ from workers.models.base import Base
 from workers.preparing.company import attends_to_everything, disturbance, smallest_window, try_company
 from workers.preparing.proof import prove, under_an_adapter
 
-# The most telling of the zoo (`tests/zoo`), and how their rows go together.
-EIGHT = {
-    "gpt2": RowsTogether.CACHED,
-    "qwen3": RowsTogether.CACHED,
-    "gemma2": RowsTogether.PADDED,
-    "mistral": RowsTogether.PADDED,
-    "mixtral": RowsTogether.PADDED,
-    "phi3": RowsTogether.PADDED,
-    "lfm2": RowsTogether.PADDED,
-    "mamba": RowsTogether.PADDED,
-}
 ANY_FOLDER = FolderBase(kind="folder", sha256="0" * 64)
 
 
@@ -43,49 +29,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="module")
 def answer(tokenizer: PreTrainedTokenizerFast) -> AnswerTokens:
     return answer_tokens(tokenizer)
-
-
-@pytest.fixture(scope="module")
-def shown(tokenizer: PreTrainedTokenizerFast) -> Iterator[Callable[[str], Shown]]:
-    """What an architecture came to, found out once."""
-    with TemporaryDirectory() as folder:
-        yield cache(lambda kind: show(kind, tokenizer, Path(folder) / kind))
-
-
-def proof_of(found: Shown) -> BaseProof:
-    assert found.proof is not None, found.words
-    return found.proof
-
-
-class TestEightOfTheZoo:
-    @pytest.mark.parametrize("kind", EIGHT)
-    def test_rows_get_the_same_scores_together_as_alone(self, kind: str, shown: Callable[[str], Shown]) -> None:
-        proof = proof_of(shown(kind))
-        assert proof.together is EIGHT[kind]
-        assert proof.tried[proof.together].largest <= 1e-4
-        assert proof.tried[proof.together].n_flipped == 0
-        assert shown(kind).spread > 1e-3
-
-    @pytest.mark.parametrize("kind", ["gemma2", "mistral", "olmo3", "phi3"])
-    def test_with_windows_one_cache_disturbs_and_the_plain_way_does_not(
-        self, kind: str, shown: Callable[[str], Shown]
-    ) -> None:
-        """Together, and in another order behind a prefix that all share."""
-        found = shown(kind)
-        assert found.cached is not None
-        assert found.cached > 0.05
-        assert proof_of(found).tried == {RowsTogether.PADDED: proof_of(found).tried[RowsTogether.PADDED]}
-
-    @pytest.mark.parametrize(("kind", "absent"), [("mamba", "out_proj"), ("llama4_text", "router")])
-    def test_layers_that_take_no_adapter_are_left_bare(
-        self, kind: str, absent: str, shown: Callable[[str], Shown]
-    ) -> None:
-        assert absent not in proof_of(shown(kind)).lora_targets
-
-    def test_what_is_left_out_of_the_zoo_has_a_reason_and_is_less_than_a_third(self) -> None:
-        reasons = [reason for kind in ARCHITECTURES if (reason := reason_left_out(kind))]
-        assert all(reason.startswith("left out: ") for reason in reasons)
-        assert 3 * len(reasons) < len(ARCHITECTURES)
 
 
 class TestWays:
