@@ -32,7 +32,7 @@ def _only_what_is_looked_at_is_drawn() -> Iterator[None]:
         yield
 
 
-def _draw_if_looked_at(figure: Figure, file: IO[str], **options: Any) -> None:
+def _draw_if_looked_at(figure: Figure, file: IO[str], **options: Any) -> None:  # noqa: ANN401  # the library's
     if _is_looked_at:
         _draw(figure, file, **options)
     else:
