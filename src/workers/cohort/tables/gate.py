@@ -119,7 +119,10 @@ def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str], *
         if problems:
             raise InputError(*problems)
         # By the columns' own types: what pandas noted beside them of an index may be broken, or hide a column.
-        rows: pd.DataFrame = table.read(columns=columns).replace_schema_metadata().to_pandas()
+        whole = table.read(columns=columns).replace_schema_metadata()
+        # Of numbers of 16 bits pandas makes no groups.
+        wide = [field.with_type(pa.float64()) if kinds.is_float16(field.type) else field for field in whole.schema]
+        rows: pd.DataFrame = whole.cast(pa.schema(wide)).to_pandas()
     if missing:
         rows = rows.mask(rows.isin([*missing, *pd.to_numeric(pd.Series(missing), errors="coerce").dropna()]))
     return rows

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from support.cohorts.tables import LONG, WIDE, events, exams, read, recipe
@@ -123,6 +125,17 @@ def test_a_cell_that_is_no_single_value_is_refused(kind: list[Any], tmp_path: Pa
     pd.DataFrame(PEOPLE).assign(urate=kind).to_parquet(tmp_path / "table.parquet")
     with pytest.raises(InputError, match=r"column urate: holds .*; write text, numbers or times"):
         read_table(tmp_path / "table.parquet", recipe(WIDE))
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8", "uint64", "decimal", "bool"])
+@pytest.mark.parametrize("urate", [1, None])
+def test_a_number_of_any_width_is_that_number(kind: str, urate: int | None, tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(pd.DataFrame(PEOPLE))
+    width = pa.decimal128(22, 3) if kind == "decimal" else pa.type_for_alias(kind)
+    numbers = pa.array([urate] * len(PEOPLE), pa.int8()).cast(width)
+    pq.write_table(table.set_column(table.column_names.index("urate"), "urate", numbers), tmp_path / "table.parquet")
+    found = read_table(tmp_path / "table.parquet", recipe(WIDE)).events
+    assert found.loc[found["code"] == "urate", "numeric_value"].tolist() == [urate] * len(PEOPLE) * (urate is not None)
 
 
 @pytest.mark.timeout(20)
