@@ -55,10 +55,12 @@ from orchestrator.analysis.tables.parts import SpentTime
 from orchestrator.analysis.tables.saturation import SaturationRow, saturation_rows
 from orchestrator.analysis.tables.scores import (
     BaselineScore,
+    ComparatorDifference,
     PlaceScore,
     SupervisionScore,
     TrialRow,
     baseline_scores,
+    comparator_differences,
     place_scores,
     supervision_scores,
     trial_rows,
@@ -120,6 +122,7 @@ class Findings(Record):
     training: tuple[ArmTraining, ...]
     probes: tuple[ArmProbe, ...]
     baselines: tuple[BaselineScore, ...]
+    comparators: tuple[ComparatorDifference, ...] = ()
     trials: tuple[TrialRow, ...]
     failures: tuple[FailureGroup, ...]
     damaged: tuple[str, ...]
@@ -264,6 +267,7 @@ def _described(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -
         "training": arm_training(design, results),
         "probes": arm_probes(design, results),
         "baselines": baseline_scores(design, results, aucs, min_cell=min_cell),
+        "comparators": comparator_differences(design, results, aucs),
         "trials": trial_rows(design, results, aucs, min_cell=min_cell),
         "failures": failures_of(results),
         "damaged": tuple(results.damaged.values()),

@@ -51,7 +51,9 @@ class BundleGrade(StrEnum):
     @property
     def rebuilt(self) -> tuple[str, ...]:
         """Findings that come out again, by their names."""
-        return ("every finding",) if self is BundleGrade.PREDICTIONS else ("contrasts", "answer", "verdict")
+        return (
+            ("every finding",) if self is BundleGrade.PREDICTIONS else ("contrasts", "comparators", "answer", "verdict")
+        )
 
     @property
     def not_rebuilt(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from orchestrator.analysis.checks.verdict import judge
 from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings
 from orchestrator.analysis.findings import Findings
 from orchestrator.analysis.results import Results
+from orchestrator.analysis.tables.scores import comparator_differences
 from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.design.grid import expand
 from orchestrator.explain.bundle import FINDINGS, MANIFEST, STORE, BundleGrade, BundleManifest, replicates_file
@@ -106,10 +107,11 @@ def _differences(study: Study, layout: StoreLayout, stored: Findings, grade: Bun
 
 
 def _rebuilt(study: Study, layout: StoreLayout, stored: Findings) -> Findings:
-    """The stored findings with all in it that follows from replicates: contrasts, answer, verdict."""
+    """The stored findings with all in it that follows from replicates."""
     design, held, looks = expand(study), read_store(layout), read_looks(layout)
     results = Results(held.outcomes.committed, {}, held.attempts, ended=held.outcomes.ended)
-    compare = partial(contrast_findings, results=results, aucs=_replicates(layout))
+    aucs = _replicates(layout)
+    compare = partial(contrast_findings, results=results, aucs=aucs)
 
     def compared(name: str, one: Contrast, error: float = ERROR) -> ContrastFindings:
         return compare(name, one, cells=results.unspared(match_cells(design.trials, one)), error=error)
@@ -121,7 +123,8 @@ def _rebuilt(study: Study, layout: StoreLayout, stored: Findings) -> Findings:
     answer = phrase_answer(contrasts[0] if contrasts else None, verdict, stored.equivalence)
     said = " ".join([*([changed.statement] if changed else []), answer, *looks_statement(looks)])
     told = {"study": study.study, "question": study.question, "plan": plan}
-    return stored.model_copy(update={**told, "contrasts": contrasts, "verdict": verdict, "answer": said})
+    found = {"contrasts": contrasts, "comparators": comparator_differences(design, results, aucs), "verdict": verdict}
+    return stored.model_copy(update={**told, **found, "answer": said})
 
 
 def _replicates(layout: StoreLayout) -> Aucs:

@@ -7,12 +7,14 @@ from statistics import fmean
 from orchestrator.analysis.bootstrap import Aucs
 from orchestrator.analysis.checks.check import mean_weights
 from orchestrator.analysis.checks.verdict import size_order
+from orchestrator.analysis.contrasts import mean_of, sum_of
 from orchestrator.analysis.estimates import ByScoring
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from orchestrator.design.comparators import RERUN, WHOLE_TRAIN_SPLIT
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Share
+from orchestrator.study.study import Control
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import ALWAYS_SCORED, Scoring
 from workers.contract.recipes.teaching import Supervision
@@ -20,6 +22,8 @@ from workers.contract.trial import AxisValue, Method, Trial
 
 # The train size of a mean over trials of every train size; of the whole train split, it is another word.
 ALL_SIZES = "all sizes"
+# What fine-tuning has to beat; other controls show what must come out if nothing is wrong.
+COMPARATORS = (Control.ZERO_SHOT, Control.HEAD, Control.AGE_SEX, Control.LOGISTIC, Control.BOOSTING)
 
 
 class SupervisionScore(ByScoring):
@@ -58,6 +62,17 @@ class BaselineScore(ByScoring):
     n_planned: int
     n_scored: int
     invalid: InvalidShares
+
+
+class ComparatorDifference(ByScoring):
+    """Mean AUC of one kind of comparator minus that of the label-only trials of the largest train size.
+
+    On as many examples, where it learns from any; base by base, where it has one.
+    """
+
+    kind: str
+    train_size: int
+    n_trials: int
 
 
 class TrialRow(Record):
@@ -160,6 +175,31 @@ def baseline_scores(design: Design, results: Results, aucs: Aucs, *, min_cell: i
         ).of_aucs(aucs, mean_weights(scored(trials, results)))
         for (kind, base, train_size), trials in groups.items()
     )
+
+
+def comparator_differences(design: Design, results: Results, aucs: Aucs) -> tuple[ComparatorDifference, ...]:
+    """One for each kind that is scored; none where no label-only trial is."""
+    trained = fine_tuned(scored(design.trials, results), Supervision.LABEL_ONLY)
+    size = max((trial.spec.train_size for trial in trained), key=size_order, default=None)
+    if size is None:
+        return ()
+    references: dict[AxisValue, list[Trial]] = {}
+    for trial in trained:
+        if trial.spec.train_size == size:
+            references.setdefault(trial.coordinates["base"], []).append(trial)
+    found = []
+    for kind in COMPARATORS:
+        alike = [trial for trial in scored(design.controls, results) if kind_of(trial) == kind]
+        trials = [trial for trial in alike if trial.coordinates.get("train_size", size) == size]
+        weights = [
+            sum_of([mean_weights(own), {one: -weight for one, weight in mean_weights(reference).items()}])
+            for base, reference in references.items()
+            if (own := [trial for trial in trials if trial.coordinates.get("base", base) == base])
+        ]
+        if weights:
+            row = ComparatorDifference(kind=kind.value, train_size=size, n_trials=len(trials))
+            found.append(row.of_aucs(aucs, mean_of(weights)))
+    return tuple(found)
 
 
 def trial_rows(design: Design, results: Results, aucs: Aucs, *, min_cell: int) -> tuple[TrialRow, ...]:

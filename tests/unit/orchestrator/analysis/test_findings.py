@@ -13,8 +13,9 @@ import pytest
 from orchestrator.analysis.answer import phrase_answer
 from orchestrator.analysis.cells import match_cells
 from orchestrator.analysis.checks.verdict import Verdict
-from orchestrator.analysis.findings import Findings, analyse
+from orchestrator.analysis.findings import NO_AUCS, Findings, analyse
 from orchestrator.analysis.results import Results, load_results
+from orchestrator.analysis.tables.scores import comparator_differences
 from orchestrator.design.grid import Design, expand
 from orchestrator.store.outcomes import read_attempts, read_outcomes
 from orchestrator.study.study import Contrast, Study, load_study
@@ -321,3 +322,31 @@ def test_changed_conclusion_under_forced_scoring_is_said(findings: Findings) -> 
     contrast = with_estimate(findings.contrasts[0], Scoring.FORCED, value=0.0, low=-0.1, high=0.1)
     contrast = contrast.model_copy(update={"layers": (), "by_axis": ()})
     assert "which changes the conclusion" in phrase_answer(contrast, findings.verdict)
+
+
+def test_each_comparator_is_held_against_label_only_of_the_largest_size_on_as_many_examples(
+    findings: Findings, design: Design
+) -> None:
+    aucs = {trial.trial_id: trial.strict_auc or 0.0 for trial in findings.trials}
+    largest = [
+        aucs[trial.trial_id]
+        for trial in design.trials
+        if trial.spec.supervision is Supervision.LABEL_ONLY and trial.spec.train_size == 640
+    ]
+    for row in findings.comparators:
+        (own,) = (
+            aucs[trial.trial_id]
+            for trial in design.controls
+            if trial.coordinates["control"] == row.kind and trial.coordinates.get("train_size") in (None, 640)
+        )
+        assert row.train_size == 640 and known(row).value == pytest.approx(own - np.mean(largest))
+    assert {row.kind for row in findings.comparators} == {"zero_shot", "age_sex", "logistic"}
+
+
+def test_without_label_only_trials_nothing_is_held_against_them(design: Design, results: Results) -> None:
+    left = {
+        trial.trial_id: results.outcomes[trial.trial_id]
+        for trial in design.everything
+        if trial.spec.supervision is not Supervision.LABEL_ONLY
+    }
+    assert comparator_differences(design, replace(results, outcomes=left), NO_AUCS) == ()

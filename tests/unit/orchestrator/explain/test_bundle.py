@@ -162,7 +162,11 @@ def test_the_commands_write_and_check_one(stores: dict[BundleGrade, StoreLayout]
     assert made.exit_code == 0 and f"sweep verify {bundle}" in made.stdout
     checked = CliRunner().invoke(app, ["verify", str(bundle), "--json"])
     facts = json.loads(checked.stdout)
-    assert (facts["exit_code"], facts["wrong"], facts["rebuilt"]) == (0, [], ["contrasts", "answer", "verdict"])
+    assert (facts["exit_code"], facts["wrong"], facts["rebuilt"]) == (
+        0,
+        [],
+        ["contrasts", "comparators", "answer", "verdict"],
+    )
 
 
 def test_rounding_is_no_difference() -> None:

@@ -15,16 +15,16 @@ from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining
 from orchestrator.analysis.tables.clinical.calibration import CurveBin
 from orchestrator.analysis.tables.clinical.curves import Curves, RocPoint
 from orchestrator.analysis.tables.parts import SpentTime
-from orchestrator.analysis.tables.scores import ALL_SIZES, SupervisionScore, TrialRow
+from orchestrator.analysis.tables.scores import ALL_SIZES, ComparatorDifference, SupervisionScore, TrialRow
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, LevelDifference
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, Layer
 from orchestrator.disclosure import Share
 from orchestrator.report.figures.cost import cost_figure
 from orchestrator.report.figures.curves import curves_figure
-from orchestrator.report.figures.drawing import CELL, RULE, Drawing
+from orchestrator.report.figures.drawing import CELL, OTHER, RULE, Drawing
 from orchestrator.report.figures.every import draw_every
 from orchestrator.report.figures.few_shot import few_shot_figure
-from orchestrator.report.figures.forest import forest_plot, headline_row
+from orchestrator.report.figures.forest import PANELS_PER_ROW, forest_plot, further_forests, headline_row
 from orchestrator.report.figures.heat_map import heat_map
 from orchestrator.report.figures.mechanism import mechanism_figure
 from orchestrator.report.figures.parts import parts_figure
@@ -98,8 +98,39 @@ def test_the_forest_holds_every_layer_and_level_and_marks_the_headline_once() ->
     assert "−0.050  (−0.070 to −0.030)" in re.sub("&#8722;", "−", str(drawing.svg))
 
 
+def test_the_forest_holds_what_a_contrast_is_read_beside() -> None:
+    head = only(ComparatorDifference, kind="zero_shot", train_size=576, n_trials=7, estimates={})
+    drawing = forest_plot(
+        contrast(("llama", "qwen"), (64, 128)), [with_estimate(head, Scoring.STRICT, value=-0.2, low=-0.3, high=-0.1)]
+    )
+    row = told(drawing)[-1]
+    assert (row["of"], row["level"], row["n"], row["difference"]) == (
+        "against label_only, 576", "untrained base", "7", "-0.2"
+    )  # fmt: skip
+    assert drawing is not None and drawing.svg.count(f"stroke: {OTHER.colour}") > 0
+
+
+def test_further_contrasts_lie_side_by_side_each_pooled_once_with_its_own_levels() -> None:
+    subjects = [
+        contrast(("llama", "qwen") if n % 2 else ("phi", "qwen"), (64, 128)).model_copy(update={"name": f"of_{n}"})
+        for n in range(PANELS_PER_ROW + 1)
+    ]
+    unscored = subjects[0].model_copy(update={"name": "unscored", "layers": (), "by_axis": ()})
+    drawing = further_forests([*subjects, unscored])
+    rows = told(drawing)
+    assert [(row["contrast"], row["level"]) for row in rows[:6]] == [
+        ("of_0", "pooled"), ("of_0", "phi"), ("of_0", "qwen"), ("of_1", "pooled"), ("of_1", "llama"), ("of_1", "qwen")
+    ]  # fmt: skip
+    assert (rows[0]["low"], rows[0]["high"]) == ("-0.07", "-0.030000000000000002")  # by the widest layer
+    assert {row["contrast"] for row in rows} == {one.name for one in subjects}
+    assert drawing is not None
+    assert re.findall(">(llama|phi|qwen)<", drawing.svg) == ["phi", "qwen", "llama", "llama", "qwen"]  # once a strip
+    assert further_forests([unscored]) is None and further_forests([]) is None
+
+
 def test_names_are_drawn_as_they_are_and_are_no_markup() -> None:
-    for drawing in (forest_plot(contrast((HOSTILE, "b"), (64, 128))), heat_map(contrast((HOSTILE, "b"), (64, 128)))):
+    hostile = contrast((HOSTILE, "b"), (64, 128)).model_copy(update={"name": HOSTILE})
+    for drawing in (forest_plot(hostile), further_forests([hostile]), heat_map(hostile)):
         assert drawing is not None
         assert "a$\\frac{$ &lt;b&gt;&amp;" in drawing.svg
         assert HOSTILE in {value for row in told(drawing) for value in row.values()}
