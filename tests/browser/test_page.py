@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from support.browser import ENTER, TAB, Browser
@@ -94,6 +95,27 @@ def test_the_contents_and_the_chips_lead_to_headings(browser: Browser, page: str
             return document.querySelector(':target').getBoundingClientRect().top;
         """
         assert 0 <= browser.ask(script, n) < 900
+
+
+def test_the_contents_are_in_sight_as_a_whole_at_a_desk(browser: Browser, page: str) -> None:
+    script = "return [...document.querySelectorAll('nav a')].filter((one) => one.getBoundingClientRect().bottom > 900)"
+    for width in (960, 1280):
+        browser.open(page, width=width)
+        assert browser.overflowing(f"nav, {FIT}") == []
+        assert browser.ask(f"{script}.length") == 0
+
+
+def test_30_sheets_hold_all_and_none_is_half_empty(browser: Browser, page: str, tmp_path: Path) -> None:
+    browser.open(page)
+    (tmp_path / "page.pdf").write_bytes(browser.sheets())
+    subprocess.run(["pdftoppm", "-r", "10", "-gray", "page.pdf", "sheet"], cwd=tmp_path, check=True)
+    filled = []
+    for sheet in sorted(tmp_path.glob("*.pgm")):
+        kind, width, height, _, dots = sheet.read_bytes().split(maxsplit=4)
+        assert kind == b"P5"
+        grey = np.frombuffer(dots, np.uint8).reshape(int(height), int(width))
+        filled.append(np.flatnonzero((grey < 250).any(axis=1)).max() / int(height))
+    assert len(filled) <= 30 and min(filled[:-1]) > 0.5
 
 
 def test_paper_hides_nothing_and_repeats_heads(browser: Browser, page: str, pictures: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from orchestrator.analysis import wording
 from orchestrator.analysis.answer import in_few_words, where_it_holds
@@ -29,6 +30,7 @@ from workers.contract.inputs import ProofFigures
 from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS
 from workers.contract.system.durable import replace_file
 
+QUOTED = re.compile("`([^`]+)`")
 HEADING = re.compile(r'<h2 id="([^"]+)">([^<]+)</h2>')
 NO_COUNTS: Mapping[str, object] = MappingProxyType({})
 NO_PROOFS: Mapping[str, ProofFigures] = MappingProxyType({})
@@ -107,6 +109,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_quoting_code,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -126,6 +129,13 @@ def _environment() -> Environment:
         "group_grid": tables.group_grid,
     }
     return environment
+
+
+def _quoting_code(value: object) -> object:
+    """What a message quotes in backticks, as on a terminal, is code on the page; the one place that knows of them."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(value)))) if "`" in value else value
 
 
 def flow_of(counts: Mapping[str, object], findings: Findings, *, min_cell: int) -> FlowView:

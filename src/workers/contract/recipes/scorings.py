@@ -56,10 +56,10 @@ Scoring.DIRECT, Scoring.REASONED, Scoring.MARGINAL = Scoring("direct"), Scoring(
 
 SCORINGS = {
     Scoring.STRICT: ScoringRule(
-        "Strict, the primary score: the model writes its own Answer:, the probability of yes is read there, and an "
+        "Strict, the primary score: the model writes its own `Answer:`, the probability of yes is read there, and an "
         "invalid output scores the training prevalence and stays in the denominator."
     ),
-    Scoring.FORCED: ScoringRule("Forced: where the model wrote no Answer:, it is appended."),
+    Scoring.FORCED: ScoringRule("Forced: where the model wrote no `Answer:`, it is appended."),
     Scoring.DIRECT: ScoringRule("Direct: no rationale, the answer is read right after the prompt.", asked_by="direct"),
     Scoring.REASONED: ScoringRule(
         "Reasoned: the model must first write as many tokens as the study says, then answer.",

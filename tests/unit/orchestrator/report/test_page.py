@@ -186,9 +186,14 @@ def test_page_names_no_path_of_the_machine(page: str) -> None:
     assert str(REPOSITORY) not in page
 
 
-def test_text_of_a_study_is_escaped(study: Study, design: Design, findings: Findings) -> None:
-    hostile = findings.model_copy(update={"question": "<script>alert(1)</script>"})
-    assert "<script>alert" not in render_report(study, design, hostile)
+def test_text_is_escaped_and_what_it_quotes_in_backticks_is_code(
+    page: str, study: Study, design: Design, findings: Findings
+) -> None:
+    question = "<script>alert(1)</script> with `blind: <b>`; ` alone is none"
+    hostile = render_report(study, design, findings.model_copy(update={"question": question}))
+    assert "<script>alert" not in hostile
+    assert "with <code>blind: &lt;b&gt;</code>; ` alone is none" in hostile
+    assert "<code>Answer:</code>" in page and "`" not in page[: page.index("<script>")]
 
 
 def test_same_findings_give_the_same_page(study: Study, design: Design, findings: Findings) -> None:
