@@ -104,6 +104,9 @@ def verify(
     from orchestrator.store.verification import verify_store
 
     if is_bundle(study):
+        if retrain or set_aside:
+            what = "is a bundle: nothing of it can be trained again or moved away"
+            raise InputError(Problem(str(study), what, "leave --retrain and --quarantine out"))
         _verify_bundle(study, as_json=as_json)
     loaded, layout = open_study(study, store)
     need_trials(layout, named(study, store))
@@ -134,7 +137,7 @@ def _verify_bundle(folder: Path, *, as_json: bool) -> NoReturn:
         found = check_bundle(true_path(folder))
     exit_code, grade = EXIT_DAMAGED if found.wrong else EXIT_GOOD, found.grade
     if as_json:
-        rebuilt = {"rebuilt": grade.rebuilt, "not_rebuilt": grade.not_rebuilt}
+        rebuilt = {"rebuilt": () if found.wrong else grade.rebuilt, "not_rebuilt": grade.not_rebuilt}
         print_json({**asdict(found), **rebuilt, "exit_code": exit_code})
     else:
         console = console_of()

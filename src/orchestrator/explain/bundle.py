@@ -5,7 +5,6 @@ order of their hashes, so that every finding comes out again. Of records under a
 scores of trials and the bootstrap's replicates, from which contrasts, bounds and verdict follow.
 """
 
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,17 +12,20 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.analysis.bootstrap import AucTable, align_held_out, bootstrap_aucs
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.design.grid import Design, expand
+from orchestrator.explain.leaving import away
 from orchestrator.launch.reporting import find_out
 from orchestrator.store.dataset.committed import read_predictions, verified_bytes
 from orchestrator.store.machine import now
 from orchestrator.store.outcomes import Outcomes, Snapshot, read_store
-from orchestrator.study.study import Study
+from orchestrator.store.sealing import sealed_records
+from orchestrator.store.verification import unreadable
+from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.metrics import metrics_of
 from workers.contract.data_class import DataClass
-from workers.contract.errors import InputError, Problem
+from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.files import FileName
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Attempt, Cost, Outcome, Sealed
+from workers.contract.outcome import PREDICTIONS, Cost, Outcome, Sealed
 from workers.contract.recipes.recipe import Sha256
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.system.durable import file_digests
@@ -51,9 +53,9 @@ class BundleGrade(StrEnum):
     @property
     def rebuilt(self) -> tuple[str, ...]:
         """Findings that come out again, by their names."""
-        return (
-            ("every finding",) if self is BundleGrade.PREDICTIONS else ("contrasts", "comparators", "answer", "verdict")
-        )
+        if self is BundleGrade.PREDICTIONS:
+            return ("every finding",)
+        return ("contrasts", "comparators", "answer", "verdict")
 
     @property
     def not_rebuilt(self) -> tuple[str, ...]:
@@ -61,10 +63,8 @@ class BundleGrade(StrEnum):
         training = "that adapters were trained as their recipes say: neither adapters nor records are in it"
         if self is BundleGrade.PREDICTIONS:
             return (training,)
-        held_out = (
-            "the replicates, and all findings that need rows of people: the checks, learning, calibration, groups"
-        )
-        return (training, held_out, "scores of trials, which follow from predictions that are not in it")
+        people = "the replicates, and all findings that need rows of people: the checks, learning, calibration, groups"
+        return (training, people, "scores of trials, which follow from predictions that are not in it")
 
 
 class BundleManifest(Sealed):
@@ -83,7 +83,7 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
 
     Raises:
         InputError: The folder exists or can't be made, no trial has an outcome, or scores on held_out are closed.
-        StoreError: What a trial committed is damaged.
+        StoreError: An outcome can't be trusted, or what a trial committed is damaged.
     """
     if layout.is_blinded:
         what = "scores on held-out are closed until every trial has an outcome"
@@ -91,6 +91,9 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
     design, held = expand(study), read_store(layout)
     if not held.outcomes.committed:
         raise InputError(Problem(str(layout.root), "holds no trial yet", "run it first"))
+    for damage in unreadable(held.outcomes, layout):
+        mend = "`sweep verify --quarantine` moves it away, and `sweep run` does its trial again"
+        raise StoreError(f"{layout.outcome(damage.name)}: {damage.what}; {mend}")
     try:
         to.mkdir(parents=True)
     except OSError as error:
@@ -98,7 +101,7 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
         raise InputError(Problem(str(to), what, "name a new folder in one of yours")) from None
     grade, target = BundleGrade.of(study.cohort.data_class), StoreLayout(to / STORE)
     try:
-        _copy_plan(layout, target)
+        _copy_plan(study, layout, target)
         _write_attempts(held, target)
         if grade is BundleGrade.PREDICTIONS:
             _write_predictions(layout, target, design, held.outcomes)
@@ -116,22 +119,18 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
     return manifest
 
 
-def _copy_plan(layout: StoreLayout, target: StoreLayout) -> None:
-    """The study as it was run, what was sealed, and what was decided at looks."""
+def _copy_plan(study: Study, layout: StoreLayout, target: StoreLayout) -> None:
+    """The study, what was sealed, and what was decided at looks."""
     target.root.mkdir()
-    for path in (layout.study, layout.analysis_plan, layout.unblinding, *sorted(layout.looks.glob("*.json"))):
-        if path.is_file():
-            place = target.root / path.relative_to(layout.root)
-            place.parent.mkdir(exist_ok=True)
-            shutil.copyfile(path, place)
+    target.study.write_text(sealed_text(away(study)))
+    for path, record in sealed_records(layout).items():
+        _write(target.root / path.relative_to(layout.root), record)
 
 
 def _write_attempts(held: Snapshot[Outcomes], target: StoreLayout) -> None:
     for trial_id, attempts in held.attempts.items():
         for attempt in attempts:
-            _write(
-                target.attempts(trial_id) / f"{attempt.number}.json", attempt.model_copy(update={"host": ""}).sealed()
-            )
+            _write(target.attempts(trial_id) / f"{attempt.number}.json", attempt)
 
 
 def _write_predictions(layout: StoreLayout, target: StoreLayout, design: Design, outcomes: Outcomes) -> None:
@@ -152,7 +151,9 @@ def _write_predictions(layout: StoreLayout, target: StoreLayout, design: Design,
                 (folder / name).write_bytes(verified_bytes(layout, outcome, name))
         if key in tables:
             pq.write_table(_numbered(tables[key], numbers), folder / PREDICTIONS)
-        _write_outcome(target, outcome, files=file_digests(folder))
+        if not (files := file_digests(folder)):  # nothing of a bundle is an empty folder
+            folder.rmdir()
+        _write_outcome(target, outcome, files=files)
 
 
 def _numbered(table: "pa.Table", numbers: dict[str, dict[str, str]]) -> "pa.Table":
@@ -173,6 +174,8 @@ def _write_scores(layout: StoreLayout, target: StoreLayout, design: Design, held
     results = load_results(
         layout, design, outcomes=held.outcomes.committed, attempts=held.attempts, ended=held.outcomes.ended
     )
+    for what in results.damaged.values():
+        raise StoreError(what)
     for outcome in results.outcomes.values():
         coarser = {"scores": {}, "cost": Cost()}
         coarser |= {name: round(getattr(outcome, name), 2) for name in ("train_prevalence", "natural_prevalence")}
@@ -196,10 +199,10 @@ def replicates_of(results: Results) -> dict[Scoring, AucTable]:
 
 
 def _write_outcome(target: StoreLayout, outcome: Outcome, *, files: dict[str, str]) -> None:
-    nowhere = outcome.provenance.model_copy(update={"host": "", "pid": 0})
-    _write(target.outcome(outcome.trial_id), outcome.model_copy(update={"provenance": nowhere, "files": files}))
+    update = {"provenance": away(outcome.provenance), "files": files}
+    _write(target.outcome(outcome.trial_id), outcome.model_copy(update=update))
 
 
-def _write(path: Path, record: Outcome | Attempt) -> None:
+def _write(path: Path, record: Outcome | Sealed) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(record.sealed().model_dump_json(indent=1))
+    path.write_text(away(record).sealed().model_dump_json(indent=1))

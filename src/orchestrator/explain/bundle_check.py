@@ -22,13 +22,14 @@ from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import comparator_differences
 from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.design.grid import expand
-from orchestrator.explain.bundle import FINDINGS, MANIFEST, STORE, BundleGrade, BundleManifest, replicates_file
+from orchestrator.explain.bundle import FINDINGS, MANIFEST, SCORES, STORE, BundleGrade, BundleManifest, replicates_file
 from orchestrator.launch.reporting import find_out
 from orchestrator.launch.sealing import standing
-from orchestrator.store.outcomes import read_store
+from orchestrator.store.outcomes import read_outcomes, read_store
 from orchestrator.store.sealing import read_looks
 from orchestrator.store.verification import verify_store
 from orchestrator.study.study import Contrast, Study, load_sealed
+from orchestrator.tracking.metrics import auc_of
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import read_regular
 from workers.contract.layout import StoreLayout
@@ -37,6 +38,8 @@ from workers.contract.system.durable import file_digests
 
 # Another machine adds up in another order.
 TOLERANCE = 1e-6
+# Findings of which an older bundle says nothing.
+LATER = {"comparators"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def check_bundle(folder: Path) -> BundleCheck:
         InputError: The folder is no bundle that this version reads.
         StoreError: A record in it is damaged though its checksum holds.
     """
-    if any(path.is_symlink() for path in folder.rglob("*")):
+    there = sorted(folder.rglob("*"))
+    if any(path.is_symlink() for path in there):
         raise InputError(Problem(str(folder), "holds a link, which no bundle does", "ask for it anew"))
     try:
         manifest = BundleManifest.model_validate_json(read_regular(folder / MANIFEST))
@@ -72,6 +76,8 @@ def check_bundle(folder: Path) -> BundleCheck:
     found = {name: digest for name, digest in file_digests(folder).items() if name != MANIFEST}
     names = sorted(found.keys() | manifest.files.keys())
     wrong = [f"{name}: is not what was written" for name in names if found.get(name) != manifest.files.get(name)]
+    strays = (path for path in there if not (path.is_file() or (path.is_dir() and any(path.iterdir()))))
+    wrong += [f"{path.relative_to(folder)}: is in no bundle" for path in strays]
     answer = ""
     if not wrong:
         layout = StoreLayout(folder / STORE)
@@ -101,16 +107,40 @@ def _differences(study: Study, layout: StoreLayout, stored: Findings, grade: Bun
             yield f"{damage.part} {damage.name}: {damage.what}"
         again = find_out(study, expand(study), layout, read_store(layout))
     else:
-        again = _rebuilt(study, layout, stored)
-    for place in unlike(json.loads(stored.model_dump_json()), json.loads(again.model_dump_json())):
+        aucs = _replicates(layout)
+        again = _rebuilt(study, layout, stored, aucs)
+        yield from _unlike_scores(layout, stored, aucs)
+    later = LATER - stored.model_fields_set
+    for place in unlike(*(json.loads(found.model_dump_json(exclude=later)) for found in (stored, again))):
         yield f"{FINDINGS}: {place} does not follow from the other files"
 
 
-def _rebuilt(study: Study, layout: StoreLayout, stored: Findings) -> Findings:
+def _unlike_scores(layout: StoreLayout, stored: Findings, aucs: Aucs) -> Iterator[str]:
+    """Where the table of scores, the findings' list of trials, and what the replicates are of, say not the same."""
+    import pyarrow.parquet as pq
+
+    told = {row.pop("trial_id"): row for row in pq.read_table(layout.root.parent / SCORES).to_pylist()}
+    outcomes = read_outcomes(layout).committed
+    if told.keys() != outcomes.keys():
+        yield f"{SCORES}: is of other trials than {STORE}"
+    observed = {key: dict(zip(table.trial_ids, table.observed.tolist(), strict=True)) for key, table in aucs.items()}
+    for row in (row for row in stored.trials if row.trial_id in told):
+        at = told[row.trial_id]
+        listed = {Scoring.STRICT: row.strict_auc, Scoring.FORCED: row.forced_auc, **row.further_aucs}
+        same: dict[str, object] = {auc_of("held_out", scoring): auc for scoring, auc in listed.items()}
+        same |= {f"held_out/strict_{name}": getattr(row, name) for name in ("pr_auc", "brier", "ece")}
+        same |= {"cost/wall_s": row.wall_s, "state": row.standing}
+        found = ((auc_of("held_out", scoring), of.get(row.trial_id, math.nan)) for scoring, of in observed.items())
+        replicated: dict[str, object] = {name: auc for name, auc in found if math.isfinite(auc)}
+        for whose, others in ((FINDINGS, same), ("the replicates", replicated)):
+            for name in unlike({name: at.get(name) for name in others}, others):
+                yield f"{SCORES}: {name} of {row.trial_id} is not that of {whose}"
+
+
+def _rebuilt(study: Study, layout: StoreLayout, stored: Findings, aucs: Aucs) -> Findings:
     """The stored findings with all in it that follows from replicates."""
     design, held, looks = expand(study), read_store(layout), read_looks(layout)
     results = Results(held.outcomes.committed, {}, held.attempts, ended=held.outcomes.ended)
-    aucs = _replicates(layout)
     compare = partial(contrast_findings, results=results, aucs=aucs)
 
     def compared(name: str, one: Contrast, error: float = ERROR) -> ContrastFindings:

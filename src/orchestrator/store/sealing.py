@@ -214,6 +214,13 @@ def read_plan(layout: StoreLayout) -> SealedPlan | None:
     return _read(layout.analysis_plan, SealedPlan)
 
 
+def sealed_records(layout: StoreLayout) -> dict[Path, Sealed]:
+    """Plan, unblinding and looks by where they lie, those that there are; raises as `read_plan`."""
+    looks = {layout.look(look.number): look for look in read_looks(layout)}
+    found = {layout.analysis_plan: read_plan(layout), layout.unblinding: _read(layout.unblinding, Unblinding), **looks}
+    return {path: record for path, record in found.items() if record is not None}
+
+
 def _read(path: Path, kind: type[Kind]) -> Kind | None:
     try:
         body = read_regular(path)

@@ -126,7 +126,7 @@ def verify_store(
         n_bytes=checked.n_bytes,
         n_recomputed=found.n_recomputed,
         retrained=found.retrained,
-        damages=(*_unreadable(outcomes, layout), *checked.damages, *differing, *_not_reproduced(found.retrained)),
+        damages=(*unreadable(outcomes, layout), *checked.damages, *differing, *_not_reproduced(found.retrained)),
     )
 
 
@@ -204,7 +204,7 @@ def _check_files(folder: Path, files: dict[str, str], part: Place, name: str, wr
     return Checked(len(files), n_bytes, tuple(Damage(part, name, what) for what in problems))
 
 
-def _unreadable(outcomes: Outcomes, layout: StoreLayout) -> Iterator[Damage]:
+def unreadable(outcomes: Outcomes, layout: StoreLayout) -> Iterator[Damage]:
     """Outcomes that are there and can't be trusted; what lies in quarantine is out of the way already."""
     for trial_id, reason in outcomes.broken.items():
         if layout.trials.joinpath(trial_id).is_file() or layout.outcome(trial_id).exists():

@@ -1,11 +1,11 @@
 """The base models of a study file: recipes, and where local files and folders lie."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from workers.contract.files import true_path
 from workers.contract.recipes.bases import (
     AdapterRecipe,
     BaseRecipe,
@@ -86,15 +86,15 @@ def as_meant(base: StudyBase) -> StudyBase:
     return base.model_copy(update={name: value for name, value in MEANT.items() if name not in base.model_fields_set})
 
 
-def below(base: StudyBase, folder: Path) -> StudyBase:
-    """The same base with relative places taken from `folder`."""
+def moved(base: StudyBase, to: Callable[[Path], Path]) -> StudyBase:
+    """The same base where `to` says that its places are."""
     placed: dict[str, object] = {}
     if base.adapter is not None:
-        placed["adapter"] = base.adapter.model_copy(update={"folder": true_path(folder / base.adapter.folder)})
+        placed["adapter"] = base.adapter.model_copy(update={"folder": to(base.adapter.folder)})
     if isinstance(base, StudyFolder):
-        placed["folder"] = true_path(folder / base.folder)
+        placed["folder"] = to(base.folder)
     if isinstance(base, StudyGguf) and base.path is not None:
-        placed["file"] = str(true_path(folder / base.path))
+        placed["file"] = str(to(base.path))
     return base.model_copy(update=placed) if placed else base
 
 

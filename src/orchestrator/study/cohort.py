@@ -1,6 +1,7 @@
 """The cohort of a study file: the recipe that is hashed, where its data lie, and what may be shown of it."""
 
 import json
+from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -45,10 +46,9 @@ class Located(Splitting):
         """What is hashed: the recipe's content."""
         return self.recipe.content()
 
-    def below(self, folder: Path) -> Self:
-        """The same cohort with a relative place taken from `folder`."""
-        places = {key: true_path(folder / value) for key, value in self if isinstance(value, Path)}
-        return self.model_copy(update=places)
+    def moved(self, to: Callable[[Path], Path]) -> Self:
+        """The same cohort where `to` says that its place is."""
+        return self.model_copy(update={key: to(value) for key, value in self if isinstance(value, Path)})
 
 
 @cache
@@ -99,4 +99,4 @@ def load_study_cohort(path: Path) -> StudyCohort:
         problems += find_problems(error, _file_schema(), source).values()
     if problems:
         raise refusal(problems)
-    return written.cohort.below(true_path(path).parent)
+    return written.cohort.moved(lambda place: true_path(true_path(path).parent / place))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, ValidatorFunctionWrapHan
 from pydantic_core import PydanticCustomError
 
 from orchestrator.study.axes import AXES, Axes, AxisName, FewShotAxes
-from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, StudyGguf, StudyHub, as_meant, below, recipe_of
+from orchestrator.study.bases import MEANT, StudyBase, StudyFolder, StudyGguf, StudyHub, as_meant, moved, recipe_of
 from orchestrator.study.cohort import StudyCohort
 from orchestrator.study.resources import Resources
 from orchestrator.study.rules import StudyDraft, cross_problems
@@ -208,10 +208,12 @@ def load_study(path: Path) -> Study:
         problems += cross_problems(StudyDraft(source, frozenset(found)))
     if problems:
         raise refusal(problems)
-    study = Study(path=path, **dict(written))
+    study, folder = Study(path=path, **dict(written)), path.parent
     placed: dict[str, object] = {
-        "cohort": study.cohort.below(path.parent),
-        "bases": {name: as_meant(below(base, path.parent)) for name, base in study.bases.items()},
+        "cohort": study.cohort.moved(lambda place: true_path(folder / place)),
+        "bases": {
+            name: as_meant(moved(base, lambda place: true_path(folder / place))) for name, base in study.bases.items()
+        },
         "teacher": teacher_as_meant(study.teacher),
         "resources": study.resources.spelled_out(),
     }
