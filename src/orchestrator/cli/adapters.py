@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
     print_json,
     shown,
 )
-from orchestrator.saying.addressing import local_path, typed
+from orchestrator.saying.addressing import given_text, local_path, typed
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 
@@ -60,6 +60,14 @@ def stores_below(folder: Path) -> list[StoreLayout]:
     return [StoreLayout(true_path(path)) for path in folders if path.is_dir()]
 
 
+Reason = Annotated[
+    str,
+    typer.Option(
+        "--despite-membership", metavar="REASON", parser=given_text, help="whatever the check finds; is recorded"
+    ),
+]
+
+
 def export(
     study: StudyFile,
     to: Annotated[
@@ -69,9 +77,7 @@ def export(
     trial: Annotated[
         str | None, typer.Argument(metavar="[TRIAL]", help="a trial's id, or how it begins; else the whole study")
     ] = None,
-    despite: Annotated[
-        str, typer.Option("--despite-membership", metavar="REASON", help="whatever the check finds; is recorded")
-    ] = "",
+    despite: Reason = "",
     store: StoreRoot = STORES,
     as_json: AsJson = False,
 ) -> None:

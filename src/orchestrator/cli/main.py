@@ -32,7 +32,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.purge import purge
 from orchestrator.cli.views.power import foretell
-from orchestrator.saying.addressing import local_path
+from orchestrator.saying.addressing import given_text, local_path
 from orchestrator.saying.streams import open_streams
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.files import true_path
@@ -213,7 +213,7 @@ def report(
 @app.command()
 def query(
     study: StudyFile,
-    sql: str,
+    sql: Annotated[str, typer.Argument(metavar="SQL", parser=given_text)],
     store: StoreRoot = STORES,
     as_csv: Annotated[bool, typer.Option("--csv", help="print CSV")] = False,
     parquet: Annotated[
@@ -261,7 +261,7 @@ def sync(
         return
     done = sync_tracking(loaded, layout, Tracking(layout, tracking_uri=tracking_uri), console_of(stderr=True))
     if (failures := done.failures).count:
-        raise SweepError(f"tracking: {failures.count} updates could not be written ({failures.last}); is MLflow up?")
+        raise SweepError(f"tracking: {failures.count} updates could not be written ({failures}); is MLflow up?")
     facts = {"n_runs_written": done.n_written, "n_runs_mended": done.n_mended}
     print_json(facts) if as_json else console_of().print(f"tracking equals the store; {done}")
 
@@ -278,8 +278,9 @@ def ui(
 
     loaded, layout = open_study(study, store)
     if tracking_uri is None and not layout.tracking_database.is_file():
-        remedy = f"run `sweep run {named(study, store)}` first"
-        raise InputError(Problem(str(layout.root), "holds no MLflow database yet", remedy))
+        need_trials(layout, named(study, store))
+        remedy = f"`sweep sync {named(study, store)}` makes it from the store"
+        raise InputError(Problem(str(layout.root), "holds no MLflow database", remedy))
     command = serve_command(layout, tracking_uri=tracking_uri, port=port)
     refuse_taken_port(port)
     view = view_address(layout, loaded.study) if tracking_uri is None else ""

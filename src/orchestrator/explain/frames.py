@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.study.study import Study
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StoreFrames:
     """A study's store; the frames are those of its dataset, or, while a launch runs, of what has ended so far.
 
@@ -32,6 +32,9 @@ class StoreFrames:
 
     study: "Study"
     layout: StoreLayout
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.layout.root)!r})"
 
     def trials(self) -> "pd.DataFrame":
         """One row a trial: ids, axes, scores of both splits under each scoring, cost, provenance."""

@@ -58,6 +58,18 @@ def sayable(path: Path) -> Path:
     return path
 
 
+def given_text(argument: str) -> str:
+    """Text of the command line, where the locale knows ASCII alone too: a terminal sends UTF-8 all the same.
+
+    Raises:
+        InputError: It is no UTF-8.
+    """
+    try:
+        return argument.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        raise InputError(Problem(argument, "is not UTF-8", "type it in a terminal that sends UTF-8")) from None
+
+
 def typed(*words: object) -> str:
     """Words of a command line as a person types them into a shell."""
     return " ".join(map(_word, words))

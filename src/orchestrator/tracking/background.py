@@ -4,9 +4,9 @@ A service that keeps failing is left alone for a while, so that a queue never wa
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workers.contract.errors import SweepError
 
@@ -16,10 +16,20 @@ PAUSE_S = 30.0
 
 @dataclass(frozen=True)
 class Failures:
-    """How many calls were given up, and the class name of the last error; a message could quote anything."""
+    """How many calls were given up, by the class name of the error; a message could quote anything.
 
-    count: int = 0
-    last: str = ""
+    Those that were not tried count as the last error before.
+    """
+
+    by_class: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Calls in all."""
+        return sum(self.by_class.values())
+
+    def __str__(self) -> str:
+        return ", ".join(f"{n} {name}" for name, n in self.by_class.items())
 
 
 class Background:
@@ -49,18 +59,19 @@ class Background:
 
     def _forget(self) -> None:
         self.failures = Failures()
+        self._last = ""
         self._in_a_row = 0
         self._paused_until = float("-inf")
 
     def _attempt(self, call: Callable[..., int], *arguments: object) -> int:
         if self._clock() < self._paused_until:
-            self.failures = Failures(self.failures.count + 1, self.failures.last)
+            self._fail(self._last)
             return 0
         try:
             written = call(*arguments)
         # Broad beside the runner's only: MLflow raises its own, SQLAlchemy's, requests' and OS errors.
         except Exception as error:  # noqa: BLE001
-            self.failures = Failures(self.failures.count + 1, type(error).__name__)
+            self._fail(type(error).__name__)
             # Our own errors are about one trial, not about the service.
             self._in_a_row += not isinstance(error, SweepError)
             if self._in_a_row >= FAILURES_IN_A_ROW:
@@ -68,3 +79,7 @@ class Background:
             return 0
         self._in_a_row = 0
         return written
+
+    def _fail(self, name: str) -> None:
+        self._last, so_far = name, self.failures.by_class
+        self.failures = Failures({**so_far, name: so_far.get(name, 0) + 1})

@@ -1,5 +1,6 @@
 """SQL over the dataset, read-only; it can reach nothing outside of it."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
     import pyarrow.dataset as ds
+
+SUGGESTED = re.compile(r'Did you mean "(.*?)"\?')
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,16 @@ def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelatio
             connection.execute("SET lock_configuration = true")
             yield connection.sql(sql)
         except duckdb.Error as error:
-            # The second paragraph only repeats the statement.
-            raise InputError(_sql_problem(str(error).split("\n\n")[0])) from None
+            raise InputError(_sql_problem(_said(error))) from None
+
+
+def _said(error: "duckdb.Error") -> str:
+    """The first paragraph, for the second repeats the statement; without tables that duckdb keeps for itself."""
+    lines = str(error).split("\n\n")[0].splitlines()
+    suggested = SUGGESTED.search(lines[-1])
+    if suggested and "Table with name" in lines[0] and suggested[1] not in TABLES:
+        del lines[-1]
+    return " ".join(lines).rstrip("!")
 
 
 def _so_far(layout: StoreLayout) -> "dict[Table, pa.Table]":

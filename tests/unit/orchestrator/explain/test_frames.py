@@ -45,6 +45,10 @@ def test_contrasts_are_those_of_the_report_with_their_bounds(frames: StoreFrames
     assert (table["low"] <= table["high"]).all()
 
 
+def test_a_store_is_said_on_one_short_line(frames: StoreFrames, layout: StoreLayout) -> None:
+    assert repr(frames) == f"StoreFrames('{layout.root}')"
+
+
 def test_statements_keep_their_types_and_may_only_read(frames: StoreFrames) -> None:
     counted = frames.query("select count(*) as n, max(ended_at) as at from trials")
     assert counted["n"].dtype == "int64" and isinstance(counted, pd.DataFrame)

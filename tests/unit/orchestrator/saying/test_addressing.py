@@ -13,6 +13,7 @@ from orchestrator.saying.addressing import (
     LONGEST_DATABASE,
     database_path,
     database_uri,
+    given_text,
     local_path,
     refuse_long_database,
     sayable,
@@ -76,6 +77,13 @@ def test_a_path_is_refused_exactly_where_sqlite_would_not_open_it(tmp_path: Path
 def test_an_address_is_no_path(text: str) -> None:
     with pytest.raises(InputError, match=f"^{text}: is no path"):
         local_path(text)
+
+
+def test_text_of_a_terminal_is_the_same_where_the_locale_knows_ascii_alone() -> None:
+    typed_in = "select 'käse ☃'"
+    assert given_text(typed_in.encode().decode("ascii", "surrogateescape")) == given_text(typed_in) == typed_in
+    with pytest.raises(InputError, match="is not UTF-8"):
+        given_text("select '\udcff'")
 
 
 def test_a_name_that_is_no_text_is_refused_in_words_that_are() -> None:

@@ -202,6 +202,22 @@ class TestQuery:
         with pytest.raises(InputError, match="DESCRIBE trials"):
             query(aggregated, sql)
 
+    @pytest.mark.parametrize(
+        ("sql", "said"),
+        [
+            ("select * from trails", 'does not exist! Did you mean "trials"?'),
+            ("select * from genus", "does not exist"),  # duckdb would name its pg_enum
+            ("select prefx(base) from trials", 'Did you mean "prefix"?'),
+        ],
+    )
+    def test_an_unknown_name_is_told_on_one_line_beside_what_is_here(
+        self, aggregated: StoreLayout, sql: str, said: str
+    ) -> None:
+        with pytest.raises(InputError) as caught:
+            query(aggregated, sql)
+        told = str(caught.value).partition("; see the columns")[0]
+        assert told.endswith(said) and "\n" not in told
+
 
 EVERYTHING = "SELECT * FROM trials, (SELECT count(*) FROM predictions), (FROM history), (FROM diagnostics)"
 N_FLIPS = 60

@@ -20,7 +20,18 @@ def test_a_failing_service_is_left_alone_for_a_while() -> None:
     queue.submit(fail).result()
     assert called[-1] == PAUSE_S
     queue.close()
-    assert (queue.failures.count, queue.failures.last) == (FAILURES_IN_A_ROW + 5, "OSError")
+    assert (queue.failures.count, str(queue.failures)) == (FAILURES_IN_A_ROW + 5, f"{FAILURES_IN_A_ROW + 5} OSError")
+
+
+def test_failures_are_told_by_their_classes() -> None:
+    def fail(error: Exception) -> int:
+        raise error
+
+    queue = Background("test")
+    for error in (StoreError("one trial"), OSError("down"), StoreError("another")):
+        queue.submit(fail, error)
+    queue.close()
+    assert str(queue.failures) == "2 StoreError, 1 OSError"
 
 
 def test_our_own_errors_pause_nothing() -> None:
