@@ -29,7 +29,8 @@ def test_a_difference_that_turns_with_the_training_draw_is_claimed_of_these_mode
     layers = {layer.name: layer for layer in findings.contrasts[0].layers}
     assert (known(layers[PARTICIPANTS]).sign, known(layers[TRAINING]).sign) == (-1, 0)
     assert findings.contrasts[0].widest == layers[TRAINING]
-    assert "The intervals cover new participants and new training draws, with the seeds of this study" in findings.answer
+    covered = "The intervals cover new participants and new training draws, with the seeds of this study"
+    assert covered in findings.answer
 
 
 def _signal(trial: Trial) -> float:
