@@ -48,13 +48,15 @@ def status(
     from orchestrator.launch.screen.console import plan_counts
     from orchestrator.launch.sealing import standing
     from orchestrator.store.holding import lock_holder
+    from orchestrator.store.sealing import read_looks
 
     console = console_of()
     while True:
         loaded, layout = open_study(study, store)
         _, planned = plan_study(loaded, layout)
         sealed = standing(loaded, layout) if layout.study.exists() else None
-        found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout), sealed)
+        looks = [look.told(len(loaded.looks)) for look in read_looks(layout)]
+        found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout), sealed, looks)
         if as_json:
             print_json(found.model_dump(mode="json"))
         else:
@@ -237,7 +239,8 @@ def _show_verification(found: "Verification", study: str, *, n_moved: int) -> No
     )
     for again in found.retrained:
         gap = max(again.largest_difference.values(), default=None)
-        same = "identical" if again.is_identical else "no prediction" if gap is None else f"P(yes) within {gap:.2g}"
+        same = "no prediction" if gap is None else f"P(yes) within {gap:.2g}" if gap else "every P(yes) equal"
+        same = "identical" if again.is_identical else same
         console.print(f"retrained {again.trial_id}  {again.state}  {same}")
     for damage in found.damages:
         console.print(f"{damage.part:<9} {damage.name}  {damage.what}", style="red")

@@ -50,6 +50,7 @@ class StudyStatus(Record):
     is_launching: The driver runs the last launch; else another command holds the store.
     last_launch: What the last launch's record says, in a sentence; empty where none left one.
     plan: How the study stands to its sealed analysis plan; null before a launch.
+    looks: What each look so far decided, in a sentence.
     """
 
     study: str
@@ -65,6 +66,7 @@ class StudyStatus(Record):
     last_launch: str = ""
     is_launching: bool = False
     plan: Standing | None = None
+    looks: tuple[str, ...] = ()
 
     def lines(self, named: str) -> tuple[str, ...]:
         """What a person reads below the counts; `named` is how one names the study and its store."""
@@ -75,7 +77,8 @@ class StudyStatus(Record):
         )
         last = [f"last     {self.last_launch}"] if self.last_launch else []
         sealed = [f"analysis {self.plan}"] if self.plan else []
-        return (self._done(), *self._failures(named), *self._running(), *sealed, *last, driver)
+        looks = [f"looked   {look}" for look in self.looks]
+        return (self._done(), *self._failures(named), *self._running(), *sealed, *looks, *last, driver)
 
     def _done(self) -> str:
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
@@ -111,6 +114,7 @@ def status_of(
     driver: Sighting | None,
     launches: Sequence[PastLaunch] = (),
     sealed: Standing | None = None,
+    looks: Sequence[str] = (),
 ) -> StudyStatus:
     """Put together what the store says."""
     trials = {planned.trial.trial_id: planned for planned in plan.trials + plan.controls}
@@ -147,6 +151,7 @@ def status_of(
         last_launch=launches[-1].told(is_running=is_launching) if launches else "",
         is_launching=is_launching,
         plan=sealed,
+        looks=tuple(looks),
     )
 
 

@@ -96,8 +96,7 @@ def goes_on_after(phase: Phase, study: Study, design: Design, layout: StoreLayou
         results = load_results(layout, design, outcomes=held.committed, attempts=attempts)
         found = take_look(study, design, results, phase=phase, past=[one for one in past if one.number < phase.number])
         found = record_look(layout, found)
-        then = "the study ends here" if found.decision == "end" else "the study goes on"
-        tell(f"look {phase.number} of {len(study.looks)}, at {phase.share:.0%} of the cells: {then}")
+        tell(found.told(len(study.looks)))
     return found.decision == "go_on"
 
 

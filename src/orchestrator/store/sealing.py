@@ -91,6 +91,11 @@ class Look(Sealed):
     by: str = ""
     host: str = ""
 
+    def told(self, n_looks: int) -> str:
+        """The decision alone: what it rests on stays closed until the end."""
+        then = "the study ends here" if self.decision == "end" else "the study goes on"
+        return f"look {self.number} of {n_looks}, at {self.share:.0%} of the cells: {then}"
+
 
 # What a store is without one of them.
 LOST: Mapping[type[Sealed], str] = {

@@ -21,6 +21,7 @@ from orchestrator.store.outcomes import committed_ids, read_store
 from orchestrator.store.sealing import Look, Opening, read_looks, record_look
 from orchestrator.study.study import Study, load_study
 from support.executors.in_process import InProcess, Untracked, write_pages
+from support.launches.command_line import sweep_here
 from support.stores.builders import commit_trial, invent_people, predict, usual_signal, write_attempt
 from support.studies.micro_study import write_study
 from workers.contract.answers.ending import Ending
@@ -156,7 +157,10 @@ def test_a_look_that_knows_no_answer_goes_on_and_nobody_sees_scores(unclear: Pla
     assert look.decision == "go_on"
     assert summary.exit_code == 0
     assert len(committed_ids(unclear.layout)) == len(unclear.design.everything)
-    assert "look 1 of 1, at 50% of the cells: the study goes on" in unclear.said.getvalue()
+    told = "look 1 of 1, at 50% of the cells: the study goes on"
+    assert told in unclear.said.getvalue()
+    said = sweep_here("status", unclear.layout.root, cwd=unclear.path.parent).stdout
+    assert [line for line in said.splitlines() if line.startswith("looked")] == [f"looked   {told}"]
     findings = find_out(unclear.study, unclear.design, unclear.layout, read_store(unclear.layout))
     widest = findings.contrasts[0].widest
     assert look.information is not None
