@@ -3,8 +3,6 @@
 from contextlib import suppress
 from pathlib import Path
 
-import torch
-
 from workers.attempt.methods import carry_out
 from workers.contract.layout import StoreLayout
 from workers.contract.trial import WorkOrder
@@ -14,6 +12,7 @@ from workers.work.bench import Bench, Work, unheard
 from workers.work.faults import LOST_PEER, classify, place_of
 from workers.work.group import ProcessGroup
 from workers.work.meter import Meter
+from workers.work.threads import compute_with
 from workers.work.training_set import TrainingSet
 
 
@@ -24,7 +23,7 @@ def assist(group: ProcessGroup, *, n_threads: int, gpu_share: float = 1) -> None
         Exception: What this rank could not go on from; rank 0 has been told its class and place. The process must end,
             for the others wait for it as long as its connections stand.
     """
-    torch.set_num_threads(n_threads)
+    compute_with(n_threads)
     bench = Bench(gpu_share=gpu_share)
     for order, name in group.trials():
         try:

@@ -11,8 +11,6 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from workers.attempt.attempting import attempt_folder, carried_out, failed_attempt, place_line
 from workers.attempt.deadline import ended_if_hung, within
 from workers.contract.answers.ending import Ending
@@ -27,6 +25,7 @@ from workers.work.bench import Bench, Work
 from workers.work.faults import spoils_process
 from workers.work.group import ProcessGroup
 from workers.work.meter import Meter, nothing_left
+from workers.work.threads import compute_with
 from workers.work.trial_log import TrialLog
 
 Run = Generator[Progress, None, Ending]
@@ -59,7 +58,7 @@ class Runner:
             group: The processes that work on each trial, of which this is rank 0; null is this one alone.
         """
         if n_threads is not None:
-            torch.set_num_threads(n_threads)
+            compute_with(n_threads)
         self._bench = bench or Bench(gpu_share=gpu_share)
         self._group = group or ProcessGroup()
         # The GPU failed in this process, or its group broke: no trial can run in it any more, in a fresh one it may.

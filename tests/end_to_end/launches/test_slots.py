@@ -1,13 +1,19 @@
-"""Every slot of a launch does its share: no worker is started and thrown away while another takes all trials."""
+"""Every slot of a launch does its share: no worker is started and thrown away while another takes all trials.
+
+And a node imports torch once, in a process that starts no thread, whatever the number of its workers.
+"""
 
 import os
+import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from support.launches.scenes import Scene
+from support.launches.scenes import Launch, Scene
 from support.studies.micro_study import write_study
 from workers.contract.outcome import Outcome
 
@@ -16,15 +22,19 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(420)]
 # A trial of these takes less than a second, a worker's imports ten.
 N_SEEDS = 20
 TWO_SLOTS = f"cpus_per_trial: {max(1, (os.cpu_count() or 2) // 2)}, gpus_per_trial: 1"
+# That of its memory pool, which is made for forks.
+THREAD_OF_PYARROW = "jemalloc_bg_thd"
 
-
-# The second worker to import what trials need takes so much longer, as on a machine with other work.
+# The second worker to import what trials need takes so much longer, as on a busy machine; who imports torch is noted.
 LATE = """
 import os, sys, time
 
 class Late:
     @staticmethod
     def find_spec(name, path=None, target=None):
+        if name == "torch.nn":
+            with open({imported!r}, "a") as file:
+                print(os.getpid(), file=file)
         if name == "workers.attempt.runner":
             try:
                 os.close(os.open({mark!r}, os.O_CREAT | os.O_EXCL))
@@ -35,17 +45,31 @@ sys.meta_path.insert(0, Late)
 """
 
 
+def threads_of_nursery(launch: Launch) -> set[str]:
+    """By name; what it forked is also called as it is, for a moment, but is no child of the launch."""
+    with suppress(psutil.Error, OSError):
+        for child in psutil.Process(launch.process.pid).children():
+            if "workers.attempt.nursery" in child.cmdline():
+                return {name.read_text().strip() for name in Path(f"/proc/{child.pid}/task").glob("*/comm")}
+    return set()
+
+
 def test_a_slot_whose_worker_is_late_keeps_it_and_does_its_share(tmp_path: Path) -> None:
     study = write_study(tmp_path, seeds=", ".join(map(str, range(N_SEEDS))), steps=1, resources=TWO_SLOTS)
     (tmp_path / "late").mkdir()
-    (tmp_path / "late" / "sitecustomize.py").write_text(LATE.format(mark=str(tmp_path / "first")))
-    scene = Scene(study, {"PYTHONPATH": str(tmp_path / "late")})
-    launch, workers = scene.start(), set[int]()
+    (tmp_path / "late" / "sitecustomize.py").write_text(
+        LATE.format(mark=str(tmp_path / "first"), imported=str(tmp_path / "imported"))
+    )
+    scene = Scene(study, {"PYTHONPATH": os.pathsep.join([str(tmp_path / "late"), *sys.path])})
+    launch, workers, threads = scene.start(), set[int](), set[str]()
     while launch.runs:
         workers |= {worker.pid for worker in scene.workers()}
+        threads |= threads_of_nursery(launch)
         time.sleep(0.1)
     assert launch.end().code == 0, launch.output
     outcomes = [Outcome.load(path) for path in scene.layout.trials.glob("*/outcome.json")]
     shares = Counter(outcome.provenance.pid for outcome in outcomes)
     assert len(workers) == len(shares) == 2
     assert min(shares.values()) >= len(outcomes) / 4
+    assert len((tmp_path / "imported").read_text().split()) == 1
+    assert {"python"} <= threads <= {"python", THREAD_OF_PYARROW}

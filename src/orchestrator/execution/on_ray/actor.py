@@ -85,7 +85,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         """Nothing: a trial that moved starts from the store."""
 
     def _run(self, config: dict[str, Any]) -> Generator[Progress, None, Ending]:
-        """The trial; the first one of an actor begins with a look at its node, and 10 s of imports."""
+        """The trial; the first one of an actor begins with a look at its node, and with imports: 10 s if not forked."""
         if self._runner is None:
             call = config["call"] and RollCall.model_validate(config["call"])
             if call is not None:

@@ -16,10 +16,14 @@ from pathlib import Path
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Seconds until Ray ends a process whose head is gone, without a word; `watch_head` is faster, and says so.
 os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "3600")
+# Seconds that a worker has to begin: the first ones wait until the nursery has imported, on a busy machine for long.
+os.environ.setdefault("RAY_worker_register_timeout_seconds", "180")
 
 import ray
 
-from orchestrator.execution.on_ray.local_ray import RayFolder, own_token, ray_folder
+from orchestrator.execution import newborn
+from orchestrator.execution.newborn import NURSERY
+from orchestrator.execution.on_ray.local_ray import RayFolder, nursery, own_token, ray_folder
 from orchestrator.execution.on_ray.roster import Roster
 from orchestrator.execution.on_ray.watching import (
     CONNECT_TIMEOUT_S,
@@ -60,10 +64,13 @@ def cluster(
     with (
         ray_folder() if address is None else contextlib.nullcontext() as folder,
         tempfile.TemporaryDirectory(dir=folder.path.parent if folder else None, ignore_cleanup_errors=True) as empty,
+        contextlib.ExitStack() as beside,
     ):
         keep_log = partial(_keep_log, folder, is_stopped)
         try:
             with started_from(empty):
+                if folder is not None:
+                    beside.enter_context(nursery(folder.nursery))
                 _begin(address, folder, last_words)
         except ClusterError:
             raise
@@ -94,7 +101,13 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
         return
     lost = partial(_no_cluster, None, "it ended", folder)
     mute = f"this launch ended while its Ray started; run again, or see {folder.logs}"
-    with _own_signals(), own_token(), _on_loopback(), ended_with_its_daemons(lost, mute=mute, last_words=last_words):
+    with (
+        _own_signals(),
+        own_token(),
+        _on_loopback(),
+        _forked_workers(folder.nursery),
+        ended_with_its_daemons(lost, mute=mute, last_words=last_words),
+    ):
         ray.init(
             address="local", include_dashboard=False, _temp_dir=str(folder.path), _node_ip_address=LOOPBACK, **QUIET
         )
@@ -131,6 +144,19 @@ def _on_loopback() -> Iterator[None]:
         yield
     finally:
         ray._private.services.get_node_ip_address = looked_up
+
+
+@contextlib.contextmanager
+def _forked_workers(nursery: Path) -> Iterator[None]:
+    """Have Ray start its workers by a script of ours; joined to a folder, a whole path takes its place."""
+    constants = ray._private.ray_constants
+    rays_own, os.environ[NURSERY] = constants.SETUP_WORKER_FILENAME, str(nursery)
+    constants.SETUP_WORKER_FILENAME = newborn.__file__
+    try:
+        yield
+    finally:
+        constants.SETUP_WORKER_FILENAME = rays_own
+        del os.environ[NURSERY]
 
 
 @contextlib.contextmanager

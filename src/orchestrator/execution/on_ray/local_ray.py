@@ -1,4 +1,4 @@
-"""What a Ray of our own takes of this machine: a folder for its session, and a token that keeps others out.
+"""What a Ray of our own takes of this machine: a folder for its session, a token that keeps others out, a nursery.
 
 Decided here for the launch and for `sweep doctor`; Ray is not imported. Ray opens the folder that it is given to
 everybody, so it gets one inside of a private one, which goes with its launch: of one that was lost only the log stays.
@@ -8,6 +8,9 @@ A lock says that a launch lives, and ends with its process: whoever gets it may 
 import fcntl
 import os
 import secrets
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -94,6 +97,7 @@ class RayFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.path = root / "r"
+        self.nursery = root / "nursery"
         self.logs = self.path / "session_latest" / "logs"
 
     def keep_log(self) -> str:
@@ -105,6 +109,31 @@ class RayFolder:
         except OSError:
             return "Ray left no log"
         return f"Ray's log is kept in {kept}"
+
+
+@contextmanager
+def nursery(place: Path) -> Iterator[None]:
+    """The process that a launch's workers on this machine are forked from, as long as the block; it listens at a place.
+
+    It gets a process group of its own: a terminal's signals are for the driver.
+    """
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "workers.attempt.nursery", str(listener.fileno())],
+            pass_fds=[listener.fileno()],
+            process_group=0,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # BLAS would start threads, which no fork has
+            stdin=subprocess.PIPE,  # closed where this process ends, however it does
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    with process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @contextmanager
