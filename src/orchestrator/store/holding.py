@@ -1,8 +1,9 @@
 """Who drives a store: one driver at a time, on one machine or on many that share its folder.
 
-On one machine the kernel's lock on `driver.lock` decides, and ends with its process. Machines that share the folder but
-not the kernel's locks go by a record in `leases/`: its holder raises a counter, and a challenger that sees it stand
-still for `EXPIRES_AFTER_S` of its own monotonic clock takes over. No time of day is ever compared.
+On one machine the kernel's lock on `driver.lock` decides, and ends with its process. Machines that share the folder go
+by a record in `leases/`: its holder raises a counter, and a challenger that sees it stand still for `EXPIRES_AFTER_S`
+of its own monotonic clock takes over. No time of day is ever compared. Of another machine's lock, which a server of NFS
+may keep for minutes after that machine is gone, nothing follows.
 """
 
 import errno
@@ -127,13 +128,11 @@ def hold_lock(
         raise unusable(layout.lock, error) from None
     with file:
         has_kernel_lock = _lock(layout, file, machine)
-        file.truncate(0)
         try:
+            if has_kernel_lock:
+                _sign(file, me)
             number = _take(layout, me, machine, has_kernel_lock=has_kernel_lock, tell=tell)
             hold = Hold(layout, number, me, machine)
-            file.write(me.model_dump_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         except OSError as error:
             raise unusable(layout.leases, error) from None
         try:
@@ -155,8 +154,8 @@ def lock_holder(layout: StoreLayout, *, machine: Machine | None = None) -> Sight
             try:
                 machine.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                with suppress(ValidationError):  # it has the lock but has not written its name yet
-                    return Sighting.model_validate_json(file.read())
+                if (holder := _signed(file)) and machine.lives(holder):
+                    return Sighting(**holder.model_dump())
             except OSError as error:
                 if error.errno not in NO_LOCKS_HERE:
                     raise
@@ -165,23 +164,27 @@ def lock_holder(layout: StoreLayout, *, machine: Machine | None = None) -> Sight
         return None
     except OSError as error:
         raise unusable(Path(error.filename or layout.lock), error) from None
-    if newest is None or newest.is_released or newest.holder is None or machine.is_dead(newest.holder):
+    if newest is None or newest.is_released or newest.holder is None or machine.lives(newest.holder) is False:
         return None
     age = heartbeat_age_s(layout, newest.number)
     return Sighting(**newest.holder.model_dump(), is_certain=False, heartbeat_age_s=age)
 
 
 def _lock(layout: StoreLayout, file: IO[str], machine: Machine) -> bool:
-    """Take the kernel's lock; false where this file system has none, so that only the record counts."""
+    """Take the kernel's lock; false where it is no process's of this machine or there is none: the record counts then.
+
+    Raises:
+        LockedError: A driver of this machine has it.
+        StoreError: It can't be tried.
+    """
     for tries_left in reversed(range(LOCK_TRIES)):
         try:
             machine.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
             if not tries_left:
-                holder = None
-                with suppress(ValidationError):
-                    holder = Holder.model_validate_json(file.read())
+                if not machine.lives(holder := _signed(file)):
+                    return False
                 raise LockedError(_who_holds(layout, holder, "its process has the lock of this machine")) from None
         except OSError as error:
             if error.errno in NO_LOCKS_HERE:
@@ -191,12 +194,27 @@ def _lock(layout: StoreLayout, file: IO[str], machine: Machine) -> bool:
     raise AssertionError("the last try returns or raises")
 
 
+def _sign(file: IO[str], me: Holder) -> None:
+    """Say in the file of the kernel's lock who has it."""
+    file.truncate(0)
+    file.write(me.model_dump_json() + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _signed(file: IO[str]) -> Holder | None:
+    """Who has the kernel's lock; None where it has not said so yet."""
+    with suppress(ValidationError):
+        return Holder.model_validate_json(file.read())
+    return None
+
+
 def _take(
     layout: StoreLayout, me: Holder, machine: Machine, *, has_kernel_lock: bool, tell: Callable[[str], object]
 ) -> int:
     """The number under which this driver holds the store."""
     newest = newest_hold(layout)
-    if newest is not None and not newest.is_released and not (has_kernel_lock and machine.is_dead(newest.holder)):
+    if newest and not newest.is_released and not (has_kernel_lock and machine.lives(newest.holder) is False):
         _outwait(layout, newest, machine, tell)
     number = newest.number + 1 if newest else 1
     if not take_hold(layout, number, me):

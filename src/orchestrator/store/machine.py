@@ -49,11 +49,11 @@ class Machine:
     is_running: Callable[[int], bool] = is_running
     keep_beating: Callable[[Callable[[], None]], AbstractContextManager[None]] = keep_beating
 
-    def is_dead(self, holder: Holder | None) -> bool:
-        """Whether this very machine knows that a process is gone; of others it knows nothing."""
+    def lives(self, holder: Holder | None) -> bool | None:
+        """Whether a driver of this very machine still runs; None for those of others, of which it knows nothing."""
         if holder is None or not self.boot_id or (holder.host, holder.boot_id) != (self.host, self.boot_id):
-            return False
-        return not self.is_running(holder.pid)
+            return None
+        return self.is_running(holder.pid)
 
 
 def account() -> str:

@@ -32,6 +32,11 @@ def no_locks_here(_file: IO[str], _operation: int) -> None:
     raise OSError(errno.ENOLCK, "No locks available")
 
 
+def locked_elsewhere(_file: IO[str], _operation: int) -> None:
+    """A file server that keeps the lock of a process of another machine, and may do so long after that is gone."""
+    raise BlockingIOError
+
+
 @dataclass
 class World:
     """Machines on one shared folder; whoever sleeps lets time pass, in which the others' hearts beat."""
@@ -45,9 +50,10 @@ class World:
         """A second at a time; a heart beats every fifth."""
         until = self.now + seconds
         while self.now < until:
+            before = self.now
             self.now += min(1.0, until - self.now)
             self.on_second()
-            if self.now % HEARTBEAT_S == 0:
+            if self.now // HEARTBEAT_S > before // HEARTBEAT_S:
                 for host, beat in self.beats.items():
                     if host not in self.stopped:
                         beat()
@@ -310,6 +316,20 @@ class TestSeveralMachines:
         life.enter_context(hold_lock(layout, machine=first))
         assert "its heartbeat went from" in refused(layout, first)
 
+    @pytest.mark.parametrize("is_ours", [True, False])
+    def test_a_lock_that_no_process_of_this_machine_has_keeps_nobody_out(
+        self, layout: StoreLayout, world: World, life: ExitStack, *, is_ours: bool
+    ) -> None:
+        """It is a dead machine's, or was when a driver of ours that is dead by now held the store without it."""
+        dead = Holder(host="a", pid=7, since="", boot_id="boot-of-a")
+        layout.lock.write_text(dead.model_dump_json())
+        take_hold(layout, 1, dead)
+        host = "a" if is_ours else "b"
+        life.enter_context(hold_lock(layout, machine=replace(world.machine(host, alive=False), flock=locked_elsewhere)))
+        assert 0 <= world.now - 1000 - EXPIRES_AFTER_S < 1
+        assert "its heartbeat went from" in refused(layout, replace(world.machine("c"), flock=locked_elsewhere))
+        assert layout.lock.read_text() == dead.model_dump_json()
+
     def test_a_driver_whose_record_is_gone_or_out_of_reach_stops(
         self, layout: StoreLayout, world: World, life: ExitStack
     ) -> None:
@@ -350,6 +370,14 @@ class TestSightings:
     def test_a_dead_driver_of_this_machine_is_not_seen(self, layout: StoreLayout, world: World) -> None:
         take_hold(layout, 1, Holder(host="a", pid=7, since="", boot_id="boot-of-a"))
         assert lock_holder(layout, machine=world.machine("a", alive=False)) is None
+
+    def test_a_lock_of_another_machine_is_no_sighting(self, layout: StoreLayout, world: World, life: ExitStack) -> None:
+        gone, here = Holder(host="gone", pid=7, since=""), replace(world.machine("b"), flock=locked_elsewhere)
+        layout.lock.write_text(gone.model_dump_json())
+        assert lock_holder(layout, machine=here) is None
+        life.enter_context(hold_lock(layout, machine=here))
+        seen = lock_holder(layout, machine=replace(world.machine("c"), flock=locked_elsewhere))
+        assert seen is not None and (seen.host, seen.is_certain) == ("b", False)
 
     def test_nobody_drives_a_store_that_is_not_there(self, tmp_path: Path) -> None:
         assert lock_holder(StoreLayout(tmp_path / "gone")) is None
