@@ -42,7 +42,7 @@ BENCH ?= short12
 PART ?= a1 a2 b1 b2 b3 c1
 
 .PHONY: run test fuzz schedules zoo test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench bench-gpu \
-	test-cluster test-nfs test-browser test-services gpu-wheels check data format help sbom hashes
+	test-cluster test-nfs test-image test-browser test-services gpu-wheels check data format help sbom hashes
 
 help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
@@ -58,6 +58,8 @@ help:
 	@echo "make test-cluster                         several hosts, as namespaces of this one; root alone; 8 minutes"
 	@echo "make test-nfs                             a kernel's NFS server and two clients, as guests of QEMU, each"
 	@echo "                                          step told with its second; root on Debian, fetches 70 MB; 8 minutes"
+	@echo "make test-image [SEES=\"/etc/pip.conf\"]   cluster/Dockerfile's steps in a root of their own, and a study in it;"
+	@echo "                                          SEES: what of this machine they see; root on Debian; 10 minutes"
 	@echo "make test-browser                         574 trials in Chromium, report and MLflow: axe, keyboard, print;"
 	@echo "                                          Debian's chromium, chromium-driver, poppler-utils, npm; minutes"
 	@echo "make test-services                        Ray's jobs, S3 and PostgreSQL for real; Debian's postgresql, root;"
@@ -120,10 +122,13 @@ test-narrow: $(VENV)/stamp data
 	$(BIN)/pytest -q -m narrow tests/end_to_end
 
 test-cluster: $(VENV)/stamp data
-	$(BIN)/pytest -q -m cluster tests/cluster --ignore tests/cluster/test_nfs.py
+	$(BIN)/pytest -q -m cluster tests/cluster/test_hosts.py tests/cluster/test_slurm.py
 
 test-nfs: $(VENV)/stamp
 	$(BIN)/pytest -q -s -m cluster tests/cluster/test_nfs.py
+
+test-image: $(VENV)/stamp data
+	SEES="$(SEES)" $(BIN)/pytest -q -m cluster tests/cluster/test_image.py
 
 test-browser: $(VENV)/stamp $(BROWSER)/stamp
 	$(BIN)/pytest -q -m browser --pictures $(PICTURES) tests/browser

@@ -5,6 +5,7 @@ played is how drivers hold a store and how outcomes are committed, with outcomes
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store.holding import EXPIRES_AFTER_S
-from support.hosts.guests import Guest, Guests, Task, why_not
+from support.hosts.guests import Guest, Guests, Task
 from support.hosts.nfs import PROGRAMS, VERSIONS, Shared, share
 from support.hosts.on_nfs import N_RACED
+from support.hosts.packages import why_not
 from support.places import REPOSITORY
 from support.studies.orders import micro_spec, micro_training
 from support.studies.played_trials import provenance
@@ -86,8 +88,8 @@ class Lab:
 @pytest.fixture(scope="module")
 def booted() -> Iterator[Lab]:
     """Both clients with both mounts."""
-    if why := why_not(PROGRAMS):
-        pytest.skip(why)
+    if (why := why_not(PROGRAMS)) or os.geteuid() != 0:
+        pytest.skip(why or "guests are made by root")
     with tempfile.TemporaryDirectory(prefix="sweep-nfs-") as place, Guests(Path(place)) as guests:
         began = time.monotonic()
         made = Path(place) / "made"

@@ -7,7 +7,8 @@ import pytest
 
 from cluster.conftest import Cluster
 from orchestrator.launch.record import StopHeard, past_launches
-from support.hosts.slurm import Slurm, why_not
+from support.hosts.packages import why_not
+from support.hosts.slurm import PROGRAMS, Slurm
 from support.places import REPOSITORY
 from support.studies.micro_study import write_study
 from workers.contract.layout import StoreLayout
@@ -50,7 +51,7 @@ class Job:
 
 @pytest.fixture
 def slurm(cluster: Cluster) -> Slurm:
-    if why := why_not():
+    if why := why_not(PROGRAMS):
         pytest.skip(why)
     return Slurm.on([cluster.hosts.add(number) for number in (1, 2)], cluster.shared.parent / "slurm")
 

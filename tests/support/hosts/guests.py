@@ -2,10 +2,9 @@
 
 Each has one processor, a tenth as fast as this machine's, and boots in ten seconds. It is given words to run through a
 folder that it shares with this machine, and what they say is read there as they say it. Its kernel is Debian's,
-fetched and unpacked each time; what runs it is installed where it is missing and this machine has apt.
+fetched and unpacked each time. Needs root.
 """
 
-import os
 import shlex
 import shutil
 import signal
@@ -56,23 +55,6 @@ while :; do
   sleep 0.2
 done
 """
-
-
-def why_not(programs: Mapping[str, str]) -> str:
-    """Why guests that run these programs can't be had here; empty where they can, installed if need be.
-
-    Args:
-        programs: And Debian's package of each.
-    """
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return "guests are made by root, from Debian's packages"
-    missing = [package for program, package in {**PROGRAMS, **programs}.items() if shutil.which(program) is None]
-    if not missing:
-        return ""
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    return f"{', '.join(missing)} can't be installed" if done.returncode else ""
 
 
 @dataclass

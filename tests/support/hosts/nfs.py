@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.hosts.guests import PROGRAMS as EMULATION
 from support.hosts.guests import Guest, Guests
 
 PROGRAMS = {
+    **EMULATION,
     "mkfs.ext4": "e2fsprogs",
     "rpc.nfsd": "nfs-kernel-server",
     "mount.nfs": "nfs-common",

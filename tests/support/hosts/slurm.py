@@ -1,6 +1,6 @@
 """A real Slurm on hosts of this machine: its controller on the first, a daemon and munge on each.
 
-Debian's packages `slurm-wlm` and `munge`; installed where they are missing and this machine has apt.
+Debian's `slurm-wlm` and `munge`.
 """
 
 import os
@@ -14,8 +14,7 @@ from pathlib import Path
 
 from support.hosts.hosts import Host
 
-PACKAGES = ("slurm-wlm", "munge")
-PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
+PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
 SOCKET = "/run/munge/munge.socket.2"
 UP_WITHIN_S = 60.0
 CONFIG = """\
@@ -44,17 +43,6 @@ SlurmdTimeout=30
 NodeName={names} CPUs=2 RealMemory=2000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-
-
-def why_not() -> str:
-    """Why Slurm can't be had here; empty where it is there, having been installed if need be."""
-    if all(map(shutil.which, PROGRAMS)):
-        return ""
-    if shutil.which("apt-get") is None or os.geteuid() != 0:
-        return "Slurm is not installed"
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else "Slurm can't be installed"
 
 
 @dataclass
