@@ -11,6 +11,7 @@ from orchestrator.study.study import Study
 from workers.contract.answers.roll_call import Present, RollCall, Software
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
+from workers.contract.system.durable import temporary_prefix
 from workers.contract.system.removal import try_to_remove
 from workers.contract.system.sources import size_of_place
 
@@ -36,7 +37,7 @@ def mustered(pool: Pool, study: Study, layout: StoreLayout, *, allows_mixed: boo
 def roll_call(study: Study, layout: StoreLayout | None, *, allows_mixed: bool = False) -> Iterator[RollCall]:
     """What to ask the nodes for a study; the driver's file lies in the store, if there is one, while the block runs."""
     sizes = {path: size_of_place(Path(path)) for path in sources_of(study).values()}
-    place = layout.scratch / f"roll-call-{uuid4().hex}" if layout else None
+    place = layout.scratch / f"{temporary_prefix()}{uuid4().hex}" if layout else None
     call = RollCall(
         place=str(place or ""),
         nonce=uuid4().hex,

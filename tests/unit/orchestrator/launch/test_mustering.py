@@ -1,11 +1,16 @@
 """The roll call: what a node lacks is found before anything runs, and told with its host."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.design.grid import expand
 from orchestrator.launch.mustering import problems_of, roll_call
+from orchestrator.store.collecting import collect
+from orchestrator.store.outcomes import Seals
 from orchestrator.study.study import Study, load_study
 from support.studies.micro_study import write_study
 from workers.contract.answers.roll_call import Present, RollCall, Software
@@ -27,6 +32,19 @@ def call(study: Study, tmp_path: Path) -> Iterator[RollCall]:
     layout = StoreLayout(tmp_path / "store")
     with roll_call(study, layout) as made:
         yield made.model_copy(update={"sources": {str(data): 5}})
+    assert not layout.scratch.exists()
+
+
+def test_what_a_killed_driver_asked_the_nodes_goes_with_the_next_launch(study: Study, tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path / "store")
+    dying = "import os, sys; from pathlib import Path; from orchestrator.launch.mustering import roll_call\n"
+    dying += "from orchestrator.study.study import load_study; from workers.contract.layout import StoreLayout\n"
+    dying += "with roll_call(load_study(Path(sys.argv[1])), StoreLayout(Path(sys.argv[2]))): os._exit(9)"
+    subprocess.run([sys.executable, "-c", dying, str(tmp_path / "micro.yaml"), str(layout.root)], check=False)
+    assert list(layout.scratch.iterdir())
+    assert collect(layout, expand(study), Seals(committed={})).unknown == ()
+    with roll_call(study, layout):
+        pass
     assert not layout.scratch.exists()
 
 
