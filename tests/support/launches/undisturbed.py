@@ -65,7 +65,7 @@ def table(layout: StoreLayout, name: str) -> pd.DataFrame:
     pattern = layout.dataset / name / "*" / "*.parquet"
     sql = f"select * from read_parquet('{pattern}', hive_partitioning = true)"
     with duckdb.connect() as connection:
-        rows = connection.sql(sql).to_arrow_table().to_pandas()
+        rows: pd.DataFrame = connection.sql(sql).to_arrow_table().to_pandas()
     rows = rows[[column for column in sorted(rows.columns) if column not in ITS_OWN]]
     return rows.sort_values(by=[key for key in KEYS if key in rows.columns]).reset_index(drop=True)
 
