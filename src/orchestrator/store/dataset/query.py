@@ -2,8 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,16 +51,19 @@ def query(layout: StoreLayout, sql: str) -> QueryResult:
         InputError: The statement is wrong, or is not a single query.
     """
     table = query_table(layout, sql)  # duckdb's own rows would need pytz where a column is a time
-    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    return QueryResult(tuple(table.column_names), tuple(rows))
+    try:
+        rows = tuple(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    except (OverflowError, ValueError):  # of a date outside the years 1 to 9999
+        what = "answers a time that is on no calendar of Python"
+        raise InputError(Problem("sql", what, "CAST it AS VARCHAR, or take `--parquet`")) from None
+    return QueryResult(tuple(table.column_names), rows)
 
 
 def query_table(layout: StoreLayout, sql: str) -> "pa.Table":
     """Answer like `query`, with the types of the dataset kept; a column's name may recur."""
     import pyarrow as pa
 
-    with _answered(layout, sql) as answer:
-        table = answer.to_arrow_table()
+    table = _answered(layout, sql)
     for n, field in enumerate(table.schema):
         if pa.types.is_decimal(field.type) and field.type.scale == 0:  # of a sum of whole numbers
             with suppress(pa.ArrowInvalid):  # larger than that
@@ -92,8 +96,7 @@ def _refuse_recurring(names: Iterable[str]) -> None:
         raise InputError(Problem("sql", f"two columns are called `{recurring[0]}`", "rename one with AS"))
 
 
-@contextmanager
-def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelation]":
+def _answered(layout: StoreLayout, sql: str) -> "pa.Table":
     import duckdb
 
     is_there = any(layout.dataset.glob("trials/*/*.parquet"))
@@ -115,9 +118,20 @@ def _answered(layout: StoreLayout, sql: str) -> "Iterator[duckdb.DuckDBPyRelatio
                     connection.register(table, _parts(files, below=layout.dataset / table))
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
-            yield connection.sql(sql)
+            return _heeding_interrupts(connection, lambda: connection.sql(sql).to_arrow_table())
         except duckdb.Error as error:
             raise InputError(_sql_problem(_said(error))) from None
+
+
+def _heeding_interrupts(connection: "duckdb.DuckDBPyConnection", ask: "Callable[[], pa.Table]") -> "pa.Table":
+    """Ask in a thread: while duckdb makes a table, the one that asks hears no Ctrl-C."""
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask)
+        try:
+            return answer.result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
 
 
 def _said(error: "duckdb.Error") -> str:

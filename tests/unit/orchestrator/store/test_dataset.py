@@ -1,8 +1,11 @@
 """The dataset made of a store, and the one statement that may be asked of it."""
 
 import errno
+import os
 import random
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -108,6 +111,18 @@ class TestDataset:
 
     def test_a_whole_number_larger_than_64_bits_is_told_as_it_is(self, aggregated: StoreLayout) -> None:
         assert query(aggregated, f"SELECT {10**30}::hugeint").rows == ((10**30,),)
+
+    @pytest.mark.parametrize("at", ["DATE '-4000-01-01'", "TIMESTAMP 'infinity'", "[TIMESTAMP '290000-01-01']"])
+    def test_a_time_that_python_can_not_hold_is_refused_by_name(self, aggregated: StoreLayout, at: str) -> None:
+        with pytest.raises(InputError, match="no calendar of Python; CAST it AS VARCHAR"):
+            query(aggregated, f"SELECT {at}")
+
+    def test_ctrl_c_ends_a_statement_that_would_take_hours(self, aggregated: StoreLayout) -> None:
+        soon = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        soon.start()
+        with pytest.raises(KeyboardInterrupt):
+            query(aggregated, "SELECT count(*) FROM range(9000000) a(x), range(9000000) b(y) WHERE x * 3 % 7 < y % 11")
+        soon.join()
 
     def test_no_column_is_lost_to_another_of_its_name(self, aggregated: StoreLayout) -> None:
         with pytest.raises(InputError, match="two columns are called `a`"):
