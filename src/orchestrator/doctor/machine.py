@@ -164,7 +164,8 @@ def read_capacity() -> Capacity:
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         sessions=sessions,
         home=_unwritable_home(),
-        encoding=(sys.stdout.encoding or "").lower(),
+        # Not of `sys.stdout`: while a terminal shows that we look around, a stand-in of rich without one is there.
+        encoding=(getattr(sys.__stdout__, "encoding", None) or "utf-8").lower(),
     )
 
 

@@ -1,8 +1,10 @@
 """`sweep doctor`: each check finds what is wrong, by facts that a test gives; then the command on this machine."""
 
 import errno
+import io
 import os
 import re
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ from safetensors.numpy import save_file
 from orchestrator.design.grid import Design
 from orchestrator.doctor.check import Grade, HealthCheck
 from orchestrator.doctor.diagnosis import Diagnosis, diagnose
-from orchestrator.doctor.machine import Capacity, check_machine
+from orchestrator.doctor.machine import Capacity, check_machine, read_capacity
 from orchestrator.doctor.packages import check_packages, check_python, check_worker, pinned_versions
 from orchestrator.doctor.store import (
     FileSystem,
@@ -29,6 +31,7 @@ from orchestrator.doctor.store import (
 )
 from orchestrator.execution.on_ray.local_ray import SessionFolder
 from orchestrator.launch.forecast.needs import DiskForecast
+from orchestrator.saying.terminal import Terminal
 from orchestrator.store.hold_records import Holder, take_hold
 from orchestrator.store.holding import hold_lock, lock_holder
 from orchestrator.store.outcomes import quarantine, read_outcomes
@@ -149,6 +152,11 @@ class TestMachine:
         found = list(check_machine(here, [Resources()], peak_mib=None))
         assert one(found, name).grade is grade and one(found, name).remedy
         assert [check.name for check in found if check.grade is not Grade.OK] == [name]
+
+    def test_the_encoding_is_that_of_the_output_also_while_a_terminal_shows_what_goes_on(self) -> None:
+        with Terminal(file=io.StringIO(), force_terminal=True).status("looking around"):
+            found = read_capacity().encoding
+        assert sys.__stdout__ is not None and found == sys.__stdout__.encoding.lower()
 
     def test_a_roomy_machine_is_well(self) -> None:
         assert {check.grade for check in check_machine(ROOMY, [Resources()], peak_mib=900.0)} == {Grade.OK}
