@@ -68,6 +68,7 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
         if stores != STORES:
             raise InputError(Problem("--store", "says nothing beside a store folder", "leave it out"))
         layout = open_store(sayable(true_path(path)))
+        _refuse_bundle(path, layout)
         follow_store(layout.root)
         return load_sealed(layout.study), layout
     sayable(true_path(path))
@@ -78,6 +79,16 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
     layout = open_store(sayable(true_path(stores / study.study)))
     follow_store(layout.root)
     return at_commits(study, layout, look_up=look_up), layout
+
+
+def _refuse_bundle(path: Path, layout: "StoreLayout") -> None:
+    if layout.study.exists():
+        return
+    from orchestrator.explain.bundle_check import is_bundle
+
+    if is_bundle(path):
+        remedy = f"`{typed('sweep', 'verify', path)}` checks it, and a copy of its store/ is a store"
+        raise InputError(Problem(str(path), "is a bundle", remedy))
 
 
 def need_trials(layout: "StoreLayout", study: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.store.dataset.query import query_table
-from workers.contract.errors import InputError, Problem
+from workers.contract.errors import InputError, Problem, StoreError
 from workers.contract.files import true_path
 from workers.contract.layout import StoreLayout
 from workers.contract.recipes.scorings import SCORINGS
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from orchestrator.analysis.findings import Findings
     from orchestrator.study.study import Study
+
+CONTRASTS = ["contrast", "scoring", "layer", "covers", "difference", "low", "high", "n_cells"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,22 +67,22 @@ class StoreFrames:
         import pandas as pd
 
         rows = [
-            {
-                "contrast": contrast.name,
-                "scoring": str(scoring),
-                "layer": layer.name,
-                "covers": layer.covers,
-                "difference": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "n_cells": contrast.n_cells,
-            }
+            (
+                contrast.name,
+                str(scoring),
+                layer.name,
+                layer.covers,
+                estimate.value,
+                estimate.low,
+                estimate.high,
+                contrast.n_cells,
+            )
             for contrast in self.findings.contrasts
             for layer in contrast.layers
             for scoring in SCORINGS
             if (estimate := layer[scoring]) is not None
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, columns=CONTRASTS)
 
     @cached_property
     def findings(self) -> "Findings":
@@ -89,7 +91,10 @@ class StoreFrames:
         from orchestrator.launch.reporting import find_out
         from orchestrator.store.outcomes import read_store
 
-        return find_out(self.study, expand(self.study), self.layout, read_store(self.layout))
+        held = read_store(self.layout)
+        if not held.outcomes.committed:
+            raise StoreError(f"{self.layout.root}: holds no trial yet; run `sweep run` until one has ended")
+        return find_out(self.study, expand(self.study), self.layout, held)
 
 
 def open_store(path: str | Path) -> StoreFrames:

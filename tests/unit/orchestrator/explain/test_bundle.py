@@ -243,6 +243,8 @@ def test_the_commands_write_and_check_one(stores: dict[BundleGrade, StoreLayout]
         refused = CliRunner().invoke(app, ["verify", str(bundle), *option])
         assert refused.exit_code != 0 and "is a bundle: nothing of it" in str(refused.exception)
     (bundle / SCORES).unlink()
+    asked = CliRunner().invoke(app, ["query", str(bundle), "select 1"])
+    assert isinstance(asked.exception, InputError) and "is a bundle; `sweep verify " in str(asked.exception)
     failed = json.loads(CliRunner().invoke(app, ["verify", str(bundle), "--json"]).stdout)
     assert (failed["exit_code"] != 0, len(failed["wrong"]), failed["rebuilt"]) == (True, 1, [])
 

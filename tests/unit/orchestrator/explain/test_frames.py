@@ -64,6 +64,8 @@ def test_a_folder_that_is_no_store_and_a_store_without_an_ended_trial_are_refuse
     layout.study.write_text(sealed_text(STUDY))
     with pytest.raises(StoreError, match="no dataset yet"):
         orchestrator.open_store(layout.root).trials()
+    with pytest.raises(StoreError, match="no trial yet"):
+        orchestrator.open_store(layout.root).contrasts()
 
 
 def test_the_package_has_no_other_name_to_give() -> None:
