@@ -29,6 +29,7 @@ from orchestrator.study.study import Study
 from workers.contract.inputs import ProofFigures
 from workers.contract.recipes.scorings import ALWAYS_SCORED, SCORINGS
 from workers.contract.system.durable import replace_file
+from workers.contract.system.visible import visible
 
 QUOTED = re.compile("`([^`]+)`")
 HEADING = re.compile(r'<h2 id="([^"]+)">([^<]+)</h2>')
@@ -132,9 +133,10 @@ def _environment() -> Environment:
 
 
 def _quoting_code(value: object) -> object:
-    """What a message quotes in backticks, as on a terminal, is code on the page; the one place that knows of them."""
+    """What a message quotes in backticks is code on the page; what would turn a line is shown, as on a terminal."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
+    value = visible(value)
     return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(value)))) if "`" in value else value
 
 

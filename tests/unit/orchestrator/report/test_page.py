@@ -189,10 +189,10 @@ def test_page_names_no_path_of_the_machine(page: str) -> None:
 def test_text_is_escaped_and_what_it_quotes_in_backticks_is_code(
     page: str, study: Study, design: Design, findings: Findings
 ) -> None:
-    question = "<script>alert(1)</script> with `blind: <b>`; ` alone is none"
+    question = "<script>alert(1)</script> with `blind: <b>`; ` alone is none\u202e"
     hostile = render_report(study, design, findings.model_copy(update={"question": question}))
     assert "<script>alert" not in hostile
-    assert "with <code>blind: &lt;b&gt;</code>; ` alone is none" in hostile
+    assert "with <code>blind: &lt;b&gt;</code>; ` alone is none\\u202e" in hostile and "\u202e" not in hostile
     assert "<code>Answer:</code>" in page and "`" not in page[: page.index("<script>")]
 
 
