@@ -79,16 +79,22 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class Synced:
-    """How many runs were written, in how many of them a number was wrong, and what could not be written."""
+    """How many runs were written, in how many of them a number was wrong, and what could not be written.
+
+    n_unheld: Finished runs of trials that the store holds nothing of.
+    """
 
     n_written: int
     n_mended: int
+    n_unheld: int
     failures: Failures
 
     def __str__(self) -> str:
         """For a terminal."""
         mended = f", {self.n_mended} of which held other numbers" if self.n_mended else ""
-        return f"{self.n_written} runs written{mended}"
+        kind = "finished run of a trial" if self.n_unheld == 1 else "finished runs of trials"
+        left = f"; left alone: {self.n_unheld} {kind} that this store holds nothing of" if self.n_unheld else ""
+        return f"{self.n_written} runs written{mended}{left}"
 
 
 def plan_study(study: Study, layout: StoreLayout) -> tuple[Design, Plan]:
@@ -248,7 +254,7 @@ def sync_tracking(study: Study, layout: StoreLayout, tracking: Tracking, console
             with working(console, "analysing"):
                 tracking.answer(answer_of(find_out(study, design, layout, held), basis))
         tracking.close(complete=not plan.todo)
-        return Synced(writes, tracking.n_mended, tracking.failures)
+        return Synced(writes, tracking.n_mended, tracking.n_unheld, tracking.failures)
 
 
 def _summary(launch: Launch, before: Plan, settled: Settled, ran: Ran) -> RunSummary:

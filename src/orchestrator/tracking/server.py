@@ -59,6 +59,7 @@ class Server:
         self._told: dict[str, tuple[Trial | None, Facts, bool]] = {}
         self._last_steps: dict[str, int] = {}
         self.n_mended = 0
+        self.n_unheld = 0
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -253,10 +254,14 @@ class Server:
         return runs[trial.trial_id]
 
     def close_abandoned(self, settled: set[str]) -> int:
-        """Close every run that still runs, or waits as older ones did, though the store holds nothing about it."""
+        """Close every run that still runs, or waits as older ones did, though the store holds nothing about it.
+
+        One that finished is counted and left: the store may have lost its trial, or another store of the study has it.
+        """
         facts = projection.INTERRUPTED
         unsettled = [run for trial_id, run in self._known_runs().items() if trial_id not in settled]
         abandoned = [run for run in unsettled if run.status in ("SCHEDULED", "RUNNING")]
+        self.n_unheld = sum(run.status == "FINISHED" for run in unsettled)
         for run in abandoned:
             self._client.set_tag(run.run_id, STATE, facts.tags[STATE])
             run.tags |= facts.tags

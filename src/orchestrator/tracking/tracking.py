@@ -60,6 +60,11 @@ class Tracking:
         return self._server.n_mended
 
     @property
+    def n_unheld(self) -> int:
+        """How many runs that finished belong to trials of which the store holds nothing."""
+        return self._server.n_unheld
+
+    @property
     def failures(self) -> Failures:
         """How much could not be written so far, and why."""
         return self._queue.failures

@@ -191,6 +191,17 @@ def test_what_the_live_projection_wrote_is_what_the_store_says(layout: StoreLayo
     assert reconcile(layout) == 0
 
 
+def test_finished_runs_of_trials_that_the_store_lost_are_counted_and_left(layout: StoreLayout) -> None:
+    for trial in (FIRST, SECOND):
+        commit(layout, trial)
+    reconcile(layout)
+    shutil.rmtree(layout.trial(SECOND.trial_id))
+    with launch(layout) as tracking:
+        assert tracking.reconcile(DESIGN, read_outcomes(layout), read_attempts(layout)) == 0
+        assert tracking.n_unheld == 1
+    assert run_of(layout, SECOND).info.status == "FINISHED"
+
+
 def test_runs_without_an_owner_are_closed(layout: StoreLayout) -> None:
     with launch(layout, complete=False) as tracking:
         for trial in (FIRST, SECOND, FULL.trials[5]):
