@@ -87,14 +87,15 @@ class Executor(Protocol):
         bases: Bases,
         *,
         stop_level: Callable[[], StopLevel],
-        last_words: Callable[[SweepError], object],
+        last_words: Callable[[SweepError], int],
     ) -> AbstractContextManager[Pool]:
         """Have workers for as long as the block runs.
 
         Args:
             bases: Of the trials that may be run.
             stop_level: How urgently the launch was asked to end.
-            last_words: Said, and this process ended, where the workers are gone under a main thread that waits.
+            last_words: Said, and this process ended with the exit code that it returns, where the workers are gone
+                under a main thread that waits.
 
         Raises:
             ClusterError: There are none, or none with room for one of the trials.

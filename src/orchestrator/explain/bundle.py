@@ -23,7 +23,7 @@ from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.metrics import metrics_of
 from workers.contract.data_class import DataClass
 from workers.contract.errors import InputError, Problem, StoreError
-from workers.contract.files import FileName
+from workers.contract.files import FileName, true_path
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import PREDICTIONS, Cost, Outcome, Sealed
 from workers.contract.recipes.recipe import Sha256
@@ -82,7 +82,8 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
     """Write a study's bundle into a new folder.
 
     Raises:
-        InputError: The folder exists or can't be made, no trial has an outcome, or scores on held_out are closed.
+        InputError: The folder exists, lies in the store or can't be made, no trial has an outcome, or scores on
+            held_out are closed.
         StoreError: An outcome can't be trusted, or what a trial committed is damaged.
     """
     if layout.is_blinded:
@@ -94,6 +95,8 @@ def make_bundle(study: Study, layout: StoreLayout, to: Path) -> BundleManifest:
     for damage in unreadable(held.outcomes, layout):
         mend = "`sweep verify --quarantine` moves it away, and `sweep run` does its trial again"
         raise StoreError(f"{layout.outcome(damage.name)}: {damage.what}; {mend}")
+    if true_path(to).is_relative_to(true_path(layout.root)):
+        raise InputError(Problem(str(to), "lies in the store", "name a folder outside of it"))
     try:
         to.mkdir(parents=True)
     except OSError as error:

@@ -39,7 +39,7 @@ from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study, sealed_text
 from orchestrator.tracking.background import Failures
 from orchestrator.tracking.tracking import Tracking
-from workers.contract.errors import ClusterLostError, SweepError
+from workers.contract.errors import ClusterLostError, PreemptedError, SweepError
 from workers.contract.layout import StoreLayout
 from workers.contract.system.durable import replace_file
 
@@ -178,13 +178,16 @@ class _Driving:
             self.record.end(why_ended(settled.plan, ran))
             return settled
 
-    def say_last_words(self, error: SweepError) -> None:
+    def say_last_words(self, error: SweepError) -> int:
         """Where the main thread waits for workers that are gone: do what that would do next, and tell what happened."""
+        if isinstance(error, ClusterLostError) and StopLevel.SAVE in self.record.levels:
+            error = PreemptedError(str(error))
         self.record.end(str(error))
         if isinstance(error, ClusterLostError):
             with suppress(Exception):
                 self.settle(Ran(lost=error))
         self.launch.tell_error(error)
+        return error.exit_code
 
 
 def _drive(

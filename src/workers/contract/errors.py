@@ -7,6 +7,7 @@
     │   └── DiskFullError  exit 4  no room where the store lies; nothing committed is lost: free space, run again
     ├── ClusterError    exit 2   no Ray cluster answers, or it has no room for a trial; start or size it
     │   └── ClusterLostError  exit 4  it was there and is gone; what had ended is kept: run again
+    │       └── PreemptedError  exit 5  a scheduler took it, as it had said: run again, unasked
     ├── TrackingError   exit 2   MLflow does not hold what it was told; see who else writes to it, then `sweep sync`
     ├── LockedError     exit 75  another driver holds the store; wait for it or stop it
     ├── TrialError      exit 3   one trial could not end with scores; the others go on
@@ -79,6 +80,12 @@ class ClusterLostError(ClusterError):
     """Ray was lost while trials ran."""
 
     exit_code = 4
+
+
+class PreemptedError(ClusterLostError):
+    """Ray was lost while trials left resume points, because a scheduler takes its nodes back."""
+
+    exit_code = 5
 
 
 class TrackingError(SweepError):

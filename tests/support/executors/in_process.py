@@ -90,7 +90,7 @@ class InProcess:
         bases: Bases,
         *,
         stop_level: Callable[[], StopLevel],
-        last_words: Callable[[SweepError], object],
+        last_words: Callable[[SweepError], int],
     ) -> Iterator["InProcess"]:
         """Nothing can be lost here."""
         self._stop_level = stop_level

@@ -63,7 +63,7 @@ class RayTune:
         bases: Bases,
         *,
         stop_level: Callable[[], StopLevel],
-        last_words: Callable[[SweepError], object],
+        last_words: Callable[[SweepError], int],
     ) -> AbstractContextManager[Pool]:
         """See `Executor`."""
         from orchestrator.execution.on_ray.pool import connected

@@ -27,15 +27,16 @@ HERALD = 'read -r line || printf "%s\\n" "$0" >&2'
 STOPPED = "stopped, and Ray went with it; what had ended is kept, run again"
 
 
-# What is done before this process ends without its main thread: it tells the error, at least.
-LastWords = Callable[[SweepError], object]
+# What is done before this process ends without its main thread: it tells the error, at least, and says the exit code.
+LastWords = Callable[[SweepError], int]
 
 
-def say_error(error: SweepError) -> None:
+def say_error(error: SweepError) -> int:
     """The least of last words."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"error: {error}\n")
         sys.stderr.flush()
+    return error.exit_code
 
 
 @contextlib.contextmanager
@@ -147,7 +148,8 @@ def _end(error: SweepError, last_words: LastWords) -> None:
     late = threading.Timer(LAST_WORDS_WITHIN_S, os._exit, (error.exit_code,))
     late.daemon = True
     late.start()
+    code = error.exit_code
     try:
-        last_words(error)
+        code = last_words(error)
     finally:
-        os._exit(error.exit_code)
+        os._exit(code)

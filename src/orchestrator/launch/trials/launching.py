@@ -57,7 +57,7 @@ def launch_trials(
     record: LaunchRecord,
     *,
     stop_level: Callable[[], StopLevel],
-    last_words: Callable[[SweepError], object],
+    last_words: Callable[[SweepError], int],
 ) -> Ran:
     """Hand trials to the executor until they end or the launch is stopped.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -117,6 +118,8 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise InputError(Problem(str(path), "does not exist", "name a study file, such as one in sweeps/")) from None
     except UnicodeDecodeError:
+        if is_zipfile(path):
+            raise InputError(Problem(str(path), "is an archive", "unpack it, and name what was in it")) from None
         raise InputError(Problem(str(path), "is not UTF-8 text", "save it as UTF-8")) from None
     except OSError as error:
         remedy = "name a study file that you may read"

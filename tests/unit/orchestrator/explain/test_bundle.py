@@ -212,6 +212,8 @@ def test_closed_scores_an_empty_store_and_a_folder_that_is_there_give_no_bundle(
     layout = StoreLayout(Path(shutil.copytree(stores[BundleGrade.SCORES].root, tmp_path / "store")))
     with pytest.raises(InputError, match="name a new folder"):
         make_bundle(CONTROLLED, layout, tmp_path)
+    with pytest.raises(InputError, match="lies in the store"):
+        make_bundle(CONTROLLED, layout, layout.root / "inside")
     layout.unblinding.unlink()
     with pytest.raises(InputError, match="closed"):
         make_bundle(CONTROLLED, layout, tmp_path / "new")

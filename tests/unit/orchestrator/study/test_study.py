@@ -1,6 +1,7 @@
 """A study file is read whole or refused whole, each problem with its line and its remedy."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -249,6 +250,8 @@ def test_missing_file_folder_and_other_encodings_are_one_clear_problem(tmp_path:
     assert "can't be read" in only_problem(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("study: für\n".encode("latin-1"))
     assert "is not UTF-8 text; save it as UTF-8" in only_problem(tmp_path / "latin.yaml")
+    archive = shutil.make_archive(str(tmp_path / "bundle"), "zip", tmp_path, "latin.yaml")
+    assert "is an archive; unpack it" in only_problem(Path(archive))
 
 
 def test_repeated_keys_are_reported_beside_the_rest(tmp_path: Path) -> None:
