@@ -97,7 +97,9 @@ class Gate:
                     self.refuse(path, f"has more than {MAX_ROWS:,} rows", "write them into several files")
                     return None
                 names = [column.name for column in columns if column.name in file.schema_arrow.names]
-                table: pd.DataFrame = file.read(columns=names).replace_schema_metadata().to_pandas()
+                whole = file.read(columns=names).replace_schema_metadata()
+                whole.validate(full=True)  # its text may be no UTF-8
+                table: pd.DataFrame = whole.to_pandas()
         except (pa.ArrowException, OSError) as error:
             why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
             self.refuse(path, f"can't be read as Parquet{why}", "write it again")

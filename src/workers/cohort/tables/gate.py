@@ -120,6 +120,7 @@ def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str], *
             raise InputError(*problems)
         # By the columns' own types: what pandas noted beside them of an index may be broken, or hide a column.
         whole = table.read(columns=columns).replace_schema_metadata()
+        whole.validate(full=True)  # its text may be no UTF-8
         # Of numbers of 16 bits pandas makes no groups.
         wide = [field.with_type(pa.float64()) if kinds.is_float16(field.type) else field for field in whole.schema]
         rows: pd.DataFrame = whole.cast(pa.schema(wide)).to_pandas()

@@ -243,9 +243,17 @@ def not_parquet(folder: Path) -> None:
     (folder / "data" / "0.parquet").write_text("1,CANARY")
 
 
+def not_utf_8(folder: Path) -> None:
+    """Codes of bytes that are no text."""
+    table = pq.read_table(folder / "data" / "0.parquet")
+    codes = pa.array([b"CANARY\xff"] * len(table)).view(pa.string())
+    write(folder / "data" / "0.parquet", table.set_column(table.column_names.index("code"), "code", codes))
+
+
 FAULTS = {
     "nested 0.1": (nested, "0.parquet", "nested form of MEDS 0.1"),
     "no Parquet": (not_parquet, "0.parquet", "can't be read as Parquet"),
+    "no text": (not_utf_8, "0.parquet", "can't be read as Parquet"),
     "a subject in two files": (with_rows((2, "2001-01-01", "X", None)), "data", "1 subjects stand in more than one"),
     "unsorted": (with_rows((1, "1999-01-01", "X", None)), "0.parquet", "1 events are not sorted by time"),
     "scattered": (

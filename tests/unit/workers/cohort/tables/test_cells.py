@@ -138,6 +138,14 @@ def test_a_number_of_any_width_is_that_number(kind: str, urate: int | None, tmp_
     assert found.loc[found["code"] == "urate", "numeric_value"].tolist() == [urate] * len(PEOPLE) * (urate is not None)
 
 
+def test_text_of_a_parquet_table_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
+    table = pa.Table.from_pandas(pd.DataFrame(PEOPLE))
+    odd = pa.array([b"\xff"] * len(PEOPLE)).view(pa.string())
+    pq.write_table(table.set_column(table.column_names.index("sex"), "sex", odd), tmp_path / "table.parquet")
+    with pytest.raises(InputError, match="can't be read"):
+        read_table(tmp_path / "table.parquet", recipe(WIDE))
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz", "table.parquet"])
 def test_a_pipe_is_no_table(name: str, tmp_path: Path) -> None:
