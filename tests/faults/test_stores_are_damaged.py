@@ -236,7 +236,7 @@ def test_a_clock_set_back_between_and_during_launches_changes_nothing(
     launch = scene.start()
     launch.until(lambda: scene.n_committed() and scene.resume_points(), what="one ended, another trains")
     launch.signal(signal.SIGTERM)
-    assert launch.end().code == 4, launch.output
+    assert launch.end().code == 5, launch.output
     kept = checksums(scene.layout)
     set_to(tmp_path, "-1h")
     launch = scene.start()

@@ -31,13 +31,13 @@ def settled_answer(launch: Launch, held: Snapshot[Seals]) -> str | None:
     whole; else null."""
     try:
         fingerprint, _, answer = launch.layout.settled.read_text().partition("\n")
-        is_settled = fingerprint == _fingerprint(launch, held) and not derived_damages(launch.layout)
+        is_settled = fingerprint == _fingerprint(launch, held, answer) and not derived_damages(launch.layout)
         return answer if is_settled else None
     except OSError:
         return None
 
 
-def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> str:
+def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes], answer: str) -> str:
     """Raises OSError where a derived file is missing; one that has changed shows by its checksum."""
     layout = launch.layout
     checksums = {trial_id: outcome.checksum for trial_id, outcome in held.outcomes.committed.items()}
@@ -49,7 +49,8 @@ def _fingerprint(launch: Launch, held: Snapshot[Seals] | Snapshot[Outcomes]) -> 
         *sorted(layout.dataset.rglob("*.parquet")),
     ]
     digests = {str(path.relative_to(layout.root)): sha256_of(path) for path in derived}
-    return digest_of({"study": launch.study.model_dump(mode="json"), "outcomes": checksums, "derived": digests})
+    study = launch.study.model_dump(mode="json")
+    return digest_of({"study": study, "outcomes": checksums, "derived": digests, "answer": answer})
 
 
 def settle(launch: Launch, ran: Ran) -> Settled:
@@ -77,7 +78,7 @@ def settle(launch: Launch, ran: Ran) -> Settled:
     finally:
         tracking.close(complete=not after.todo, why=why_ended(after, ran))
     if not tracking.failures.count:
-        replace_file(layout.settled, f"{_fingerprint(launch, held)}\n{answer.text}")
+        replace_file(layout.settled, f"{_fingerprint(launch, held, answer.text)}\n{answer.text}")
     return Settled(after, answer.text)
 
 

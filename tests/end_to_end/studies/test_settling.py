@@ -63,6 +63,10 @@ def test_a_damaged_file_is_named_and_the_next_launch_writes_it_again(settled: St
     assert {damage.name for damage in check_derived(settled).damages} == names
     run(settled)
     assert derived_damages(settled) == {}
+    whole = settled.settled.read_text()
+    settled.settled.write_text(whole[: len(whole) // 2])
+    run(settled)
+    assert settled.settled.read_text() == whole  # a torn answer is not given again
     assert {path: path.read_bytes() for path in derived} == before
 
 
