@@ -33,7 +33,7 @@ def settled_answer(launch: Launch, held: Snapshot[Seals]) -> str | None:
         fingerprint, _, answer = launch.layout.settled.read_text().partition("\n")
         is_settled = fingerprint == _fingerprint(launch, held, answer) and not derived_damages(launch.layout)
         return answer if is_settled else None
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 

@@ -64,9 +64,10 @@ def test_a_damaged_file_is_named_and_the_next_launch_writes_it_again(settled: St
     run(settled)
     assert derived_damages(settled) == {}
     whole = settled.settled.read_text()
-    settled.settled.write_text(whole[: len(whole) // 2])
-    run(settled)
-    assert settled.settled.read_text() == whole  # a torn answer is not given again
+    for torn in (whole[: len(whole) // 2].encode(), b"\xff\x00", b""):
+        settled.settled.write_bytes(torn)
+        run(settled)
+        assert settled.settled.read_text() == whole  # a torn answer is not given again
     assert {path: path.read_bytes() for path in derived} == before
 
 

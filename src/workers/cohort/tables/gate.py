@@ -120,13 +120,23 @@ def _read_parquet(path: Path, wanted: Collection[str], missing: Sequence[str], *
             raise InputError(*problems)
         # By the columns' own types: what pandas noted beside them of an index may be broken, or hide a column.
         whole = table.read(columns=columns).replace_schema_metadata()
-        whole.validate(full=True)  # its text may be no UTF-8
+        if odd := [name for name in columns if not _is_sound(whole[name])]:
+            what, remedy = "holds text that is no UTF-8", "write it as UTF-8"
+            raise InputError(*(Problem(f"{path}: column {name}", what, remedy) for name in odd))
         # Of numbers of 16 bits pandas makes no groups.
         wide = [field.with_type(pa.float64()) if kinds.is_float16(field.type) else field for field in whole.schema]
         rows: pd.DataFrame = whole.cast(pa.schema(wide)).to_pandas()
     if missing:
         rows = rows.mask(rows.isin([*missing, *pd.to_numeric(pd.Series(missing), errors="coerce").dropna()]))
     return rows
+
+
+def _is_sound(column: pa.ChunkedArray) -> bool:
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _known(path: Path, wanted: Collection[str], names: Sequence[str]) -> list[str]:

@@ -142,7 +142,7 @@ def test_text_of_a_parquet_table_that_is_no_utf_8_is_refused(tmp_path: Path) -> 
     table = pa.Table.from_pandas(pd.DataFrame(PEOPLE))
     odd = pa.array([b"\xff"] * len(PEOPLE)).view(pa.string())
     pq.write_table(table.set_column(table.column_names.index("sex"), "sex", odd), tmp_path / "table.parquet")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="column sex: holds text that is no UTF-8; write it as UTF-8"):
         read_table(tmp_path / "table.parquet", recipe(WIDE))
 
 
