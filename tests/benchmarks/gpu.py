@@ -1,8 +1,8 @@
 """What a GPU gives: whether numbers are right on it, and how fast it is; random weights, nothing fetched, no Ray.
 
-Run by hand: `make bench-gpu`, or `python tests/benchmarks/gpu.py --part a1`, from a bare checkout. Six parts, the most
-telling first, each within two minutes: nothing new is begun once the budget is spent. One JSON line a figure, flushed;
-exit 1 where a check failed or a part broke. Runs on a CPU with `--tiny`, as the tests do.
+Run by hand: `make bench-gpu`, or `python tests/benchmarks/gpu.py --part a1`, from a bare checkout. Seven parts, the
+most telling first, each within two minutes: nothing new is begun once the budget is spent. One JSON line a figure,
+flushed; exit 1 where a check failed or a part broke. Runs on a CPU with `--tiny`, as the tests do.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from benchmarks.on_gpu.losses import training_as_it_should_be
 from benchmarks.on_gpu.measuring import Part, Setting
 from benchmarks.on_gpu.rows import rows_together
 from benchmarks.on_gpu.speeds import seven_billion, train_smollm2, write_smollm2
+from benchmarks.on_gpu.ways import ways_to_train
 from benchmarks.on_gpu.workers_beside import workers_side_by_side
 
 # When the process began: imports take a good part of the first budget.
@@ -36,6 +37,7 @@ PARTS: dict[str, Part] = {
     "b1": train_smollm2,
     "b2": write_smollm2,
     "b3": workers_side_by_side,
+    "b4": ways_to_train,
     "c1": seven_billion,
 }
 LIBRARIES = ("torch", "transformers", "peft", "deepspeed")

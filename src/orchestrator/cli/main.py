@@ -67,9 +67,9 @@ def _carry_out(*, as_json: bool) -> int:
 
 def _say_version(is_asked: bool) -> None:
     if is_asked:
-        from importlib.metadata import version
+        from orchestrator.doctor.packages import PROJECT, installed_version
 
-        sys.stdout.write(f"sweep {version('rationale-sweep')}\n")
+        sys.stdout.write(f"sweep {installed_version(PROJECT) or '(not installed, so without a version)'}\n")
         raise typer.Exit
 
 

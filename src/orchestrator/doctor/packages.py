@@ -18,25 +18,32 @@ from workers.contract.errors import SweepError
 PROJECT = "rationale-sweep"
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
 MAX_NAMED = 4
+# As from a checkout that is on Python's path and nothing more.
+NOT_INSTALLED = "the code runs without having been installed, so nothing says what it asks for"
 INSTALL = "`make .venv/stamp`, or `pip install --constraint constraints.txt --editable .`"
 
 
-def check_python(found: str, *, required: str) -> HealthCheck:
-    """Whether this Python is new enough."""
+def check_python(found: str, *, required: str | None) -> HealthCheck:
+    """Whether this Python is new enough; null is required where nothing says what is."""
+    if required is None:
+        return warn("python", f"{found}; {NOT_INSTALLED}", INSTALL)
     if SpecifierSet(required).contains(found, prereleases=True):
         return ok("python", f"{found} (asked for: {required})")
     return fail("python", f"{found} is not {required}", "make the environment with another Python")
 
 
 def check_packages(
-    required: Sequence[Requirement], installed: Callable[[str], str | None], pins: Mapping[str, SpecifierSet]
+    required: Sequence[Requirement] | None, installed: Callable[[str], str | None], pins: Mapping[str, SpecifierSet]
 ) -> HealthCheck:
     """Whether every package that the project needs is there, and in the pinned version.
 
     Args:
+        required: Null where nothing says what is.
         installed: The version of a package; null where it is not installed.
         pins: What each version is pinned to; empty where the code lies without its constraints.
     """
+    if required is None:
+        return warn("packages", f"not looked at: {NOT_INSTALLED}", INSTALL)
     found = {need.name: installed(need.name) for need in required}
     if missing := [name for name, it in found.items() if it is None]:
         return fail("packages", f"not installed: {_named(missing)}", INSTALL)
@@ -85,15 +92,17 @@ def check_worker(ask: Callable[[], Readiness], *, has_gpu_device: bool) -> Itera
         yield ok("gpu", f"none; a worker computes on the CPU, {found.n_threads} threads when alone")
 
 
-def required_packages() -> tuple[Requirement, ...]:
-    """What the project depends on here, its extras aside."""
+def required_packages() -> tuple[Requirement, ...] | None:
+    """What the project depends on here, its extras aside; null where it was not installed."""
+    if installed_version(PROJECT) is None:
+        return None
     needs = (Requirement(line) for line in requires(PROJECT) or ())
     return tuple(need for need in needs if need.marker is None or need.marker.evaluate({"extra": ""}))
 
 
-def required_python() -> str:
-    """The versions of Python that the project runs on."""
-    return str(metadata(PROJECT)["Requires-Python"])
+def required_python() -> str | None:
+    """The versions of Python that the project runs on; null where it was not installed."""
+    return None if installed_version(PROJECT) is None else str(metadata(PROJECT)["Requires-Python"])
 
 
 def installed_version(name: str) -> str | None:

@@ -23,6 +23,8 @@ from workers.training.objectives import View
 CPU = torch.device("cpu")
 # Relative, over a few steps in float32: devices add in another order, and AdamW divides by small second moments.
 MOST_APART = 1e-3
+# The same with weights of eight bits of mantissa; 2.0e-3 was measured on an H200.
+MOST_APART_IN_BFLOAT16 = 1e-2
 RECIPE = TrainingRecipe(learning_rate=3e-3, seed=11, steps=6, batch_size=4)
 # What a whole trial needs beyond this script, and a bare machine may lack: too large to be carried.
 FOR_A_TRIAL = ("deepspeed", "pyarrow", "sklearn", "scipy", "threadpoolctl", "urllib3")
@@ -62,7 +64,7 @@ def _against_cpu(name: str, vocabulary: int, setting: Setting) -> Iterator[Figur
             f"{name}, {str(kind).removeprefix('torch.')}",
             apart,
             "largest relative difference",
-            holds=apart <= MOST_APART if kind is torch.float32 else None,
+            holds=apart <= (MOST_APART if kind is torch.float32 else MOST_APART_IN_BFLOAT16),
             detail=f"{RECIPE.steps} steps, {reference[0]:.4f} to {reference[-1]:.4f}",
         )
 

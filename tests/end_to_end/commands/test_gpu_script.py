@@ -107,6 +107,13 @@ def test_training_writing_and_workers_have_a_speed(lines: list[Line]) -> None:
     assert all(isinstance(speed, float) and speed > 0 for speed in speeds)
 
 
+def test_every_other_way_to_train_has_its_time(lines: list[Line]) -> None:
+    ways = [line for line in lines if line.get("part") == "b4" and "name" in line]
+
+    assert [line["name"] for line in ways] == ["a step, plain", "a step, activations computed twice", "a step, TF32"]
+    assert all(isinstance(line["value"], float) for line in ways)
+
+
 def test_a_spent_budget_names_what_was_skipped() -> None:
     import torch
 

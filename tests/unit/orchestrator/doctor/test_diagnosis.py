@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 from safetensors.numpy import save_file
 
 from orchestrator.design.grid import Design
+from orchestrator.doctor import packages
 from orchestrator.doctor.check import Grade, HealthCheck
 from orchestrator.doctor.diagnosis import Diagnosis, diagnose
 from orchestrator.doctor.machine import Capacity, check_machine, read_capacity
@@ -96,6 +97,15 @@ class TestPackages:
     def test_an_old_python_fails(self) -> None:
         assert check_python("3.10.4", required=">=3.11").grade is Grade.FAIL
         assert check_python("3.13.0rc1", required=">=3.11").grade is Grade.OK
+
+    def test_code_that_was_not_installed_is_told_so_and_is_no_fault(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(packages, "PROJECT", "a-name-that-nobody-installed")
+        found = [
+            check_python("3.12.3", required=packages.required_python()),
+            check_packages(packages.required_packages(), packages.installed_version, {}),
+        ]
+        assert [one.grade for one in found] == [Grade.WARN, Grade.WARN]
+        assert all(packages.NOT_INSTALLED in one.what for one in found)
 
     def test_pins_are_read_with_their_comments_aside_and_are_none_without_the_file(self, tmp_path: Path) -> None:
         (tmp_path / "constraints.txt").write_text("# why\nruamel.yaml==0.19.1  # so\n\n")

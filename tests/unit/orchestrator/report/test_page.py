@@ -132,6 +132,23 @@ def test_the_verdict_stands_first_in_few_words_with_chips_that_lead_on(page: str
     assert all(f'id="{place}"' in page for place in re.findall(r'href="#([^"]+)"', head))
 
 
+@pytest.mark.parametrize(
+    ("results", "chip"),
+    [
+        ([True, True, None], ">2 of 3 checks passed, 1 not judged"),
+        ([True, False, None], "✗ 1 of 3 checks passed, 1 not judged"),
+        ([True, True, False], "✗ 2 of 3 checks passed"),
+        ([True, True, True], "✓ 3 of 3 checks passed"),
+    ],
+)
+def test_a_check_that_was_not_judged_is_no_failed_one(
+    study: Study, design: Design, findings: Findings, results: list[bool | None], chip: str
+) -> None:
+    checks = tuple(findings.checks[0].model_copy(update={"passed": result}) for result in results)
+    told = render_report(study, design, findings.model_copy(update={"checks": checks}))
+    assert chip in told[told.index('class="chips"') : told.index("</header>")]
+
+
 def test_each_figure_has_its_numbers_and_a_caption(page: str) -> None:
     n_figures = page.count('<figure tabindex="0" aria-labelledby')
     assert n_figures == page.count('class="numbers"') == page.count("<figcaption") >= 5

@@ -1,4 +1,4 @@
-"""A GPU against the CPU: the same weights, prompts and batches; skipped where there is no GPU."""
+"""A GPU against the CPU: the same weights, prompts and batches."""
 
 import copy
 
@@ -16,10 +16,6 @@ from workers.preparing.company import RECORD, try_company
 from workers.scoring.labels import read_labels
 from workers.scoring.openers import opener_of
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here"),
-]
 DEVICE = torch.device("cuda")
 WORDS = tokenizer()
 CONFIGS = four_architectures(len(WORDS))
