@@ -1,70 +1,33 @@
 """A blinded study: no surface shows a held-out number before all of its trials have an outcome, and each does then."""
 
-import io
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from orchestrator.design.grid import Design, expand
-from orchestrator.execution.events import Event
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.run import RunSummary, run_study
-from orchestrator.study.study import Study, load_study
 from orchestrator.tracking.place import database_uri
 from orchestrator.tracking.tracking import Tracking
 from support.executors.in_process import InProcess, Untracked
+from support.executors.told import Told, ToldStudy
 from support.launches.command_line import Done, refused, sweep_here
-from support.stores.builders import commit_trial, invent_people, predict, usual_signal, write_attempt
+from support.stores.builders import invent_people, usual_signal
 from support.stores.tracked import with_database
 from support.studies.micro_study import write_study
-from workers.contract.answers.ending import Ending
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import FailureKind, Outcome, Split, checksum_of
+from workers.contract.outcome import Outcome, Split, checksum_of
 from workers.contract.recipes.scorings import Scoring
-from workers.contract.trial import Trial
 
 PEOPLE = invent_people(160)
 EXAMPLES = {example for example, split in zip(PEOPLE.example_id, PEOPLE.split, strict=True) if split == "held_out"}
 
 
-@dataclass(frozen=True)
-class Told:
-    """A worker that commits a trial at once, and tells the driver everything that it knows of it."""
-
-    layout: StoreLayout
-    trial: Trial
-    fails: bool
-
-    def look(self, hear: Callable[[Event], None]) -> Ending | None:
-        if self.fails:
-            write_attempt(self.layout, self.trial, number=1, kind=FailureKind.DATA)
-            return Ending(trial_id=self.trial.trial_id, state="failed", failure=FailureKind.DATA)
-        scored = predict(PEOPLE, self.trial, signal=usual_signal(self.trial), invalid_rate=0.0)
-        return Ending.of(commit_trial(self.layout, self.trial, scored))
-
-    def abandon(self) -> None: ...
-
-
-@dataclass
-class Place:
-    """A study file, its store, and what launches of it said."""
-
-    path: Path
-    layout: StoreLayout
-    said: io.StringIO
-
-    @property
-    def study(self) -> Study:
-        return load_study(self.path)
-
-    @property
-    def design(self) -> Design:
-        return expand(self.study)
+class Place(ToldStudy):
+    """A study that can be edited, launched and asked."""
 
     def edit(self, before: str, after: str) -> None:
         text = self.path.read_text()
@@ -75,7 +38,8 @@ class Place:
         design, tracking = self.design, Tracking(self.layout) if is_tracked else Untracked(self.layout)
 
         def begin(order: Path) -> Told:
-            return Told(self.layout, design.by_id[order.stem], fails=order.stem == failing)
+            trial = design.by_id[order.stem]
+            return Told(self.layout, trial, PEOPLE, usual_signal(trial), fails=order.stem == failing)
 
         executor = InProcess(begin, n_slots=1, prepares=False)
         console = Console(file=self.said, width=200)
@@ -97,7 +61,7 @@ def place(tmp_path: Path, empty_database: Path) -> Place:
     layout = StoreLayout(tmp_path / "store" / "micro")
     layout.root.mkdir(parents=True, mode=0o700)
     with_database(layout.root, empty_database)
-    return Place(write_study(tmp_path), layout, io.StringIO())
+    return Place(write_study(tmp_path), layout)
 
 
 def surfaces(place: Place) -> Iterator[tuple[str, str]]:

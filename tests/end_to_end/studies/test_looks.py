@@ -1,6 +1,5 @@
 """A study that stops when its answer is known: what runs by each look, what is spared, and who sees what when."""
 
-import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,8 +9,6 @@ import pytest
 from rich.console import Console
 
 from orchestrator.analysis.checks.phases import planned_phases
-from orchestrator.design.grid import Design, expand
-from orchestrator.execution.events import Event
 from orchestrator.explain.lookup import Known
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.reporting import find_out
@@ -19,15 +16,14 @@ from orchestrator.launch.run import RunSummary, plan_study, run_study
 from orchestrator.launch.sealing import goes_on_after
 from orchestrator.store.outcomes import committed_ids, read_store
 from orchestrator.store.sealing import Look, Opening, read_looks, record_look
-from orchestrator.study.study import Study, load_study
 from support.executors.in_process import InProcess, Untracked, write_pages
+from support.executors.told import Told, ToldStudy
 from support.launches.command_line import sweep_here
-from support.stores.builders import commit_trial, invent_people, predict, usual_signal, write_attempt
+from support.stores.builders import invent_people, usual_signal, write_attempt
 from support.studies.micro_study import write_study
-from workers.contract.answers.ending import Ending
 from workers.contract.errors import InputError, StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import FailureKind, Outcome
+from workers.contract.outcome import Outcome
 from workers.contract.recipes.scorings import Scoring
 from workers.contract.trial import Trial
 
@@ -39,43 +35,13 @@ class KilledError(Exception):
     """The end of a driver."""
 
 
-@dataclass(frozen=True)
-class Told:
-    """A worker that commits a trial at once, or fails before it makes a folder."""
-
-    layout: StoreLayout
-    trial: Trial
-    signal: float
-    fails: bool = False
-
-    def look(self, hear: Callable[[Event], None]) -> Ending | None:
-        if self.fails:
-            attempt = write_attempt(self.layout, self.trial, number=2, kind=FailureKind.DATA)
-            return Ending(trial_id=self.trial.trial_id, state="failed", failure=attempt.kind)
-        scored = predict(PEOPLE, self.trial, signal=self.signal, invalid_rate=0.0)
-        return Ending.of(commit_trial(self.layout, self.trial, scored))
-
-    def abandon(self) -> None: ...
-
-
 @dataclass
-class Place:
+class Place(ToldStudy):
     """A study file with looks, its store, and in which order its trials began."""
 
-    path: Path
-    layout: StoreLayout
     signal: Callable[[Trial], float]
     unfit: str = ""
     began: list[str] = field(default_factory=list)
-    said: io.StringIO = field(default_factory=io.StringIO)
-
-    @property
-    def study(self) -> Study:
-        return load_study(self.path)
-
-    @property
-    def design(self) -> Design:
-        return expand(self.study)
 
     @property
     def due(self) -> frozenset[str]:
@@ -90,7 +56,7 @@ class Place:
                 raise KilledError
             self.began.append(order.stem)
             trial = design.by_id[order.stem]
-            return Told(self.layout, trial, self.signal(trial), fails=order.stem == self.unfit)
+            return Told(self.layout, trial, PEOPLE, self.signal(trial), fails=order.stem == self.unfit)
 
         executor, console = InProcess(begin, n_slots=1, prepares=False), Console(file=self.said, width=200)
         launch = Launch(
