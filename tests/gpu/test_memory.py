@@ -14,6 +14,7 @@ from support.launches.running import attempts_of, committed
 from support.studies.on_gpu import FILLED, fill_side_by_side
 from support.studies.orders import micro_spec, micro_training, order_of
 from workers.attempt.runner import Runner
+from workers.contract.answers.ending import Ending
 from workers.contract.outcome import FailureKind
 from workers.contract.recipes.scorings import Scoring
 from workers.work.bench import unheard
@@ -46,9 +47,12 @@ def test_workers_of_one_gpu_fill_their_parts_side_by_side() -> None:
     assert fill_side_by_side(4) == [FILLED] * 4
 
 
+def run_in(n_parts: int, store: Path, runner: Runner) -> Ending:
+    return unheard(runner.run(order_of(SPEC, store).model_copy(update={"n_micro_batches": n_parts})))
+
+
 def peak_mib(store: Path, n_parts: int) -> float:
-    order = order_of(SPEC, store).model_copy(update={"n_micro_batches": n_parts})
-    assert unheard(Runner().run(order)).state == "scored"
+    assert run_in(n_parts, store, Runner()).state == "scored"
     return committed(store, SPEC)[0].cost.peak_gpu_memory_mib
 
 
@@ -62,13 +66,7 @@ def test_a_trial_that_lacks_memory_is_told_as_that_and_runs_again_in_more_parts(
     torch.cuda.set_per_process_memory_fraction((2 * least + most) / 3 * MIB / total)
 
     recovery, runner, n_failed = Recovery({}), Runner(), 0
-    while (
-        ending := unheard(
-            runner.run(
-                order_of(SPEC, store).model_copy(update={"n_micro_batches": recovery.n_micro_batches(SPEC.trial_id)})
-            )
-        )
-    ).state == "failed":
+    while (ending := run_in(recovery.n_micro_batches(SPEC.trial_id), store, runner)).state == "failed":
         assert ending.failure is FailureKind.OUT_OF_MEMORY, ending.detail
         assert not runner.is_spent
         assert recovery.after(ending.failure, trial_id=SPEC.trial_id, detail=ending.detail).is_tried_again
