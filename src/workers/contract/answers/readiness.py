@@ -19,6 +19,24 @@ class Gpu(Record):
     error: str = ""
 
 
+class GpuLoad(Record):
+    """What a trial alone took of a whole GPU.
+
+    peak_bytes: Of the GPU's memory in use at most.
+    room_bytes: What tensors of all workers on it may take together.
+    busy_s: Seconds in which it computed, of the `wall_s` that the trial's work took; 0 where the GPU does not say.
+    n_cpus: CPUs of its node for each of the node's GPUs.
+    fits: Whether the memory sufficed, with batches in however many parts.
+    """
+
+    peak_bytes: int
+    room_bytes: int
+    busy_s: float = 0.0
+    wall_s: float = 0.0
+    n_cpus: float = 1.0
+    fits: bool = True
+
+
 class Readiness(Answer):
     """What a worker could load and use.
 
