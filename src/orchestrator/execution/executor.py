@@ -9,6 +9,7 @@ from typing import Protocol
 from orchestrator.execution.events import Event, StopLevel
 from orchestrator.study.resources import Resources
 from workers.contract.answers.ending import Ending
+from workers.contract.answers.readiness import GpuLoad
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
@@ -65,6 +66,19 @@ class Pool(Protocol):
             InputError: The inputs can't be made.
             ClusterError: The workers broke, or were lost.
         """
+
+    def measure(self, orders: Mapping[str, Sequence[Path]]) -> Mapping[str, GpuLoad] | None:
+        """What a trial of each base takes of a whole GPU, but where it fails; null where that was stopped.
+
+        Args:
+            orders: By base; what they need is made.
+
+        Raises:
+            ClusterError: It can't be measured, or the workers were lost.
+        """
+
+    def reserve(self, resources: Resources) -> None:
+        """Have each trial take this from now on; none runs yet."""
 
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """Run trials in the given order; every attempt's end is judged, and stands in the store.

@@ -41,11 +41,12 @@ class LaunchBegan(LaunchEntry):
 
 
 class SlotsFound(LaunchEntry):
-    """Where its trials run; then, without a device, that nodes joined or were lost."""
+    """Where its trials run, and what of a GPU `auto` means by base; then, without a device, who came or went."""
 
     what: Literal["slots"] = "slots"
     n_slots: int
     device: str = ""
+    gpus: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     joined: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 

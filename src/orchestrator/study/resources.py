@@ -1,8 +1,8 @@
 """What a trial reserves, and what it may share out: its devices, its processes, its batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -13,6 +13,9 @@ from workers.contract.trial import PARTED
 
 if TYPE_CHECKING:
     from orchestrator.study.rules import StudyDraft
+
+
+AUTO: Literal["auto"] = "auto"
 
 
 class Device(StrEnum):
@@ -27,10 +30,10 @@ class TrialShare(Frozen, BaseModel):
     """What one trial reserves."""
 
     cpus_per_trial: float = Field(default=1, gt=0, description="for each of its processes")
-    gpus_per_trial: float = Field(
-        default=1,
-        ge=0,
-        description="for each of its processes, where trials run on GPUs; 1, or a part of one that others share",
+    gpus_per_trial: Annotated[float, Field(ge=0)] | Literal["auto"] = Field(
+        default=1.0,
+        description="1 for each of its processes, where trials run on GPUs, a part of one that others share, or auto: "
+        "the part that a measurement at the first launch finds",
     )
     processes_per_trial: int = Field(
         default=1, ge=1, le=1024, description="that train it together, each on its share of every batch"
@@ -41,10 +44,16 @@ class TrialShare(Frozen, BaseModel):
 
     def __str__(self) -> str:
         """For a plan, which knows of no device yet."""
-        each = f"{self.cpus_per_trial:g} CPUs and, on GPUs, {self.gpus_per_trial:g} of them"
+        gpus = "a part of one that is measured" if self.gpus_per_trial == AUTO else f"{self.gpus:g} of them"
+        each = f"{self.cpus_per_trial:g} CPUs and, on GPUs, {gpus}"
         if self.processes_per_trial == 1:
             return each
         return f"{self.processes_per_trial} processes on {self.nodes_per_trial} nodes, each {each}"
+
+    @property
+    def gpus(self) -> float:
+        """Of each process; a whole one until `auto` is decided."""
+        return 1.0 if self.gpus_per_trial == AUTO else self.gpus_per_trial
 
     @property
     def n_here(self) -> int:
@@ -59,7 +68,7 @@ class TrialShare(Frozen, BaseModel):
     @property
     def size(self) -> tuple[float, float]:
         """GPUs and CPUs in all, by which trials compare."""
-        return self.gpus_per_trial * self.processes_per_trial, self.cpus_per_trial * self.processes_per_trial
+        return self.gpus * self.processes_per_trial, self.cpus_per_trial * self.processes_per_trial
 
 
 class Resources(TrialShare):
@@ -89,6 +98,16 @@ class Resources(TrialShare):
         }
         return self.model_copy(update={"by_base": whole})
 
+    def decided(self, gpus: Mapping[str, float]) -> Self:
+        """The same, where `auto` means this of a GPU, by base; what has no base fits beside the smallest."""
+        known = {**gpus, str(None): min(gpus.values())} if gpus else {}
+        shares = {
+            base: share.model_copy(update={"gpus_per_trial": part})
+            for base, part in known.items()
+            if (share := self.share_of(base)).gpus_per_trial == AUTO
+        }
+        return self.model_copy(update={"by_base": {**self.by_base, **shares}})
+
 
 def unknown_shares(draft: "StudyDraft") -> Iterator[Problem]:
     """Shares of bases that there are not."""
@@ -104,7 +123,7 @@ def spanned_devices(draft: "StudyDraft") -> Iterator[Problem]:
     """More GPUs than a process uses."""
     for at in ((*place, "gpus_per_trial") for place in _places(draft)):
         n_gpus = draft.sound(*at)
-        if n_gpus is None or n_gpus <= 1:
+        if n_gpus is None or n_gpus == AUTO or n_gpus <= 1:
             continue
         what = f"{draft.source.written(at)} would leave all but one idle: a process uses one device, at any zero_stage"
         remedy = "write 1, and `processes_per_trial` for a trial on more; else more GPUs run more trials at a time"

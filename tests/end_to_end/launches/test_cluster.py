@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
+from orchestrator.launch.record import LaunchRecord, SlotsFound
 from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
+from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -111,6 +113,30 @@ def test_one_study_runs_a_base_over_two_nodes_and_comparators_by_one_process(tmp
     assert "running 4 trials on 1 CPU slots" in done.stderr
     assert json.loads(done.stdout)["n_done"] == 4
     assert not list((tmp_path / "store" / "micro" / "attempts").rglob("*.json"))
+
+
+def test_what_was_measured_of_a_gpu_makes_slots_and_what_can_not_be_is_one_error(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """On a node that says it has a GPU, which torch does not see: trials run on its CPUs."""
+    study = write_study(tmp_path, resources="cpus_per_trial: 1, gpus_per_trial: auto")
+    layout = StoreLayout(tmp_path / "store" / "micro")
+    unseen = ("--include-dashboard=false", "--num-gpus=1")
+    with running_head(tmp_path_factory, *unseen) as (address, environment):
+        hidden = {**environment, "CUDA_VISIBLE_DEVICES": ""}
+        refused = run(study, address, hidden)
+        trials_then = list(layout.trials.iterdir()) if layout.trials.exists() else []
+        LaunchRecord(layout, 9).write(SlotsFound(n_slots=1, device="GPU", gpus={"micro": 0.5}))
+        done = run(study, address, hidden)
+    assert refused.returncode == 2
+    assert "what a trial takes of a GPU was not found" in refused.stdout
+    assert "write a number as `gpus_per_trial`" in refused.stdout
+    assert "Traceback" not in refused.stderr
+    assert trials_then == []
+    assert done.returncode == 0, done.stderr
+    assert "measuring" not in done.stderr
+    assert "running 4 trials on 2 GPU slots" in done.stderr
+    assert json.loads(done.stdout)["n_done"] == 4
 
 
 def test_a_driver_with_a_wrong_token_is_refused(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:

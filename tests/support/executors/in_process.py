@@ -1,7 +1,7 @@
 """An executor in the process of a test: the real runner, or workers that the test plays, one look at each in turn."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from orchestrator.tracking.background import Background
 from orchestrator.tracking.study_page import StudyAnswer
 from orchestrator.tracking.tracking import Tracking
 from workers.contract.answers.ending import Ending
+from workers.contract.answers.readiness import GpuLoad
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import InputError, Problem, SweepError
 from workers.contract.inputs import Stage
@@ -65,6 +66,8 @@ class InProcess:
     Args:
         begin: Starts a worker on an order; with the real runner unless another is given.
         prepares: Whether inputs are made, by the real workshop.
+        device: What it says that its trials run on.
+        loads: What it says that trials take of a GPU, by base.
         sleep: Between two looks.
     """
 
@@ -74,9 +77,13 @@ class InProcess:
         *,
         n_slots: int = 2,
         prepares: bool = True,
+        device: str = "CPU",
+        loads: Mapping[str, GpuLoad] | None = None,
         sleep: Callable[[float], object] = lambda _: None,
     ) -> None:
-        self.slots = Slots(n_slots, "CPU")
+        self.slots = Slots(n_slots, device)
+        self.loads = dict(loads or {})
+        self.reserved: Resources | None = None
         self.out: dict[str, Worker] = {}
         self._begin = begin or _with_one_runner()
         self._prepares = prepares
@@ -115,6 +122,14 @@ class InProcess:
             except SweepError as error:
                 raise InputError(Problem("prepare", str(error), "mend this and run again")) from None
         return unfit
+
+    def measure(self, orders: Mapping[str, Sequence[Path]]) -> Mapping[str, GpuLoad]:
+        """As it was told; each answer is given once."""
+        return {base: self.loads.pop(base) for base in orders if base in self.loads}
+
+    def reserve(self, resources: Resources) -> None:
+        """Taken note of."""
+        self.reserved = resources
 
     def run(self, trial_ids: Sequence[str], layout: StoreLayout, overseer: Overseer) -> None:
         """As many at a time as there are slots."""

@@ -15,6 +15,7 @@ from orchestrator.execution.on_ray.lost_workers import Node
 from orchestrator.execution.on_ray.peers import check_node, group_of
 from orchestrator.study.resources import TrialShare
 from workers.contract.answers.ending import Ending
+from workers.contract.answers.readiness import GpuLoad
 from workers.contract.answers.roll_call import Present, RollCall
 from workers.contract.errors import Problem, SweepError
 from workers.contract.inputs import Stage
@@ -94,7 +95,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
 
             share: TrialShare = config["share"]
             group, self._peers = group_of(share, call=call)
-            self._runner = Runner(n_threads=share.n_threads, gpu_share=share.gpus_per_trial, group=group)
+            self._runner = Runner(n_threads=share.n_threads, gpu_share=share.gpus, group=group)
         order = _taken(config["order"])
         return (yield from self._runner.run(order))
 
@@ -127,6 +128,20 @@ def prepare_inputs(orders: Sequence[str], stage: Stage) -> Prepared:
         return Prepared(make(map(_taken, orders), stage))
     except SweepError as error:
         return Prepared({}, (Problem("prepare", str(error), "mend this and run again"),))
+
+
+# Ray would keep the process for other tasks, and with it what it holds of the GPU.
+@ray.remote(num_gpus=1, max_calls=1, max_retries=0)  # type: ignore[untyped-decorator]
+def measure_load(orders: Sequence[str], n_threads: int) -> GpuLoad | None:
+    """How much of this node's GPU the heaviest of these trials takes; null where it fails, and will say why itself."""
+    from workers.attempt.gpu_load import measure
+
+    here = ray.get_runtime_context().get_node_id()
+    held = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == here)
+    try:
+        return measure([_taken(order) for order in orders], n_threads=n_threads, n_cpus=held["CPU"] / held["GPU"])
+    except SweepError:
+        return None
 
 
 def _taken(path: str) -> WorkOrder:

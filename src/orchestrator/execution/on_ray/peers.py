@@ -65,7 +65,7 @@ class Peer:
             from workers.work.group import ProcessGroup
 
             group = ProcessGroup.join(meeting, rank=rank)
-            assist(group, n_threads=share.n_threads, gpu_share=share.gpus_per_trial)
+            assist(group, n_threads=share.n_threads, gpu_share=share.gpus)
         finally:
             os._exit(1)
 
@@ -85,7 +85,7 @@ def group_of(share: TrialShare, *, call: RollCall | None) -> "tuple[ProcessGroup
     peers = [
         Peer.options(  # type: ignore[attr-defined]
             num_cpus=share.cpus_per_trial,
-            num_gpus=share.gpus_per_trial,
+            num_gpus=share.gpus,
             scheduling_strategy=PlacementGroupSchedulingStrategy(bundles, rank // share.n_here),
         ).remote()
         for rank in range(1, share.processes_per_trial)

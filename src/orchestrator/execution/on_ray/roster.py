@@ -36,13 +36,13 @@ class Host:
 
     def n_fitting(self, share: TrialShare) -> int:
         """How often that of a trial which stands on one node finds room here at once."""
-        by_gpu = self.gpus / share.gpus_per_trial if share.gpus_per_trial else float("inf")
+        by_gpu = self.gpus / share.gpus if share.gpus else float("inf")
         return int(min(self.cpus / share.cpus_per_trial, by_gpu) / share.n_here + ROUNDING)
 
     def without(self, share: TrialShare, n: int) -> "Host":
         """What is left of it beside so many of them."""
         n_processes = n * share.n_here
-        cpus, gpus = share.cpus_per_trial * n_processes, share.gpus_per_trial * n_processes
+        cpus, gpus = share.cpus_per_trial * n_processes, share.gpus * n_processes
         return replace(self, cpus=self.cpus - cpus, gpus=self.gpus - gpus)
 
 
@@ -227,7 +227,7 @@ def ask_for(demand: Mapping[TrialShare, int]) -> None:
 
 def bundle_of(share: TrialShare) -> dict[str, float]:
     """What a trial holds on each of its nodes."""
-    amounts = {CPU: share.cpus_per_trial * share.n_here, GPU: share.gpus_per_trial * share.n_here}
+    amounts = {CPU: share.cpus_per_trial * share.n_here, GPU: share.gpus * share.n_here}
     return {name: amount for name, amount in amounts.items() if amount}
 
 

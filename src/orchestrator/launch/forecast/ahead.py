@@ -14,9 +14,9 @@ from orchestrator.launch.forecast.needs import (
     forecast_teaching,
     free_bytes,
 )
-from orchestrator.launch.forecast.taken import slots_of, taken_here, taken_there
+from orchestrator.launch.forecast.taken import as_launched, slots_of, taken_here, taken_there
 from orchestrator.launch.screen.board import longest_first
-from orchestrator.study.resources import Resources, TrialShare
+from orchestrator.study.resources import AUTO, Resources, TrialShare
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
 
@@ -37,7 +37,9 @@ class Ahead:
         teaching = [f"teacher writes {self.teaching}"] if self.teaching else []
         is_usual = all(share.processes_per_trial == 1 for share in self.demand) and len(self.demand) < 2
         devices = [] if is_usual else [f"{n} trials reserve {share}" for share, n in self.demand.items()]
-        return [*self.time.lines(study), *disk, *teaching, *devices]
+        is_open = any(share.gpus_per_trial == AUTO for share in self.demand)
+        unknown = "gpus_per_trial is auto: the first launch on GPUs measures it; until then a trial counts as a GPU"
+        return [*self.time.lines(study), *disk, *teaching, *devices, *([unknown] if is_open else ())]
 
     def to_json(self) -> dict[str, object]:
         """The same as facts."""
@@ -57,7 +59,7 @@ def look_ahead(
         StoreError: An outcome was damaged since.
     """
     missing = sorted((planned.trial for planned in plan.todo), key=longest_first)
-    taken, n_slots = taken_here(plan, layout), slots_of(layout)
+    taken, n_slots, resources = taken_here(plan, layout), slots_of(layout), as_launched(resources, layout)
     if pilot is not None:
         learnt, n_slots = taken_there(pilot, missing), n_slots or slots_of(pilot)
         if missing and not learnt:

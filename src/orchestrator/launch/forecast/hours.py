@@ -119,7 +119,7 @@ def forecast_time(
     kinds = dict.fromkeys(kind for kind, _ in known)
     is_on_cpus = taken[known[0][0]][0].is_on_cpus
     shares = [resources.share_of(kind.base) for kind, _ in known]
-    each_holds = [share.cpus_per_trial if is_on_cpus else share.gpus_per_trial for share in shares]
+    each_holds = [share.cpus_per_trial if is_on_cpus else share.gpus for share in shares]
     n_devices = [share.processes_per_trial * n for share, n in zip(shares, each_holds, strict=True)]
     seconds = _drawn(known, {kind: taken[kind] for kind in kinds})
     hours = n_devices @ seconds / 3600

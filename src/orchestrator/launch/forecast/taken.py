@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 from orchestrator.design.plan import Plan
 from orchestrator.launch.record import SlotsFound, past_launches
 from orchestrator.store.outcomes import committed_ids
+from orchestrator.study.resources import Device, Resources
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Cost, Outcome, TrialState
 from workers.contract.trial import AxisValue, Trial
@@ -78,6 +79,16 @@ def taken_there(layout: StoreLayout, missing: Iterable[Trial]) -> Taken:
 
 def _costly_parts(trial: Trial) -> tuple[object, ...]:
     return trial.spec.base, trial.spec.cohort, trial.spec.evaluation
+
+
+def as_launched(resources: Resources, layout: StoreLayout) -> Resources:
+    """What a trial reserves; `auto` means what the first launch of the store found, so that all are of one mind."""
+    found = [entry for past in past_launches(layout) for entry in past.entries if isinstance(entry, SlotsFound)]
+    gpus = {base: part for entry in reversed(found) for base, part in entry.gpus.items()}
+    device = next((entry.device for entry in found if entry.device), None)
+    if device is not None and resources.device is Device.AUTO:
+        resources = resources.model_copy(update={"device": Device(device.lower())})
+    return resources.decided(gpus)
 
 
 def slots_of(layout: StoreLayout) -> int | None:

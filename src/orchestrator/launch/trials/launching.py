@@ -1,7 +1,7 @@
 """The trials of one launch, from their orders to the last that ends."""
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -12,16 +12,17 @@ from orchestrator.execution.events import Ended, StopLevel
 from orchestrator.execution.executor import Pool, Unfit
 from orchestrator.execution.recovery import Recovery
 from orchestrator.launch.forecast.hours import forecast_time
+from orchestrator.launch.forecast.taken import as_launched
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.mustering import mustered
-from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, TimeForetold, past_launches
+from orchestrator.launch.record import LaunchRecord, NodesMustered, SlotsFound, TimeForetold
 from orchestrator.launch.screen.board import Board
 from orchestrator.launch.screen.console import watch
 from orchestrator.launch.sealing import seal
 from orchestrator.launch.trials.referee import Queue, Referee
+from orchestrator.launch.trials.sharing import share_gpus
 from orchestrator.saying.terminal import working
 from orchestrator.store.orders import write_order
-from orchestrator.study.resources import Device, Resources
 from workers.contract.answers.ending import Ending
 from workers.contract.errors import ClusterLostError, InputError, Problem, SweepError
 from workers.contract.inputs import Stage, is_prepared
@@ -74,19 +75,16 @@ def launch_trials(
     referee: Referee | None = None
     try:
         with (
-            launch.executor.open(resources_of(launch), bases, stop_level=stop_level, last_words=last_words) as pool,
+            launch.executor.open(
+                as_launched(launch.study.resources, launch.layout), bases, stop_level=stop_level, last_words=last_words
+            ) as pool,
             mustered(pool, launch.study, launch.layout, allows_mixed=launch.allows_mixed) as nodes,
         ):
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
             record.write(NodesMustered.of(nodes))
-            if not all(is_prepared(trial.spec, launch.layout) for trial in queue.trials):
-                console.print(f"{PREPARING}cohort, base, prompts, rationales (once a store)")
-            with working(console, f"preparing {len(orders)} bases, texts first") as tell:
-                unfit = prepare(pool, orders, skips_unfit=launch.skips_unfit, tell=tell)
+            unfit = _prepare_all(pool, launch, queue, orders, record)
             if unfit is None:
                 return Ran()
-            if len(unfit) == len(queue.trials):
-                raise InputError(*chain.from_iterable(unfit.values()))
             _seal(launch)
             board = Board(queue.by_id, n_kept=queue.n_kept, n_slots=pool.slots.n_slots)
             foretold = _foretell(launch, queue, record, n_slots=board.n_slots)
@@ -102,6 +100,21 @@ def launch_trials(
     return Ran(referee.board.failed, recovery.ended_because)
 
 
+def _prepare_all(
+    pool: Pool, launch: Launch, queue: Queue, orders: Mapping[AxisValue | None, list[Path]], record: LaunchRecord
+) -> Unfit | None:
+    """Make inputs and share out GPUs; why trials can't run so, by trial id; null where the launch was stopped."""
+    if not all(is_prepared(trial.spec, launch.layout) for trial in queue.trials):
+        launch.console.print(f"{PREPARING}cohort, base, prompts, rationales (once a store)")
+    with working(launch.console, f"preparing {len(orders)} bases, texts first") as tell:
+        unfit = prepare(pool, list(orders.values()), skips_unfit=launch.skips_unfit, tell=tell)
+    if unfit is not None:
+        unfit = share_gpus(pool, launch, record, orders, unfit)
+    if unfit is not None and len(unfit) == len(queue.trials):
+        raise InputError(*chain.from_iterable(unfit.values()))
+    return unfit
+
+
 def _seal(launch: Launch) -> None:
     """Seal the analysis plan before the first trial runs, and name the study by it."""
     plan = seal(launch.study, launch.design, launch.layout)
@@ -113,7 +126,9 @@ def _seal(launch: Launch) -> None:
 def _foretell(launch: Launch, queue: Queue, record: LaunchRecord, *, n_slots: int) -> str:
     """Say and write down how long the trials take that can be foretold, to be held against what they take."""
     missing = list(queue.by_id.values())
-    found = forecast_time(missing, queue.taken, n_slots=n_slots, resources=launch.study.resources)
+    found = forecast_time(
+        missing, queue.taken, n_slots=n_slots, resources=as_launched(launch.study.resources, launch.layout)
+    )
     if found.wall_s is None or found.wall_s.p10 is None:  # a forecast that can't be wrong says nothing
         return ""
     seconds = {f"{name}_s": value for name, value in found.wall_s}
@@ -135,16 +150,6 @@ def _run_phases(pool: Pool, referee: Referee, unfit: Unfit) -> None:
             pool.run(due, launch.layout, referee)
         if not referee.goes_on_after(phase):
             break
-
-
-def resources_of(launch: Launch) -> Resources:
-    """What a trial reserves; `auto` means what the first launch of the store found, so that no study is on both."""
-    resources = launch.study.resources
-    found = (entry for past in past_launches(launch.layout) for entry in past.entries if isinstance(entry, SlotsFound))
-    first = next((entry.device for entry in found if entry.device), None)
-    if first is None or resources.device is not Device.AUTO:
-        return resources
-    return resources.model_copy(update={"device": Device(first.lower())})
 
 
 def prepare(
@@ -180,14 +185,14 @@ def prepare(
     return unfit
 
 
-def _write_orders(launch: Launch, queue: Queue, recovery: Recovery) -> list[list[Path]]:
+def _write_orders(launch: Launch, queue: Queue, recovery: Recovery) -> dict[AxisValue | None, list[Path]]:
     """An order a trial; those of one base together, which is prepared once."""
     orders: dict[AxisValue | None, list[Path]] = {}
     for trial_id, trial in queue.by_id.items():
         n_parts = recovery.n_micro_batches(trial_id)
         order = write_order(trial, launch.study, launch.layout, n_micro_batches=n_parts, profiles=launch.profiles)
         orders.setdefault(trial.coordinates.get("base"), []).append(order)
-    return list(orders.values())
+    return orders
 
 
 def give_up_unfit(trial_id: str, problems: Sequence[Problem], layout: StoreLayout) -> Ending:

@@ -72,7 +72,8 @@ def _in_file(at: Location, schema: Schema, source: StudySource) -> Location:
     for place, part in enumerate(at, start=1):
         rule = _holder(rule, schema)
         is_tag = part in _branches(rule) or not rule.keys() & HOLDS
-        if part == ANYTHING or (not is_tag and (place == len(at) or source.value((*kept, part)) is not None)):
+        is_key = part in rule.get("properties", ()) or place == len(at) or source.value((*kept, part)) is not None
+        if part == ANYTHING or (not is_tag and is_key):
             kept = (*kept, part)
         rule = _below(rule, part)
     return kept
@@ -109,8 +110,12 @@ def _fault(kind: str, rule: Schema) -> str:
         return "has the wrong form"
     if options := _options(rule):
         return f"is not {' or '.join(options)}"
-    kinds = [KINDS.get(one.get("type", ""), "a mapping") for one in rule.get("anyOf", [rule])]
+    kinds = [" or ".join(_options(one)) or _kind(one) for one in rule.get("anyOf", [rule])]
     return f"is not {' or '.join(kinds)}"
+
+
+def _kind(rule: Schema) -> str:
+    return KINDS.get(rule.get("type", ""), "a mapping")
 
 
 def _options(rule: Schema) -> list[str]:

@@ -126,6 +126,7 @@ def test_defaults_may_be_written_or_left_out(spelled_out: list[tuple[str, str, A
         {**STUDY, "study": "renamed"},
         {**STUDY, "question": "Another?"},
         {**STUDY, "resources": {"gpus_per_trial": 0}},
+        {**STUDY, "resources": {"gpus_per_trial": "auto"}},
         changed("cohort", "file", "elsewhere.csv"),
         changed("cohort", "min_cell", 11),
         {
@@ -134,7 +135,7 @@ def test_defaults_may_be_written_or_left_out(spelled_out: list[tuple[str, str, A
             "axes": {**STUDY["axes"], "base": ["first", "second"]},
         },
     ],
-    ids=["study", "question", "resources", "file", "min_cell", "base names"],
+    ids=["study", "question", "resources", "auto", "file", "min_cell", "base names"],
 )
 def test_what_is_not_content_changes_no_id(content: dict[str, Any]) -> None:
     assert ids(design_of(write(content))) == ids(BASELINE)

@@ -13,14 +13,15 @@ from orchestrator.design.grid import expand
 from orchestrator.design.looks import phases_of
 from orchestrator.execution.events import Ended, Event, Progressed, Requeued, StopLevel
 from orchestrator.execution.recovery import Recovery
+from orchestrator.launch.forecast.taken import as_launched
 from orchestrator.launch.launch import Launch
 from orchestrator.launch.record import LaunchRecord, SlotsFound
 from orchestrator.launch.screen.board import Board
 from orchestrator.launch.screen.console import Watch
-from orchestrator.launch.trials.launching import give_up_unfit, resources_of
+from orchestrator.launch.trials.launching import give_up_unfit
 from orchestrator.launch.trials.referee import Queue, Referee
 from orchestrator.store.orders import write_order
-from orchestrator.study.resources import Device
+from orchestrator.study.resources import Device, Resources
 from orchestrator.study.study import Study, load_study
 from orchestrator.tracking.study_page import StudyProgress
 from orchestrator.tracking.tracking import Tracking
@@ -145,13 +146,17 @@ def test_a_trial_that_does_not_fit_is_an_attempt_that_failed_for_a_reason_of_the
     assert attempt.detail == ending.detail == "bases.b: holds 256 tokens; choose another"
 
 
+def reserved(launch: Launch) -> Resources:
+    return as_launched(launch.study.resources, launch.layout)
+
+
 @pytest.mark.parametrize("device", ["CPU", "GPU"])
 def test_auto_means_the_device_of_the_first_launch(case: Case, device: str) -> None:
     launch = case.referee.launch
-    assert resources_of(launch).device is Device.AUTO
+    assert reserved(launch).device is Device.AUTO
     case.referee.record.write(SlotsFound(n_slots=2, device=device))
     LaunchRecord(case.layout, 2).write(SlotsFound(n_slots=1, device="CPU"))
-    assert resources_of(launch).device is Device(device.lower())
+    assert reserved(launch).device is Device(device.lower())
 
 
 def test_a_device_that_the_study_names_is_taken(case: Case) -> None:
@@ -159,4 +164,4 @@ def test_a_device_that_the_study_names_is_taken(case: Case) -> None:
     launch = case.referee.launch
     named = launch.study.resources.model_copy(update={"device": Device.CPU})
     study = launch.study.model_copy(update={"resources": named})
-    assert resources_of(replace(launch, study=study)).device is Device.CPU
+    assert reserved(replace(launch, study=study)).device is Device.CPU

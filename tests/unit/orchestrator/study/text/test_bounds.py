@@ -156,3 +156,9 @@ def test_a_trial_on_several_gpus_is_refused_as_long_as_it_would_use_one(tmp_path
     text = SOUND.replace("training:\n", "training:\n  zero_stage: 2\n")
     text = text.replace("gpus_per_trial: 1", "gpus_per_trial: 4")
     assert "resources.gpus_per_trial: 4 would leave all but one idle" in only_problem(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("value", ["-1", "half", "Auto", "null"])
+def test_what_is_no_part_of_a_gpu_is_refused_where_it_stands(tmp_path: Path, value: str) -> None:
+    said = only_problem(write(tmp_path, SOUND.replace("gpus_per_trial: 1", f"gpus_per_trial: {value}")))
+    assert f"resources.gpus_per_trial: {value} is not a number or auto; write 1 for each" in said
