@@ -3,6 +3,7 @@
 With `--json`, standard output holds one object in place of the facts: {"error": [...], "exit_code": n}.
 """
 
+import errno
 import json
 import signal
 import sys
@@ -62,7 +63,8 @@ def _system_problem(error: OSError) -> tuple[tuple[Problem, ...], int]:
         remedy = "nothing committed is lost: free space and run again"
         return (Problem(where, "the disk is full", remedy),), DiskFullError.exit_code
     what = error.strerror or type(error).__name__
-    return (Problem(where, what, "mend its owner, mode or disk"),), EXIT_BAD_INPUT
+    remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else "mend its owner, mode or disk"
+    return (Problem(where, what, remedy),), EXIT_BAD_INPUT
 
 
 def _usage_problem(error: TyperException) -> Problem:

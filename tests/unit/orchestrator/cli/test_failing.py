@@ -101,6 +101,13 @@ def test_an_error_is_one_object_where_json_was_asked_for(sweep: Command, tmp_pat
     assert (tmp_path / "err").read_text() == ""
 
 
+def test_a_name_that_is_too_long_is_to_be_shortened(sweep: Command, tmp_path: Path) -> None:
+    study, long = write_study(tmp_path), "a" * 300
+    for command in (("status", long), ("status", study, "--store", long), ("plan", study, "--store", tmp_path / long)):
+        assert sweep(*command) == 2
+        assert (tmp_path / "err").read_text().endswith("File name too long; choose a shorter name\n")
+
+
 def test_a_folder_that_ray_can_not_use_is_refused_before_anything_is_made(
     sweep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
