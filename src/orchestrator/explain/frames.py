@@ -101,9 +101,11 @@ def open_store(path: str | Path) -> StoreFrames:
     """The store in a folder, to be read; raises InputError where it is none."""
     from orchestrator.study.study import load_sealed
 
-    layout = opened(true_path(Path(path).expanduser()))
-    if not layout.study.is_file():
-        raise InputError(
-            Problem(str(path), "is no store folder", "name one that `sweep run` made, e.g. store/quickstart")
-        )
+    try:
+        layout = opened(true_path(Path(path).expanduser()))
+        what = "" if layout.study.is_file() else "is no store folder"
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        what = f"is no path of a folder that can be read ({getattr(error, 'strerror', None) or error})"
+    if what:
+        raise InputError(Problem(str(path) or ".", what, "name one that `sweep run` made, e.g. store/quickstart"))
     return StoreFrames(load_sealed(layout.study), layout)

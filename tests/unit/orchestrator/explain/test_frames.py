@@ -1,6 +1,7 @@
 """A store as data frames, as a notebook reads it."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -66,6 +67,12 @@ def test_a_folder_that_is_no_store_and_a_store_without_an_ended_trial_are_refuse
         orchestrator.open_store(layout.root).trials()
     with pytest.raises(StoreError, match="no trial yet"):
         orchestrator.open_store(layout.root).contrasts()
+
+
+@pytest.mark.parametrize("path", ["absent", __file__, "", "a" * 300, "a\0b", "~nobody-here/x", None, 3, True, b"x", []])
+def test_what_is_no_path_of_a_store_is_refused_in_one_sentence(path: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InputError, match=r".: is no .*; name one that `sweep run` made"):
+        orchestrator.open_store(path)
 
 
 def test_the_package_has_no_other_name_to_give() -> None:
