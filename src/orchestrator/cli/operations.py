@@ -99,7 +99,7 @@ def verify(
     from contextlib import nullcontext
     from dataclasses import asdict
 
-    from orchestrator.explain.bundle_check import is_bundle
+    from orchestrator.explain.leaving import is_bundle
     from orchestrator.saying.terminal import working
     from orchestrator.store.holding import hold_lock
     from orchestrator.store.outcomes import Outcomes, quarantine, read_outcomes

@@ -68,7 +68,7 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
         if stores != STORES:
             raise InputError(Problem("--store", "says nothing beside a store folder", "leave it out"))
         layout = open_store(sayable(true_path(path)))
-        _refuse_bundle(path, layout)
+        _refuse_bundle(layout)
         follow_store(layout.root)
         return load_sealed(layout.study), layout
     sayable(true_path(path))
@@ -77,18 +77,20 @@ def open_study(path: Path, stores: Path, *, look_up: bool = False) -> "tuple[Stu
         raise InputError(Problem("--store", f"{stores} is itself the store of a study", remedy))
     study = load_study(path)
     layout = open_store(sayable(true_path(stores / study.study)))
+    _refuse_bundle(layout)
     follow_store(layout.root)
     return at_commits(study, layout, look_up=look_up), layout
 
 
-def _refuse_bundle(path: Path, layout: "StoreLayout") -> None:
-    if layout.study.exists():
-        return
-    from orchestrator.explain.bundle_check import is_bundle
+def _refuse_bundle(layout: "StoreLayout") -> None:
+    """Leave a bundle as it was written: whatever is added to it is wrong with it."""
+    from orchestrator.explain.leaving import STORE, is_bundle
 
-    if is_bundle(path):
-        remedy = f"`{typed('sweep', 'verify', path)}` checks it, and a copy of its store/ is a store"
-        raise InputError(Problem(str(path), "is a bundle", remedy))
+    for folder in (layout.root, layout.root.parent):
+        if is_bundle(folder):
+            folder = shown(folder)
+            remedy = f"`{typed('sweep', 'verify', folder)}` checks it, and a copy of its {STORE}/ is a store"
+            raise InputError(Problem(str(folder), "is a bundle", remedy))
 
 
 def need_trials(layout: "StoreLayout", study: str) -> None:

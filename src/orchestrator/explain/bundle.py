@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from orchestrator.analysis.bootstrap import AucTable, align_held_out, bootstrap_aucs
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.design.grid import Design, expand
-from orchestrator.explain.leaving import away
+from orchestrator.explain.leaving import MANIFEST, STORE, away
 from orchestrator.launch.reporting import find_out
 from orchestrator.store.dataset.committed import read_predictions, verified_bytes
 from orchestrator.store.machine import now
@@ -34,7 +34,7 @@ from workers.contract.system.removal import try_to_remove
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MANIFEST, FINDINGS, STORE, SCORES = "bundle.json", "findings.json", "store", "scores.parquet"
+FINDINGS, SCORES = "findings.json", "scores.parquet"
 PEOPLE = {"participant_id": "p", "example_id": "e"}
 STEPS = ("history.parquet", "diagnostics.parquet")
 

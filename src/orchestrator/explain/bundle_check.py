@@ -22,7 +22,8 @@ from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import comparator_differences
 from orchestrator.analysis.uncertainty.layers import ERROR
 from orchestrator.design.grid import expand
-from orchestrator.explain.bundle import FINDINGS, MANIFEST, SCORES, STORE, BundleGrade, BundleManifest, replicates_file
+from orchestrator.explain.bundle import FINDINGS, SCORES, BundleGrade, BundleManifest, replicates_file
+from orchestrator.explain.leaving import MANIFEST, STORE
 from orchestrator.launch.reporting import find_out
 from orchestrator.launch.sealing import standing
 from orchestrator.store.outcomes import read_outcomes, read_store
@@ -51,11 +52,6 @@ class BundleCheck:
     n_files: int
     answer: str
     wrong: tuple[str, ...]
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether a folder says that it is one."""
-    return (path / MANIFEST).is_file()
 
 
 def check_bundle(folder: Path) -> BundleCheck:

@@ -1,6 +1,7 @@
 """What leaves the house with a record, and what stays: machines, accounts, processes, places, and what was seen there.
 
-The one place where a copy for somebody else loses it; no id, digest or finding follows from any of these.
+The one place where a copy for somebody else loses it; no id, digest or finding follows from any of these. And how a
+folder that left as a bundle is told.
 """
 
 from pathlib import Path
@@ -13,8 +14,15 @@ from orchestrator.study.study import Study
 from workers.contract.outcome import Attempt
 
 Kept = TypeVar("Kept", bound=BaseModel)
+# What a bundle says of itself, and the folder of its records.
+MANIFEST, STORE = "bundle.json", "store"
 # Of any record that has such a field.
 STAYS: dict[str, object] = {"host": "", "by": "", "pid": 0}
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder says that it is one."""
+    return (path / MANIFEST).is_file()
 
 
 def away(record: Kept) -> Kept:

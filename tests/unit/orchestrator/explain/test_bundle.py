@@ -17,9 +17,9 @@ from orchestrator.analysis.findings import Findings
 from orchestrator.cli.main import app
 from orchestrator.design.analysis_plan import plan_of
 from orchestrator.design.grid import expand
-from orchestrator.explain.bundle import FINDINGS, MANIFEST, SCORES, BundleGrade, BundleManifest, make_bundle
+from orchestrator.explain.bundle import FINDINGS, SCORES, BundleGrade, BundleManifest, make_bundle
 from orchestrator.explain.bundle_check import check_bundle, unlike
-from orchestrator.explain.leaving import away
+from orchestrator.explain.leaving import MANIFEST, STORE, away
 from orchestrator.launch.reporting import find_out
 from orchestrator.store.dataset.committed import read_predictions
 from orchestrator.store.outcomes import read_store
@@ -249,6 +249,19 @@ def test_the_commands_write_and_check_one(stores: dict[BundleGrade, StoreLayout]
     assert isinstance(asked.exception, InputError) and "is a bundle; `sweep verify " in str(asked.exception)
     failed = json.loads(CliRunner().invoke(app, ["verify", str(bundle), "--json"]).stdout)
     assert (failed["exit_code"] != 0, len(failed["wrong"]), failed["rebuilt"]) == (True, 1, [])
+
+
+@pytest.mark.parametrize("folder", [".", STORE])
+@pytest.mark.parametrize(
+    "command", [["report"], ["sync"], ["prepare"], ["query", "select 1"], ["verify", "--quarantine"]]
+)
+def test_no_command_adds_to_one(bundles: dict[BundleGrade, Path], folder: str, command: list[str]) -> None:
+    for bundle in bundles.values():
+        before = file_digests(bundle)
+        name, *rest = command
+        asked = CliRunner().invoke(app, [name, str(bundle / folder), *rest])
+        assert isinstance(asked.exception, InputError) and f"{bundle}: is a bundle" in str(asked.exception)
+        assert file_digests(bundle) == before
 
 
 def test_rounding_is_no_difference() -> None:
