@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from support.browser import ENTER, TAB, Browser
 
@@ -52,6 +53,25 @@ def test_it_loads_quietly_asks_nobody_and_fits(browser: Browser, page: str, pict
 def test_axe_finds_nothing(browser: Browser, page: str, look: str) -> None:
     browser.open(page, **LOOKS[look])
     assert browser.violations() == []
+
+
+def test_figures_lie_on_the_page_s_own_colour_in_the_dark(browser: Browser, page: str, tmp_path: Path) -> None:
+    browser.open(page, **LOOKS["dark"])
+    browser.picture(tmp_path / "page.png")
+    dots = np.round(255 * imread(tmp_path / "page.png")[..., :3])
+    corners = browser.ask(
+        "return [...document.querySelectorAll('main figure svg')].map((one) => one.getBoundingClientRect())"
+        ".map((box) => [box.top + 2, box.left + 2])"
+    )
+    assert len(corners) > 5
+    assert {tuple(dots[int(top), int(left)]) for top, left in corners} == {tuple(dots[0, 0])}
+
+
+def test_without_scripts_every_trial_is_shown_and_no_control_is_dead(browser: Browser, page: str) -> None:
+    browser.open(page, runs_scripts=False)
+    assert len(shown_rows(browser)) == N_TRIALS
+    assert browser.ask("return document.querySelectorAll('button, input, select').length") == 0
+    assert browser.overflowing(FIT) == []
 
 
 def test_words_filter_the_trials(browser: Browser, page: str) -> None:

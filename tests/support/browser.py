@@ -58,8 +58,11 @@ class Browser:
         begun = self._post("", capabilities={"alwaysMatch": capabilities})
         self._session += f"/{begun['sessionId']}"
 
-    def open(self, address: str, *, width: int = 1280, media: str = "", scheme: str = "light") -> None:
+    def open(
+        self, address: str, *, width: int = 1280, media: str = "", scheme: str = "light", runs_scripts: bool = True
+    ) -> None:
         """Load a page anew at this width of the screen, or of the sheet of paper where `media` is print."""
+        self._devtools("Emulation.setScriptExecutionDisabled", value=not runs_scripts)
         self._devtools("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._devtools("Emulation.setEmulatedMedia", media=media, features=features)

@@ -13,7 +13,7 @@ MIN_BASES = 2
 
 
 def heat_map(contrast: ContrastFindings) -> Drawing | None:
-    """Bases down, train sizes across, white at 0; null under two bases or two sizes."""
+    """Bases down, train sizes across, no colour at 0; null under two bases or two sizes."""
     from matplotlib.colors import LinearSegmentedColormap
 
     at = {
