@@ -46,7 +46,7 @@ def status(
     from orchestrator.launch.record import past_launches
     from orchestrator.launch.run import plan_study
     from orchestrator.launch.screen.console import plan_counts
-    from orchestrator.launch.sealing import standing
+    from orchestrator.launch.sealing import has_results, standing
     from orchestrator.store.holding import lock_holder
     from orchestrator.store.sealing import read_looks
 
@@ -54,7 +54,7 @@ def status(
     while True:
         loaded, layout = open_study(study, store)
         _, planned = plan_study(loaded, layout)
-        sealed = standing(loaded, layout) if layout.study.exists() else None
+        sealed = standing(loaded, layout) if layout.analysis_plan.exists() or has_results(layout) else None
         looks = [look.told(len(loaded.looks)) for look in read_looks(layout)]
         found = status_of(planned, working_attempts(layout), lock_holder(layout), past_launches(layout), sealed, looks)
         if as_json:

@@ -38,6 +38,11 @@ def standing(study: Study, layout: StoreLayout) -> Standing:
     return standing_of(study, layout, RULES)
 
 
+def has_results(layout: StoreLayout) -> bool:
+    """Whether a store holds results, or held some: no plan can be sealed any more."""
+    return bool(committed_ids(layout)) or layout.quarantine.is_dir() or layout.purges.is_dir()
+
+
 def seal(study: Study, design: Design, layout: StoreLayout) -> Standing:
     """Seal the plan unless the store holds one, or results that came before; open what the study declares open.
 
@@ -47,8 +52,7 @@ def seal(study: Study, design: Design, layout: StoreLayout) -> Standing:
         StoreError: The plan can't be written, or the one that is there is damaged.
     """
     found = standing(study, layout)
-    has_results = committed_ids(layout) or layout.quarantine.is_dir() or layout.purges.is_dir()
-    is_first = found.sealed_at is None and not has_results
+    is_first = found.sealed_at is None and not has_results(layout)
     if not study.blind and (is_first or found.is_blinded):  # before the plan: a store is never blinded in between
         open_scores(layout, Opening.DECLARED, n_done=_n_done(design, layout), n_trials=len(design.everything))
     if is_first:

@@ -27,6 +27,15 @@ def test_plan_lists_every_trial_as_json_with_ids_and_state(tmp_path: Path) -> No
     assert len({trial["cell_id"] for trial in plan["trials"]}) == 4
 
 
+def test_status_says_that_it_is_too_late_to_seal_a_plan_only_once_there_are_results(tmp_path: Path) -> None:
+    layout = StoreLayout(tmp_path / "store")
+    layout.root.mkdir()
+    layout.study.write_text(sealed_text(load_study(write_study(tmp_path))))
+    assert "analysis" not in sweep("status", layout.root, cwd=tmp_path).stdout
+    layout.quarantine.mkdir()
+    assert "not sealed before the first outcome" in sweep("status", layout.root, cwd=tmp_path).stdout
+
+
 @pytest.mark.parametrize("command", [(), ("cohort", "check"), ("audit", "sheet"), ("run",)])
 def test_h_is_help_everywhere(command: tuple[str, ...], tmp_path: Path) -> None:
     asked = sweep(*command, "-h", cwd=tmp_path)
