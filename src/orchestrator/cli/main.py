@@ -193,6 +193,7 @@ def report(
     from orchestrator.design.grid import expand
     from orchestrator.launch.reporting import find_out, write_study_report
     from orchestrator.launch.sealing import open_early
+    from orchestrator.saying.terminal import print_prose
     from orchestrator.store.outcomes import read_store
 
     loaded, layout = open_study(study, store)
@@ -202,12 +203,11 @@ def report(
         told = console_of(stderr=as_json)
         told.print(f"analysis {open_early(loaded, design, layout, tell=told.print)}")
         told.print(f"`sweep sync {named(study, store)}` tells MLflow too")
-    held = read_store(layout)
     if as_json:
-        print_json(find_out(loaded, design, layout, held).model_dump(mode="json"))
+        print_json(find_out(loaded, design, layout, read_store(layout)).model_dump(mode="json"))
     else:
-        answer = write_study_report(loaded, design, layout, held)
-        console_of().print(f"{answer.text}\nreport   {shown(layout.report)}")
+        print_prose(console_of(), write_study_report(loaded, design, layout, read_store(layout)).text)
+        console_of().print(f"report   {shown(layout.report)}")
 
 
 @app.command()

@@ -132,7 +132,7 @@ def _verify_bundle(folder: Path, *, as_json: bool) -> NoReturn:
     from dataclasses import asdict
 
     from orchestrator.explain.bundle_check import check_bundle
-    from orchestrator.saying.terminal import working
+    from orchestrator.saying.terminal import print_prose, working
     from orchestrator.store.verification import EXIT_DAMAGED, EXIT_GOOD
 
     with working(console_of(stderr=True), "reading the bundle, and analysing it again"):
@@ -147,7 +147,8 @@ def _verify_bundle(folder: Path, *, as_json: bool) -> NoReturn:
         for line in found.wrong:
             console.print(line, style="red")
         if not found.wrong:
-            console.print(f"{found.answer}\nfollows from these files: {', '.join(grade.rebuilt)}")
+            print_prose(console, found.answer)
+            console.print(f"follows from these files: {', '.join(grade.rebuilt)}")
         console.print(f"can't be seen here: {'; '.join(grade.not_rebuilt)}")
     raise typer.Exit(exit_code)
 

@@ -24,7 +24,7 @@ SAY_EVERY_S = 30.0
 
 
 class Terminal(Console):
-    """A console that takes a text as it is: no markup or emoji codes in it, no line of it cut or wrapped."""
+    """A console that takes a text as it is: no markup or emoji codes in it, no line cut, prose alone wrapped."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  # of a console
         super().__init__(**options, markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -33,6 +33,11 @@ class Terminal(Console):
         """What is written, piece by piece; only what styles and moves is ever sent as control characters."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+def print_prose(console: Console, text: str | Text) -> None:
+    """Print what is read and not copied: on a terminal no word or number of it is broken in two."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 @contextmanager

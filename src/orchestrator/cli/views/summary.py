@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.options import shown
 from orchestrator.saying.addressing import typed
+from orchestrator.saying.terminal import print_prose
 from workers.contract.layout import StoreLayout
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def show_summary(
     if summary.tracking_failures:
         console.print(f"tracking missed {summary.tracking_failures} updates; `sweep sync {follow_up.tracked}` mends it")
     if summary.answer:
-        console.print(f"answer   {summary.answer}")
+        print_prose(console, f"answer   {summary.answer}")
     if store.report.is_file():
         console.print(f"report   {shown(store.report)}")
     if summary.n_done:

@@ -16,7 +16,7 @@ from orchestrator.design.plan import Plan
 from orchestrator.execution.events import Ended, Event, Progressed, Requeued, SlotsChanged, Started
 from orchestrator.launch.screen.board import Board, Finished
 from orchestrator.saying.addressing import typed
-from orchestrator.saying.terminal import painted
+from orchestrator.saying.terminal import painted, print_prose
 from orchestrator.store.purging import last_purge
 from workers.contract.answers.ending import Ending
 from workers.contract.inputs import is_prepared, wanted_rationales
@@ -123,7 +123,7 @@ class Screen(Progress):
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self.console.print(summary_line(self._board))
+        print_prose(self.console, summary_line(self._board))
 
     def see(self, event: Event) -> None:
         """Move on; what ended scrolls away above the screen."""
@@ -138,7 +138,7 @@ class Screen(Progress):
             case Requeued(ending) | Ended(ending) if ending.trial_id in self._rows:
                 self.remove_task(self._rows.pop(ending.trial_id))
         if line:
-            self.console.print(line)
+            print_prose(self.console, line)
 
     def get_renderables(self) -> Iterator[RenderableType]:
         """The line of the whole launch, and the rows below it: what is too much for a low screen goes there."""

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from rich.text import Text
 
 from orchestrator.execution.events import Ended, Progressed, Requeued, Started
 from orchestrator.launch.screen.board import Board, longest_first
@@ -108,9 +109,9 @@ def test_rationales_start_first_and_classical_comparators_last() -> None:
     assert order[-1] is classical
 
 
-def shown(board: Board, *, terminal: bool) -> str:
+def shown(board: Board, *, terminal: bool, width: int = 200) -> str:
     text = io.StringIO()
-    console = Terminal(file=text, force_terminal=terminal, width=200)
+    console = Terminal(file=text, force_terminal=terminal, width=width)
     with watch(console, board) as screen:
         assert isinstance(screen, Screen if terminal else Lines)
         for event in (Started(FIRST), Started(SECOND), scored(FIRST, 0.25), failed(SECOND)):
@@ -129,6 +130,13 @@ def test_on_a_terminal_ended_trials_and_the_summary_stay_on_screen(board: Board)
     text = shown(board, terminal=True)
     assert "AUC 0.700 · invalid 25%" in text
     assert "1 failed" in text
+
+
+@pytest.mark.parametrize("width", range(50, 70))
+def test_a_narrow_terminal_breaks_no_number_of_an_ended_trial_in_two(board: Board, width: int) -> None:
+    lines = Text.from_ansi(shown(board, terminal=True, width=width)).plain.splitlines()
+    assert any("0.700" in line for line in lines)
+    assert max(map(len, lines)) <= width
 
 
 def drawn(screen: Screen) -> list[str]:
