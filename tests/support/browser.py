@@ -120,9 +120,13 @@ class Browser:
         """
         return list(self.ask(script, selector))
 
-    def picture(self, path: Path) -> None:
-        """The whole page."""
-        width, height = self.ask("return [innerWidth, document.documentElement.scrollHeight]")
+    def picture(self, path: Path, *, of: str = "") -> None:
+        """The whole page, or one element in its upper left corner."""
+        script = """
+            const {scrollWidth, scrollHeight} = document.querySelector(arguments[0] || "html");
+            return [arguments[0] ? scrollWidth : innerWidth, scrollHeight];
+        """
+        width, height = self.ask(script, of)
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
         shot = self._devtools("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
