@@ -14,7 +14,6 @@ import pyarrow as pa
 from workers.contract import errors
 from workers.contract.errors import NO_ROOM, InputError, StoreError, TrialError
 from workers.contract.outcome import FailureKind
-from workers.work.group import PeerLostError
 
 HERE = Path(__file__).parents[1]
 # pyarrow writes `[errno 28]`, what is written in Rust (safetensors, tokenizers) `(os error 28)`.
@@ -27,6 +26,14 @@ TORCH_OUT_OF_MEMORY = re.compile(
 LOST_PEER = re.compile(r"gloo/|ProcessGroupGloo|NCCL|Connection (closed|reset) by peer")
 # Such as `CUDA error: an illegal memory access was encountered`; torch below 2.8 raised plain RuntimeErrors.
 CUDA_ERROR = "CUDA error: "
+
+
+class PeerLostError(TrialError):
+    """Another rank of a trial failed, vanished or hung; `kind` is the failure's own."""
+
+    def __init__(self, kind: FailureKind, why: str) -> None:
+        self.kind = kind
+        super().__init__(why)
 
 
 class TrialTimeout(TrialError):

@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from workers.contract.errors import TrialError
 from workers.contract.outcome import FailureKind
 from workers.contract.trial import WorkOrder
+from workers.work.faults import PeerLostError
 
 T = TypeVar("T")
 TCPStore: Any = dist.TCPStore  # type: ignore[attr-defined]  # documented, not in its __all__
@@ -31,14 +31,6 @@ MET_WITHIN_S = 300.0
 # Until a rank that failed has said so.
 LAST_WORD_WITHIN_S = 5.0
 FAILED = "failed"
-
-
-class PeerLostError(TrialError):
-    """Another rank of a trial failed, vanished or hung; `kind` is the failure's own."""
-
-    def __init__(self, kind: FailureKind, why: str) -> None:
-        self.kind = kind
-        super().__init__(why)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,12 @@ def test_the_driver_side_never_loads_torch() -> None:
     assert not driver & set(torch) and "ray" in driver
 
 
+def test_a_worker_loads_nothing_heavy_before_it_is_known_what_is_asked() -> None:
+    probe = "import sys, workers.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"torch", "transformers", "pandas", "sklearn", "scipy"}
+
+
 def test_a_plan_loads_no_heavy_library(tmp_path: Path) -> None:
     study = write_study(tmp_path)
     probe = (
