@@ -28,6 +28,9 @@ if sys.modules["mlflow"] is None:
 
 from workers.contract.trial import PARTED, TrainingRecipe
 
+# It asks if an optimizer is Muon, of no use here, and would load torch's compiler for it: a second of a worker's start.
+deepspeed.runtime.compiler.compile = lambda: lambda function: function
+
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
 # What DeepSpeed writes onto parameters and modules; each keeps its engine or its buffers alive.
 ATTRIBUTE_PREFIXES = (
