@@ -25,7 +25,11 @@ import pyarrow.parquet as pq
 
 SEPARATORS = re.compile(r"[\W_]+")
 # A dot within a number separates nothing: 0.9999312 is not the identifier 9999312. Any letter will do in its place.
-DECIMAL_DOT, DOT_LETTER = re.compile(r"(?<=\d)\.(?=\d)"), "ˑ"
+DECIMAL_DOT, DOT_LETTER = re.compile(r"\.(?<=\d\.)(?=\d)"), "ˑ"
+# The same of ASCII alone, byte by byte: a fifth of the time. No byte of it is 128, which stands for the dot.
+ASCII_DOT, DOT_BYTE = re.compile(DECIMAL_DOT.pattern.encode()), b"\x80"
+ASCII_FOLDED = bytes(ord(chr(at).lower()) if chr(at).isalnum() else ord(" ") for at in range(128))
+ASCII_FOLDED += DOT_BYTE + bytes(127)
 ESCAPED = re.compile(r"\\(u[0-9a-fA-F]{4}|[^u])")
 CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 # A needle that lies across two pieces is found where it is no longer than what they share.
@@ -39,6 +43,9 @@ FEW = 25
 
 def fold(text: str) -> str:
     """Text as it is compared: its words in lower case with a space between them."""
+    if text.isascii():
+        words = ASCII_DOT.sub(DOT_BYTE, text.encode()).translate(ASCII_FOLDED).split()
+        return b" ".join(words).decode("latin-1").replace("\x80", DOT_LETTER)
     return SEPARATORS.sub(" ", DECIMAL_DOT.sub(DOT_LETTER, text)).strip().casefold()
 
 
