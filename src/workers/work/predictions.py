@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +13,7 @@ import scipy.special
 
 from workers.contract.layout import StoreLayout
 from workers.contract.metrics import compute_metrics, shift_prior
-from workers.contract.outcome import Saturation, SplitScores, Validity
+from workers.contract.outcome import Metrics, Saturation, SplitScores, Validity
 from workers.contract.recipes.scorings import SCORINGS, Scoring
 from workers.contract.system.durable import link_exclusive
 
@@ -109,17 +110,24 @@ def _split_scores(members: pd.DataFrame, prevalence: Prevalence) -> SplitScores:
         invalid_rate_events=_mean(invalid[outcomes == 1]),
         invalid_rate_controls=_mean(invalid[outcomes == 0]),
         n_distinct=int(members["p_strict"].nunique()),
-        metrics={
-            scoring: compute_metrics(
-                shift_prior(raw, from_prevalence=prevalence.train, to_prevalence=prevalence.natural), outcomes, weights
-            )
-            for scoring, raw in risks.items()
-        },
+        metrics=_metrics(risks, outcomes, weights, prevalence),
         saturation={
             scoring: saturation_of(raw, outcomes, weights, off_label_mass=off_label.get(scoring))
             for scoring, raw in risks.items()
         },
     )
+
+
+def _metrics(
+    risks: Mapping[Scoring, FloatArray], outcomes: npt.NDArray[np.int64], weights: FloatArray, prevalence: Prevalence
+) -> dict[Scoring, Metrics]:
+    """Those of each scoring; where every answer is valid two of them are one, which is measured once."""
+    found: dict[Scoring, Metrics] = {}
+    for scoring, raw in risks.items():
+        twin = next((other for other in found if np.array_equal(risks[other], raw)), None)
+        shifted = shift_prior(raw, from_prevalence=prevalence.train, to_prevalence=prevalence.natural)
+        found[scoring] = found[twin] if twin else compute_metrics(shifted, outcomes, weights)
+    return found
 
 
 def saturation_of(

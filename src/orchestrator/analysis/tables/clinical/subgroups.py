@@ -120,22 +120,27 @@ def _scores(rows: IntArray, read: _Read) -> Iterator[GroupScore]:
     inside = read.strict.only(rows)
     aucs = bootstrap_aucs(inside, **read.resampled)[Scoring.STRICT]
     above = read.above.only(rows) if read.above else None
-    for supervision, trials in read.arms.items():
-        of_arm = [inside.trial_ids.index(trial.trial_id) for trial in trials]
-        excess = inside.label - read.shifted[of_arm][:, rows].mean(axis=0)
+    of_arms = [[inside.trial_ids.index(trial.trial_id) for trial in trials] for trials in read.arms.values()]
+    excesses = [inside.label - read.shifted[of_arm][:, rows].mean(axis=0) for of_arm in of_arms]
+    in_the_large = _means(excesses, inside, **read.resampled)
+    for (supervision, trials), mean in zip(read.arms.items(), in_the_large, strict=True):
         yield GroupScore(
             supervision=supervision,
             n_trials=len(trials),
             auc=aucs.estimate(mean_weights(trials)),
-            in_the_large=_mean(excess, inside, **read.resampled),
+            in_the_large=mean,
             sensitivity=class_share(above, trials, 1, min_cell=read.min_cell) if above else Share(value=None),
         )
 
 
-def _mean(values: FloatArray, held_out: HeldOut, *, n_replicates: int, seed: int) -> Estimate:
+def _means(values: Sequence[FloatArray], held_out: HeldOut, *, n_replicates: int, seed: int) -> list[Estimate]:
+    """Of each of several values of all examples, over the same resamples."""
     chunks = resampled_weights(held_out, n_replicates=n_replicates, seed=seed)
-    replicates = np.concatenate([chunk @ values / chunk.sum(axis=1) for chunk in chunks])
-    return Sample(float(np.average(values, weights=held_out.weight)), replicates).estimate()
+    means = [[chunk @ each / chunk.sum(axis=1) for each in values] for chunk in chunks]
+    return [
+        Sample(float(np.average(each, weights=held_out.weight)), np.concatenate(replicates)).estimate()
+        for each, replicates in zip(values, zip(*means, strict=True), strict=True)
+    ]
 
 
 def _shifted(held_out: HeldOut, results: Results) -> FloatArray:
