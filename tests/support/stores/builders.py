@@ -31,6 +31,8 @@ FloatArray = npt.NDArray[np.float64]
 TRAIN_PREVALENCE = 0.5
 NATURAL_PREVALENCE = 0.08
 ATTEMPT = "attempt-1"
+# Columns that no score is read of.
+UNSCORED = ("example_id", "sex", "age_band", "censoring_weight")
 NO_SIGNALS: Mapping[Scoring, float] = MappingProxyType({})
 NOTHING_FURTHER: Mapping[Scoring, Callable[[Trial], float]] = MappingProxyType({})
 RATIONALES = (Supervision.FREE_FORM, Supervision.STEP_BY_STEP)
@@ -261,6 +263,7 @@ def write_attempt(
 
 def _scores(table: pa.Table) -> dict[Literal["tuning", "held_out"], SplitScores]:
     """Scores of both splits, by the workers themselves."""
+    table = table.drop_columns([name for name in UNSCORED if name in table.column_names])
     with pa.BufferOutputStream() as stream, pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
     return dict(_scores_of(stream.getvalue().to_pybytes()))

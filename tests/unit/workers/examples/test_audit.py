@@ -70,6 +70,16 @@ def exams() -> Source:
     return Source(cases_of(cohort.values_at_index().head(N_CASES), labels), labels, EXAM_KNOWLEDGE, EXAM)
 
 
+@pytest.fixture(scope="module")
+def few(invented: Source) -> Source:
+    return Source(invented.cases[:150], invented.labels.head(150), invented.knowledge, ADRD)
+
+
+@pytest.fixture(scope="module")
+def honest_of_few(few: Source) -> dict[Supervision, RationaleAudit]:
+    return {supervision: few.audit(supervision) for supervision in RATIONALES}
+
+
 def share(found: RationaleAudit, measure: Measure) -> float:
     tally = found.tallies[measure]
     return tally.n / tally.total if tally.total else 0.0
@@ -106,10 +116,14 @@ def test_every_fact_of_an_honest_teacher_is_supported(
     ],
 )
 def test_a_quality_knob_moves_its_measure_and_no_other(
-    invented: Source, supervision: Supervision, knob: str, measure: Measure, sign: int
+    few: Source,
+    honest_of_few: dict[Supervision, RationaleAudit],
+    supervision: Supervision,
+    knob: str,
+    measure: Measure,
+    sign: int,
 ) -> None:
-    few = Source(invented.cases[:150], invented.labels.head(150), invented.knowledge, ADRD)
-    honest, spoilt = few.audit(supervision), few.audit(supervision, **{knob: 0.4})
+    honest, spoilt = honest_of_few[supervision], few.audit(supervision, **{knob: 0.4})
     moved = share(spoilt, measure) - share(honest, measure)
     assert sign * moved > 0.1
     # What a fabricated or vague fact stands in for is omitted, and a fabricated one is not supported.

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ KEY_VARIABLE, KEY = "SWEEP_TEST_KEY", "key-xw91"
 @pytest.fixture
 def study(tmp_path: Path) -> TaughtStudy:
     return taught_study(tmp_path / "store")
+
+
+@pytest.fixture
+def logged() -> Iterator[StringIO]:
+    """Whatever is logged, to the last detail."""
+    root, text = logging.getLogger(), StringIO()
+    level, handler = root.level, logging.StreamHandler(text)
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield text
+    root.setLevel(level)
+    root.removeHandler(handler)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +120,11 @@ def test_a_key_that_is_missing_or_unusable_is_an_error_before_anything_is_sent(
 def test_nothing_that_was_sent_or_came_back_is_logged_or_raised(
     study: TaughtStudy,
     behaviour: Callable[[Asked], Replied],
-    caplog: pytest.LogCaptureFixture,
+    logged: StringIO,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
-    caplog.set_level(logging.DEBUG)
     place: dict[str, object] = {"api_key_variable": KEY_VARIABLE, "timeout_s": 0.2}
     with serving(behaviour) as server, pytest.raises(InputError) as caught:
         study.write(server.base_url, place)
@@ -120,6 +132,7 @@ def test_nothing_that_was_sent_or_came_back_is_logged_or_raised(
     assert CANARY in server.asked[0].user_text
     output = capfd.readouterr()
     error = caught.value
-    for text in (str(error), repr(error.__cause__), repr(error.__context__), caplog.text, output.out, output.err):
+    assert "127.0.0.1" in logged.getvalue()
+    for text in (str(error), repr(error.__cause__), repr(error.__context__), logged.getvalue(), *output):
         assert CANARY not in text
         assert KEY not in text

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.checks.leak import Pair, simulate_null
+from workers.contract.metrics import areas
 from workers.contract.recipes.scorings import Scoring
 
 FloatArray = npt.NDArray[np.float64]
@@ -38,7 +39,7 @@ def study(seed: int, *, leak: float = 0.0, base_signal: float = 0.0, kept: float
 
 
 def gap(found: HeldOut) -> float:
-    aucs = [float(roc_auc_score(found.label, row)) for row in found.risks[Scoring.FORCED]]
+    aucs = [areas(row, found.label, found.weight)[0] for row in found.risks[Scoring.FORCED]]
     return (aucs[0] + aucs[1]) / 2 - aucs[2]
 
 
