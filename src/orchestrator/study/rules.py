@@ -113,7 +113,7 @@ def _blocks(draft: StudyDraft) -> list[Location]:
 
 def _missing_sections(draft: StudyDraft) -> Iterator[Problem]:
     """Sections that another section makes necessary."""
-    given = draft.source.data
+    given = {name for name, section in draft.source.data.items() if section is not None}
     if "axes" not in given and "few_shot" not in given:
         yield draft.source.problem(("axes",), what="is missing", remedy="add the axes of a grid, or `few_shot`")
     if "more_axes" in given and "axes" not in given:

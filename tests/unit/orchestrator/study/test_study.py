@@ -1,6 +1,7 @@
 """A study file is read whole or refused whole, each problem with its line and its remedy."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study, load_study
+from orchestrator.study.text.source import read_source
 from support.places import SWEEPS
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import GgufBase
@@ -188,6 +190,12 @@ def test_problems_speak_no_pydantic(tmp_path: Path) -> None:
 def test_problem_names_line_place_value_rule_and_remedy(tmp_path: Path, sound: str, broken: str, message: str) -> None:
     assert SOUND.count(sound) == 1
     assert message in "\n".join(map(str, problems_of(write(tmp_path, SOUND.replace(sound, broken)))))
+
+
+@pytest.mark.parametrize(("section", "message"), [("axes", "axes: is missing"), ("training", "training: is missing")])
+def test_a_section_of_which_only_the_name_is_written_is_missing(tmp_path: Path, section: str, message: str) -> None:
+    written = {**read_source(write(tmp_path, SOUND)).data, section: None}
+    assert any(message in str(problem) for problem in problems_of(write(tmp_path, json.dumps(written))))
 
 
 @pytest.mark.parametrize(
