@@ -16,7 +16,7 @@ UNITS := learning records
 UNIT_FILES := $(shell find tests/unit -name "test_*.py" | sort)
 UNIT_learning := $(filter-out tests/unit/workers/cohort/% tests/unit/workers/contract/%,$(filter tests/unit/workers/%,$(UNIT_FILES)))
 UNIT_learning += $(filter-out $(UNIT_learning),$(shell grep -lw -e prepared_store -e "store: Path" -e Runner -e InProcess -e torch \
-	-e toys -e workers.training -e '"score"' -e walk_packages $(UNIT_FILES)))
+	-e toys -e workers.training -e '"score"' -e walk_packages -e adrd_calibration $(UNIT_FILES)))
 UNIT_records := $(filter-out $(UNIT_learning),$(UNIT_FILES))
 # What it can't do, branches of the tests themselves, nobody asks for.
 COVERAGE := $(BIN)/python -W "ignore:Unable to activate pytest branch coverage" -m slipcover --branch

@@ -91,7 +91,7 @@ def serving(status: int) -> Iterator[str]:
             return None
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
@@ -154,9 +154,12 @@ class TestTracking:
         well = check_tracked(path, ["a"], store=tmp_path)
         assert well is not None and well.grade is Grade.OK
 
-    def test_a_real_database_of_mlflow_is_understood(self, layout: StoreLayout, study: Study, design: Design) -> None:
+    def test_a_real_database_of_mlflow_is_understood(
+        self, layout: StoreLayout, study: Study, design: Design, empty_database: Path
+    ) -> None:
         from orchestrator.tracking.tracking import Tracking
 
+        shutil.copy(empty_database, layout.tracking_database)
         outcomes = read_outcomes(layout)
         kept = dict(list(outcomes.committed.items())[1:])
         tracking = Tracking(layout)
