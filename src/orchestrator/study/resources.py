@@ -143,6 +143,11 @@ def shared_trials(draft: "StudyDraft") -> Iterator[Problem]:
             what = f"{batch_size} examples can't be shared evenly by the {n_processes} processes of a trial"
             remedy = f"write a multiple of {n_processes}, or fewer `{'.'.join(place)}.processes_per_trial`"
             yield draft.source.problem(("training", "batch_size"), what=what, remedy=remedy)
+        written = (draft.sound(*at, "gpus_per_trial") for at in (place, ("resources",)))
+        part = next((part for part in written if part is not None), 1)
+        if n_processes > 1 and part != AUTO and 0 < part < 1 and draft.sound("resources", "device") != Device.CPU:
+            what = f"of the {n_processes} processes of a trial two could meet on one GPU, which NCCL refuses"
+            yield draft.source.problem((*place, "gpus_per_trial"), what=what, remedy="write 1")
     if draft.sound("training", "zero_stage") == PARTED:
         for name in ("gradient_share_every", "n_probe"):
             at = ("training", "diagnostics", name)

@@ -118,6 +118,7 @@ class TestDataset:
             query(aggregated, f"SELECT {at}")
 
     def test_ctrl_c_ends_a_statement_that_would_take_hours(self, aggregated: StoreLayout) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell's background job begins, it is ignored
         soon = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         soon.start()
         with pytest.raises(KeyboardInterrupt):

@@ -124,6 +124,11 @@ def test_the_size_of_a_design_is_known_before_it_is_made(tmp_path: Path) -> None
             "tiny-lama is not among `bases`; did you mean `tiny-llama`?",
         ),
         ("", "  by_base: {tiny-llama: {gpus_per_trial: 2}}", "resources.by_base.tiny-llama.gpus_per_trial: 2 would"),
+        (
+            "",
+            "  processes_per_trial: 2\n  by_base: {tiny-llama: {gpus_per_trial: 0.5}}",
+            "resources.by_base.tiny-llama.gpus_per_trial: of the 2 processes of a trial two could meet on one GPU",
+        ),
         ("", "  by_base: {tiny-llama: {gpus: 2}}", "resources.by_base.tiny-llama.gpus: is not a known key"),
         (
             "zero_stage: 3\n  diagnostics: {n_probe: 8}",
