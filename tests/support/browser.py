@@ -67,6 +67,8 @@ class Browser:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._devtools("Emulation.setEmulatedMedia", media=media, features=features)
         self._post("/url", url=address)
+        while self.ask("return document.readyState") != "complete":  # without scripts the driver does not wait for it
+            time.sleep(0.05)
 
     def ask(self, script: str, *values: object) -> Any:  # noqa: ANN401
         """What a piece of JavaScript returns."""
