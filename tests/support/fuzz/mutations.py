@@ -3,6 +3,7 @@
 What happens to a document is drawn as a few bytes, so that hypothesis can shrink it.
 """
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -79,7 +80,7 @@ def spoiled_json(document: Any, changes: bytes) -> Any:  # noqa: ANN401  # a JSO
         if len(places) > MOST_PLACES:
             break
         holder, key = places[(high << 8 | low) * len(places) >> 16]
-        new = ODD[piece % len(ODD)]
+        new = copy.deepcopy(ODD[piece % len(ODD)])  # it is changed in its turn
         match what % 6:
             case 0 | 1:
                 holder[key] = new
