@@ -35,8 +35,8 @@ from workers.scoring.evaluating import Questions
 from workers.scoring.openers import opener_of
 from workers.scoring.scorer import Scorer
 from workers.training.fine_tuning import training_examples
-from workers.training.objectives import Scaffold
 from workers.training.steps import batches, learn_targets
+from workers.training.views import Scaffold
 from workers.work.bench import Bench, Work
 from workers.work.training_set import TrainingSet
 

@@ -12,8 +12,8 @@ import time
 from workers.contract.trial import EvaluationRecipe
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import Base
-from workers.models.clinical import BASES, SEED, Pretrained, build
-from workers.models.corpus import documents
+from workers.models.builtin.clinical import BASES, SEED, Pretrained, build
+from workers.models.builtin.corpus import documents
 from workers.scoring.openers import CachedOpener
 from workers.scoring.scorer import Scorer
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from support.bases.zoo import ARCHITECTURES, Shown, show
-from workers.models.clinical import clinical_tokenizer
+from workers.models.builtin.clinical import clinical_tokenizer
 from workers.preparing.company import MOST_DISTURBED
 
 pytestmark = [pytest.mark.slow, pytest.mark.zoo]

@@ -34,7 +34,7 @@ from workers.contract.trial import AxisValue, EndpointPlace, EvaluationRecipe, T
 # Stand in for what every block varies while the rest of `training` is judged.
 STAND_INS = {axis.name: 1 for axis in AXES.values() if axis.usual is None and axis.sets[0].startswith("training.")}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# In bfloat16: enough to be fast, few enough for the smallest of today's GPUs.
+# Below float32: enough to be fast, few enough for the smallest of today's GPUs.
 ROWS_PER_BATCH = 16
 # More of them cost more at the end than they save: five, evenly spread, leave 2.05 standard errors of 1.96.
 MAX_LOOKS = 5
@@ -217,7 +217,7 @@ def load_study(path: Path) -> Study:
         "teacher": teacher_as_meant(study.teacher),
         "resources": study.resources.spelled_out(),
     }
-    if study.training is not None and study.training.precision == "bfloat16":
+    if study.training is not None and study.training.precision != "float32":
         placed["evaluation"] = _in_stated_batches(study)
     if study.endpoint is not None and "allow_remote" not in study.endpoint.model_fields_set:
         may_be_sent = study.cohort.data_class.rules.may_be_sent

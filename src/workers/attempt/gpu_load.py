@@ -70,12 +70,16 @@ class CudaGauge:
         return max(torch.cuda.max_memory_reserved(), total - free)
 
     def busy_s(self, work: Callable[[], object]) -> float:
-        """See `Gauge`: what kernels and copies took, as CUDA's own tracing counts them."""
+        """See `Gauge`: what kernels and copies took, as CUDA's own tracing counts them.
+
+        Read as they were traced: `profile.events()` takes minutes over the hundred thousands of a trial in short.
+        """
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             work()
             torch.cuda.synchronize()
-        on_gpu = [event for event in profile.events() if event.device_type.name == "CUDA"]
-        return float(sum(event.time_range.elapsed_us() for event in on_gpu if not event.is_user_annotation)) / 1e6
+        traced = profile.profiler.kineto_results.events() if profile.profiler is not None else []
+        on_gpu = [event for event in traced if event.device_type().name == "CUDA"]
+        return float(sum(event.duration_ns() for event in on_gpu if not event.is_user_annotation())) / 1e9
 
 
 class HeaviestWork(Work):

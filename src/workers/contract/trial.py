@@ -39,7 +39,8 @@ VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 # The ZeRO stage at which no process holds a whole weight.
 PARTED = 3
 
-Precision = Literal["float32", "bfloat16"]
+# `tf32`: weights and sums in float32, factors of a product with the 10 bits of TF32's mantissa where a GPU has it.
+Precision = Literal["float32", "tf32", "bfloat16"]
 EngineName = Literal["transformers", "continuous", "vllm"]
 AxisValue = str | int | float
 
@@ -104,7 +105,7 @@ class EvaluationRecipe(Recipe):
     marginal_samples: int = Field(default=0, ge=0, le=64, description="also average over so many sampled rationales")
     marginal_temperature: float = Field(default=0.7, gt=0, le=2)
     rows_per_batch: int | None = Field(
-        default=None, ge=1, le=1024, description="rows written together, where rounding decides ties: in bfloat16"
+        default=None, ge=1, le=1024, description="rows written together, where rounding decides ties: below float32"
     )
     engine: EngineName = Field(default="transformers", description="what writes; what is read stays one forward pass")
 

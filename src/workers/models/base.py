@@ -25,14 +25,15 @@ from transformers.initialization import no_init_weights
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.bases import BaseRecipe, BuiltinBase, FolderBase, GgufBase, HubBase
 from workers.contract.system.sources import locate_gguf
-from workers.models import clinical, snapshots, tiny
+from workers.models import snapshots
 from workers.models.adapters import merged
+from workers.models.builtin import clinical, tiny
 from workers.models.reading.context import stated_context
 from workers.models.reading.files import GENERATION_CONFIG, WEIGHTS
 from workers.models.reading.tensors import fill, is_tied_as_configured, stored_weights
 from workers.models.reading.tokenizers import read_tokenizer
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,22 @@ def load(folder: Path, *, precision: str, device: torch.device) -> Base:
     with no_init_weights():  # random numbers that would be overwritten: four fifths of the time
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
     fill(model, load_file(folder / WEIGHTS), where=folder, remedy="delete the folder")
+    choose_kernels(precision)
     model.generation_config = GenerationConfig()
     model.requires_grad_(False)
     tokenizer = load_tokenizer(folder)
     return Base(model.to(device).eval(), tokenizer)
+
+
+def choose_kernels(precision: str) -> None:
+    """What this process computes with on a GPU, where torch of its own takes what is fastest.
+
+    Products of float32 are rounded to TF32 only where that is stated; torch would do so in convolutions. Attention is
+    not cuDNN's: in bfloat16, behind a left padding, its gradients were no numbers (torch 2.11 on an H200).
+    """
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -1,8 +1,4 @@
-"""The only DeepSpeed: one engine a trial, taken down so completely that thirty in a row leave nothing behind.
-
-`engine.destroy()` alone leaves hooks on the modules and attributes on the parameters, and through them a live engine a
-trial (10 hooks each, +66 MB and slower steps over 50 trials); see `_take_down`.
-"""
+"""The only DeepSpeed: one engine a trial, taken down so completely that thirty in a row leave nothing behind."""
 
 import gc
 import os
@@ -27,16 +23,10 @@ if sys.modules["mlflow"] is None:
     del sys.modules["mlflow"]
 
 from workers.contract.trial import PARTED, TrainingRecipe
+from workers.models.footprint import Footprint, take_down
 
 # It asks if an optimizer is Muon, of no use here, and would load torch's compiler for it: a second of a worker's start.
 deepspeed.runtime.compiler.compile = lambda: lambda function: function
-
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
-# What DeepSpeed writes onto parameters and modules; each keeps its engine or its buffers alive.
-ATTRIBUTE_PREFIXES = (
-    *("ds_", "_hp", "_index_in", "_z3", "_dp_", "_linked", "use_reduce_scatter", "all_grad"),
-    *("_external_params", "all_parameters", "_original_parameters"),
-)
 
 T = TypeVar("T")
 LIKE_WEIGHTS = ("weights", "exp_avg", "exp_avg_sq")
@@ -55,9 +45,15 @@ class Engine:
     """A DeepSpeed engine around the trainable parameters of one model."""
 
     def __init__(
-        self, engine: Any, *, device: torch.device, timed: Callable[..., AbstractContextManager[None]]
+        self,
+        engine: Any,
+        training: TrainingRecipe,
+        *,
+        device: torch.device,
+        timed: Callable[..., AbstractContextManager[None]],
     ) -> None:
         self._engine = engine
+        self._training = training
         self._timed = timed
         self.device = device
 
@@ -99,12 +95,10 @@ class Engine:
         """Take one optimizer step with the gradients that were added up."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
-        # At ZeRO 0 in float32 DeepSpeed gives no norm; the gradients are whole then, and gone after the step.
         with self._timed("optimizer"):
-            before_clipping = torch.nn.utils.get_total_norm(self._gradients())
+            norm = self._clipped() if _clips_itself(self._training) else None
             self._engine.step()
-            norm = self._engine.get_global_grad_norm()
-            return Step(float(before_clipping if norm is None else norm), learning_rate)
+            return Step(float(self._engine.get_global_grad_norm() if norm is None else norm), learning_rate)
 
     @property
     def world_size(self) -> int:
@@ -170,8 +164,11 @@ class Engine:
                 for parameter, master in zip(parameters, masters, strict=True):
                     parameter.copy_(master)
 
-    def _gradients(self) -> list[torch.Tensor]:
-        return [parameter.grad for parameter in self._engine.module.parameters() if parameter.grad is not None]
+    def _clipped(self) -> torch.Tensor:
+        """Clip all gradients at once, where DeepSpeed takes each by itself and tells no norm; the norm before it."""
+        norm = torch.nn.utils.get_total_norm([one.grad for one in self.trainable if one.grad is not None])
+        torch.nn.utils.clip_grads_with_norm_(self.trainable, self._training.max_grad_norm, norm)
+        return norm
 
 
 @contextmanager
@@ -184,18 +181,18 @@ def deepspeed_engine(
 ) -> Iterator[Engine]:
     """A DeepSpeed engine for one trial, gone when the block ends; what it trained is whole then in every process."""
     _join_process_group()
-    before = _Footprint.of(model)
+    before = Footprint.of(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     whole = _Whole.of(model) if training.zero_stage == PARTED else None
     with timed("loading"):
         optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_config(training))
     try:
-        yield Engine(engine, device=device, timed=timed)
+        yield Engine(engine, training, device=device, timed=timed)
         if whole is not None:
             whole.take(parameters)
     finally:
-        _take_down(engine, model, before)
+        take_down(engine, model, before)
         if whole is not None:
             whole.hand_back()
         del engine, optimizer
@@ -230,13 +227,18 @@ def _config(training: TrainingRecipe) -> dict[str, object]:
         "train_batch_size": torch.distributed.get_world_size(),
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
-        "gradient_clipping": training.max_grad_norm,
+        "gradient_clipping": 0.0 if _clips_itself(training) else training.max_grad_norm,
         "bf16": {"enabled": training.precision == "bfloat16"},
         "zero_optimization": {"stage": training.zero_stage},
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
     }
+
+
+def _clips_itself(training: TrainingRecipe) -> bool:
+    """In float32 without ZeRO the gradients are whole, and lie where the model has them."""
+    return training.zero_stage == 0 and training.precision != "bfloat16"
 
 
 def _join_process_group() -> None:
@@ -254,47 +256,3 @@ def _join_process_group() -> None:
     # Shared-memory collectives serve several ranks on one CPU host; building them takes a compiler and half a minute.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=backend, verbose=False)
-
-
-@dataclass(frozen=True)
-class _Footprint:
-    """Which hooks and attributes a model had before DeepSpeed touched it."""
-
-    hooks: dict[tuple[int, str], set[int]]
-    attributes: dict[int, set[str]]
-
-    @classmethod
-    def of(cls, model: torch.nn.Module) -> "_Footprint":
-        modules = list(model.modules())
-        holders = [*modules, *model.parameters()]
-        return cls(
-            hooks={(id(module), kind): set(getattr(module, kind)) for module in modules for kind in HOOKS},
-            attributes={id(holder): set(vars(holder)) for holder in holders},
-        )
-
-
-def _take_down(engine: Any, model: torch.nn.Module, before: _Footprint) -> None:
-    """Leave model and process as they were before `initialize`."""
-    engine.destroy()
-    for module in model.modules():
-        for kind in HOOKS:
-            hooks = getattr(module, kind)
-            for key in set(hooks) - before.hooks.get((id(module), kind), set()):
-                del hooks[key]
-    for parameter in model.parameters():
-        parameter.grad = None
-        if parameter._backward_hooks:
-            parameter._backward_hooks.clear()
-        if parameter._post_accumulate_grad_hooks:
-            parameter._post_accumulate_grad_hooks.clear()
-    for module in model.modules():
-        if type(module._parameters) is not dict:  # ZeRO 3 looks into every access
-            module._parameters = dict(module._parameters)
-    for holder in [*model.modules(), *model.parameters()]:
-        known = before.attributes.get(id(holder), set())
-        for name in set(vars(holder)) - known:
-            if name.startswith(ATTRIBUTE_PREFIXES) or isinstance(holder, torch.nn.Parameter):
-                delattr(holder, name)
-    engine.module = None
-    engine.optimizer = None
-    vars(engine).clear()

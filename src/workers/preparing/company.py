@@ -20,10 +20,10 @@ from workers.scoring.openers import opener_of
 
 FloatArray = npt.NDArray[np.float64]
 
-# Of P(yes): rounding stays a hundred times below in float32; in bfloat16 a logit has three digits.
-MOST_DISTURBED: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.05}
+# Of P(yes): rounding stays a hundred times below in float32; in bfloat16 a logit has three digits, in TF32 four.
+MOST_DISTURBED: dict[Precision, float] = {"float32": 1e-4, "tf32": 0.01, "bfloat16": 0.05}
 # Of logits, as a share of the largest, between a text read once and the same text read token by token.
-MOST_CONTRADICTED: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 0.06}
+MOST_CONTRADICTED: dict[Precision, float] = {"float32": 1e-3, "tf32": 0.01, "bfloat16": 0.06}
 # Each of eight rows writes so many tokens, so that they end at different times.
 WRITTEN = (1, 6, 2, 8, 3, 5, 1, 4)
 REREAD = (3, 5)  # of these what they wrote is read again: the longest text, and one behind a window
@@ -144,7 +144,7 @@ def _logits(model: PreTrainedModel, text: list[int], n_last: int) -> torch.Tenso
 def _holds(
     model: PreTrainedModel, prompts: list[list[int]], seen: Disturbance, passes: list[_Got], precision: Precision
 ) -> bool:
-    """In bfloat16 a written text may flip, at a tie alone; what is read after given tokens may not."""
+    """But in float32 a written text may flip, at a tie alone; what is read after given tokens may not."""
     if not seen.largest <= MOST_DISTURBED[precision]:
         return False
     if seen.n_flipped == 0 or precision == "float32":

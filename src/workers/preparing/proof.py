@@ -25,7 +25,8 @@ from workers.models.adapters import adapted_layers, fresh_adapter, save_adapter,
 from workers.models.base import Base, context_tokens, load
 from workers.preparing.company import IMPOSSIBLE, MOST_CONTRADICTED, RECORD, try_company
 from workers.scoring.engines.engine import first_line
-from workers.training.objectives import Batch, View, collate, step_loss
+from workers.training.objectives import Batch, collate, step_loss
+from workers.training.views import View
 
 # Of logits, under an adapter that was stored and loaded again; a file keeps every bit.
 MOST_CHANGED = 1e-4
@@ -98,7 +99,7 @@ def under_an_adapter(base: Base, answer: AnswerTokens, recipe: BaseRecipe, *, pr
     prompt: list[int] = base.tokenizer(RECORD, add_special_tokens=False)["input_ids"]
     view = View(prompt, [*answer.alone[True], answer.end])
     views = [view, View(prompt[N_PADDED:], view.target)]
-    batch, lone = (collate(part, pad_token=answer.end, device=base.model.device) for part in (views, views[1:]))
+    batch, lone = (collate(part, pad_token=answer.end).on(base.model.device) for part in (views, views[1:]))
     name = base.model.config.model_type
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.teaching import Supervision, TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.training.fine_tuning import taught_labels, training_examples
-from workers.training.objectives import Example, Scaffold
+from workers.training.views import Example, Scaffold
 from workers.work.bench import IntArray, Work
 from workers.work.training_set import TrainingSet
 

@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from torch.nn.utils import get_total_norm, parameters_to_vector
 
-from workers.training.objectives import Batch, View, collate, token_losses
+from workers.training.objectives import Batch, collate, token_losses
+from workers.training.views import View
 
 # Shares of the training after which the probe set is measured: the protocol's, 3.11.
 FRACTIONS = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -138,11 +139,11 @@ def _totals(
     model: torch.nn.Module, chunk: Sequence[ProbeExample], *, pad_token: int, device: torch.device
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """Losses summed over a chunk's examples, by name, each with its graph."""
-    batch = collate([example.direct for example in chunk], pad_token=pad_token, device=device)
+    batch = collate([example.direct for example in chunk], pad_token=pad_token).on(device)
     yield "direct", _forward(model, batch).sum()
     reasoned = [example.reasoned for example in chunk if example.reasoned is not None]
     if len(reasoned) == len(chunk):
-        batch = collate(reasoned, pad_token=pad_token, device=device)
+        batch = collate(reasoned, pad_token=pad_token).on(device)
         by_token = _forward(model, batch)
         yield "rationale", (by_token * _rationale_shares(chunk, batch)).sum()
         yield "conditioned", by_token[batch.is_label].sum()

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields
 
 import numpy as np
@@ -14,15 +15,15 @@ from workers.contract.outcome import Progress
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import TrainingRecipe
 from workers.examples.targets import controlled_rationales
-from workers.models.adapters import fresh_adapter, save_adapter
+from workers.models.adapters import computed_twice, fresh_adapter, save_adapter
 from workers.models.engine import deepspeed_engine
 from workers.models.lora_products import trained_in_few_products
 from workers.scoring.evaluating import score_model
 from workers.training.course import Course
 from workers.training.diagnostics import TrainingDiagnostics
-from workers.training.objectives import Example, Scaffold, label_views, rationale_views, refuse_meaningless
 from workers.training.probe import probe_of
 from workers.training.steps import E_contra, Learn, StepRecord, budgeted, learn_targets, train
+from workers.training.views import Example, Scaffold, label_views, rationale_views, refuse_meaningless
 from workers.work.bench import IntArray, Predicting, Work
 from workers.work.meter import training_flops
 from workers.work.training_set import TrainingSet
@@ -75,6 +76,7 @@ def follow_course(
     started = time.monotonic()
     try:
         with (
+            _sparing_memory(work, adapter, recipe),
             trained_in_few_products(adapter, recipe),
             deepspeed_engine(model, recipe, device=work.bench.device, timed=work.meter.timed) as engine,
         ):
@@ -95,6 +97,14 @@ def follow_course(
                 diagnosis.write(work.folder / "diagnostics.parquet")
             _write_history(work, course.history)
         _fill_ledger(work, adapter, recipe, course.history, has_output_layer=model is adapter)
+
+
+def _sparing_memory(work: Work, adapter: PeftModel, recipe: TrainingRecipe) -> AbstractContextManager[None]:
+    """What is left to do where more parts are asked for than this process has examples of a batch."""
+    if work.n_micro_batches <= math.ceil(recipe.batch_size / work.group.size):
+        return nullcontext()
+    work.log.say("one example at a time was too large: every layer is computed again in the backward pass")
+    return computed_twice(adapter)
 
 
 def _write_history(work: Work, history: list[StepRecord]) -> None:

@@ -4,7 +4,6 @@ Steps, batches, rates and seed are those of a fine-tuning trial of the same reci
 the last prompt token. P(yes) is the sigmoid, raw, and stands for the strict and the forced score.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from workers.models.engine import Engine
 from workers.models.head import HeadedModel, save_head
 from workers.scoring.evaluating import FEWEST_TOKENS
 from workers.training.fine_tuning import follow_course, taught_labels
-from workers.training.objectives import Scaffold, label_views, parts_of
+from workers.training.objectives import parts_of
 from workers.training.steps import Learnt, budgeted
+from workers.training.views import Scaffold, label_views
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
 from workers.work.predictions import RawScores
 from workers.work.training_set import TrainingSet
@@ -71,18 +71,17 @@ def learn_labels(
     engine: Engine, batch: Sequence[LabelledPrompt], recipe: TrainingRecipe, *, step: int, pad_token: int, n_parts: int
 ) -> Learnt:
     """By the mean cross-entropy of the outcomes; an example counts as one target token, its label."""
-    parts, total = parts_of(engine.share(batch), n_parts), 0.0
+    parts, own = parts_of(engine.share(batch), n_parts), []
     for number, part in enumerate(parts, start=1):
         logits = engine.forward(**padded([example.prompt for example in part], pad_token, engine.device))
-        outcomes = torch.tensor([float(example.has_event) for example in part], device=engine.device)
+        outcomes = torch.tensor([float(example.has_event) for example in part]).to(engine.device, non_blocking=True)
         if len(part) == len(batch):
             loss = binary_cross_entropy_with_logits(logits, outcomes)
         else:
             loss = binary_cross_entropy_with_logits(logits, outcomes, reduction="sum") / len(batch)
-        total += engine.summed([loss.item()])[0]
-        if not math.isfinite(total):
-            break
+        own.append(loss.detach())
         engine.backward(loss, is_last=number == len(parts))
+    (total,) = engine.summed([sum(torch.stack(own).tolist())])
     return Learnt(
         loss=total,
         n_target_tokens=len(batch),
@@ -129,4 +128,4 @@ def padded(prompts: Sequence[list[int]], pad_token: int, device: torch.device) -
     attention_mask = (torch.arange(longest)[None, :] >= longest - counts[:, None]).long()
     positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
     inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions}
-    return {name: tensor.to(device) for name, tensor in inputs.items()}
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in inputs.items()}

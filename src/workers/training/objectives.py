@@ -1,129 +1,23 @@
-"""What is minimised: the views of an example, and how the tokens of a batch share the loss of a step.
+"""What is minimised: how the target tokens of a batch share the loss of a step.
 
-An example is seen in one or two views, each a prompt and a target. A step's loss is the sum over groups of target
-tokens of weight × mean token loss of the group in the whole effective batch, in however many parts that goes through
-the model. A group without tokens or weight drops out and the rest is renormalised.
+A step's loss is the sum over groups of target tokens of weight × mean token loss of the group in the whole effective
+batch, in however many parts that goes through the model. A group without tokens or weight drops out and the rest is
+renormalised.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch.nn.functional import log_softmax, nll_loss
 
-from workers.contract.recipes.bases import BaseSettings
-from workers.contract.recipes.teaching import Supervision, TargetRecipe
-from workers.contract.trial import ObjectiveRecipe, TrialSpec
-from workers.examples.targets import LABEL_PREFIX, RATIONALE_PREFIX
-from workers.examples.tokenizing.encoding import Encoder
-from workers.examples.tokenizing.tokens import AnswerTokens
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from workers.contract.trial import ObjectiveRecipe
+from workers.training.views import View
 
 T = TypeVar("T")
 IGNORED = -100
-
-
-@dataclass(frozen=True)
-class View:
-    """One sequence to learn from, as token ids; loss falls on the target alone.
-
-    label_at: where in the target the yes or no begins; null where it has none.
-    n_label: tokens of the yes or no.
-    is_label_view: the target is the answer line alone.
-    """
-
-    prompt: list[int]
-    target: list[int]
-    label_at: int | None = None
-    is_label_view: bool = False
-    n_label: int = 1
-
-
-Example = tuple[View, ...]
-
-
-@dataclass(frozen=True)
-class Scaffold:
-    """How one tokenizer writes all that stands around prompts and rationales; a line break as it follows an answer."""
-
-    answer: AnswerTokens
-    line_break: list[int]
-    filler: int
-    label_prefix: list[int]
-    rationale_prefix: list[int]
-
-    @classmethod
-    def of(
-        cls, tokenizer: "PreTrainedTokenizerBase", answer: AnswerTokens, settings: BaseSettings | None = None
-    ) -> "Scaffold":
-        """Read it off a tokenizer; the filler is its full stop."""
-        encoder = Encoder.of(tokenizer, settings or BaseSettings())
-        return cls(
-            answer,
-            line_break=encoder.go_on("\n"),
-            filler=encoder.go_on(" .")[-1],
-            label_prefix=encoder.begin(LABEL_PREFIX),
-            rationale_prefix=encoder.begin(RATIONALE_PREFIX),
-        )
-
-    def prompt(self, prompt: Sequence[int], *, prefix: Sequence[int] = ()) -> list[int]:
-        """A whole prompt: what every text begins with, a task's prefix, the record."""
-        return [*self.answer.bos, *prefix, *prompt]
-
-
-def refuse_meaningless(spec: TrialSpec) -> None:
-    """An objective that weighs rationales needs some.
-
-    Raises:
-        ValueError: Labels alone, with another objective than `token_mean`.
-    """
-    if spec.training and spec.supervision is Supervision.LABEL_ONLY and spec.training.objective.kind != "token_mean":
-        raise ValueError(f"the objective {spec.training.objective.kind} needs rationales; label_only has none")
-
-
-def label_views(prompt: list[int], *, has_event: bool, words: Scaffold) -> Example:
-    """The only view of an example without a rationale."""
-    return (_answered(words.prompt(prompt), None, has_event=has_event, answer=words.answer),)
-
-
-def _answered(whole: list[int], rationale: list[int] | None, *, has_event: bool, answer: AnswerTokens) -> View:
-    """A view whose target ends in the answer line; the label's view where there is no rationale, not even an empty."""
-    line = [*(rationale or []), *answer.ending(has_event=has_event, is_explained=rationale is not None)]
-    n_label = len(answer.label(has_event=has_event))
-    return View(whole, [*line, answer.end], len(line) - n_label, rationale is None, n_label)
-
-
-def rationale_views(
-    prompt: list[int],
-    rationale: list[int],
-    *,
-    has_event: bool,
-    objective: ObjectiveRecipe,
-    target: TargetRecipe,
-    words: Scaffold,
-) -> Example:
-    """The views of an example with a rationale, which a control may have emptied; the label's view comes last.
-
-    Both views of `two_view_mix` and `two_view_align` read the same prompt: ours, the two views of arXiv 2510.16686 are
-    known to us from secondary notes only. Under `multi_task` the rationale's view has no answer line.
-    """
-    answer, whole = words.answer, words.prompt(prompt)
-    if objective.kind == "multi_task":
-        closing = answer.thought.close if answer.thought is not None and answer.thought.is_open else []
-        rationale_view = View(words.prompt(prompt, prefix=words.rationale_prefix), [*rationale, *closing, answer.end])
-        labelled = words.prompt(prompt, prefix=words.label_prefix)
-        return rationale_view, _answered(labelled, None, has_event=has_event, answer=answer)
-    label_view = _answered(whole, None, has_event=has_event, answer=answer)
-    if target.ordering == "label_first":  # what follows the answer is no thought: an open one is closed before it
-        line = [*label_view.target[:-1], *words.line_break, *rationale, answer.end]
-        both = replace(label_view, target=line, is_label_view=False)
-    else:
-        both = _answered(whole, rationale, has_event=has_event, answer=answer)
-    return (both, label_view) if objective.kind in {"two_view_mix", "two_view_align"} else (both,)
 
 
 @dataclass(frozen=True)
@@ -144,9 +38,16 @@ class Batch:
         """What a model is called with; position i of its logits predicts label i, the last one nothing."""
         return {**self.inputs, "logits_to_keep": self.labels.shape[1] + 1, "use_cache": False}
 
+    def on(self, device: torch.device) -> "Batch":
+        """The same on a device, which is not waited for."""
+        return Batch(
+            {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()},
+            *(tensor.to(device, non_blocking=True) for tensor in (self.labels, self.is_label, self.is_label_view)),
+        )
 
-def collate(views: Sequence[View], *, pad_token: int, device: torch.device) -> Batch:
-    """Pad views to one length; labels are the target tokens, everything else is ignored."""
+
+def collate(views: Sequence[View], *, pad_token: int) -> Batch:
+    """Pad views to one length, on the host; labels are the target tokens, everything else is ignored."""
     longest = max(len(view.prompt) + len(view.target) for view in views)
     n_label_positions = max(len(view.target) for view in views)
     input_ids = torch.full((len(views), longest), pad_token)
@@ -167,12 +68,7 @@ def collate(views: Sequence[View], *, pad_token: int, device: torch.device) -> B
         "position_ids": (attention_mask.cumsum(-1) - 1).clamp(min=0),
     }
     is_label_view = torch.tensor([[view.is_label_view] for view in views]).expand_as(labels)
-    return Batch(
-        {name: tensor.to(device) for name, tensor in inputs.items()},
-        labels.to(device),
-        is_label.to(device),
-        is_label_view.to(device),
-    )
+    return Batch(inputs, labels, is_label, is_label_view)
 
 
 def parts_of(batch: Sequence[T], n_parts: int) -> list[Sequence[T]]:
@@ -219,7 +115,7 @@ def groups_of(batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] 
     """Who shares a mean; masks of the shape of the labels.
 
     Args:
-        sizes: The `group_sizes` of the effective batch; null where this is all of it.
+        sizes: The `group_sizes` of the effective batch; where null this is all of it, and its device is waited for.
 
     Raises:
         ValueError: No token has a weight.
@@ -246,13 +142,18 @@ class StepLoss:
 
 
 def step_loss(
-    logits: torch.Tensor, batch: Batch, objective: ObjectiveRecipe, *, sizes: Sequence[int] | None = None
+    logits: torch.Tensor,
+    batch: Batch,
+    objective: ObjectiveRecipe,
+    *,
+    sizes: Sequence[int] | None = None,
+    is_part: bool = False,
 ) -> StepLoss:
     """Weighted cross-entropy over the target tokens of the batch; of a part of it, the part's summand.
 
     Args:
         logits: Shape (n_views, n_label_positions + 1, vocabulary); position i predicts label i.
-        sizes: As in `groups_of`.
+        sizes: As in `groups_of`; a part needs them.
     """
     groups = groups_of(batch, objective, sizes=sizes)
     log_probs = _log_probs(logits)
@@ -260,7 +161,7 @@ def step_loss(
     means = []
     for group in groups:
         labels = batch.labels.masked_fill(~group.tokens, IGNORED).flatten()
-        if sizes is None:
+        if not is_part:
             means.append(group.weight * nll_loss(log_probs, labels, ignore_index=IGNORED))
         else:
             total = nll_loss(log_probs, labels, ignore_index=IGNORED, reduction="sum")

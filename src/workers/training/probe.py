@@ -9,7 +9,7 @@ import numpy as np
 from workers.cohort.splits import balanced_train_rows, largest_balanced_size
 from workers.contract.recipes.teaching import Supervision
 from workers.training.diagnostics import ProbeExample
-from workers.training.objectives import Scaffold, View
+from workers.training.views import Scaffold, View
 from workers.work.bench import IntArray, Work
 
 

@@ -17,7 +17,8 @@ from workers.contract.errors import TrialError
 from workers.contract.trial import TrainingRecipe
 from workers.models.engine import Engine
 from workers.training.diagnostics import gradient_share
-from workers.training.objectives import Batch, Example, View, collate, group_sizes, label_and_rest, parts_of, step_loss
+from workers.training.objectives import Batch, collate, group_sizes, label_and_rest, parts_of, step_loss
+from workers.training.views import Example, View
 
 E_contra = TypeVar("E_contra", contravariant=True)
 
@@ -73,7 +74,7 @@ class Learnt:
 
 
 class Learn(Protocol[E_contra]):
-    """How the gradients of a batch come about; where the loss is not finite, the rest of them is left out."""
+    """How the gradients of a batch come about; the device is waited for once, when all of them are under way."""
 
     def __call__(
         self,
@@ -132,36 +133,33 @@ def learn_targets(
     share = [view for example in engine.share(batch) for view in example]
 
     def collated(some: Sequence[View], n: int) -> list[Batch]:
-        return [collate(part, pad_token=pad_token, device=engine.device) for part in parts_of(some, n)]
+        return [collate(part, pad_token=pad_token) for part in parts_of(some, n)]
 
     parts = collated(share, n_parts)
-    is_whole = len(parts) == 1 and len(share) == len(views)  # a whole batch keeps its arithmetic
-    sizes = None if is_whole else [int(n) for n in engine.summed(group_sizes(parts, objective))]
-    total = of_labels = of_targets = 0.0
-    n_loss_tokens, gradient = 0, None
-    for number, part in enumerate(parts, start=1):
+    is_part = len(parts) > 1 or len(share) < len(views)  # a whole batch keeps its arithmetic
+    sizes = [int(n) for n in engine.summed(group_sizes(parts, objective))]
+    own, n_loss_tokens, gradient = [], 0, None
+    for number, part in enumerate((part.on(engine.device) for part in parts), start=1):
         # Not by a name: the logits of a part would stay until the next part's are there.
-        loss = step_loss(engine.forward(**part.model_inputs).logits, part, objective, sizes=sizes)
-        own = torch.stack([loss.total.detach(), loss.by_token[part.is_label].sum(), loss.by_token.sum()])
-        sums = engine.summed(own.tolist())
-        total, of_labels, of_targets = total + sums[0], of_labels + sums[1], of_targets + sums[2]
+        loss = step_loss(engine.forward(**part.model_inputs).logits, part, objective, sizes=sizes, is_part=is_part)
+        of_labels = torch.where(part.is_label, loss.by_token, 0.0)
+        own.append(torch.stack([loss.total.detach(), of_labels.sum(), loss.by_token.sum()]))
         n_loss_tokens = loss.n_loss_tokens
-        if not math.isfinite(total):
-            break
         engine.backward(loss.total, is_last=number == len(parts))
+    total, of_label, of_target = engine.summed([sum(part) for part in zip(*torch.stack(own).tolist(), strict=True)])
     every = recipe.diagnostics.gradient_share_every
     if every > 0 and (step - 1) % every == 0 and math.isfinite(total):
         whole = parts if len(share) == len(views) else collated(views, n_parts * engine.world_size)
         pairs = (
             label_and_rest(engine.forward_aside(**part.model_inputs).logits, part, objective, sizes=sizes)
-            for part in whole
+            for part in (part.on(engine.device) for part in whole)
         )
         gradient = gradient_share(pairs, engine.trainable)
     return Learnt(
         loss=total,
         n_target_tokens=sum(len(view.target) for view in views),
         n_input_tokens=sum(len(view.prompt) + len(view.target) for view in views),
-        label_loss_share=of_labels / of_targets if of_targets > 0 else 0.0,
+        label_loss_share=of_label / of_target if of_target > 0 else 0.0,
         n_label_tokens=sum(view.n_label for view in views if view.label_at is not None),
         n_loss_tokens=n_loss_tokens,
         label_gradient_share=gradient,

@@ -22,7 +22,7 @@ from workers.contract.recipes.bases import BaseRecipe, BaseSettings
 from workers.contract.recipes.words import AGE, SEX
 from workers.contract.trial import TrainingRecipe, TrialSpec
 from workers.examples.tokenizing.tokens import AnswerTokens, answer_tokens
-from workers.models.base import Base, load
+from workers.models.base import Base, choose_kernels, load
 from workers.store.checkpoints import Cadence
 from workers.store.published import CENSORING, LABELS, PROOF, RECORDS, TOKENS, VALUES, verified_folder
 from workers.work.allocator import keep_freed_memory
@@ -88,6 +88,7 @@ class Bench:
             self._bases[key] = load(folder, precision=precision, device=self.device)
             gc.collect()
             gc.freeze()  # engine teardown then walks a few objects instead of every import: 3 ms, not 300
+        choose_kernels(precision)
         base, asked = self._bases[key], settings.digest()
         if asked not in self._answers:
             self._answers[asked] = answer_tokens(base.tokenizer, settings, folder=folder)

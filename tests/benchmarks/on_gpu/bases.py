@@ -17,9 +17,9 @@ from transformers import (
 )
 
 from workers.contract.trial import Precision
-from workers.models.base import DTYPES
+from workers.models.base import DTYPES, choose_kernels
 from workers.preparing.company import RECORD
-from workers.training.objectives import View
+from workers.training.views import View
 
 END = "<|end|>"
 SEED = 11
@@ -102,6 +102,7 @@ def four_architectures(vocabulary: int) -> dict[str, PretrainedConfig]:
 def random_base(config: PretrainedConfig, *, precision: Precision, device: torch.device) -> PreTrainedModel:
     """Frozen, in evaluation mode; the same weights for one seed on one kind of device."""
     torch.manual_seed(SEED)
+    choose_kernels(precision)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[precision])
     model.requires_grad_(False)

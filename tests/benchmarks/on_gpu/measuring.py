@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from workers.contract.trial import Precision
+from workers.models.base import DTYPES, choose_kernels
 
 T = TypeVar("T")
 OUT_OF_MEMORY = "out of memory"
@@ -93,10 +94,11 @@ def seconds_each(work: Callable[[], object], setting: Setting, *, for_s: float =
     return None
 
 
-def matmul_peak(setting: Setting, precision: torch.dtype) -> float:
+def matmul_peak(setting: Setting, precision: Precision) -> float:
     """Operations a second of one large square product of random numbers, the best of three seconds."""
     n = 128 if setting.is_tiny else 8192
-    a, b = (torch.randn(n, n, device=setting.device, dtype=precision) for _ in range(2))
+    choose_kernels(precision)
+    a, b = (torch.randn(n, n, device=setting.device, dtype=DTYPES[precision]) for _ in range(2))
 
     def ten() -> None:
         for _ in range(10):

@@ -1,4 +1,4 @@
-"""Part a1: whether the rows of a batch disturb each other on this device, in four architectures and two precisions."""
+"""Part a1: whether the rows of a batch disturb each other on this device, in four architectures, three precisions."""
 
 import itertools
 import time
@@ -11,12 +11,12 @@ from workers.contract.trial import Precision
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.preparing.company import MOST_DISTURBED, try_company
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
 IN_ONE_BATCH = {RowsTogether.CACHED, RowsTogether.PADDED}
 
 
 def rows_together(setting: Setting) -> Iterator[Figure]:
-    """The product's own proof on each base: in float32 a batch must be possible, in bfloat16 nothing is claimed."""
+    """The product's own proof on each base: in float32 a batch must be possible, below nothing is claimed."""
     words = tokenizer()
     answer = answer_tokens(words)
     configs = four_architectures(len(words))

@@ -40,10 +40,10 @@ def train_smollm2(setting: Setting) -> Iterator[Figure]:
     """Part b1: tokens a second and share of the peak by rows a step, and through DeepSpeed; then in float32."""
     shape = shape_of(setting, SMOLLM2_135M)
     sizes = (2,) if setting.is_tiny else (32, 8, 128)
-    precisions: tuple[Precision, ...] = ("float32",) if setting.is_tiny else ("bfloat16", "float32")
+    precisions: tuple[Precision, ...] = ("float32",) if setting.is_tiny else ("float32", "tf32", "bfloat16")
     for precision in setting.within(precisions):
         base = random_base(shape.config(), precision=precision, device=setting.device)
-        yield from trained(base, sizes, setting, of=f"{setting.named(SMOLLM2)}, {precision}")
+        yield from trained(base, precision, sizes, setting, of=f"{setting.named(SMOLLM2)}, {precision}")
         for n_rows in setting.within(sizes[:1]):
             yield _through_deepspeed(base, n_rows, precision, setting)
 
@@ -78,7 +78,7 @@ def _through_deepspeed(base: PreTrainedModel, n_rows: int, precision: Precision,
 def batch_of(n_rows: int, model: PreTrainedModel | PeftModel, setting: Setting) -> Batch:
     """Rows of one length, so that no token is padding."""
     views = random_views(n_rows, n_prompt=N_PROMPT, n_target=N_TARGET, vocabulary=model.config.vocab_size)
-    return collate(views, pad_token=0, device=setting.device)
+    return collate(views, pad_token=0).on(setting.device)
 
 
 def write_smollm2(setting: Setting) -> Iterator[Figure]:
@@ -103,18 +103,19 @@ def seven_billion(setting: Setting) -> Iterator[Figure]:
     base = random_base(shape_of(setting, LLAMA_7B).config(), precision=setting.fast_precision, device=setting.device)
     n_parameters = sum(parameter.numel() for parameter in base.parameters())
     yield Figure("built", of, time.perf_counter() - began, "s", detail=f"{n_parameters:,} random parameters")
-    yield from trained(base, (2,) if setting.is_tiny else (4, 1, 16), setting, of=of)
+    yield from trained(base, setting.fast_precision, (2,) if setting.is_tiny else (4, 1, 16), setting, of=of)
     yield from written(base, (2,) if setting.is_tiny else (16, 1, 64), setting, of=of)
     if setting.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(setting.device) / GIB
         yield Figure("memory", of, peak, "GiB at the peak, of tensors")
 
 
-def trained(base: PreTrainedModel, sizes: Sequence[int], setting: Setting, *, of: str) -> Iterator[Figure]:
+def trained(
+    base: PreTrainedModel, precision: Precision, sizes: Sequence[int], setting: Setting, *, of: str
+) -> Iterator[Figure]:
     """A LoRA step of so many rows, and the share of a matmul's speed, measured just before."""
-    peak = matmul_peak(setting, base.dtype)
-    kind = str(base.dtype).removeprefix("torch.")
-    yield Figure("matmul peak", kind, peak / 1e12, "TFLOP/s", detail="the best of three seconds")
+    peak = matmul_peak(setting, precision)
+    yield Figure("matmul peak", precision, peak / 1e12, "TFLOP/s", detail="the best of three seconds")
     with trainable(base, RECIPE) as training:
         for n_rows in setting.within(sizes):
             yield _trained_rows(training, n_rows, setting, peak=peak, of=f"{of}, {n_rows} rows a step")

@@ -10,7 +10,8 @@ from transformers import PreTrainedModel
 
 from workers.contract.trial import TrainingRecipe
 from workers.models.adapters import fresh_adapter
-from workers.training.objectives import Batch, View, collate, step_loss
+from workers.training.objectives import Batch, collate, step_loss
+from workers.training.views import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +30,9 @@ class PlainTraining:
         optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         return cls(model, recipe, optimizer)
 
-    def step(self, batch: Batch, *, learning_rate: float) -> torch.Tensor:
+    def step(self, batch: Batch, *, learning_rate: float, sizes: Sequence[int] | None = None) -> torch.Tensor:
         """One optimizer step; its loss, still on the device."""
-        loss = step_loss(self.model(**batch.model_inputs).logits, batch, self.recipe.objective).total
+        loss = step_loss(self.model(**batch.model_inputs).logits, batch, self.recipe.objective, sizes=sizes).total
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         (group,) = self.optimizer.param_groups
@@ -46,7 +47,7 @@ def losses_of(
 ) -> list[float]:
     """The loss of every step, a batch and a learning rate each, on the device of the model."""
     training = PlainTraining.of(model, recipe)
-    collated = [collate(views, pad_token=0, device=model.device) for views in batches]
+    collated = [collate(views, pad_token=0).on(model.device) for views in batches]
     steps = zip(collated, rates, strict=True)
     return [float(training.step(batch, learning_rate=rate)) for batch, rate in steps]
 

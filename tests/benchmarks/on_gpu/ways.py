@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 
@@ -10,15 +11,16 @@ from benchmarks.on_gpu.measuring import OUT_OF_MEMORY, Figure, Setting, seconds_
 from benchmarks.on_gpu.speeds import GIB, N_PROMPT, N_TARGET, RECIPE, SMOLLM2, batch_of, shape_of
 from benchmarks.on_gpu.training import PlainTraining, trainable
 from workers.contract.trial import Precision
-from workers.training.objectives import Batch
+from workers.models.adapters import computed_twice
+from workers.training.objectives import Batch, group_sizes
 
 Way = Callable[[PlainTraining, Batch], AbstractContextManager[Callable[[], object]]]
 ROWS = 8
 
 
 def ways_to_train(setting: Setting) -> Iterator[Figure]:
-    """Plain, in TF32, with activations computed twice, with layers compiled; last, as one CUDA graph."""
-    precisions: tuple[Precision, ...] = ("float32",) if setting.is_tiny else ("bfloat16", "float32")
+    """Plain, with activations computed twice, with layers compiled; last, as one CUDA graph."""
+    precisions: tuple[Precision, ...] = ("float32",) if setting.is_tiny else ("bfloat16", "tf32", "float32")
     for precision in precisions:
         base = random_base(shape_of(setting, SMOLLM2_135M).config(), precision=precision, device=setting.device)
         of = f"{setting.named(SMOLLM2)}, {precision}, {ROWS} rows a step"
@@ -30,11 +32,11 @@ def ways_to_train(setting: Setting) -> Iterator[Figure]:
 
 def _ways(precision: Precision, setting: Setting) -> dict[str, Way]:
     ways: dict[str, Way] = {"plain": _plain, "activations computed twice": _computed_twice}
-    if precision == "float32":
-        ways["TF32"] = _in_tf32
-        if setting.device.type == "cuda":
+    if setting.device.type == "cuda":
+        ways["layers compiled"] = _compiled
+        if precision == "float32":
             # A recording that fails leaves the random numbers of this process unusable, so it comes after all others.
-            ways |= {"layers compiled": _compiled, "one CUDA graph": _as_a_graph}
+            ways["one CUDA graph"] = _as_a_graph
     return ways
 
 
@@ -61,23 +63,9 @@ def _plain(training: PlainTraining, batch: Batch) -> Iterator[Callable[[], objec
 
 
 @contextmanager
-def _in_tf32(training: PlainTraining, batch: Batch) -> Iterator[Callable[[], object]]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield lambda: training.step(batch, learning_rate=RECIPE.learning_rate)
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
 def _computed_twice(training: PlainTraining, batch: Batch) -> Iterator[Callable[[], object]]:
-    """Checkpointing of gradients, which needs an input that asks for some."""
-    training.model.gradient_checkpointing_enable({"use_reentrant": False})
-    try:
+    with computed_twice(training.model):
         yield lambda: training.step(batch, learning_rate=RECIPE.learning_rate)
-    finally:
-        training.model.gradient_checkpointing_disable()
 
 
 @contextmanager
@@ -94,14 +82,20 @@ def _as_a_graph(training: PlainTraining, batch: Batch) -> Iterator[Callable[[], 
     parameters = training.optimizer.param_groups[0]["params"]
     optimizer = torch.optim.AdamW(parameters, lr=RECIPE.learning_rate, capturable=True)
     recorded = PlainTraining(training.model, training.recipe, optimizer)
+    step = partial(
+        recorded.step,
+        batch,
+        learning_rate=RECIPE.learning_rate,
+        sizes=group_sizes([batch], training.recipe.objective),  # a recording can't ask the device
+    )
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(3):
-            recorded.step(batch, learning_rate=RECIPE.learning_rate)
+            step()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     optimizer.zero_grad(set_to_none=True)
     with torch.cuda.graph(graph):
-        recorded.step(batch, learning_rate=RECIPE.learning_rate)
+        step()
     yield graph.replay

@@ -10,8 +10,9 @@ from workers.contract.layout import StoreLayout
 from workers.contract.trial import Trial
 from workers.scoring.evaluating import Questions
 from workers.training.fine_tuning import training_examples
-from workers.training.objectives import IGNORED, Scaffold
+from workers.training.objectives import IGNORED
 from workers.training.steps import batches
+from workers.training.views import Scaffold
 from workers.work.bench import Bench, Work
 from workers.work.training_set import TrainingSet
 

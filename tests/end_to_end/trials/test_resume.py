@@ -25,8 +25,8 @@ from workers.store.checkpoints import Cadence
 from workers.store.published import folder_of
 from workers.training.course import Course
 from workers.training.head import LabelledPrompt, learn_labels
-from workers.training.objectives import View
 from workers.training.steps import learn_targets, train
+from workers.training.views import View
 from workers.work.bench import Bench, Work
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreT
 from workers.contract.recipes.bases import FolderBase
 from workers.contract.system.sources import digest_of_place
 from workers.models.base import Base, load, materialise
-from workers.models.clinical import clinical_tokenizer
+from workers.models.builtin.clinical import clinical_tokenizer
 
 CPU = torch.device("cpu")
 RECORD = "Man, age 70. Blood pressure 120.\n"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 
 from workers.examples.tokenizing.tokens import AnswerTokens
-from workers.training.objectives import Scaffold, View
+from workers.training.views import Scaffold, View
 
 CPU = torch.device("cpu")
 VOCABULARY = 24

@@ -51,7 +51,7 @@ def _ragged(work: Work) -> list[list[int]]:
 
 @torch.inference_mode()
 def try_continuous(model: PreTrainedModel, prompts: list[list[int]], *, pad_token: int, precision: Precision) -> bool:
-    """In bfloat16 half of the texts may differ: they flip at ties, where an engine that is wrong gets none right."""
+    """But in float32 half of the texts may differ: they flip at ties, where an engine that is wrong gets none right."""
     name = model.config.model_type
     try:
         written = Continuous(model, pad_token=pad_token).complete(prompts, max_new_tokens=max(TRIED), ends=frozenset())

@@ -17,7 +17,7 @@ from workers.examples.targets import controlled_rationales, exchange, target_tex
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import load_tokenizer
 from workers.store.published import folder_of
-from workers.training.objectives import Scaffold, rationale_views
+from workers.training.views import Scaffold, rationale_views
 
 RATIONALES = [[10, 11, 12], [13], [14, 15, 16, 17], [18, 19]]
 OWNERS = ["a", "b", "b", "c"]

@@ -11,7 +11,7 @@ from workers.contract.trial import ObjectiveRecipe
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.scoring.demonstrations import demonstration
-from workers.training.objectives import Scaffold, rationale_views
+from workers.training.views import Scaffold, rationale_views
 
 
 class TestThoughts:

@@ -9,14 +9,14 @@ from transformers import PreTrainedTokenizerFast
 
 from support.bases import tokenizers as made
 from support.bases.brought import RATIONALE, RECORD, chat, new, prompt_of, rationale_of, read
-from support.studies.toys import CPU
 from workers.contract.errors import InputError
 from workers.contract.recipes.bases import BaseSettings
 from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.examples.tokenizing.encoding import Encoder
 from workers.examples.tokenizing.tokens import answer_tokens
-from workers.training.objectives import Scaffold, collate, label_views, rationale_views
+from workers.training.objectives import collate
+from workers.training.views import Scaffold, label_views, rationale_views
 
 ANY_ANSWER_LINE = {
     "byte-level": made.byte_level,
@@ -103,7 +103,7 @@ class TestAnswerLine:
         tokenizer = made.by_bytes()
         words = Scaffold.of(tokenizer, answer_tokens(tokenizer, new()), new())
         (view,) = label_views([1], has_event=True, words=words)
-        batch = collate([view], pad_token=0, device=CPU)
+        batch = collate([view], pad_token=0)
         assert read(tokenizer, batch.labels[batch.is_label].tolist()) == " yes"
 
 

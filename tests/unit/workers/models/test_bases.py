@@ -25,9 +25,9 @@ from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.models.adapters import fresh_adapter
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load, materialise, sketch
-from workers.models.clinical import BASES, clinical_tokenizer
-from workers.models.corpus import CLINICAL, REASONING, documents, invented_record
-from workers.models.pretraining import Schedule, pretrain
+from workers.models.builtin.clinical import BASES, clinical_tokenizer
+from workers.models.builtin.corpus import CLINICAL, REASONING, documents, invented_record
+from workers.models.builtin.pretraining import Schedule, pretrain
 from workers.models.reading.files import WEIGHTS
 from workers.models.snapshots import hub_place
 from workers.scoring.openers import CachedOpener

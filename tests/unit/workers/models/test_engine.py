@@ -15,10 +15,12 @@ from workers.contract.layout import StoreLayout
 from workers.contract.trial import TrainingRecipe
 from workers.models.adapters import fresh_adapter
 from workers.models.base import Base, load
-from workers.models.engine import HOOKS, deepspeed_engine
+from workers.models.engine import deepspeed_engine
+from workers.models.footprint import HOOKS
 from workers.store.published import folder_of
-from workers.training.objectives import View, collate
+from workers.training.objectives import collate
 from workers.training.steps import batches, learn_targets, rate_at, train
+from workers.training.views import View
 
 CPU = torch.device("cpu")
 EXAMPLES = [(View(prompt=[5 + i, 30, 40 + i], target=[60 + i, 70, 80], label_at=1),) for i in range(16)]
@@ -46,7 +48,7 @@ def losses_with_torch(base: Base, recipe: TrainingRecipe) -> list[float]:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         for step, rows in enumerate(batches(len(EXAMPLES), recipe), start=1):
-            batch = collate([view for row in rows for view in EXAMPLES[row]], pad_token=0, device=CPU)
+            batch = collate([view for row in rows for view in EXAMPLES[row]], pad_token=0)
             output = model(**batch.model_inputs)
             loss = torch.nn.functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), batch.labels.flatten())
             optimizer.zero_grad()

@@ -26,8 +26,8 @@ from workers.training.diagnostics import (
     measure,
 )
 from workers.training.fine_tuning import training_examples
-from workers.training.objectives import Scaffold, View
 from workers.training.probe import probe_of
+from workers.training.views import Scaffold, View
 from workers.work.bench import Bench, Work
 from workers.work.meter import training_flops
 from workers.work.training_set import TrainingSet, explained

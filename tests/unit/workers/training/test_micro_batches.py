@@ -2,10 +2,11 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,15 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import FailureKind
 from workers.contract.recipes.teaching import Supervision, TargetRecipe
 from workers.contract.trial import DiagnosticsRecipe, Method, ObjectiveRecipe, TrainingRecipe
-from workers.models.adapters import fresh_adapter
+from workers.models.adapters import ADAPTER_WEIGHTS, computed_twice, fresh_adapter
 from workers.models.base import Base, load
 from workers.models.engine import deepspeed_engine
 from workers.models.head import HeadedModel
 from workers.store.published import folder_of
 from workers.training.head import LabelledPrompt, learn_labels
-from workers.training.objectives import Example, parts_of, rationale_views
+from workers.training.objectives import parts_of
 from workers.training.steps import StepRecord, learn_targets, train
+from workers.training.views import Example, rationale_views
 
 # What rounding amounts to after six steps.
 ADAPTER_TOLERANCE, LOSS_TOLERANCE = 8e-5, 3e-6
@@ -99,8 +101,13 @@ def counted_rows(model: torch.nn.Module) -> Iterator[list[int]]:
         hook.remove()
 
 
-def trained(base: Base, recipe: TrainingRecipe, *, n_parts: int, method: Method = Method.LORA) -> Trained:
-    with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted:
+def trained(
+    base: Base, recipe: TrainingRecipe, *, n_parts: int, method: Method = Method.LORA, is_computed_twice: bool = False
+) -> Trained:
+    with (
+        fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as adapted,
+        computed_twice(adapted) if is_computed_twice else nullcontext(),
+    ):
         is_headed = method is Method.HEAD
         model = (HeadedModel(adapted, seed=recipe.seed) if is_headed else adapted).train()
         with counted_rows(model) as rows, deepspeed_engine(model, recipe, device=CPU) as engine:
@@ -177,6 +184,53 @@ def test_the_gradient_share_of_a_batch_in_parts_is_that_of_the_whole(bases: dict
     assert all(share is not None and 0 < share < 1 for share in shares)
 
 
+@contextmanager
+def kept_bytes() -> Iterator[list[int]]:
+    """What each forward pass keeps for its backward pass."""
+    sizes: list[int] = []
+
+    def packed(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.nbytes)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(packed, lambda tensor: tensor):
+        yield sizes
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.HEAD])
+def test_layers_computed_twice_keep_less_and_give_the_same_numbers(bases: dict[str, Base], method: Method) -> None:
+    recipe = micro_training(steps=STEPS, batch_size=BATCH_SIZE)
+    once, twice = (
+        trained(bases["float32"], recipe, n_parts=1, method=method, is_computed_twice=is_twice)
+        for is_twice in (False, True)
+    )
+    assert farthest(once, twice) == 0
+    assert [record.loss for record in once.records] == [record.loss for record in twice.records]
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in bases["float32"].model.modules())
+    inputs = {"input_ids": torch.arange(48).view(2, 24), "use_cache": False}
+    kept = []
+    for is_twice in (False, True):
+        with (
+            fresh_adapter(bases["float32"].model, recipe.lora, seed=recipe.seed) as adapted,
+            computed_twice(adapted) if is_twice else nullcontext(),
+            kept_bytes() as sizes,
+        ):
+            adapted.train()(**inputs)
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 3
+
+
+def test_a_batch_in_more_parts_than_examples_computes_its_layers_twice_and_says_so(store: Path, tmp_path: Path) -> None:
+    spec = micro_spec(training=micro_training(batch_size=4))
+    other = Path(shutil.copytree(store, tmp_path / "other"))
+    for place, n_parts in ((other, 4), (store, 8)):
+        finish(order_of(spec, place).model_copy(update={"n_micro_batches": n_parts}))
+    alone, twice = (committed(place, spec)[1] / "adapter" / ADAPTER_WEIGHTS for place in (other, store))
+    assert alone.read_bytes() == twice.read_bytes()
+    logs = (StoreLayout(place).logs(spec.trial_id).glob("*.log") for place in (other, store))
+    assert ["computed again" in next(log).read_text() for log in logs] == [False, True]
+
+
 def test_parts_are_as_many_as_asked_for_or_one_each() -> None:
     assert parts_of(range(7), 1) == [range(7)]
     assert [len(part) for part in parts_of(range(7), 3)] == [3, 3, 1]
@@ -185,8 +239,6 @@ def test_parts_are_as_many_as_asked_for_or_one_each() -> None:
 
 @pytest.mark.parametrize("method", [Method.LORA, Method.HEAD])
 def test_a_trial_in_parts_scores_as_the_whole_one_and_says_so(store: Path, tmp_path: Path, method: Method) -> None:
-    import shutil
-
     spec = micro_spec(Supervision.LABEL_ONLY, method=method)
     whole = Path(shutil.copytree(store, tmp_path / "whole"))
     finish(order_of(spec, whole))

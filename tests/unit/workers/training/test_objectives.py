@@ -6,20 +6,12 @@ import pytest
 import torch
 
 from support.studies.orders import micro_spec, micro_training
-from support.studies.toys import BREAK, CPU, DELIMITER, END, NO, WORDS, YES, ToyModel, losses_by_hand
+from support.studies.toys import BREAK, DELIMITER, END, NO, WORDS, YES, ToyModel, losses_by_hand
 from workers.contract.recipes.teaching import Supervision, TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.examples.targets import LABEL_PREFIX, evaluation_prefix
-from workers.training.objectives import (
-    Example,
-    View,
-    collate,
-    label_and_rest,
-    label_views,
-    rationale_views,
-    refuse_meaningless,
-    step_loss,
-)
+from workers.training.objectives import collate, label_and_rest, step_loss
+from workers.training.views import Example, View, label_views, rationale_views, refuse_meaningless
 
 RECORDS = [([10, 11, 12, 13], [14, 15, 16], True), ([17], [18, 19, 20, 21, 22], False), ([11, 12], [23], True)]
 OBJECTIVES = [
@@ -76,7 +68,7 @@ def gradients(loss: torch.Tensor, model: ToyModel) -> list[torch.Tensor]:
 
 
 def loss_of(model: ToyModel, views: list[View], objective: ObjectiveRecipe) -> torch.Tensor:
-    batch = collate(views, pad_token=END, device=CPU)
+    batch = collate(views, pad_token=END)
     logits = model(**batch.model_inputs).logits
     return step_loss(logits, batch, objective).total
 
@@ -93,7 +85,7 @@ def test_loss_and_gradient_are_those_of_the_formula(objective: ObjectiveRecipe) 
 
 def test_the_default_is_plain_cross_entropy_bit_for_bit() -> None:
     model, objective = ToyModel(), ObjectiveRecipe()
-    batch = collate(views_of(objective), pad_token=END, device=CPU)
+    batch = collate(views_of(objective), pad_token=END)
     logits = model(**batch.model_inputs).logits
     plain = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels.flatten())
     loss = step_loss(logits, batch, objective).total
@@ -119,7 +111,7 @@ def test_an_absent_group_gives_its_weight_to_the_other() -> None:
 def test_tokens_without_weight_bear_no_loss(weight: float) -> None:
     model, objective = ToyModel(), ObjectiveRecipe(kind="span_balanced", weight=weight)
     views = views_of(objective)
-    batch = collate(views, pad_token=END, device=CPU)
+    batch = collate(views, pad_token=END)
     loss = step_loss(model(**batch.model_inputs).logits, batch, objective)
     n_targets = sum(len(view.target) for view in views)
     assert loss.n_loss_tokens == (len(RECORDS) if weight == 1.0 else n_targets - len(RECORDS))
@@ -136,7 +128,7 @@ def test_a_batch_in_which_nothing_has_weight_is_refused() -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.kind)
 def test_label_and_rest_add_up_to_the_loss(objective: ObjectiveRecipe) -> None:
     model = ToyModel()
-    batch = collate(views_of(objective), pad_token=END, device=CPU)
+    batch = collate(views_of(objective), pad_token=END)
     logits = model(**batch.model_inputs).logits
     loss = step_loss(logits, batch, objective)
     label, rest = label_and_rest(logits, batch, objective)
@@ -145,9 +137,7 @@ def test_label_and_rest_add_up_to_the_loss(objective: ObjectiveRecipe) -> None:
 
 
 def test_padding_is_masked_and_takes_no_position() -> None:
-    batch = collate(
-        [View([1, 2, 3, 4], [5, 6], label_at=0), View([7], [8, 9, 10], label_at=1)], pad_token=0, device=CPU
-    )
+    batch = collate([View([1, 2, 3, 4], [5, 6], label_at=0), View([7], [8, 9, 10], label_at=1)], pad_token=0)
     assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [0, 0, 1, 1, 1, 1]]
     assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 2, 3]]
     assert batch.is_label.tolist() == [[False, True, False], [False, True, False]]

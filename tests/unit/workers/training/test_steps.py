@@ -13,8 +13,8 @@ from support.studies.toys import CPU, WORDS, ToyModel, losses_by_hand
 from workers.contract.recipes.teaching import TargetRecipe
 from workers.contract.trial import BudgetRecipe, DiagnosticsRecipe, ObjectiveRecipe
 from workers.models.engine import Step
-from workers.training.objectives import View, rationale_views
 from workers.training.steps import TrainingDiverged, batches, budgeted, learn_targets, rate_at, train
+from workers.training.views import View, rationale_views
 
 VOCABULARY = 11
 EXAMPLES = [

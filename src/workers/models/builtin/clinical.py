@@ -13,8 +13,8 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from workers.models.architectures import Family, Shape, random_model
-from workers.models.corpus import CLINICAL, REASONING, Continuation, documents
-from workers.models.pretraining import Schedule, pretrain, train_tokenizer
+from workers.models.builtin.corpus import CLINICAL, REASONING, Continuation, documents
+from workers.models.builtin.pretraining import Schedule, pretrain, train_tokenizer
 
 SEED = 2610
 # Every word of the corpus, some in upper and lower case, is one token.

@@ -18,7 +18,7 @@ from workers.examples.facts import Case
 from workers.examples.history import Item, facts_of_items, knowledge_of, write_history
 from workers.examples.targets import target_text
 from workers.examples.template.teacher import TemplateTeacher
-from workers.models.pretraining import Document
+from workers.models.builtin.pretraining import Document
 
 # Words of a record; studies of the clinical bases use 70.
 FEWEST_WORDS, MOST_WORDS = 40, 70

@@ -22,7 +22,7 @@ from workers.examples.exam_summary import render_prompt
 from workers.examples.facts import Case
 from workers.examples.targets import target_text
 from workers.examples.template.teacher import TemplateTeacher
-from workers.models.pretraining import END, train_tokenizer
+from workers.models.builtin.pretraining import END, train_tokenizer
 
 SEED = 2606
 VOCABULARY_SIZE = 768
