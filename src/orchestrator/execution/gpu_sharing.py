@@ -6,7 +6,7 @@ from workers.contract.answers.readiness import GpuLoad
 from workers.contract.errors import Problem
 
 MIB = 2**20
-# Each worker has a context and workspaces that are no tensors, half a GiB or more; on an H200 eight gave what four gave.
+# Each worker has a context and workspaces that are no tensors, half a GiB or more; on an H200 8 gave no more than 4.
 MOST_WORKERS = 8
 # Ray counts a GPU in ten thousandths; rounded up, the last worker would not find room.
 UNITS = 10_000
