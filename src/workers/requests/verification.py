@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from workers.contract.answers.ending import Ending
 from workers.contract.answers.verification import RETRAIN_TOLERANCE, Retrained, VerifyFindings, VerifyOrder
 from workers.contract.errors import StoreError
 from workers.contract.layout import StoreLayout
-from workers.contract.outcome import PREDICTIONS, Outcome
+from workers.contract.metrics import line_loss, shift_prior
+from workers.contract.outcome import PREDICTIONS, Outcome, SplitScores
 from workers.contract.recipes.recipe import flattened
 from workers.contract.recipes.scorings import SCORINGS
 from workers.contract.system.durable import temporary_prefix
@@ -29,6 +30,9 @@ from workers.work.predictions import Prevalence, score_predictions
 
 # Same arithmetic on the same rows: only the order of sums may differ between versions of a library.
 SCORE_TOLERANCE = 1e-9
+# Mean log loss by which a calibration line of before 28 November 2026 may miss the likeliest: its solver stopped short.
+OLDER_LINE = 0.05
+LINE = ("calibration_slope", "calibration_intercept")
 
 
 def verify(order: VerifyOrder) -> VerifyFindings:
@@ -53,17 +57,43 @@ def differing_scores(layout: StoreLayout, trial_id: str) -> tuple[str, ...]:
     outcome = Outcome.load(layout.outcome(trial_id))
     if outcome.state != "scored":
         return ()
+    prevalence = Prevalence(train=outcome.train_prevalence, natural=outcome.natural_prevalence)
     try:
         predictions = _predictions(layout, outcome)
-        again = score_predictions(
-            predictions, Prevalence(train=outcome.train_prevalence, natural=outcome.natural_prevalence)
-        )
+        again = score_predictions(predictions, prevalence)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:  # their messages may quote a row
         return (f"{PREDICTIONS}: {type(error).__name__}",)
     # What a later version measures beside it is not in an old outcome, and so is not compared.
     stored = flattened({split: scores.model_dump(exclude_unset=True) for split, scores in outcome.scores.items()})
     found = flattened({split: scores.model_dump() for split, scores in again.items()})
-    return tuple(name for name, value in stored.items() if not _is_same(value, found.get(name)))
+    differing = tuple(name for name, value in stored.items() if not _is_same(value, found.get(name)))
+    if any(name.endswith(LINE) for name in differing) and _are_older_lines(predictions, outcome, again, prevalence):
+        return tuple(name for name in differing if not name.endswith(LINE))
+    return differing
+
+
+def _are_older_lines(
+    predictions: pd.DataFrame, outcome: Outcome, again: Mapping[str, SplitScores], prevalence: Prevalence
+) -> bool:
+    """Whether every stored calibration line is nearly as likely as the one that is found now."""
+    for split, scores in outcome.scores.items():
+        members = predictions[predictions["split"] == split]
+        labels, weights = (members[name].to_numpy() for name in ("label", "sampling_weight"))
+        for scoring, now in again[split].metrics.items():
+            stored = scores.metrics.get(scoring)
+            risks = shift_prior(
+                members[scoring.column].to_numpy(),
+                from_prevalence=prevalence.train,
+                to_prevalence=prevalence.natural,
+            )
+            losses = [
+                line_loss(risks, labels, weights, slope=line.calibration_slope, intercept=line.calibration_intercept)
+                for line in (stored, now)
+                if line and line.calibration_slope is not None and line.calibration_intercept is not None
+            ]
+            if len(losses) == 1 or (losses and abs(losses[0] - losses[1]) > OLDER_LINE):
+                return False
+    return True
 
 
 def retrain(layout: StoreLayout, orders: tuple[WorkOrder, ...]) -> Iterator[Retrained]:

@@ -155,6 +155,17 @@ class TestScores:
         assert damage.name == outcome.trial_id
         assert damage.what == "1 of its scores don't follow from its predictions: held_out.metrics.strict.roc_auc …"
 
+    @pytest.mark.parametrize(("short_by", "is_named"), [(0.01, False), (30.0, True)])
+    def test_a_calibration_line_of_a_solver_that_stopped_short_is_held_to_how_likely_it_is(
+        self, study: Study, layout: StoreLayout, short_by: float, is_named: bool
+    ) -> None:
+        outcome = one_outcome(layout)
+        edited = outcome.model_dump(mode="json")["scores"]
+        edited["held_out"]["metrics"]["forced"]["calibration_slope"] -= short_by
+        reseal(layout, outcome, scores=Outcome.model_validate({**outcome.model_dump(), "scores": edited}).scores)
+        named = [damage.what for damage in verify_store(study, layout).damages]
+        assert [what.split(": ")[1] for what in named] == ["held_out.metrics.forced.calibration_slope …"] * is_named
+
     def test_predictions_that_are_no_table_are_named_without_what_is_in_them(
         self, study: Study, layout: StoreLayout
     ) -> None:

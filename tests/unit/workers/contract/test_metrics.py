@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from workers.contract.metrics import calibration_error, calibration_line, compute_metrics, logit, shift_prior
+from workers.contract.metrics import calibration_error, calibration_line, compute_metrics, line_loss, logit, shift_prior
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -143,6 +143,19 @@ class TestCalibrationLine:
         slope, intercept = calibration_line(risks, outcomes, np.ones(len(risks)))
         assert slope == pytest.approx(1, abs=0.045)
         assert intercept == pytest.approx(0, abs=0.15)
+
+    def test_no_other_line_is_likelier(self) -> None:
+        risks, outcomes = simulated(400, seed=3)
+        weights = np.where(outcomes == 1, 1.0, 20.0)
+        slope, intercept = calibration_line(risks, outcomes, weights)
+        assert slope is not None and intercept is not None
+        errors = weights * (1 / (1 + np.exp(-(slope * logit(risks) + intercept))) - outcomes)
+        assert errors.sum() == pytest.approx(0, abs=1e-6)
+        assert errors @ logit(risks) == pytest.approx(0, abs=1e-5)
+        best = line_loss(risks, outcomes, weights, slope=slope, intercept=intercept)
+        for further in (1e-3, -1e-3):
+            assert line_loss(risks, outcomes, weights, slope=slope + further, intercept=intercept) > best
+            assert line_loss(risks, outcomes, weights, slope=slope, intercept=intercept + further) > best
 
     @pytest.mark.parametrize(("stretch", "offset"), [(2.0, 0.0), (0.5, 0.7), (1e-2, 0.0), (1e-4, -0.3)])
     def test_distorted_risks_show_the_distortion(self, stretch: float, offset: float) -> None:

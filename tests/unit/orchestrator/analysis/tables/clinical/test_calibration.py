@@ -65,7 +65,7 @@ def test_every_scale_is_what_scikit_learn_makes_of_it(store: Store, found: Findi
     rows = {row.scale: row for row in found.calibration if row.supervision is Supervision.LABEL_ONLY}
     for scale, values in expected.items():
         row = rows[scale]  # type: ignore[index]
-        assert (row.brier, row.slope, row.intercept) == pytest.approx(np.mean(values, axis=0), abs=2e-3)
+        assert (row.brier, row.slope, row.intercept) == pytest.approx(np.mean(values, axis=0), abs=1e-6)
         assert row.n_trials == 4 and row.reason is None
     fitted, shifted = rows["Platt on tuning"].slope, rows["prior-shifted"].brier
     assert fitted is not None and abs(fitted - 1) < 0.5 and shifted is not None
