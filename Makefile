@@ -54,7 +54,7 @@ help:
 	@echo "make run [STUDY=sweeps/quickstart.yaml]   set up, then run what the study lacks"
 	@echo "make test                                 the tests that CI runs: unit-learning, unit-records,"
 	@echo "                                          schedules, fuzz, zoo (eight of it), end-to-end-trials,"
-	@echo "                                          -studies, -launches, -commands; three at a time"
+	@echo "                                          -studies, -launches, -commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
 	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
 	@echo "make test-chaos                           of these: 20 rounds of SIGKILL to whatever runs, at random"
@@ -86,10 +86,9 @@ run: $(VENV)/stamp data $(WEIGHTS)
 
 data: $(TABLES)
 
-# The longest first, so that nothing waits for it at the end; three for two cores, as a launch waits for others half of
-# its time.
+# The longest first, so that neither of the two cores waits for it at the end.
 test: $(VENV)/stamp data
-	$(MAKE) --no-print-directory --jobs 3 --output-sync=target \
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target \
 		end-to-end-launches $(addprefix unit-,$(UNITS)) end-to-end-trials end-to-end-studies end-to-end-commands \
 		schedules fuzz zoo
 	$(COVERAGE) --merge $(patsubst %,.coverage/%.json,$(UNITS) trials studies) --fail-under $(COVERED) --threshold 40 --out .coverage/all.json
