@@ -24,8 +24,9 @@ COVERED_TESTS = OMP_NUM_THREADS=1 $(COVERAGE) --source src --json --out .coverag
 	-m pytest -q -m "not slow"
 # `HASHED=cpu` or `cuda`: install nothing whose SHA-256 is not in cluster/hashes.
 HASHED ?=
-# Python compiles what is imported, when it is; pip would compile all of it, on one core, for a minute.
+# pip would compile what it installs on one core, for a minute.
 QUICKLY := -qq --disable-pip-version-check --no-compile
+COMPILE = $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 REQUIRE := install $(QUICKLY) --no-deps --require-hashes --requirement cluster/hashes
 # What reads an environment from outside.
 TOOLS := .tools
@@ -213,11 +214,13 @@ else
 	$(BIN)/pip $(REQUIRE)/packages.txt --requirement cluster/hashes/torch-$(HASHED).txt --no-build-isolation
 	$(BIN)/pip install $(QUICKLY) --no-deps --no-build-isolation --editable .
 endif
+	$(COMPILE)
 	@touch $@
 
 $(SERVICES): $(VENV)/stamp constraints.txt
 	$(BIN)/pip install $(QUICKLY) --constraint constraints.txt --editable \
 		'.[dev,jobs,s3,tracking-server]' 'moto[s3]' flask-cors
+	$(COMPILE)
 	@touch $@
 
 $(SMOLLM2): $(VENV)/stamp constraints.txt

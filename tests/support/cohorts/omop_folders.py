@@ -36,6 +36,7 @@ COLUMNS = {
     ],
     "death": ["person_id", "death_date"],
     "concept": ["concept_id", "concept_name"],
+    "concept_ancestor": ["ancestor_concept_id", "descendant_concept_id"],
 }  # fmt: skip
 CONCEPTS = {
     GOUT: "Gout", DIABETES: "Type 2 diabetes mellitus", ALLOPURINOL: "allopurinol", URATE: "Urate in serum",
@@ -70,6 +71,7 @@ PEOPLE: dict[str, list[dict[str, Any]]] = {
          "measurement_datetime": "2010-06-01T10:00:00", "value_as_number": 300, "unit_concept_id": MMOL},
     ],
     "death": [],
+    "concept_ancestor": [],
     "concept": [{"concept_id": number, "concept_name": name} for number, name in CONCEPTS.items()],
 }  # fmt: skip
 

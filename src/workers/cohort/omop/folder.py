@@ -18,6 +18,7 @@ from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.columns import TimeColumn
 
 NO_CONCEPT = 0
+ANCESTOR, DESCENDANT = "ancestor_concept_id", "descendant_concept_id"
 LAST_OF_DAY = pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
 
 
@@ -51,6 +52,7 @@ class OmopTables:
     periods: subject_id, since, until: when a person was observed, sorted by `since`.
     names: words by code.
     n_unmapped: events of no concept.
+    below: concepts by an ancestor of theirs, both int64; empty where nobody asked.
     """
 
     events: pd.DataFrame
@@ -60,13 +62,19 @@ class OmopTables:
     periods: pd.DataFrame
     names: "pd.Series[str]"
     n_unmapped: int
+    below: "pd.Series[int]"
+
+    def meant_by(self, concepts: Collection[int]) -> frozenset[int]:
+        """These concepts and all below them."""
+        return frozenset({*concepts, *self.below[self.below.index.isin(concepts)]})
 
 
-def read_folder(folder: Path, *, outside: Literal["refused", "ignored"]) -> OmopTables:
+def read_folder(folder: Path, *, outside: Literal["refused", "ignored"], descends: bool = False) -> OmopTables:
     """Read and check an OMOP folder.
 
     Args:
         outside: What becomes of events in no observation period.
+        descends: Concepts mean those below them, of which the table `concept_ancestor` tells.
 
     Raises:
         InputError: Tables are missing or break the format; with all problems, as counts.
@@ -79,6 +87,7 @@ def read_folder(folder: Path, *, outside: Literal["refused", "ignored"]) -> Omop
     spans = gate.read("observation_period", ["person_id"], times=["observation_period_start", "observation_period_end"])
     death = gate.read("death", ["person_id"], times=["death"], may_be_empty=True)
     tables = {table: gate.read_events(table) for table in EVENT_TABLES}
+    below = _below(gate.read("concept_ancestor", [ANCESTOR, DESCENDANT]) if descends else None)
     if gate.problems or concepts is None or persons is None or spans is None or death is None:
         raise InputError(*gate.problems)
     words = pd.Series(concepts.rows["concept_name"].to_numpy(), index=concepts.numbers("concept_id").to_numpy())
@@ -104,6 +113,7 @@ def read_folder(folder: Path, *, outside: Literal["refused", "ignored"]) -> Omop
         periods=periods,
         names=_names(events["code"], words),
         n_unmapped=n_unmapped,
+        below=below,
     )
 
 
@@ -160,6 +170,15 @@ class _Gate:
 
 def _is_table(path: Path, name: str) -> bool:
     return path.name.lower() in {f"{name}{suffix}" for suffix in (*CSV_SUFFIXES, *PARQUET_SUFFIXES)}
+
+
+def _below(ancestry: Cells | None) -> "pd.Series[int]":
+    if ancestry is None:
+        return pd.Series(dtype="int64", index=pd.Index([], dtype="int64"))
+    ancestors, descendants = (
+        ancestry.numbers(name).fillna(NO_CONCEPT).astype("int64") for name in (ANCESTOR, DESCENDANT)
+    )
+    return pd.Series(descendants.to_numpy(), index=pd.Index(ancestors))
 
 
 def _births(persons: Cells) -> "pd.Series[pd.Timestamp]":

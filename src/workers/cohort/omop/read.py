@@ -24,14 +24,14 @@ def read_omop(folder: Path, recipe: OmopCohort) -> Cohort:
     Raises:
         InputError: The folder breaks the format, or leaves no index date; with all problems, as counts.
     """
-    tables = read_folder(folder, outside=recipe.outside)
-    events = tables.events
-    is_seen = ~events["concept"].isin(recipe.never_inputs)
+    tables = read_folder(folder, outside=recipe.outside, descends=recipe.descendants)
+    events, never_inputs = tables.events, tables.meant_by(recipe.never_inputs)
+    is_seen = ~events["concept"].isin(never_inputs)
     history = TableHistory(
         events=events[is_seen],
         visits=tables.visits,
         ages=tables.births.rename("time").reset_index().assign(age=0.0).sort_values("time"),
-        bars=_bars(events, recipe),
+        bars=_bars(tables, recipe),
         people=_people(folder, tables, recipe),
         periods=tables.periods,
     )
@@ -45,7 +45,7 @@ def read_omop(folder: Path, recipe: OmopCohort) -> Cohort:
         events=seen, births=tables.births, deaths=tables.deaths, labels=labelled.rows, splits=None, names=tables.names
     )
     cohort = cohort_of(as_meds, labelled.rows, labelled.flow, question=recipe.question, salt=recipe.split_salt)
-    never = frozenset(code for code in events["code"].unique() if int(code.split("//")[1]) in recipe.never_inputs)
+    never = frozenset(code for code in events["code"].unique() if int(code.split("//")[1]) in never_inputs)
     unmapped = "some events have no matching concept (0), and are not read"
     warnings = (*cohort.warnings, *([unmapped] if tables.n_unmapped else []))
     return replace(cohort, censoring=labelled.censoring, forbidden=never, warnings=warnings)
@@ -59,7 +59,7 @@ def _people(folder: Path, tables: OmopTables, recipe: OmopCohort) -> pd.DataFram
         outcomes, where = tables.deaths, "death"
         people["death"] = people["death"].where(people["death"].isna())
     else:
-        found = tables.events[tables.events["concept"].isin(recipe.outcome.concepts)]
+        found = tables.events[tables.events["concept"].isin(tables.meant_by(recipe.outcome.concepts))]
         outcomes, where = found.groupby("subject_id")["time"].min(), "concepts"
     if outcomes.empty:
         raise InputError(Problem(f"{folder}: outcome", "never occurs", f"mend outcome.{where}, or the tables"))
@@ -68,10 +68,11 @@ def _people(folder: Path, tables: OmopTables, recipe: OmopCohort) -> pd.DataFram
     return people
 
 
-def _bars(events: pd.DataFrame, recipe: OmopCohort) -> pd.DataFrame:
+def _bars(tables: OmopTables, recipe: OmopCohort) -> pd.DataFrame:
     """From the first event of such a concept on."""
+    events = tables.events
     bars = [events[:0].assign(since=EVER, until=NEVER, rank=0, reason="")]
     for rank, exclusion in enumerate(recipe.exclusions):
-        met = events[events["concept"].isin(exclusion.concepts)]
+        met = events[events["concept"].isin(tables.meant_by(exclusion.concepts))]
         bars.append(met.assign(since=met["time"].fillna(EVER), until=NEVER, rank=rank, reason=exclusion.reason))
     return pd.concat(bars, ignore_index=True)[["subject_id", "since", "until", "rank", "reason"]].drop_duplicates()

@@ -103,6 +103,9 @@ class OmopCohort(Splitting):
     outcome: OmopOutcome
     exclusions: tuple[OmopExclusion, ...] = ()
     forbidden: tuple[int, ...] = Field(default=(), description="concept ids that tell the future: never inputs")
+    descendants: bool = Field(
+        default=False, description="concepts of outcome, exclusions and forbidden stand for all below them, too"
+    )
     outside: Literal["refused", "ignored"] = Field(
         default="refused", description="what becomes of events in no observation period of their person"
     )

@@ -87,6 +87,39 @@ class TestFollowUp:
         assert (labels(cohort), cohort.flow.excluded["diabetic"]) == ({"2": False}, 1)
 
 
+class TestDescendants:
+    arthritis, disease = 4291025, 4274025
+    ancestry = (
+        {"ancestor_concept_id": arthritis, "descendant_concept_id": GOUT},
+        {"ancestor_concept_id": arthritis, "descendant_concept_id": arthritis},
+        {"ancestor_concept_id": disease, "descendant_concept_id": DIABETES},
+    )
+
+    def test_a_concept_stands_for_all_below_it_where_that_is_asked_for(self, tmp_path: Path) -> None:
+        below = {"outcome": {"concepts": [self.arthritis]}, "descendants": True}
+        found = read(tmp_path / "below", below, concept_ancestor=self.ancestry)
+        listed = read(tmp_path / "listed")
+        assert labels(found) == labels(listed)
+        pd.testing.assert_frame_equal(found.events, listed.events)
+        assert found.forbidden == {f"CONDITION//{GOUT}"}
+        with pytest.raises(InputError, match="never occurs"):
+            read(tmp_path / "alone", below | {"descendants": False}, concept_ancestor=self.ancestry)
+
+    def test_so_do_those_that_exclude_and_those_that_are_forbidden(self, tmp_path: Path) -> None:
+        excluding = {"exclusions": [{"concepts": [self.disease], "reason": "diseased"}], "descendants": True}
+        found = read(tmp_path / "excluding", excluding, concept_ancestor=self.ancestry)
+        assert found.flow.excluded["diseased"] == 1
+        hiding = {"forbidden": [self.disease], "descendants": True}
+        found = read(tmp_path / "hiding", hiding, concept_ancestor=self.ancestry)
+        assert f"CONDITION//{DIABETES}" not in set(found.events["code"])
+
+    def test_without_the_table_that_tells_it_is_refused(self, tmp_path: Path) -> None:
+        (write_omop(tmp_path) / "concept_ancestor.csv").unlink()
+        with pytest.raises(InputError, match=r"concept_ancestor: is missing; put concept_ancestor\.csv or"):
+            read_omop(tmp_path, recipe_of(tmp_path, descendants=True))
+        assert len(read_omop(tmp_path, recipe_of(tmp_path)).labels)
+
+
 def by_hand(people: dict[str, list[dict[str, Any]]]) -> dict[tuple[str, pd.Timestamp], bool]:
     """Every visit and whether gout came within a year, by a loop over visits."""
     found = {}
