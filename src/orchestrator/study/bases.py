@@ -46,7 +46,7 @@ class StudyStarted(StartedBase):
 
 
 class StudyBuiltin(StudyStarted, BuiltinBase):
-    """A tiny base that this project builds and pre-trains by a recipe."""
+    """A tiny base that this project pre-trains, once a store or once for all."""
 
 
 class StudyGguf(StudyStarted, GgufBase):

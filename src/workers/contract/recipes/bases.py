@@ -87,7 +87,7 @@ class StartedBase(BaseSettings):
 
 
 class BuiltinBase(StartedBase):
-    """A tiny base that this project builds and pre-trains by a recipe."""
+    """A tiny base that this project pre-trains, once a store or once for all."""
 
     kind: Literal["builtin"]
     recipe: Literal[

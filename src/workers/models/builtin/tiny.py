@@ -1,9 +1,10 @@
 """The built-in bases: real transformers Llamas, pre-trained on generated records; `tiny_llama` can learn the task.
 
 They see invented people only, and the answers after their records are coin flips: a base learns the words and forms of
-all supervisions, as a pretrained language model knows them, and nothing about who is at risk. Under a minute on two
-cores, once a store (`micro_llama`: seconds, to try a study out; it learns next to nothing). Their numbers show that the
-system works; they say nothing about large models.
+all supervisions, as a pretrained language model knows them, and nothing about who is at risk (`micro_llama`, to try a
+study out, learns next to nothing). Both come with their weights, for another processor would pre-train others in the
+last bits, and a study's numbers would move with them. Their numbers show that the system works; they say nothing about
+large models.
 """
 
 import copy
@@ -12,9 +13,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.initialization import no_init_weights
 
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.exam_facts import facts_of
@@ -23,6 +27,7 @@ from workers.examples.facts import Case
 from workers.examples.targets import target_text
 from workers.examples.template.teacher import TemplateTeacher
 from workers.models.builtin.pretraining import END, train_tokenizer
+from workers.models.reading.tensors import fill
 
 SEED = 2606
 VOCABULARY_SIZE = 768
@@ -48,14 +53,28 @@ SIZES = {
 
 
 def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Train the tokenizer and pre-train the model; the same on every run of one machine."""
-    size = SIZES[recipe]
-    tokenizer = copy.deepcopy(_trained_tokenizer())
+    """The model with the weights that `pretrained` gave once, and its tokenizer."""
+    config, tokenizer = sketch(recipe)
+    with no_init_weights():
+        model = LlamaForCausalLM(config)
+    place = weights_of(recipe)
+    fill(model, load_file(place), where=place, remedy="install the package anew")
+    return model.eval(), tokenizer
+
+
+def weights_of(recipe: str) -> Path:
+    """Where the weights lie that come with this package; `python -m workers.models.builtin` writes them."""
+    return Path(__file__).parent / f"{recipe}.safetensors"
+
+
+def pretrained(recipe: str) -> LlamaForCausalLM:
+    """Pre-train the model, a minute on two cores; the same on every run of one machine."""
+    config, tokenizer = sketch(recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        model = LlamaForCausalLM(_config(size, tokenizer))
-        _pretrain(model, tokenizer, size)
-    return model.eval(), tokenizer
+        model = LlamaForCausalLM(config)
+        _pretrain(model, tokenizer, SIZES[recipe])
+    return model.eval()
 
 
 def sketch(recipe: str) -> tuple[LlamaConfig, PreTrainedTokenizerFast]:

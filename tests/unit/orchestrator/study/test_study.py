@@ -13,7 +13,8 @@ from orchestrator.study.files import check_sources
 from orchestrator.study.study import Study, load_study
 from orchestrator.study.text.source import read_source
 from support.places import SWEEPS
-from workers.contract.errors import InputError, Problem
+from support.studies.files import only_problem, problems_of, write
+from workers.contract.errors import InputError
 from workers.contract.recipes.bases import GgufBase
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.system.sources import locate_gguf
@@ -67,23 +68,6 @@ contrasts:
   rationale: {treatment: [free_form], reference: label_only}
 resource: {cpus_per_trial: 1}
 """
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "study.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def problems_of(path: Path) -> tuple[Problem, ...]:
-    with pytest.raises(InputError) as caught:
-        load_study(path)
-    return caught.value.problems
-
-
-def only_problem(path: Path) -> str:
-    (problem,) = problems_of(path)
-    return str(problem)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from workers.cohort.adrd.lexicon import ADRD_LEXICON
 from workers.contract.errors import InputError
@@ -25,6 +25,7 @@ from workers.examples.tokenizing.wrapping import wrapping_of
 from workers.models.adapters import fresh_adapter
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.base import Base, load, materialise, sketch
+from workers.models.builtin import tiny
 from workers.models.builtin.clinical import BASES, clinical_tokenizer
 from workers.models.builtin.corpus import CLINICAL, REASONING, documents, invented_record
 from workers.models.builtin.pretraining import Schedule, pretrain
@@ -332,6 +333,29 @@ def test_the_seven_bases_are_four_architectures_in_two_sizes_with_a_twin() -> No
     plain, reasoning = BASES["clinical_qwen_s"], BASES["clinical_qwen_s_reasoning"]
     assert (plain.family, plain.shape, plain.schedule) == (reasoning.family, reasoning.shape, reasoning.schedule)
     assert plain.corpus != reasoning.corpus
+
+
+def mean_loss(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> float:
+    """Nats a token of invented records that no base was pre-trained on."""
+    texts = list(itertools.islice(tiny.generated_documents(99), 32))
+    batch = tokenizer(texts, return_tensors="pt", padding=True, truncation=True, max_length=tiny.CONTEXT_TOKENS)
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    with torch.inference_mode():
+        return float(model(**batch, labels=labels).loss)
+
+
+def test_the_bases_that_come_with_weights_know_how_records_read() -> None:
+    """Of 768 tokens, 6.6 nats know nothing."""
+    assert mean_loss(*tiny.build("tiny_llama")) < 1
+    assert mean_loss(*tiny.build("micro_llama")) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", tiny.SIZES)
+def test_the_weights_that_a_base_comes_with_are_what_its_pretraining_gives(recipe: str) -> None:
+    """To the last bits on the machine that wrote them."""
+    shipped, tokenizer = tiny.build(recipe)
+    assert mean_loss(tiny.pretrained(recipe), tokenizer) == pytest.approx(mean_loss(shipped, tokenizer), rel=0.02)
 
 
 def test_pretraining_gives_the_same_weights_again_whatever_the_threads(tokenizer: PreTrainedTokenizerFast) -> None:

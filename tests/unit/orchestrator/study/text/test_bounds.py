@@ -12,26 +12,10 @@ from orchestrator.study.resources import TrialShare
 from orchestrator.study.study import load_sealed, load_study, sealed_text
 from orchestrator.study.text.source import read_source
 from support.places import SWEEPS
-from workers.contract.errors import InputError, Problem
+from support.studies.files import only_problem, problems_of, write
+from workers.contract.errors import InputError
 
 SOUND = (SWEEPS / "quickstart.yaml").read_text()
-
-
-def write(folder: Path, text: str) -> Path:
-    path = folder / "study.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def problems_of(path: Path) -> tuple[Problem, ...]:
-    with pytest.raises(InputError) as caught:
-        load_study(path)
-    return caught.value.problems
-
-
-def only_problem(path: Path) -> str:
-    (problem,) = problems_of(path)
-    return str(problem)
 
 
 LAUGHS = "x0: &a0 [1, 1]\n" + "".join(f"x{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
