@@ -1,6 +1,7 @@
 """The digest that a study file lacks, worked out from the file or folder that stands beside it: about a second a GB."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def _told(problem: Problem, at: Location, source: StudySource) -> Problem:
         return problem
     try:
         digest = (digest_of_model if at[0] == "bases" else digest_of_place)(place)
-    except InputError:
+    except (InputError, OSError):
         return problem
     return replace(problem, remedy=f"if {place.name} is what you mean, add `{KEY}: {digest}`")
 
@@ -33,4 +34,7 @@ def _place(at: Location, source: StudySource) -> Path | None:
     if not isinstance(said, str):
         return None
     place = locate_in_package(str(package), said) if package else source.path.parent / said
-    return place if place is not None and place.exists() else None
+    with suppress(OSError):  # a name that no file can have
+        if place is not None and place.exists():
+            return place
+    return None

@@ -40,22 +40,22 @@ def refusal(problems: Sequence[Problem]) -> InputError:
 
 
 def find_problems(error: ValidationError, schema: Schema, source: StudySource) -> dict[Location, Problem]:
-    """One problem for each finding, by its location in the file; of very many the first."""
+    """One problem for each finding, by the location in the file that is not to be relied on; of very many the first."""
     found = {}
     for details in error.errors(include_url=False)[: 2 * MAX_PROBLEMS]:
-        at = _in_file(details["loc"], schema, source)
+        at = wrong = _in_file(details["loc"], schema, source)
         if details["type"] == "too_short" and source.value(at):
             continue  # pydantic counts the sound items only, and has named the others
         if details["type"] == "default_factory_not_called":
             continue  # what it would follow from has its own problem
-        if details["type"].startswith("union_tag"):  # pydantic blames the mapping, we the key that decides
+        if details["type"].startswith("union_tag"):  # the key decides, and without it nothing is known of the rest
             at = (*at, details["ctx"]["discriminator"].strip("'"))
         if details["type"] == "value_error":  # a rule across fields, in its own words: fault; remedy
             at = _in_file((*details["loc"], ANYTHING), schema, source)[:-1]
             fault, _, remedy = str(details["ctx"]["error"]).rpartition("; ")
             found[at] = source.problem(at, what=fault, remedy=remedy)
             continue
-        found[at] = _reword(details, at, schema, source)
+        found[wrong] = _reword(details, at, schema, source)
     return found
 
 

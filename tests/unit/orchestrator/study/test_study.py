@@ -182,6 +182,21 @@ def test_a_section_of_which_only_the_name_is_written_is_missing(tmp_path: Path, 
     assert any(message in str(problem) for problem in problems_of(write(tmp_path, json.dumps(written))))
 
 
+@pytest.mark.parametrize("spellings", [7, [5], "yes", {"a": None}, [["yes"]]])
+def test_of_a_base_whose_kind_is_unknown_nothing_else_is_judged(tmp_path: Path, spellings: object) -> None:
+    written = read_source(write(tmp_path, SOUND)).data
+    name = next(iter(written["bases"]))
+    base = {"kind": "ggfu", "file": 3, "label_spellings": spellings, "reading": [], "decoding": 1}
+    path = write(tmp_path, json.dumps({**written, "bases": {name: base}}))
+    assert f'bases.{name}.kind: "ggfu" is not' in only_problem(path)
+
+
+def test_a_digest_that_is_missing_of_a_name_that_no_file_has_is_asked_for(tmp_path: Path) -> None:
+    written = read_source(write(tmp_path, SOUND)).data
+    cohort = {"source": "framingham", "file": "x" * 5000}
+    assert "cohort.sha256: is missing" in only_problem(write(tmp_path, json.dumps({**written, "cohort": cohort})))
+
+
 @pytest.mark.parametrize(
     ("contrast", "message"),
     [
