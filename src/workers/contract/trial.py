@@ -39,7 +39,6 @@ VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 # The ZeRO stage at which no process holds a whole weight.
 PARTED = 3
 
-# `tf32`: weights and sums in float32, factors of a product with the 10 bits of TF32's mantissa where a GPU has it.
 Precision = Literal["float32", "tf32", "bfloat16"]
 EngineName = Literal["transformers", "continuous", "vllm"]
 AxisValue = str | int | float
@@ -84,7 +83,9 @@ class TrainingRecipe(Recipe):
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
     lora: LoraRecipe = LoraRecipe()
-    precision: Precision = "float32"
+    precision: Precision = Field(
+        default="float32", description="tf32 is float32 with products of factors of 11 bits, where a GPU has them"
+    )
     zero_stage: Literal[0, 1, 2, 3] = 0
     objective: ObjectiveRecipe = ObjectiveRecipe()
     budget: BudgetRecipe = BudgetRecipe()
