@@ -16,9 +16,10 @@ def gpu_part(load: GpuLoad, *, cpus_per_trial: float) -> float:
     """The part of a GPU of each trial: 1 over the largest number of workers that pays and has room, at most 8.
 
     It pays: kernels of several processes run one after the other on a GPU (it gives each a slice of its time; on an
-    H200 up to eight trained together 1 / b times as fast as one, and no faster), so a worker that alone keeps it busy for a share b of the time leaves 1 - b to others. The n-th finds 1 - (n - 1) b left
-    and would use b; it pays while that is half of it at least, so n <= 1 / b + 1/2: five for 0.2, two for 0.5, one
-    from 2/3 on. Where the GPU does not say how busy it was, one.
+    H200 up to eight trained together 1 / b times as fast as one, and no faster), so a worker that alone keeps it busy
+    for a share b of the time leaves 1 - b to others. The n-th finds 1 - (n - 1) b left and would use b; it pays while
+    that is half of it at least, so n <= 1 / b + 1/2: five for 0.2, two for 0.5, one from 2/3 on. Where the GPU does
+    not say how busy it was, one.
 
     It has room: each is held to its part of `room_bytes`, and its tensors must stay below at the longest batch; each
     starts kernels from CPUs of its own, of which the node has so many a GPU.
