@@ -24,6 +24,8 @@ N_SEEDS = 20
 TWO_SLOTS = f"cpus_per_trial: {max(1, (os.cpu_count() or 2) // 2)}, gpus_per_trial: 1"
 # A process's own thread, and that of pyarrow's memory pool, which is made for forks.
 MAIN, THREAD_OF_PYARROW = "main", "jemalloc_bg_thd"
+# Of a tenth of a second and more.
+FEW_LOOKS = 3
 
 # The second worker to import what trials need takes so much longer, as on a busy machine; who imports torch is noted.
 LATE = """
@@ -62,14 +64,16 @@ def test_a_slot_whose_worker_is_late_keeps_it_and_does_its_share(tmp_path: Path)
         LATE.format(mark=str(tmp_path / "first"), imported=str(tmp_path / "imported"))
     )
     scene = Scene(study, {"PYTHONPATH": os.pathsep.join([str(tmp_path / "late"), *sys.path])})
-    launch, workers, threads = scene.start(), set[int](), dict[int, str]()
+    launch, looks, threads = scene.start(), Counter[int](), dict[int, str]()
     while launch.runs:
-        workers |= {worker.pid for worker in scene.workers()}
+        looks.update(worker.pid for worker in scene.workers())
         threads |= threads_of_nursery(launch)  # the last name counts: a thread is called as its process at first
         time.sleep(0.1)
     assert launch.end().code == 0, launch.output
     outcomes = [Outcome.load(path) for path in scene.layout.trials.glob("*/outcome.json")]
     shares = Counter(outcome.provenance.pid for outcome in outcomes)
+    # What a worker starts is called as it is until it is a program of its own; a worker in vain imports for seconds.
+    workers = [pid for pid, n_looks in looks.items() if n_looks > FEW_LOOKS]
     assert len(workers) == len(shares) == 2
     assert min(shares.values()) >= len(outcomes) / 4
     assert len((tmp_path / "imported").read_text().split()) == 1
