@@ -175,10 +175,10 @@ def _is_table(path: Path, name: str) -> bool:
 def _below(ancestry: Cells | None) -> "pd.Series[int]":
     if ancestry is None:
         return pd.Series(dtype="int64", index=pd.Index([], dtype="int64"))
-    ancestors, descendants = (
-        ancestry.numbers(name).fillna(NO_CONCEPT).astype("int64") for name in (ANCESTOR, DESCENDANT)
-    )
-    return pd.Series(descendants.to_numpy(), index=pd.Index(ancestors))
+    ids = {name: ancestry.numbers(name).fillna(NO_CONCEPT) for name in (ANCESTOR, DESCENDANT)}
+    for name, found in ids.items():
+        ancestry.mark(name, found % 1 != 0, "cells are no concept ids", "write whole numbers")
+    return pd.Series(ids[DESCENDANT].astype("int64").to_numpy(), index=pd.Index(ids[ANCESTOR].astype("int64")))
 
 
 def _births(persons: Cells) -> "pd.Series[pd.Timestamp]":

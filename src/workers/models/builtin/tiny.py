@@ -16,10 +16,12 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.initialization import no_init_weights
 
+from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.exam_facts import facts_of
 from workers.examples.exam_summary import render_prompt
@@ -53,12 +55,20 @@ SIZES = {
 
 
 def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """The model with the weights that `pretrained` gave once, and its tokenizer."""
+    """The model with the weights that `pretrained` gave once, and its tokenizer.
+
+    Raises:
+        InputError: The weights are not there, or not as they were.
+    """
     config, tokenizer = sketch(recipe)
     with no_init_weights():
         model = LlamaForCausalLM(config)
-    place = weights_of(recipe)
-    fill(model, load_file(place), where=place, remedy="install the package anew")
+    place, remedy = weights_of(recipe), "install the package anew"
+    try:
+        weights = load_file(place)
+    except (OSError, SafetensorError) as error:
+        raise InputError(Problem(str(place), f"can't be read ({type(error).__name__})", remedy)) from None
+    fill(model, weights, where=place, remedy=remedy)
     return model.eval(), tokenizer
 
 

@@ -113,6 +113,12 @@ class TestDescendants:
         found = read(tmp_path / "hiding", hiding, concept_ancestor=self.ancestry)
         assert f"CONDITION//{DIABETES}" not in set(found.events["code"])
 
+    @pytest.mark.parametrize("cell", ["x", 9.5])
+    def test_a_cell_that_is_no_concept_is_counted(self, cell: object, tmp_path: Path) -> None:
+        odd = {"ancestor_concept_id": cell, "descendant_concept_id": GOUT}
+        with pytest.raises(InputError, match=r"concept_ancestor\.csv: column ancestor_concept_id: 1 cells are"):
+            read(tmp_path, {"descendants": True}, concept_ancestor=[*self.ancestry, odd])
+
     def test_without_the_table_that_tells_it_is_refused(self, tmp_path: Path) -> None:
         (write_omop(tmp_path) / "concept_ancestor.csv").unlink()
         with pytest.raises(InputError, match=r"concept_ancestor: is missing; put concept_ancestor\.csv or"):

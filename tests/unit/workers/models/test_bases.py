@@ -350,6 +350,15 @@ def test_the_bases_that_come_with_weights_know_how_records_read() -> None:
     assert mean_loss(*tiny.build("micro_llama")) < 4
 
 
+def test_weights_that_were_cut_off_are_told_with_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = tmp_path / "micro_llama.safetensors"
+    cut.write_bytes(tiny.weights_of("micro_llama").read_bytes()[:20_000])
+    monkeypatch.setattr(tiny, "weights_of", lambda recipe: tmp_path / f"{recipe}.safetensors")
+    for recipe in tiny.SIZES:
+        with pytest.raises(InputError, match=rf"{recipe}\.safetensors: can't be read .*install the package anew"):
+            tiny.build(recipe)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", tiny.SIZES)
 def test_the_weights_that_a_base_comes_with_are_what_its_pretraining_gives(recipe: str) -> None:
