@@ -13,7 +13,7 @@ from support.launches.undisturbed import Baseline, assert_as_undisturbed
 from support.studies.micro_study import write_study
 
 # About two seconds a trial on a free core, and a resume point every half second: faults land in the middle.
-SEEDS, STEPS = "1, 2, 3", 150
+SEEDS, STEPS = "1, 2, 3", 250
 # Two slots, whatever the machine.
 RESOURCES = f"cpus_per_trial: {max(1, (os.cpu_count() or 2) // 2)}, gpus_per_trial: 1, checkpoint_every_s: 0.5"
 TABLE = pytest.StashKey[FaultTable]()

@@ -61,7 +61,7 @@ class Stage:
     def write(self, **changes: Any) -> Path:  # noqa: ANN401  # of the study's resources, or its cohort
         """Write the study anew, in the same place."""
         cohort = changes.pop("cohort", self.cohort)
-        return write_canary_study(self.folder, cohort, base_url=self.server.base_url, steps=100, **changes)
+        return write_canary_study(self.folder, cohort, base_url=self.server.base_url, steps=300, **changes)
 
     @property
     def study(self) -> Study:

@@ -24,7 +24,8 @@ N_ROUNDS = 20
 # In which a driver plans, Ray comes up, and a trial or two of two seconds ends.
 UP_TO_S = 12.0
 VICTIMS = {"driver": "orchestrator.cli", "worker": "ray::", "raylet": "raylet/raylet", "head": "gcs_server"}
-# Complete, failed trials, interrupted; and where Ray was killed before a trial could begin.
+# Complete, failed trials, interrupted; and where Ray was killed before a trial could begin. With 1 Ray's own code ends
+# the driver, which a process beside it tells of.
 MAY_END_WITH = {0, 2, 3, 4}
 
 
@@ -106,7 +107,8 @@ class Chaos:
         self._kept = committed
         assert "Traceback" not in launch.output, launch.output
         if not launch.runs and launch.process.returncode >= 0:
-            assert launch.process.returncode in MAY_END_WITH, launch.output
+            is_mute = launch.process.returncode == 1 and "ended while its Ray started" in launch.output
+            assert is_mute or launch.process.returncode in MAY_END_WITH, launch.output
 
 
 def test_whatever_is_killed_the_store_ends_as_an_undisturbed_one(

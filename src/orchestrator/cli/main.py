@@ -274,10 +274,10 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="on 127.0.0.1")] = 5000,
 ) -> None:
     """Open the MLflow UI of a study, on this machine only."""
-    from orchestrator.tracking.place import SERVED_WITHOUT, refuse_taken_port, serve_command, view_address
+    from orchestrator.tracking.place import SERVED_WITHOUT, has_database, refuse_taken_port, serve_command, view_address
 
     loaded, layout = open_study(study, store)
-    if tracking_uri is None and not layout.tracking_database.is_file():
+    if tracking_uri is None and not has_database(layout):
         need_trials(layout, named(study, store))
         remedy = f"`sweep sync {named(study, store)}` makes it from the store"
         raise InputError(Problem(str(layout.root), "holds no MLflow database", remedy))

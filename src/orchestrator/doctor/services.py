@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from orchestrator.saying.addressing import typed
+from orchestrator.tracking.database import is_unfinished
 from workers.contract.addresses import without_credentials
 from workers.contract.answers.roll_call import Present
 from workers.contract.errors import ClusterError, Problem
@@ -148,6 +149,9 @@ def check_database(path: Path, *, file_system: str = "") -> HealthCheck:
         return warn("tracking", what, "give `--tracking-uri` of a server")
     if not path.exists():
         return ok("tracking", "no database yet; the first launch makes one")
+    if is_unfinished(path):
+        what = f"MLflow was cut off as it made {path.name}, and can't go on"
+        return warn("tracking", what, "the next launch makes the store's own anew; move one of `--tracking-uri` away")
     try:
         with closing(_open(path)) as database:
             if path.stat().st_size <= LARGEST_READ:

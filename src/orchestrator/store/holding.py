@@ -29,7 +29,7 @@ from orchestrator.store.hold_records import (
     write_beat,
 )
 from orchestrator.store.machine import Machine, now
-from workers.contract.errors import LockedError
+from workers.contract.errors import LockedError, StoreError
 from workers.contract.layout import StoreLayout
 from workers.contract.system.opening import refuse_links
 
@@ -117,13 +117,15 @@ def hold_lock(
 
     Raises:
         LockedError: Another driver holds it.
-        StoreError: The store can't be written, or something in it is a link.
+        StoreError: There is no store, it can't be written, or something in it is a link.
     """
     refuse_links(layout, is_thorough=True)
     machine = machine or Machine()
     me = Holder(host=machine.host, pid=machine.pid, since=now(), boot_id=machine.boot_id)
     try:
         file = os.fdopen(os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+    except FileNotFoundError:
+        raise StoreError(f"{layout.root}: is no store yet; `sweep run` makes it") from None
     except OSError as error:
         raise unusable(layout.lock, error) from None
     with file:

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.saying import addressing
+from orchestrator.tracking.database import is_unfinished
 from orchestrator.tracking.study_page import place_of
 from workers.contract.errors import InputError, Problem
 from workers.contract.layout import StoreLayout
@@ -22,12 +23,18 @@ SQLITE = b"SQLite format 3\0"
 LOOPBACK = "127.0.0.1"
 # What the web page would start beside itself: runners of jobs that nobody submits here, and telemetry.
 SERVED_WITHOUT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+AGAIN = "move it away: `sweep sync` makes it again from the store"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def database_uri(layout: StoreLayout) -> str:
     """The SQLite file that MLflow uses where no URI is given."""
     return addressing.database_uri(layout.tracking_database.resolve())
+
+
+def has_database(layout: StoreLayout) -> bool:
+    """Whether MLflow's file is in the store, and was finished."""
+    return layout.tracking_database.is_file() and not is_unfinished(layout.tracking_database)
 
 
 def is_database(uri: str) -> bool:
@@ -39,7 +46,8 @@ def refuse_no_database(layout: StoreLayout, *, tracking_uri: str | None) -> None
     """See that MLflow's SQLite file, where there is one, is a database: MLflow itself asks a folder for two minutes.
 
     Raises:
-        InputError: It is something else, or SQLite could not open it for the length of its path.
+        InputError: It is something else, SQLite could not open it for the length of its path, or one that a URI names
+            was never finished by who made it; the store's own is made anew.
     """
     path = layout.tracking_database if tracking_uri is None else addressing.database_path(tracking_uri)
     if path is None:
@@ -47,7 +55,9 @@ def refuse_no_database(layout: StoreLayout, *, tracking_uri: str | None) -> None
     addressing.refuse_long_database(path)
     if path.exists() and not (path.is_file() and _begins_as_sqlite(path)):
         what = "is no SQLite database that can be read"
-        raise InputError(Problem(str(path), what, "move it away: `sweep sync` makes it again from the store"))
+        raise InputError(Problem(str(path), what, AGAIN))
+    if tracking_uri is not None and path.exists() and is_unfinished(path):
+        raise InputError(Problem(str(path), "MLflow was cut off as it made this database, and can't go on", AGAIN))
 
 
 def _begins_as_sqlite(path: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from orchestrator.design.naming import name_of
 from orchestrator.store.dataset.committed import history_so_far, verified_bytes
 from orchestrator.tracking import projection
+from orchestrator.tracking.database import ensure_database
 from orchestrator.tracking.experiment import ANONYMOUS, open_experiment, open_parent, tell_answer, tell_numbers
 from orchestrator.tracking.family import PARENT, RunFamily, family_of
 from orchestrator.tracking.metrics import CURVES, Point, last_of, steps_of
@@ -65,13 +66,17 @@ class Server:
     def _client(self) -> "MlflowClient":
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        if self._uri == database_uri(self._layout):
-            self._layout.tracking_database.touch()  # SQLite would never let a group write
         if is_database(self._uri):
             from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-            # A client would make the tables and, without an option, the experiment Default with its files in ./mlruns.
-            SqlAlchemyStore(self._uri, artifacts_uri(self._layout))
+            def make_tables(uri: str) -> None:
+                # A client would make the experiment Default too, and without an option its files in ./mlruns.
+                SqlAlchemyStore(uri, artifacts_uri(self._layout)).engine.dispose()
+
+            if self._uri == database_uri(self._layout):
+                ensure_database(self._layout.tracking_database, make_tables)
+            else:
+                make_tables(self._uri)
         return self._connect(self._uri)
 
     def open_study(self, page: StudyPage) -> int:

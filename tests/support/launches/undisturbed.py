@@ -140,7 +140,8 @@ def _assert_one_attempt_counts(layout: StoreLayout) -> None:
 
 
 def _assert_tracked(database: Path, baseline: Baseline, rounded: Collection[str]) -> None:
-    assert runs(database) == [(name, "FINISHED") for name in sorted(baseline.outcomes)]
+    found, expected = runs(database), [(name, "FINISHED") for name in sorted(baseline.outcomes)]
+    assert found == expected, set(found) ^ set(expected) or f"{len(found)} runs of {len(expected)} trials"
     got, wanted = curves(database), curves(baseline.scene.layout.tracking_database)
     assert got.keys() == wanted.keys()
     for (trial_id, key), points in got.items():
