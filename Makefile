@@ -74,7 +74,8 @@ help:
 	@echo "                                          VENV=.venv-services leaves .venv without dashboards; 4 minutes"
 	@echo "make test-gpu                             CUDA against the CPU, where there is a GPU"
 	@echo "make bench [BENCH=short12]                whole commands against the same sweep by plain libraries, in turn;"
-	@echo "                                          short100 quickstart smollm2 micro200 micro1000; 10 minutes"
+	@echo "                                          short100 quickstart smollm2: 10 minutes; micro200 micro1000:"
+	@echo "                                          what a driver costs a trial, and whether that grows; 4 minutes"
 	@echo "make bench-gpu [PART=\"a1 b1\"]             what a GPU gives, on a machine with torch, transformers, peft;"
 	@echo "                                          make gpu-wheels fetches here what else it needs there"
 	@echo "make test-zoo                             every architecture that transformers can build: 4 minutes"
@@ -153,7 +154,7 @@ test-gpu: $(if $(CARRIED),.gpu-site,$(VENV)/stamp)
 	$(ON_GPU) -m pytest -q -o filterwarnings=default --confcutdir tests/gpu -m gpu tests/gpu
 
 bench: $(VENV)/stamp data $(if $(filter smollm2,$(BENCH)),$(SMOLLM2))
-	$(BIN)/python tests/benchmarks/against_peer.py $(BENCH)
+	$(BIN)/python tests/benchmarks/$(if $(findstring micro,$(BENCH)),driver_cost.py,against_peer.py) $(BENCH)
 
 # A process a part, each with its own two minutes.
 bench-gpu: $(if $(CARRIED),.gpu-site)

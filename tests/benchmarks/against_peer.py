@@ -113,7 +113,7 @@ def carry_out(command: list[str], log: Path) -> Taken:
     started, spent = time.perf_counter(), dict[psutil.Process, float]()
     with (
         log.open("wb") as out,
-        subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=_environment()) as run,
+        subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment()) as run,
     ):
         while run.poll() is None:
             _look(spent, run.pid)
@@ -141,7 +141,8 @@ def _look(spent: dict[psutil.Process, float], command_pid: int) -> bool:
     return bool(below)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Of both: our own sources first, on a CPU."""
     path = os.pathsep.join([str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     return {**os.environ, "PYTHONPATH": path, "DS_ACCELERATOR": "cpu", "DEEPSPEED_LOG_LEVEL": "error"}
 
@@ -149,12 +150,13 @@ def _environment() -> dict[str, str]:
 class Contest:
     """One study, prepared once, and both ways to carry it out."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, *, for_peer: bool = True) -> None:
         self.folder, self.study, self.prepared = folder, folder / "bench.yaml", folder / "prepared"
         STUDIES[name].write(self.study)
         carry_out([*SWEEP, "prepare", str(self.study), "--store", str(self.prepared)], folder / "prepare.log")
         self.design: Design = expand(load_study(self.study))
-        write_inputs(self.design, StoreLayout(self.prepared / "bench"), folder / "inputs")
+        if for_peer:
+            write_inputs(self.design, StoreLayout(self.prepared / "bench"), folder / "inputs")
 
     def product(self, number: int) -> Taken:
         """`sweep run` on a copy of the prepared store."""
@@ -198,23 +200,24 @@ def main(name: str, folder: Path, *, rounds: int) -> None:
     """Print a line a command, then medians, ratios and how far the predictions are apart."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    _say(f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f} at the start")
+    say(f"{platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, load {os.getloadavg()[0]:.1f} at the start")
     contest = Contest(name, folder)
-    _say(f"{name}: {len(contest.design.trials)} trials; inputs prepared")
+    say(f"{name}: {len(contest.design.trials)} trials; inputs prepared")
     taken: dict[str, list[Taken]] = {"product": [], "peer": []}
     for number in range(rounds):
         for who, carried in (("product", contest.product), ("peer", contest.peer)):
             taken[who].append(carried(number))
-            _say(f"round {number + 1}  {who:<8} {taken[who][-1].cpu_s:8.1f} CPU-s  {taken[who][-1].wall_s:8.1f} s")
+            say(f"round {number + 1}  {who:<8} {taken[who][-1].cpu_s:8.1f} CPU-s  {taken[who][-1].wall_s:8.1f} s")
     for unit in ("cpu_s", "wall_s"):
         every = {who: [getattr(one, unit) for one in took] for who, took in taken.items()}
         ours, theirs = (statistics.median(every[who]) for who in ("product", "peer"))
         spread = ", ".join(f"{who} {min(took):.1f} to {max(took):.1f}" for who, took in every.items())
-        _say(f"{unit}: {ours:.1f} against {theirs:.1f}, ratio {theirs / ours:.2f} ({spread})")
-    _say(contest.compared(0))
+        say(f"{unit}: {ours:.1f} against {theirs:.1f}, ratio {theirs / ours:.2f} ({spread})")
+    say(contest.compared(0))
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """At once, for who waits."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -34,7 +34,7 @@ from orchestrator.tracking.place import database_uri
 from workers.contract.answers.questions import READINESS, SKETCH_BASES
 from workers.contract.answers.readiness import Readiness, ReadinessRequest
 from workers.contract.answers.sketches import Sketched, SketchQuestion
-from workers.contract.errors import StoreError, SweepError
+from workers.contract.errors import ClusterError, StoreError, SweepError
 from workers.contract.inputs import InputKind
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Attempt, Record
@@ -193,12 +193,18 @@ def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLa
 
 def _join(address: str, study: Study | None, layout: StoreLayout | None) -> services.Joined:
     from orchestrator.execution.on_ray.cluster import cluster
+    from orchestrator.execution.on_ray.nodes.roster import find_slots
+    from orchestrator.execution.on_ray.nodes.scaling import is_scaled
     from orchestrator.execution.on_ray.roll_call import ask_nodes
-    from orchestrator.execution.on_ray.roster import find_slots
 
     with cluster(address):
-        slots = find_slots(*((study.resources, study.base_names) if study else (Resources(), [None])))
-        room = f"{slots.n_slots} trials at once, on {slots.device}s"
+        try:
+            slots = find_slots(*((study.resources, study.base_names) if study else (Resources(), [None])))
+            room = f"{slots.n_slots} trials at once, on {slots.device}s"
+        except ClusterError:
+            if not is_scaled():
+                raise
+            room = "no room for a trial yet, and an autoscaler, which a launch asks for nodes"
         if study is None:
             return services.Joined(room)
         with roll_call(study, layout if layout and layout.root.is_dir() else None) as call:

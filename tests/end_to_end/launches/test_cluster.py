@@ -3,67 +3,27 @@
 import json
 import os
 import secrets
-import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
 from orchestrator.launch.record import LaunchRecord, SlotsFound
+from support.hosts.heads import free_port, running_head, wait_for
+from support.launches.scenes import wait_until
 from support.stores.file_systems import modes_below
 from support.studies.micro_study import write_study
 from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-RAY = str(Path(sys.executable).with_name("ray"))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(address: str, *, seconds: float = 90) -> None:
-    """Until something listens at the address."""
-    host, port = address.split(":")
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection((host, int(port)), timeout=1).close()
-            return
-        time.sleep(0.5)
-    raise TimeoutError(f"no Ray head answers at {address}")
-
-
-@contextmanager
-def running_head(paths: pytest.TempPathFactory, *options: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """A head on this machine: its address, and the environment of those who know its token."""
-    token = paths.mktemp("token") / "token"
-    token.write_text(secrets.token_hex(32))
-    token.chmod(0o600)
-    here = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": here, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    address = f"127.0.0.1:{free_port()}"
-    usual = ["--num-cpus=2", "--disable-usage-stats", "--node-ip-address=127.0.0.1", f"--port={address.split(':')[1]}"]
-    command = [RAY, "start", "--head", "--block", *usual, *options]
-    # `ray stop` would end every Ray on this machine; a process group of its own ends alone.
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True, umask=0)
-    try:
-        wait_for(address)
-        yield address, environment
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=60)
+# Nodes of one slot each, which an autoscaler brings one by one or together.
+ONE_SLOT_EACH = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +40,8 @@ def sweep(
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def run(study: Path, address: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return sweep("run", study, "--address", address, "--json", environment=environment)
+def run(study: Path, address: str, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    return sweep("run", study, "--address", address, "--json", *options, environment=environment)
 
 
 def test_a_running_cluster_runs_the_study_and_stays_up(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
@@ -113,6 +73,46 @@ def test_one_study_runs_a_base_over_two_nodes_and_comparators_by_one_process(tmp
     assert "running 4 trials on 1 CPU slots" in done.stderr
     assert json.loads(done.stdout)["n_done"] == 4
     assert not list((tmp_path / "store" / "micro" / "attempts").rglob("*.json"))
+
+
+def n_nodes(address: str) -> int:
+    """Raylets of this machine that know the head at an address."""
+    port = f":{address.partition(':')[2]} "
+    lines = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return sum("raylet/raylet" in line and port in line for line in lines)
+
+
+def test_an_autoscaler_brings_nodes_where_there_are_none_and_takes_them_when_nothing_waits(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    study = write_study(tmp_path, seeds="1, 2, 3", steps=400, resources="cpus_per_trial: 1")
+    none = ("--num-cpus=0", "--include-dashboard=false")
+    with running_head(tmp_path_factory, *none, node_types=ONE_SLOT_EACH) as (address, environment):
+        wait_until(lambda: n_nodes(address) == 1, what="the head is up", seconds=60)
+        looked = sweep("doctor", study, "--address", address, environment=environment)
+        assert "no room for a trial yet, and an autoscaler" in looked.stdout, looked.stdout
+        waited = run(study, address, environment, "--wait-for", "9,15")
+        assert "9 slots did not come within 15 s" in waited.stdout
+        done = run(study, address, environment)
+        assert done.returncode == 0, done.stdout
+        wait_until(lambda: n_nodes(address) == 1, what="nodes that nobody needs are gone", seconds=90)
+    assert json.loads(done.stdout)["n_done"] == 8
+    outcomes = [Outcome.load(path) for path in (tmp_path / "store" / "micro" / "trials").glob("*/outcome.json")]
+    assert len({outcome.provenance.pid for outcome in outcomes}) == 2
+
+
+def test_gpus_that_an_autoscaler_offers_are_taken_though_no_node_has_one_yet(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """One that says it has a GPU: trials run on its CPU."""
+    offered = {"gpu": {**ONE_SLOT_EACH["worker"], "resources": {"CPU": 1, "GPU": 1}, "max_workers": 1}}
+    here = ("--num-cpus=2", "--include-dashboard=false")
+    with running_head(tmp_path_factory, *here, node_types=offered) as (address, environment):
+        wait_until(lambda: n_nodes(address) == 1, what="the head is up", seconds=60)
+        done = run(write_study(tmp_path), address, {**environment, "CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 0, done.stdout
+    assert " GPU slots" in done.stderr
+    assert json.loads(done.stdout)["n_done"] == 4
 
 
 def test_what_was_measured_of_a_gpu_makes_slots_and_what_can_not_be_is_one_error(

@@ -24,7 +24,7 @@ import ray
 from orchestrator.execution import newborn
 from orchestrator.execution.newborn import NURSERY
 from orchestrator.execution.on_ray.local_ray import RayFolder, nursery, own_token, ray_folder
-from orchestrator.execution.on_ray.roster import Roster
+from orchestrator.execution.on_ray.nodes.roster import Roster
 from orchestrator.execution.on_ray.watching import (
     CONNECT_TIMEOUT_S,
     LOOK_EVERY_S,

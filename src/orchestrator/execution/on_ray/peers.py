@@ -11,7 +11,7 @@ from ray import tune
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from orchestrator.execution.on_ray.lost_workers import UnfitNodeError
-from orchestrator.execution.on_ray.roster import bundle_of
+from orchestrator.execution.on_ray.nodes.scaling import bundle_of
 from orchestrator.study.resources import TrialShare
 from workers.contract.answers.roll_call import RollCall
 

@@ -15,8 +15,9 @@ from orchestrator.execution.executor import Bases, Overseer, Slots, Unfit
 from orchestrator.execution.on_ray.actor import Prepared, measure_load, prepare_inputs
 from orchestrator.execution.on_ray.cluster import Lifeline, cluster, lifeline
 from orchestrator.execution.on_ray.executor import WaitFor
+from orchestrator.execution.on_ray.nodes.roster import Roster, awaited_slots, room_for, share_on
+from orchestrator.execution.on_ray.nodes.scaling import Scaling, withdraw
 from orchestrator.execution.on_ray.roll_call import ask_nodes
-from orchestrator.execution.on_ray.roster import Roster, ask_for, awaited_slots, room_for, share_on
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
 from orchestrator.execution.on_ray.watching import LastWords
 from orchestrator.saying.addressing import typed
@@ -43,13 +44,16 @@ def connected(
 ) -> Iterator["RayPool"]:
     """The slots of a cluster, or of a Ray of our own, while the block runs."""
     with cluster(address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
-        slots = awaited_slots(resources, bases.values(), wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
-        head = str(ray.get_runtime_context().gcs_address)
-        shares = shares_of(bases, slots.device, resources)
-        demand = Counter(shares.values())
-        roster = Roster(partial(room_for, tuple(demand)), demand, head=head)
-        line = lifeline(roster, address=address, tell=tell)
-        yield RayPool(bases, shares, slots.device, roster, line, stop_level, is_ours=address is None)
+        try:
+            slots = awaited_slots(resources, bases.values(), wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
+            head = str(ray.get_runtime_context().gcs_address)
+            shares = shares_of(bases, slots.device, resources)
+            demand = Counter(shares.values())
+            roster = Roster(partial(room_for, tuple(demand)), demand, head=head, ask_for=Scaling().ask_for)
+            line = lifeline(roster, address=address, tell=tell)
+            yield RayPool(bases, shares, slots.device, roster, line, stop_level, is_ours=address is None)
+        finally:
+            withdraw()
 
 
 def shares_of(bases: Bases, device: str, resources: Resources) -> dict[str, TrialShare]:
@@ -133,11 +137,7 @@ class RayPool:
         """See `Pool`."""
         self._roster.news()  # who came while inputs were prepared is counted in what was told
         shares = {trial_id: self._shares[trial_id] for trial_id in trial_ids}
-        ask_for(Counter(shares.values()))
-        try:
-            run_trials(shares, layout, self._roster, self._lifeline, overseer, call=self._call)
-        finally:
-            ask_for({})
+        run_trials(shares, layout, self._roster, self._lifeline, overseer, call=self._call)
 
     def _ended(
         self, tasks: "Sequence[ray.ObjectRef[Result]]", order: Path, what: str, remedy: str

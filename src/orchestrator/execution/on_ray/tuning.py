@@ -29,9 +29,9 @@ from orchestrator.execution.executor import Overseer
 from orchestrator.execution.on_ray.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor
 from orchestrator.execution.on_ray.cluster import Lifeline
 from orchestrator.execution.on_ray.lost_workers import Began, Node, UnfitNodeError, record_for_worker
+from orchestrator.execution.on_ray.nodes.roster import Roster
 from orchestrator.execution.on_ray.peers import Placement
 from orchestrator.execution.on_ray.roll_call import drain
-from orchestrator.execution.on_ray.roster import Roster
 from orchestrator.study.resources import TrialShare
 from workers.contract.answers.ending import Ending
 from workers.contract.answers.roll_call import RollCall
@@ -178,7 +178,7 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
 
 
 class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
-    """Abandons running trials when asked to stop now; being asked all the time, tells of nodes that come and go."""
+    """Abandons running trials when asked to stop now; being asked all the time, tells and asks for nodes."""
 
     def __init__(self, overseer: Overseer, lifeline: Lifeline, roster: Roster) -> None:
         self._overseer = overseer
@@ -192,6 +192,7 @@ class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
         """Whether everything ends at once."""
         if news := self._roster.news():
             self._overseer.hear(news)
+        self._roster.ask()
         return self._overseer.stop_level() >= StopLevel.NOW or self._lifeline.check()
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.execution.gpu_sharing import MIB, MOST_WORKERS, gpu_part, told, too_large
-from orchestrator.execution.on_ray.roster import Host
+from orchestrator.execution.on_ray.nodes.roster import Host
 from orchestrator.study.resources import TrialShare
 from workers.contract.answers.readiness import GpuLoad
 

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.execution.events import SlotsChanged
 from orchestrator.execution.on_ray.executor import WaitFor
+from orchestrator.execution.on_ray.nodes.roster import LOOK_EVERY_S, Host, Roster, n_at_once, n_slots, n_trials
 from orchestrator.execution.on_ray.peers import Placement
-from orchestrator.execution.on_ray.roster import LOOK_EVERY_S, Host, Roster, n_at_once, n_slots, n_trials
 from orchestrator.study.resources import TrialShare
 from workers.contract.errors import InputError
 
@@ -142,6 +142,18 @@ def test_the_last_trial_that_ends_leaves_its_slots() -> None:
     roster = Head(a=2).roster(SMALL)
     roster.release(SMALL)
     assert roster.n_slots == 2
+
+
+def test_an_autoscaler_is_asked_for_what_is_left_and_no_oftener_than_the_cluster_is_looked_at() -> None:
+    head, asked = Head(a=2), list[Counter[TrialShare]]()
+    roster = head.roster(SMALL, SMALL, SMALL)
+    roster.ask_for = lambda demand: asked.append(Counter(demand))
+    for at_s, n_ended in ((0, 0), (LOOK_EVERY_S, 0), (LOOK_EVERY_S + 1, 1), (2 * LOOK_EVERY_S, 1), (9, 0), (99, 1)):
+        head.now_s = at_s
+        for _ in range(n_ended):
+            roster.release(SMALL)
+        roster.ask()
+    assert [demand[SMALL] for demand in asked] == [3, 1, 1, 0]
 
 
 def test_a_trial_holds_one_bundle_on_each_of_its_nodes_and_its_actor_takes_the_part_of_one_process() -> None:

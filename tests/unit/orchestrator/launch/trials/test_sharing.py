@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.execution.executor import Unfit
-from orchestrator.execution.on_ray.roster import Host, n_slots, share_on
+from orchestrator.execution.on_ray.nodes.roster import Host, n_slots, share_on
 from orchestrator.launch.forecast.ahead import look_ahead
 from orchestrator.launch.forecast.taken import as_launched
 from orchestrator.launch.launch import Launch

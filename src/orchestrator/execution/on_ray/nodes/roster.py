@@ -2,26 +2,23 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cache
 
 import ray
-from ray.autoscaler.sdk import request_resources
 
 from orchestrator.execution.events import SlotsChanged
 from orchestrator.execution.executor import Slots
 from orchestrator.execution.on_ray.executor import WaitFor
+from orchestrator.execution.on_ray.nodes.scaling import CPU, GPU, Scaling, bundle_of, is_offered
 from orchestrator.study.resources import Device, Resources, TrialShare
 from workers.contract.errors import ClusterError
 from workers.contract.trial import AxisValue
 
 # Asking costs the head a millisecond; a node that joined is used after this, and the 10 s that a worker imports.
 LOOK_EVERY_S = 2.0
-# What an autoscaler is asked for at once; it has a limit of its own.
-MOST_ASKED_FOR = 1000
-CPU, GPU = "CPU", "GPU"
 # What a float lost of a whole number, where shares of a GPU were taken from one.
 ROUNDING = 1e-6
 
@@ -59,12 +56,14 @@ class Roster:
         look: Who has room now, by the node's id; raises where the head does not answer, which changes nothing.
         demand: What is left to run.
         head: The cluster's address.
+        ask_for: Lets an autoscaler see what is left.
     """
 
     look: Callable[[], Room]
     demand: Counter[TrialShare]
     head: str = ""
     clock: Callable[[], float] = time.monotonic
+    ask_for: Callable[[Mapping[TrialShare, int]], object] = lambda _: None
     _room: Room = field(default_factory=dict, init=False)
     _told: tuple[Room, int] = field(init=False)
 
@@ -72,7 +71,7 @@ class Roster:
         """Count for the first time: what is there from the beginning is no news."""
         self._room = self.look()
         self._told = self._room, n_slots(self._room, self.demand)
-        self._look_at = self.clock() + LOOK_EVERY_S
+        self._look_at = self._ask_at = self.clock() + LOOK_EVERY_S
 
     @property
     def n_slots(self) -> int:
@@ -104,6 +103,13 @@ class Roster:
             joined=tuple(sorted(now[node].name for node in joined)),
             lost=tuple(sorted(before[node].name for node in lost)),
         )
+
+    def ask(self) -> None:
+        """Ask for what waits or runs: what an autoscaler brought may go before the last trial ends."""
+        now = self.clock()
+        if now >= self._ask_at:
+            self._ask_at = now + LOOK_EVERY_S
+            self.ask_for(self.demand)
 
     def _seen(self) -> Room:
         now = self.clock()
@@ -155,25 +161,31 @@ def share_on(device: str, resources: Resources, base: object) -> TrialShare:
     return share if device == GPU else share.model_copy(update={"gpus_per_trial": 0.0})
 
 
-def find_slots(resources: Resources, bases: Iterable[AxisValue | None]) -> Slots:
+def find_slots(
+    resources: Resources, bases: Collection[AxisValue | None], offers: Callable[[TrialShare], bool] = lambda _: False
+) -> Slots:
     """How many trials, by their bases, the connected cluster holds at once, and on what.
 
     `auto` takes GPUs where a node has one, or an autoscaler offers one.
 
+    Args:
+        offers: Whether an autoscaler would bring the nodes of such a trial.
+
     Raises:
         ClusterError: A base's trials fit nowhere, and no autoscaler could make room.
     """
-    here, offered = ray.cluster_resources(), _offered()
+    here = ray.cluster_resources()
+    on_gpus = (share_on(GPU, resources, base) for base in dict.fromkeys(bases))
     takes_gpus = resources.device is Device.GPU or (
-        resources.device is Device.AUTO and bool(here.get("GPU") or offered.get("GPU"))
+        resources.device is Device.AUTO
+        and (bool(here.get(GPU)) or any(offers(share) for share in on_gpus if share.gpus))
     )
     device = GPU if takes_gpus else CPU
     demand: Counter[TrialShare] = Counter()
     for base, n in Counter(bases).items():
         share = share_on(device, resources, base)
         demand[share] += n
-        is_offered = bool(Host("", *_amounts(offered)).n_fitting(share))
-        if not is_offered and not n_at_once(room_for([share]), {share: 1}):
+        if not n_at_once(room_for([share]), {share: 1}) and not offers(share):
             place = f"resources.by_base.{base}" if base in resources.by_base else "resources"
             raise ClusterError(_without_room(share, place, here))
     return Slots(n_slots(room_for(demand), demand), device)
@@ -197,11 +209,11 @@ def awaited_slots(
     Raises:
         ClusterError: They did not come in time, or not one trial fits and none is waited for.
     """
-    deadline = time.monotonic() + (wait.seconds if wait else 0)
+    deadline, offers, scaling = time.monotonic() + (wait.seconds if wait else 0), cache(is_offered), Scaling()
     while True:
         n_found = 0
         try:
-            slots = find_slots(resources, bases)
+            slots = find_slots(resources, bases, offers)
         except ClusterError:
             if wait is None:
                 raise
@@ -209,37 +221,12 @@ def awaited_slots(
             n_found = slots.n_slots
             if wait is None or n_found >= wait.n_slots:
                 return slots
-            ask_for(Counter(share_on(slots.device, resources, base) for base in bases))
+            scaling.ask_for(Counter(share_on(slots.device, resources, base) for base in bases))
         if is_stopped() or time.monotonic() >= deadline:
             what = f"--wait-for: {wait.n_slots} slots did not come within {wait.seconds:.0f} s"
             raise ClusterError(f"{what}, there are {n_found}; ask for fewer, or wait longer")
         time.sleep(LOOK_EVERY_S)
 
 
-def ask_for(demand: Mapping[TrialShare, int]) -> None:
-    """Let an autoscaler see what waits or runs, a bundle for each node of a trial; without one, nothing happens."""
-    bundles = [
-        bundle_of(share) for share, n in demand.items() for _ in range(min(n * share.nodes_per_trial, MOST_ASKED_FOR))
-    ]
-    with suppress(Exception):  # the cluster went, and the launch ends with it
-        request_resources(bundles=bundles[:MOST_ASKED_FOR])
-
-
-def bundle_of(share: TrialShare) -> dict[str, float]:
-    """What a trial holds on each of its nodes."""
-    amounts = {CPU: share.cpus_per_trial * share.n_here, GPU: share.gpus * share.n_here}
-    return {name: amount for name, amount in amounts.items() if amount}
-
-
 def _amounts(resources: Mapping[str, float]) -> tuple[float, float]:
     return resources.get(CPU, 0.0), resources.get(GPU, 0.0)
-
-
-def _offered() -> dict[str, Any]:
-    """The most that nodes which are not there yet could bring; empty without an autoscaler.
-
-    What Ray Data asks for the same purpose; there is no public call for it.
-    """
-    with suppress(Exception):
-        return dict(ray._private.state.state.get_max_resources_from_cluster_config() or {})
-    return {}
