@@ -87,6 +87,7 @@ def test_a_database_that_another_process_holds_delays_no_trial(
     scene: Scene, baseline: Baseline, fault_table: FaultTable
 ) -> None:
     database = scene.layout.tracking_database
+    assert scene.run(command="sync").code == 0  # an empty file that another holds would be passed over
     with sqlite3.connect(database, isolation_level=None) as holder:
         holder.execute("begin exclusive")
         began = time.monotonic()

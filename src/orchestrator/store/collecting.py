@@ -237,7 +237,7 @@ def _names_itself(folder: Path) -> bool:
 
 def _temporaries(layout: StoreLayout) -> Iterator[Path]:
     """Whatever bears the name of something that is being written, where something of that kind is."""
-    places = [layout.root, layout.leases, layout.orders, layout.teacher_cache, layout.quarantine, layout.scratch]
+    places = [layout.root, *layout.entered, layout.quarantine, layout.scratch]
     for of_ids in (layout.all_attempts, layout.all_superseded, layout.all_logs, layout.inputs):
         places += [path for path in _entries(of_ids) if ID.fullmatch(path.name)]
     for trial in _entries(layout.trials):
