@@ -112,8 +112,9 @@ end-to-end-trials end-to-end-studies: $(VENV)/stamp data
 	@mkdir -p .coverage
 	$(COVERED_TESTS) tests/end_to_end/$(lastword $(subst -, ,$@))
 
+# A trial's second thread would wait, at each of its products, for a core that another test has.
 end-to-end-%: $(VENV)/stamp data
-	$(BIN)/pytest -q -m "not slow" tests/end_to_end/$*
+	OMP_THREAD_LIMIT=1 $(BIN)/pytest -q -m "not slow" tests/end_to_end/$*
 
 test-slow: $(VENV)/stamp data $(SMOLLM2)
 	$(BIN)/pytest -q -m "slow and not faults and not zoo and not cluster"
