@@ -20,6 +20,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -150,13 +151,17 @@ def environment() -> dict[str, str]:
 class Contest:
     """One study, prepared once, and both ways to carry it out."""
 
-    def __init__(self, name: str, folder: Path, *, for_peer: bool = True) -> None:
+    def __init__(self, name: str, folder: Path) -> None:
         self.folder, self.study, self.prepared = folder, folder / "bench.yaml", folder / "prepared"
         STUDIES[name].write(self.study)
         carry_out([*SWEEP, "prepare", str(self.study), "--store", str(self.prepared)], folder / "prepare.log")
         self.design: Design = expand(load_study(self.study))
-        if for_peer:
-            write_inputs(self.design, StoreLayout(self.prepared / "bench"), folder / "inputs")
+
+    @cached_property
+    def inputs(self) -> Path:
+        """The same tokens and prompts, as the peer reads them."""
+        write_inputs(self.design, StoreLayout(self.prepared / "bench"), self.folder / "inputs")
+        return self.folder / "inputs"
 
     def product(self, number: int) -> Taken:
         """`sweep run` on a copy of the prepared store."""
@@ -172,7 +177,7 @@ class Contest:
         out = self.folder / f"peer-{number}"
         out.mkdir()
         n_slots = os.cpu_count() or 1
-        command = [sys.executable, str(PEER), str(self.folder / "inputs"), str(out), str(n_slots)]
+        command = [sys.executable, str(PEER), str(self.inputs), str(out), str(n_slots)]
         return carry_out(command, self.folder / f"peer-{number}.log")
 
     def compared(self, number: int) -> str:

@@ -73,7 +73,7 @@ def by_fifths(looks: list[Look], n_trials: int) -> list[Look]:
 
 def main(name: str, folder: Path) -> None:
     """Print milliseconds of the driver a trial and its memory by fifths, then what the slots did."""
-    contest = Contest(name, folder, for_peer=False)
+    contest = Contest(name, folder)
     n_trials = len(contest.design.trials)
     say(f"{name}: {n_trials} trials, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; inputs prepared")
     stores = folder / "stores"

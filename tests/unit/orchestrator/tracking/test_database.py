@@ -30,16 +30,27 @@ SqlAlchemyStore(sys.argv[1], "file:///nowhere")
 """
 
 
-def cut_off(path: Path) -> None:
-    """Leave what MLflow does when it is killed as it makes its tables."""
+@pytest.fixture(scope="module")
+def torn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what MLflow leaves when it is killed as it makes its tables."""
+    folder = tmp_path_factory.mktemp("torn")
+    path = StoreLayout(folder).tracking_database
     maker = subprocess.Popen([sys.executable, "-c", MAKER, database_uri(path)], stdout=-1, stderr=subprocess.DEVNULL)
     assert maker.stdout is not None
     maker.stdout.readline()
     while not is_unfinished(path):
+        assert maker.poll() is None, "MLflow was done before it was killed"
         time.sleep(0.005)
     maker.send_signal(signal.SIGKILL)
     maker.wait()
     maker.stdout.close()
+    return folder
+
+
+@pytest.fixture
+def layout(torn: Path, tmp_path: Path) -> StoreLayout:
+    """A store whose database was never finished."""
+    return StoreLayout(Path(shutil.copytree(torn, tmp_path / "store")))
 
 
 def opens(path: Path) -> bool:
@@ -52,9 +63,7 @@ def finished(empty_database: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(empty_database, tmp_path / "finished.db"))
 
 
-def test_a_store_whose_database_was_never_finished_is_told_everything_all_the_same(tmp_path: Path) -> None:
-    layout = StoreLayout(tmp_path)
-    cut_off(layout.tracking_database)
+def test_a_store_whose_database_was_never_finished_is_told_everything_all_the_same(layout: StoreLayout) -> None:
     assert not has_database(layout)
     assert check_database(layout.tracking_database).grade is Grade.WARN
     tracking = Tracking(layout)
@@ -62,14 +71,13 @@ def test_a_store_whose_database_was_never_finished_is_told_everything_all_the_sa
     tracking.close(complete=True)
     assert not tracking.failures.count
     assert has_database(layout)
-    assert [path.name for path in tmp_path.iterdir()] == [layout.tracking_database.name]
+    assert [path.name for path in layout.root.iterdir()] == [layout.tracking_database.name]
 
 
-def test_one_that_a_uri_names_is_somebodys_and_refused(tmp_path: Path) -> None:
-    path = tmp_path / "named.db"
-    cut_off(path)
-    with pytest.raises(InputError, match=r"named\.db: MLflow was cut off .*; move it away"):
-        refuse_no_database(StoreLayout(tmp_path / "store"), tracking_uri=f"sqlite:///{path}")
+def test_one_that_a_uri_names_is_somebodys_and_refused(layout: StoreLayout, tmp_path: Path) -> None:
+    path = layout.tracking_database
+    with pytest.raises(InputError, match=r"mlflow\.db: MLflow was cut off .*; move it away"):
+        refuse_no_database(StoreLayout(tmp_path / "another"), tracking_uri=f"sqlite:///{path}")
 
 
 def test_it_has_its_name_once_it_is_whole(tmp_path: Path, finished: Path) -> None:
@@ -97,9 +105,8 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_that_was_cut_off_does_not_go_into_its_successor(tmp_path: Path, finished: Path) -> None:
-    path = tmp_path / "mlflow.db"
-    cut_off(path)
+def test_a_write_that_was_cut_off_does_not_go_into_its_successor(layout: StoreLayout, finished: Path) -> None:
+    path = layout.tracking_database
     path.with_name("mlflow.db-journal").write_bytes(os.urandom(4096))
     ensure_database(path, lambda uri: shutil.copyfile(finished, str(database_path(uri))))
     assert opens(path)
