@@ -261,7 +261,7 @@ def sync(
         return
     done = sync_tracking(loaded, layout, Tracking(layout, tracking_uri=tracking_uri), console_of(stderr=True))
     if (failures := done.failures).count:
-        raise SweepError(f"tracking: {failures.count} updates could not be written ({failures}); is MLflow up?")
+        raise SweepError(f"tracking: {failures.count} updates could not be written ({failures}); see `sweep doctor`")
     facts = {"n_runs_written": done.n_written, "n_runs_mended": done.n_mended, "n_runs_unheld": done.n_unheld}
     print_json(facts) if as_json else console_of().print(f"tracking equals the store; {done}")
 

@@ -5,6 +5,7 @@ whatever becomes of who asked, and tells nobody how much it may bring: only, wit
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeAlias
@@ -38,9 +39,11 @@ def status_of_cluster() -> GetClusterStatusReply:
 
 
 class Scaling:
-    """Asks an autoscaler for as much of what is wanted as it can bring: half of what it can't, and so on, up and down.
+    """Asks an autoscaler for as much of what is wanted as it can bring.
 
-    Where nothing scales the cluster, nobody hears it; where the cluster went, the launch ends with it.
+    First for all of it. Where that is too much, for more of one kind of trial at a time, the largest first, beside what
+    is known to come of the others: half of what it can't bring, and so on, up and down. Where nothing scales the
+    cluster, nobody hears it; where the cluster went, the launch ends with it.
     """
 
     def __init__(
@@ -49,29 +52,23 @@ class Scaling:
         status: Callable[[], GetClusterStatusReply] = status_of_cluster,
     ) -> None:
         self._request, self._status = request, status
-        self._asked: Bundles = []
+        self._asked: Counter[TrialShare] = Counter()
         self._asked_at = 0
-        self._n_brought, self._n_too_many = 0, MOST_ASKED_FOR + 1
-        self.is_answered = True
-
-    @property
-    def is_brought(self) -> bool:
-        """Whether all that was asked for can be brought, as far as was said."""
-        return self.is_answered and len(self._asked) <= self._n_brought
+        self._brought: Counter[TrialShare] = Counter()
+        self._too_many: dict[TrialShare, int] = {}
+        self._more_of: TrialShare | None = None
+        self.is_answered, self.is_too_much = True, False
 
     def ask_for(self, demand: Mapping[TrialShare, int]) -> None:
         """Hear what it said to what was asked before, and ask for so much of what is wanted now; to be called again."""
-        wanted = [
-            bundle_of(share)
-            for share, n in sorted(demand.items(), key=lambda each: each[0].size, reverse=True)
-            for _ in range(min(n * share.nodes_per_trial, MOST_ASKED_FOR))
-        ]
         with suppress(Exception):
             self.hear()
-            bundles = wanted[: self._n_to_ask(len(wanted))]
-            if bundles != self._asked:
+            wanted = self._within_reach(+Counter({share: min(n, MOST_ASKED_FOR) for share, n in demand.items()}))
+            if wanted != self._asked:
+                counts = {share: wanted[share] * share.nodes_per_trial for share in _largest_first(wanted)}
+                bundles = [bundle_of(share) for share, n in counts.items() for _ in range(n)]
                 self._request(bundles)
-                self._asked, self.is_answered = bundles, not bundles
+                self._asked, self.is_answered = wanted, not bundles
                 self._asked_at = self._status().cluster_resource_state.cluster_resource_state_version
 
     def hear(self) -> None:
@@ -81,16 +78,32 @@ class Scaling:
         said = self._status().autoscaling_state
         if said.autoscaler_state_version and said.last_seen_cluster_resource_state_version >= self._asked_at:
             self.is_answered = True
-            if said.infeasible_cluster_resource_constraints:
-                self._n_too_many = len(self._asked)
+            if not said.infeasible_cluster_resource_constraints:
+                self._brought |= self._asked
             else:
-                self._n_brought = max(self._n_brought, len(self._asked))
+                self.is_too_much = True
+                if self._more_of is not None:
+                    self._too_many[self._more_of] = self._asked[self._more_of]
 
-    def _n_to_ask(self, n_wanted: int) -> int:
-        """Less than what was too much, more than what was not, until nothing is between them."""
-        if n_wanted <= self._n_brought or n_wanted < self._n_too_many:
-            return n_wanted
-        return (self._n_brought + self._n_too_many) // 2
+    def _within_reach(self, demand: Counter[TrialShare]) -> Counter[TrialShare]:
+        """All of it, until that was too much; then what is known to come, and more of one kind unless that is known."""
+        if not self.is_too_much:
+            self._more_of = next(iter(demand)) if len(demand) == 1 else None
+            return demand
+        if not self.is_answered:
+            return demand & self._asked
+        wanted, self._more_of = demand & self._brought, None
+        for share in _largest_first(demand):
+            low, high = self._brought[share], self._too_many.get(share, MOST_ASKED_FOR + 1)
+            if demand[share] > low and high - low > 1:
+                wanted[share] = demand[share] if demand[share] < high else (low + high) // 2
+                self._more_of = share
+                break
+        return wanted
+
+
+def _largest_first(demand: Counter[TrialShare]) -> list[TrialShare]:
+    return sorted(demand, key=lambda share: share.size, reverse=True)
 
 
 def is_scaled() -> bool:
@@ -111,7 +124,7 @@ def is_offered(share: TrialShare) -> bool:
         while not scaling.is_answered and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
             scaling.hear()
-        if scaling.is_brought:
+        if scaling.is_answered and not scaling.is_too_much:
             return True
         withdraw()
     return False

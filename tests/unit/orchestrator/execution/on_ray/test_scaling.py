@@ -14,9 +14,9 @@ WIDE = TrialShare(cpus_per_trial=1, gpus_per_trial=1, processes_per_trial=4, nod
 
 
 class Autoscaler:
-    """One that brings up to so many bundles, and looks when a test lets it."""
+    """One that brings up to so many bundles, of each number of CPUs or all in all, and looks when a test lets it."""
 
-    def __init__(self, most: int, *, is_there: bool = True) -> None:
+    def __init__(self, most: int | dict[float, int], *, is_there: bool = True) -> None:
         self.most, self.is_there = most, is_there
         self.asked: list[Bundles] = []
         self.is_out_of_reach = False
@@ -37,13 +37,18 @@ class Autoscaler:
         if self.is_there:
             told.autoscaling_state.autoscaler_state_version = 1
             told.autoscaling_state.last_seen_cluster_resource_state_version = self._seen
-            if len(self.asked[-1]) > self.most:
+            if self._is_too_much(self.asked[-1]):
                 told.autoscaling_state.infeasible_cluster_resource_constraints.add()
         return told
 
+    def _is_too_much(self, bundles: Bundles) -> bool:
+        if isinstance(self.most, int):
+            return len(bundles) > self.most
+        return any(n > self.most[cpus] for cpus, n in Counter(bundle["CPU"] for bundle in bundles).items())
+
     def until_settled(self, scaling: Scaling, demand: Counter[TrialShare]) -> int:
         """How many bundles are asked for in the end."""
-        for _ in range(30):
+        for _ in range(40):
             scaling.ask_for(demand)
             self.look()
         return len(self.asked[-1])
@@ -72,13 +77,26 @@ def test_as_trials_end_less_is_asked_for_and_at_last_nothing() -> None:
     assert found == [64, 64, 64, 10, 1, 0]
 
 
+def test_few_large_nodes_keep_no_small_ones_away() -> None:
+    autoscaler = Autoscaler({4.0: 2, 1.0: 50})
+    autoscaler.until_settled(autoscaler.asker, Counter({LARGE: 100, SMALL: 100}))
+    assert Counter(bundle["CPU"] for bundle in autoscaler.asked[-1]) == {4.0: 2, 1.0: 50}
+    assert len(autoscaler.asked) <= 24
+
+
+def test_what_shares_one_limit_takes_the_large_ones_first() -> None:
+    autoscaler = Autoscaler(10)
+    autoscaler.until_settled(autoscaler.asker, Counter({SMALL: 100, LARGE: 7}))
+    assert Counter(bundle["CPU"] for bundle in autoscaler.asked[-1]) == {4.0: 7, 1.0: 3}
+
+
 def test_nothing_new_is_asked_for_before_it_has_looked() -> None:
     autoscaler = Autoscaler(2)
     scaling = autoscaler.asker
     for _ in range(9):
         scaling.ask_for(Counter({SMALL: 8}))
     assert len(autoscaler.asked) == 1
-    assert not scaling.is_answered and not scaling.is_brought
+    assert not scaling.is_answered
 
 
 def test_where_nothing_scales_a_cluster_it_is_asked_once() -> None:
@@ -100,4 +118,4 @@ def test_a_head_that_does_not_answer_is_asked_again() -> None:
     scaling.ask_for(Counter({SMALL: 1}))
     autoscaler.is_out_of_reach = False
     assert autoscaler.until_settled(scaling, Counter({SMALL: 1})) == 1
-    assert scaling.is_brought
+    assert scaling.is_answered and not scaling.is_too_much
