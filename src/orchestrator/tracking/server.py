@@ -15,7 +15,7 @@ from orchestrator.tracking.experiment import ANONYMOUS, open_experiment, open_pa
 from orchestrator.tracking.family import PARENT, RunFamily, family_of
 from orchestrator.tracking.metrics import CURVES, Point, last_of, steps_of
 from orchestrator.tracking.place import artifacts_uri, database_uri, is_database
-from orchestrator.tracking.projection import HISTORY, LAYOUT, STATE, THIS_LAYOUT, TRIAL_ID, Facts, KnownRun, News
+from orchestrator.tracking.projection import HISTORY, LAYOUT, STATE, THIS_LAYOUT, Facts, KnownRun, News
 from orchestrator.tracking.runs import every_run, known, move_run
 from orchestrator.tracking.study_page import ANSWERED, StudyAnswer, StudyPage
 from workers.contract.errors import TrackingError
@@ -243,7 +243,7 @@ class Server:
         held = runs.get(trial.trial_id)
         if held and not projection.is_to_be_rewritten(held, facts):
             return held
-        ours = {PARENT: self._parent_run().run_id, TRIAL_ID: trial.trial_id, LAYOUT: THIS_LAYOUT}
+        ours = {PARENT: self._parent_run().run_id, LAYOUT: THIS_LAYOUT, **projection.identity_of(trial)}
         # Until both answers are here: where one is lost, what was asked may be done, so the next call looks first.
         self._is_read = False
         if held:

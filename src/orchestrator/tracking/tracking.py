@@ -5,6 +5,7 @@ written is counted, and `reconcile` makes up for it from the store. What is writ
 written in `server.py`.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -24,6 +25,8 @@ from workers.contract.trial import Trial
 NO_TRIALS = Design(trials=(), controls=())
 # Each time is a point of each line on the parent's page.
 PROGRESS_EVERY_S = 10.0
+# A trial that ends within this is told of once, not as one that began and then as one that ended.
+BRIEF_S = 1.0
 
 
 class Tracking:
@@ -51,6 +54,7 @@ class Tracking:
         self._server = Server(layout, tracking_uri, connect)
         self._queue = Background("tracking")
         self._trials: dict[str, Trial] = {}
+        self._began: dict[str, threading.Event] = {}
         self._clock = clock
         self._progress_told_s = float("-inf")
 
@@ -82,9 +86,15 @@ class Tracking:
         self._queue.submit(self._server.open_study, page)
 
     def start(self, trial_id: str, started_at: str, attempts: Sequence[Attempt] = ()) -> None:
-        """A worker began a trial of the design at an ISO 8601 time; its run is created unless it exists."""
-        facts = projection.running(started_at, attempts)
-        self._queue.submit(lambda: self._server.project(self._trials[trial_id], facts))
+        """A worker began a trial at an ISO 8601 time; its run is created unless it exists, or the trial ends soon."""
+        facts, has_ended = projection.running(started_at, attempts), threading.Event()
+        self._began[trial_id], told_at = has_ended, time.monotonic() + BRIEF_S
+
+        def project() -> int:
+            is_brief = has_ended.wait(max(0.0, told_at - time.monotonic()))
+            return 0 if is_brief else self._server.project(self._trials[trial_id], facts)
+
+        self._queue.submit(project)
 
     def resumable(self, trial_id: str) -> None:
         """A running trial left a resume point: its steps so far are written."""
@@ -95,6 +105,7 @@ class Tracking:
     ) -> None:
         """The trial has an outcome: its steps, final metrics and end are written; `told` hears in how many seconds."""
         trial = self._trials.get(outcome.trial_id, outcome.trial)
+        self._end(trial.trial_id)
 
         def project() -> int:
             began = self._clock()
@@ -107,8 +118,13 @@ class Tracking:
 
     def fail(self, attempts: Sequence[Attempt]) -> None:
         """The last of a trial's attempts failed; a later retry goes on in the same run."""
-        facts = projection.failed(attempts)
-        self._queue.submit(lambda: self._server.project(self._trials[attempts[-1].trial_id], facts))
+        facts, trial_id = projection.failed(attempts), attempts[-1].trial_id
+        self._end(trial_id)
+        self._queue.submit(lambda: self._server.project(self._trials[trial_id], facts))
+
+    def _end(self, trial_id: str) -> None:
+        if (has_ended := self._began.pop(trial_id, None)) is not None:
+            has_ended.set()
 
     def progress(self, progress: StudyProgress, *, is_last: bool = False) -> None:
         """How far the study is, on its parent run; at most every `PROGRESS_EVERY_S`, but the last."""

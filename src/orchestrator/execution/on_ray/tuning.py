@@ -3,6 +3,7 @@
 Tune executes and does not remember: its folder is scratch, and what a launch achieved is read from the store.
 """
 
+import gc
 import os
 import pickle
 import signal
@@ -19,6 +20,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # halves the d
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # stopping is ours: drain first, then abandon
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # a remote traceback may quote data
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")  # it remembers for a restore that never comes
 
 import ray
 from ray import tune
@@ -82,9 +84,11 @@ def run_trials(
             callbacks=[reporter],
             stop=stopper,
             failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a slot would wait for it
             verbose=0,
         ),
     )
+    gc.freeze()  # half a million objects of libraries, which each full collection would look through again
     try:
         _fit(tuner)
     finally:
@@ -148,8 +152,11 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
         """The next trial's config; None while no slot is free, or what runs may still come back."""
         if self._overseer.stop_level() > StopLevel.GO_ON:
             return FINISHED
-        beside, full = Counter(config["share"] for config in self._out.values()), set()
-        for place, config in reversed(list(enumerate(self._waiting))):
+        beside, full = Counter(config["share"] for config in self._out.values()), set[TrialShare]()
+        for place in range(len(self._waiting) - 1, -1, -1):
+            if len(full) == len(self._roster.demand):
+                break
+            config = self._waiting[place]
             share = config["share"]
             if share in full or not self._overseer.may_start(config["trial_id"]):
                 continue

@@ -1,8 +1,10 @@
 """What a launch looks like while it runs: who runs, who ended, how long is left. Pure; `console` draws it."""
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from orchestrator.execution.events import Ended, Event, Requeued, SlotsChanged, Started
 from orchestrator.tracking.study_page import StudyProgress
@@ -20,8 +22,26 @@ class Finished:
 
 
 @dataclass
+class Took:
+    """How long trials took, in all."""
+
+    n: int = 0
+    wall_s: float = 0.0
+
+    def add(self, wall_s: float) -> None:
+        """One more has ended."""
+        self.n += 1
+        self.wall_s += wall_s
+
+    @property
+    def mean_s(self) -> float | None:
+        """One of them, on average; None before the first."""
+        return self.wall_s / self.n if self.n else None
+
+
+@dataclass
 class Board:
-    """The state of one launch, moved on by events.
+    """The state of one launch, moved on by events; what an event costs grows with the slots, not with the trials.
 
     Args:
         queue: Trials of this launch by id, in order.
@@ -36,6 +56,17 @@ class Board:
     clock: Callable[[], float] = time.monotonic
     running: dict[str, float] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    _took: Took = field(default_factory=Took, init=False)
+    _took_by_kind: defaultdict[str, Took] = field(default_factory=lambda: defaultdict(Took), init=False)
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        return {trial_id: kind_of(trial) for trial_id, trial in self.queue.items()}
+
+    @cached_property
+    def _unended(self) -> Counter[str]:
+        return Counter(self._kinds.values())
 
     def apply(self, event: Event) -> Finished | None:
         """Move on by one event; the trial that ended with it, if one did."""
@@ -47,21 +78,25 @@ class Board:
             case Requeued(ending):
                 self.running.pop(ending.trial_id, None)
             case Ended(ending):
-                now = self.clock()
-                wall_s = now - self.running.pop(ending.trial_id, now)
-                self.finished.append(Finished(self.queue[ending.trial_id], ending, wall_s))
-                return self.finished[-1]
+                return self._end(ending)
         return None
+
+    def _end(self, ending: Ending) -> Finished:
+        now, trial_id = self.clock(), ending.trial_id
+        wall_s = now - self.running.pop(trial_id, now)
+        kind = self._kinds[trial_id]
+        self._unended[kind] -= 1
+        for took in (self._took, self._took_by_kind[kind]):
+            took.add(wall_s)
+        if ending.state == "failed":
+            self.failed.add(trial_id)
+        self.finished.append(Finished(self.queue[trial_id], ending, wall_s))
+        return self.finished[-1]
 
     @property
     def n_total(self) -> int:
         """Trials of the study, controls included."""
         return self.n_kept + len(self.queue)
-
-    @property
-    def failed(self) -> frozenset[str]:
-        """Ids of the trials of this launch that failed."""
-        return frozenset(item.ending.trial_id for item in self.finished if item.ending.state == "failed")
 
     @property
     def n_failed(self) -> int:
@@ -100,32 +135,21 @@ class Board:
 
         A trial that has not ended costs what trials of its kind took, or what all took on average.
         """
-        if not self.finished:
+        if self._took.mean_s is None:
             return None
-        everything = [item.wall_s for item in self.finished]
-        overall = sum(everything) / len(everything)
-        expected = self._expected()
-        ended = {item.trial.trial_id for item in self.finished}
-        left = sum(
-            max(0.0, expected.get(kind_of(trial), overall) - self._spent(trial_id))
-            for trial_id, trial in self.queue.items()
-            if trial_id not in ended
-        )
+        now = self.clock()
+        left = sum(n * self._expected_s(kind) for kind, n in self._unended.items())
+        for trial_id, began in self.running.items():
+            left -= min(now - began, self._expected_s(self._kinds[trial_id]))
         return left / max(self.n_slots, 1)
 
     def expected_s(self, trial_id: str) -> float | None:
         """What trials of its kind took; None before the first."""
-        return self._expected().get(kind_of(self.queue[trial_id]))
+        return self._took_by_kind[self._kinds[trial_id]].mean_s
 
-    def _expected(self) -> dict[str, float]:
-        took: dict[str, list[float]] = {}
-        for item in self.finished:
-            took.setdefault(kind_of(item.trial), []).append(item.wall_s)
-        return {kind: sum(seconds) / len(seconds) for kind, seconds in took.items()}
-
-    def _spent(self, trial_id: str) -> float:
-        now = self.clock()
-        return now - self.running.get(trial_id, now)
+    def _expected_s(self, kind: str) -> float:
+        mean_s = self._took_by_kind[kind].mean_s
+        return (self._took.mean_s or 0.0) if mean_s is None else mean_s
 
 
 def kind_of(trial: Trial) -> str:

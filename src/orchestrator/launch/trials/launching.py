@@ -96,8 +96,8 @@ def launch_trials(
     except ClusterLostError as error:
         if referee is None:
             raise
-        return Ran(referee.board.failed, recovery.ended_because, error)
-    return Ran(referee.board.failed, recovery.ended_because)
+        return Ran(frozenset(referee.board.failed), recovery.ended_because, error)
+    return Ran(frozenset(referee.board.failed), recovery.ended_because)
 
 
 def _prepare_all(

@@ -129,9 +129,10 @@ def assert_one_family_after_sync(layout: StoreLayout) -> None:
 
 
 def test_a_run_whose_answer_was_lost_is_found_by_the_next_call(layout: StoreLayout) -> None:
+    committed = commit(layout, FIRST)
     with launch(layout, connect=over(lost=(2,)), n_failures=1) as tracking:
-        tracking.start(FIRST.trial_id, STARTED)
-        tracking.commit(commit(layout, FIRST))
+        for _ in range(2):
+            tracking.commit(committed)
     assert run_of(layout, FIRST).info.status == "FINISHED"
     assert_one_family_after_sync(layout)
 

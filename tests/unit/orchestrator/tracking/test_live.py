@@ -1,6 +1,7 @@
 """What MLflow holds while trials run: their true times, their steps so far, how far the study is."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 
 from orchestrator.store.dataset.committed import history_so_far
 from orchestrator.tracking.projection import milliseconds
+from orchestrator.tracking.server import Connect
 from orchestrator.tracking.study_page import StudyProgress
 from support.stores.builders import STARTED, write_attempt
 from support.stores.tracked import DESIGN, FIRST, SECOND, client_of, commit, curve, launch, reconcile, run_of, runs
@@ -59,6 +61,28 @@ def test_a_run_lasts_as_long_as_its_trial_live_and_rebuilt(layout: StoreLayout) 
         live.info.start_time,
         live.data.metrics,
     )
+
+
+def test_a_trial_that_ends_within_a_second_is_told_of_once(layout: StoreLayout) -> None:
+    asked: list[str] = []
+
+    class Listening:
+        """MLflow's client, and what was asked of it."""
+
+        def __init__(self, uri: str) -> None:
+            self._client = client_of(layout)
+            assert uri
+
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+            asked.append(name)
+            return getattr(self._client, name)
+
+    with launch(layout, connect=cast("Connect", Listening)) as tracking:
+        tracking.start(FIRST.trial_id, STARTED)
+        tracking.commit(commit(layout, FIRST))
+        tracking.start(SECOND.trial_id, STARTED)  # and goes on
+    assert asked.count("log_batch") == asked.count("create_run") - 1 == 2
+    assert (run_of(layout, FIRST).info.status, run_of(layout, SECOND).info.status) == ("FINISHED", "RUNNING")
 
 
 def test_an_attempt_that_left_no_record_does_not_count_as_the_start(layout: StoreLayout) -> None:

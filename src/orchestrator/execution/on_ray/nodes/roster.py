@@ -91,8 +91,10 @@ class Roster:
             del self.demand[share]
 
     def news(self) -> SlotsChanged | None:
-        """What has changed since it was asked last."""
-        told, self._told = self._told, (self._seen(), self.n_slots)
+        """What has changed since the last look of which was told."""
+        if self._seen() is self._told[0]:
+            return None
+        told, self._told = self._told, (self._room, self.n_slots)
         if told == self._told:
             return None
         before, now = told[0], self._room

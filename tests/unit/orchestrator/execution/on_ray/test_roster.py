@@ -131,9 +131,11 @@ def test_what_no_node_holds_any_more_counts_as_no_slot_once_nothing_else_is_left
 
 
 def test_room_that_larger_trials_leave_is_told_of_as_slots() -> None:
-    roster = Head(a=4).roster(LARGE, SMALL)
+    head = Head(a=4)
+    roster = head.roster(LARGE, SMALL)
     assert roster.n_slots == 1
     roster.release(LARGE)
+    head.now_s += LOOK_EVERY_S
     assert roster.news() == SlotsChanged(4, "h:1")
     assert roster.news() is None
 
