@@ -26,6 +26,7 @@ from workers.contract.trial import WorkOrder
 if TYPE_CHECKING:
     from workers.attempt.runner import Runner
 
+# What comes of a step. As JSON: of each number that it is given, Tune keeps the course, of each trial to the end.
 PROGRESS, ENDING, NODE = "progress", "ending", "node"
 
 
@@ -70,8 +71,8 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         except StopIteration as stop:
             if self._runner is not None and self._runner.is_spent:
                 raise SpentWorkerError(stop.value.model_dump_json()) from None
-            return {ENDING: stop.value.model_dump(mode="json"), "done": True}
-        return {PROGRESS: progress.model_dump(mode="json"), NODE: asdict(Node.here())}
+            return {ENDING: stop.value.model_dump_json(), "done": True}
+        return {PROGRESS: progress.model_dump_json(), NODE: asdict(Node.here())}
 
     def cleanup(self) -> None:
         """Called when the actor goes: an unfinished trial leaves nothing behind."""

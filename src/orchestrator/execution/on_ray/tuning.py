@@ -232,13 +232,17 @@ class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]
         """About once a second, and at the end."""
         name = trial.config["trial_id"]
         if ending := result.get(ENDING):
-            self._end(Ending.model_validate(ending))
+            self._end(Ending.model_validate_json(ending))
         elif progress := result.get(PROGRESS):
-            position, began = Progress.model_validate(progress), self._began[name]
+            position, began = Progress.model_validate_json(progress), self._began[name]
             began.node = Node(**result[NODE])
             if position.started_at:
                 began.at = datetime.fromisoformat(position.started_at)
             self._overseer.hear(Progressed(name, position))
+
+    def on_trial_complete(self, *, trial: Any, **_: object) -> None:
+        """Forget what Tune would keep to the end, and write down then: the course of each of a trial's numbers."""
+        trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps = {}, {}
 
     def on_trial_error(self, *, trial: Any, **_: object) -> None:
         """The worker vanished, could not take the trial, or is of no more use after it."""

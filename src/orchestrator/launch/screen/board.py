@@ -22,26 +22,31 @@ class Finished:
 
 
 @dataclass
-class Took:
-    """How long trials took, in all."""
+class Mean:
+    """Of numbers that come one by one; `value` is null before the first."""
 
     n: int = 0
-    wall_s: float = 0.0
+    total: float = 0.0
 
-    def add(self, wall_s: float) -> None:
-        """One more has ended."""
+    def add(self, number: float) -> None:
+        """One more."""
         self.n += 1
-        self.wall_s += wall_s
+        self.total += number
 
     @property
-    def mean_s(self) -> float | None:
-        """One of them, on average; None before the first."""
-        return self.wall_s / self.n if self.n else None
+    def value(self) -> float | None:
+        """Their mean."""
+        return self.total / self.n if self.n else None
+
+
+def means() -> defaultdict[str, Mean]:
+    """By name; none yet."""
+    return defaultdict(Mean)
 
 
 @dataclass
 class Board:
-    """The state of one launch, moved on by events; what an event costs grows with the slots, not with the trials.
+    """The state of one launch, moved on by events; what one costs, or leaves here, doesn't grow with the trials.
 
     Args:
         queue: Trials of this launch by id, in order.
@@ -55,10 +60,10 @@ class Board:
     n_slots: int
     clock: Callable[[], float] = time.monotonic
     running: dict[str, float] = field(default_factory=dict)
-    finished: list[Finished] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
-    _took: Took = field(default_factory=Took, init=False)
-    _took_by_kind: defaultdict[str, Took] = field(default_factory=lambda: defaultdict(Took), init=False)
+    _wall_s: Mean = field(default_factory=Mean, init=False)
+    _wall_s_by_kind: defaultdict[str, Mean] = field(default_factory=means, init=False)
+    _invalid_rates: defaultdict[str, Mean] = field(default_factory=means, init=False)
 
     @cached_property
     def _kinds(self) -> dict[str, str]:
@@ -82,16 +87,18 @@ class Board:
         return None
 
     def _end(self, ending: Ending) -> Finished:
-        now, trial_id = self.clock(), ending.trial_id
-        wall_s = now - self.running.pop(trial_id, now)
-        kind = self._kinds[trial_id]
+        now, trial = self.clock(), self.queue[ending.trial_id]
+        finished = Finished(trial, ending, now - self.running.pop(trial.trial_id, now))
+        kind = self._kinds[trial.trial_id]
         self._unended[kind] -= 1
-        for took in (self._took, self._took_by_kind[kind]):
-            took.add(wall_s)
+        for wall_s in (self._wall_s, self._wall_s_by_kind[kind]):
+            wall_s.add(finished.wall_s)
         if ending.state == "failed":
-            self.failed.add(trial_id)
-        self.finished.append(Finished(self.queue[trial_id], ending, wall_s))
-        return self.finished[-1]
+            self.failed.add(trial.trial_id)
+        if trial.role == "grid" and ending.shown is not None:
+            _, scores = ending.shown
+            self._invalid_rates[str(trial.spec.supervision)].add(scores.invalid_rate)
+        return finished
 
     @property
     def n_total(self) -> int:
@@ -106,7 +113,7 @@ class Board:
     @property
     def n_done(self) -> int:
         """Trials of the study with an outcome."""
-        return self.n_kept + len(self.finished) - self.n_failed
+        return self.n_kept + self._wall_s.n - self.n_failed
 
     @property
     def n_ended(self) -> int:
@@ -123,19 +130,15 @@ class Board:
 
     def invalid_rates(self) -> dict[str, float]:
         """Mean share of invalid outputs as shown by supervision, over the trials that ended so far, in [0, 1]."""
-        by_kind: dict[str, list[float]] = {}
-        for item in self.finished:
-            if item.trial.role == "grid" and item.ending.shown is not None:
-                _, scores = item.ending.shown
-                by_kind.setdefault(str(item.trial.spec.supervision), []).append(scores.invalid_rate)
-        return {kind: sum(rates) / len(rates) for kind, rates in sorted(by_kind.items())}
+        rates = sorted(self._invalid_rates.items())
+        return {kind: rate.value for kind, rate in rates if rate.value is not None}
 
     def seconds_left(self) -> float | None:
         """Expected wall time to the end of this launch; None before any trial has ended.
 
         A trial that has not ended costs what trials of its kind took, or what all took on average.
         """
-        if self._took.mean_s is None:
+        if self._wall_s.value is None:
             return None
         now = self.clock()
         left = sum(n * self._expected_s(kind) for kind, n in self._unended.items())
@@ -145,11 +148,11 @@ class Board:
 
     def expected_s(self, trial_id: str) -> float | None:
         """What trials of its kind took; None before the first."""
-        return self._took_by_kind[self._kinds[trial_id]].mean_s
+        return self._wall_s_by_kind[self._kinds[trial_id]].value
 
     def _expected_s(self, kind: str) -> float:
-        mean_s = self._took_by_kind[kind].mean_s
-        return (self._took.mean_s or 0.0) if mean_s is None else mean_s
+        expected_s = self._wall_s_by_kind[kind].value
+        return (self._wall_s.value or 0.0) if expected_s is None else expected_s
 
 
 def kind_of(trial: Trial) -> str:

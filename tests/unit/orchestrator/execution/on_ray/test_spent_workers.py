@@ -76,4 +76,4 @@ def test_an_actor_raises_the_ending_of_a_trial_that_spoilt_it_once_the_attempt_i
 
 def test_an_actor_whose_trial_failed_for_another_reason_stays_warm(store: Path) -> None:
     result = OneTrial(Runner(n_threads=1, carry_out=fail), order_of(micro_spec(), store)).step()
-    assert (result["done"], result["ending"]["state"]) == (True, "failed")
+    assert (result["done"], Ending.model_validate_json(result["ending"]).state) == (True, "failed")
