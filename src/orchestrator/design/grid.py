@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator.design.bulk import without_collector
 from orchestrator.design.comparators import control_trials
 from orchestrator.design.places import Place, fine_tune, n_places, places_of, spec_at
 from orchestrator.study.study import Study
@@ -35,7 +34,6 @@ class Design:
         return {trial.trial_id: trial for trial in self.everything}
 
 
-@without_collector()
 def expand(study: Study) -> Design:
     """Cross the axes of every block and add the controls that the study asks for.
 

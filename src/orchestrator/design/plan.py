@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from orchestrator.design.bulk import without_collector
 from orchestrator.design.grid import Design
 from workers.contract.outcome import Attempt, FailureKind, TrialState
 from workers.contract.recipes.recipe import flattened
@@ -130,7 +129,6 @@ class Plan:
         }
 
 
-@without_collector()
 def make_plan(design: Design, outcomes: Held, attempts: Mapping[str, Sequence[Attempt]], *, study: str) -> Plan:
     """Compare the design with the store; linear in both.
 

@@ -6,6 +6,7 @@ Source: protocol, section 3.13; letters and wording after a public transcription
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from pydantic import JsonValue
@@ -61,7 +62,7 @@ class Basis:
     flow: FlowView
     audit: AuditNote | None
 
-    @property
+    @cached_property
     def view(self) -> DesignView:
         """The design in words."""
         return view_design(self.design)

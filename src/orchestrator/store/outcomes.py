@@ -17,7 +17,6 @@ from typing import Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
-from orchestrator.design.bulk import without_collector
 from orchestrator.design.plan import HeldOf
 from orchestrator.store.folder import unusable
 from orchestrator.store.sealing import ended_at
@@ -134,7 +133,6 @@ def _read_each(layout: StoreLayout, keep: Callable[[Outcome], Each]) -> tuple[di
     return committed, dict.fromkeys(sorted(moved_away - committed.keys()), "quarantined") | broken
 
 
-@without_collector()
 def _read_these(
     layout: StoreLayout, trial_ids: Iterable[str], keep: Callable[[Outcome], Each]
 ) -> tuple[dict[str, Each], dict[str, str]]:
@@ -170,7 +168,6 @@ def _load_outcome(layout: StoreLayout, trial_id: str) -> Outcome | None:
     return outcome
 
 
-@without_collector()
 def read_attempts(layout: StoreLayout) -> dict[str, list[Attempt]]:
     """Records of failed attempts by trial id, first to last; unreadable ones are passed over.
 
