@@ -97,9 +97,8 @@ def checklist(known: Basis) -> Checklist:
 
 
 def _item(name: str, row: Wanted, known: Basis) -> ReportedItem:
-    content = (
-        {key: value for key, value in row.fill(known).items() if value not in (None, "", [], {})} if row.fill else {}
-    )
+    content = row.fill(known) if row.fill else {}
+    content = {key: value for key, value in content.items() if value not in (None, "", [], {})}
     missing = [] if content or row.fill is None else [CLOSED if name in SCORED and known.findings.tuning else NOT_YET]
     missing += [row.by_hand or BY_HAND] if row.by_hand or row.fill is None else []
     return ReportedItem(
