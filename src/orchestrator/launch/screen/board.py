@@ -142,7 +142,7 @@ class Board:
             return None
         now = self.clock()
         left = sum(n * self._expected_s(kind) for kind, n in self._unended.items())
-        for trial_id, began in self.running.items():
+        for trial_id, began in list(self.running.items()):  # the screen asks from a thread of its own
             left -= min(now - began, self._expected_s(self._kinds[trial_id]))
         return left / max(self.n_slots, 1)
 
