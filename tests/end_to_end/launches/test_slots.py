@@ -27,9 +27,12 @@ MAIN, THREAD_OF_PYARROW = "main", "jemalloc_bg_thd"
 # Of a tenth of a second and more.
 FEW_LOOKS = 3
 
-# The second worker to import what trials need takes so much longer, as on a busy machine; who imports torch is noted.
+# The first worker ends so many of the trials alone.
+N_ALONE = 6
+
+# The second worker to import what trials need is late, as on a busy machine; who imports torch is noted.
 LATE = """
-import os, sys, time
+import glob, os, sys, time
 
 class Late:
     @staticmethod
@@ -41,7 +44,9 @@ class Late:
             try:
                 os.close(os.open({mark!r}, os.O_CREAT | os.O_EXCL))
             except FileExistsError:
-                time.sleep(6)
+                until = time.monotonic() + 60
+                while len(glob.glob({ended!r})) < {n_alone} and time.monotonic() < until:
+                    time.sleep(0.05)
 
 sys.meta_path.insert(0, Late)
 """
@@ -60,10 +65,15 @@ def threads_of_nursery(launch: Launch) -> dict[int, str]:
 def test_a_slot_whose_worker_is_late_keeps_it_and_does_its_share(tmp_path: Path) -> None:
     study = write_study(tmp_path, seeds=", ".join(map(str, range(N_SEEDS))), steps=1, resources=TWO_SLOTS)
     (tmp_path / "late").mkdir()
-    (tmp_path / "late" / "sitecustomize.py").write_text(
-        LATE.format(mark=str(tmp_path / "first"), imported=str(tmp_path / "imported"))
-    )
     scene = Scene(study, {"PYTHONPATH": os.pathsep.join([str(tmp_path / "late"), *sys.path])})
+    (tmp_path / "late" / "sitecustomize.py").write_text(
+        LATE.format(
+            mark=str(tmp_path / "first"),
+            imported=str(tmp_path / "imported"),
+            ended=str(scene.layout.trials / "*" / "outcome.json"),
+            n_alone=N_ALONE,
+        )
+    )
     launch, looks, threads = scene.start(), Counter[int](), dict[int, str]()
     while launch.runs:
         looks.update(worker.pid for worker in scene.workers())
@@ -75,6 +85,6 @@ def test_a_slot_whose_worker_is_late_keeps_it_and_does_its_share(tmp_path: Path)
     # What a worker starts is called as it is until it is a program of its own; a worker in vain imports for seconds.
     workers = [pid for pid, n_looks in looks.items() if n_looks > FEW_LOOKS]
     assert len(workers) == len(shares) == 2
-    assert min(shares.values()) >= len(outcomes) / 4
+    assert min(shares.values()) >= len(outcomes) / 4, shares
     assert len((tmp_path / "imported").read_text().split()) == 1
     assert {MAIN} <= set(threads.values()) <= {MAIN, THREAD_OF_PYARROW}
