@@ -1,6 +1,8 @@
 """A launch as it is shown: counts, invalid rates and time left follow from the events; lines say what changed."""
 
 import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.text import Text
@@ -99,6 +101,25 @@ def test_time_left_takes_each_trial_for_what_its_kind_took_and_what_runs_for_wha
     board.apply(Started(THIRD))
     clock.now = 55.0
     assert board.seconds_left() == pytest.approx((40 - 15 + 10) / 2)
+
+
+def test_time_left_may_be_asked_for_from_another_thread_while_trials_start_and_end() -> None:
+    queue = {item.trial_id: item for item in (trial(Supervision.LABEL_ONLY, seed) for seed in range(200))}
+    board, others = Board(queue, n_kept=0, n_slots=2), list(queue)[1:]
+    board.apply(scored(next(iter(queue))))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as screen:
+            asked = [screen.submit(board.seconds_left) for _ in range(300)]
+            while not asked[-1].done():
+                for trial_id in others:
+                    board.apply(Started(trial_id))
+                for trial_id in others:
+                    board.apply(Requeued(failed(trial_id).ending, "code, tried again"))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(answer.result() is not None for answer in asked)
 
 
 def test_rationales_start_first_and_classical_comparators_last() -> None:
