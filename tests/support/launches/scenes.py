@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +92,7 @@ class Scene:
 
     study: Path
     environment: dict[str, str] = field(default_factory=dict)
+    sessions: set[int] = field(default_factory=set, init=False)
 
     @property
     def folder(self) -> Path:
@@ -114,6 +115,7 @@ class Scene:
             process = subprocess.Popen(
                 arguments, cwd=self.folder, env=environment, stdout=file, stderr=file, start_new_session=True
             )
+        self.sessions.add(process.pid)
         return Launch(process, log)
 
     def run(self, *options: object, command: str = "run") -> Ended:
@@ -122,7 +124,7 @@ class Scene:
 
     def processes(self, *, named: str = "") -> list[psutil.Process]:
         """Everything alive that was started from here."""
-        return list(_marked(str(self.folder), named))
+        return list(_marked(str(self.folder), self.sessions, named))
 
     def workers(self) -> list[psutil.Process]:
         """Those that run trials."""
@@ -148,10 +150,13 @@ class Scene:
                 process.send_signal(signal.SIGKILL)
 
 
-def _marked(mark: str, named: str) -> Iterator[psutil.Process]:
+def _marked(mark: str, sessions: Collection[int], named: str) -> Iterator[psutil.Process]:
+    """By its environment, or its session: what gives itself a title writes that over its environment."""
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(MARK) != mark or process.status() == psutil.STATUS_ZOMBIE:
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getsid(process.pid) not in sessions and process.environ().get(MARK) != mark:
+                continue
+            if process.status() == psutil.STATUS_ZOMBIE:
                 continue
             if named in " ".join([process.name(), *process.cmdline()]):
                 yield process

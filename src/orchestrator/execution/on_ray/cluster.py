@@ -21,7 +21,7 @@ os.environ.setdefault("RAY_worker_register_timeout_seconds", "180")
 
 import ray
 
-from orchestrator.execution import newborn
+from orchestrator.execution import fated, newborn
 from orchestrator.execution.newborn import NURSERY
 from orchestrator.execution.on_ray.local_ray import RayFolder, nursery, own_token, ray_folder
 from orchestrator.execution.on_ray.nodes.roster import Roster
@@ -29,8 +29,8 @@ from orchestrator.execution.on_ray.watching import (
     CONNECT_TIMEOUT_S,
     LOOK_EVERY_S,
     LastWords,
-    ended_with_its_daemons,
     ended_with_its_head,
+    ended_with_its_start,
     say_error,
 )
 from workers.contract.errors import ClusterError, ClusterLostError, SweepError
@@ -94,19 +94,21 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
     Ray prints a page for each, `log_to_driver` or not, and has no switch for it.
     """
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    lost = partial(_no_cluster, address, "it ended", folder)
     if folder is None:
         _check_answers(str(address))
-        with _own_signals():
+        mute = f"this launch ended while it joined the cluster at {address}; run again"
+        with _own_signals(), ended_with_its_start(lost, mute=mute, last_words=last_words):
             ray.init(address=address, **QUIET)
         return
-    lost = partial(_no_cluster, None, "it ended", folder)
     mute = f"this launch ended while its Ray started; run again, or see {folder.logs}"
     with (
         _own_signals(),
         own_token(),
         _on_loopback(),
         _forked_workers(folder.nursery),
-        ended_with_its_daemons(lost, mute=mute, last_words=last_words),
+        _fated_agents(),
+        ended_with_its_start(lost, mute=mute, last_words=last_words),
     ):
         ray.init(
             address="local", include_dashboard=False, _temp_dir=str(folder.path), _node_ip_address=LOOPBACK, **QUIET
@@ -157,6 +159,23 @@ def _forked_workers(nursery: Path) -> Iterator[None]:
     finally:
         constants.SETUP_WORKER_FILENAME = rays_own
         del os.environ[NURSERY]
+
+
+@contextlib.contextmanager
+def _fated_agents() -> Iterator[None]:
+    """Have Ray start a node's agents by a script of ours, so that none outlives its raylet."""
+    services, constants = ray._private.services, ray._private.ray_constants
+    rays_own = services._build_python_executable_command_memory_profileable
+    agents = {constants.PROCESS_TYPE_DASHBOARD_AGENT, constants.PROCESS_TYPE_RUNTIME_ENV_AGENT}
+
+    def command(component: str, *args: object, **options: object) -> list[str]:
+        return [*rays_own(component, *args, **options), *(["-P", fated.__file__] if component in agents else [])]
+
+    services._build_python_executable_command_memory_profileable = command
+    try:
+        yield
+    finally:
+        services._build_python_executable_command_memory_profileable = rays_own
 
 
 @contextlib.contextmanager

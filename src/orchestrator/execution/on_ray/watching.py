@@ -4,12 +4,14 @@ The main thread waits inside Ray then, for up to an hour; so a thread says the l
 """
 
 import contextlib
+import faulthandler
 import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 
@@ -18,6 +20,8 @@ from workers.contract.errors import ClusterError, ClusterLostError, SweepError
 CONNECT_TIMEOUT_S = 5
 LOOK_EVERY_S = 5.0
 LOOK_EVERY_S_AT_START = 0.2
+# In which no thread of Python ran, while Ray starts.
+STUCK_AFTER_S = 60.0
 HEAD_IS_GONE_AFTER = 4
 # To bring store and MLflow up to date; a store that is cut off as well would hold this process for ever.
 LAST_WORDS_WITHIN_S = 120.0
@@ -58,10 +62,11 @@ def ended_with_its_head(head: str, *, is_stopped: Callable[[], bool], last_words
 
 
 @contextlib.contextmanager
-def ended_with_its_daemons(what: Callable[[], ClusterError], *, mute: str, last_words: LastWords) -> Iterator[None]:
+def ended_with_its_start(what: Callable[[], ClusterError], *, mute: str, last_words: LastWords) -> Iterator[None]:
     """End this process where a daemon of its own Ray ends while Ray starts: Ray would wait for minutes, or for ever.
 
-    Or it ends this process itself, without a word that a user understands: then another one, that waits, says `mute`.
+    Or Ray ends this process itself, without a word that a user understands; or it waits and lets no thread of Python
+    run, so that a timer below Python ends it. Then another process, that waits, says `mute`.
     """
     daemons = _Daemons()
     herald = subprocess.Popen(["/bin/sh", "-c", HERALD, f"error: {mute}"], stdin=subprocess.PIPE)
@@ -74,8 +79,16 @@ def ended_with_its_daemons(what: Callable[[], ClusterError], *, mute: str, last_
         _end(what(), last_words)
 
     def go_on(is_over: Callable[[float], bool]) -> None:
-        every = LOOK_EVERY_S_AT_START
-        watch(daemons.are_well, is_over, end, n_allowed=lambda: 1, every_s=every)
+        with Path(os.devnull).open("w") as nowhere:
+
+            def are_well() -> bool:
+                faulthandler.dump_traceback_later(STUCK_AFTER_S, exit=True, file=nowhere)
+                return daemons.are_well()
+
+            try:
+                watch(are_well, is_over, end, n_allowed=lambda: 1, every_s=LOOK_EVERY_S_AT_START)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
 
     try:
         with _watched(go_on):

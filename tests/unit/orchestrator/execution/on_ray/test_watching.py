@@ -19,10 +19,10 @@ with ended_with_its_head("127.0.0.1:9", is_stopped=lambda: IS_STOPPED, last_word
 """
 DEAD_DAEMON = """
 import subprocess, sys, time
-from orchestrator.execution.on_ray.watching import ended_with_its_daemons, say_error
+from orchestrator.execution.on_ray.watching import ended_with_its_start, say_error
 from workers.contract.errors import ClusterError
 
-with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
+with ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
     daemon = subprocess.Popen([sys.argv[1], "60"])
     time.sleep(0.5)
     daemon.kill()
@@ -32,11 +32,33 @@ with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute",
 
 MUTE_END = """
 import os
-from orchestrator.execution.on_ray.watching import ended_with_its_daemons, say_error
+from orchestrator.execution.on_ray.watching import ended_with_its_start, say_error
 from workers.contract.errors import ClusterError
 
-with ended_with_its_daemons(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
+with ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
     os._exit(1)
+"""
+STUCK = """
+import ctypes
+from orchestrator.execution.on_ray import watching
+from workers.contract.errors import ClusterError
+
+watching.STUCK_AFTER_S = watching.LOOK_EVERY_S_AT_START = 0.5
+with watching.ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", last_words=watching.say_error):
+    for _ in range(4):  # more than the time allowed, but threads run
+        __import__("time").sleep(0.3)
+    ctypes.PyDLL(None).sleep(60)  # no thread runs, as where Ray connects
+"""
+STARTED = """
+import time
+from orchestrator.execution.on_ray import watching
+from workers.contract.errors import ClusterError
+
+watching.STUCK_AFTER_S = 0.5
+for _ in range(20):
+    with watching.ended_with_its_start(lambda: ClusterError("it ended"), mute="mute", last_words=watching.say_error):
+        time.sleep(0.01)
+time.sleep(1.5)
 """
 
 
@@ -86,3 +108,15 @@ def test_a_daemon_that_ends_while_ray_starts_ends_the_launch_with_one_sentence(t
 def test_a_process_that_ray_ends_without_a_word_has_its_sentence_said_by_another() -> None:
     done = subprocess.run([sys.executable, "-c", MUTE_END], capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (1, "error: it is mute\n")
+
+
+def test_a_process_in_which_ray_lets_no_thread_run_is_ended_and_its_sentence_said_by_another() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (1, "error: it is mute\n")
+    assert time.monotonic() - began < 40
+
+
+def test_a_ray_that_started_is_not_watched_any_more() -> None:
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
