@@ -30,6 +30,7 @@ from workers.contract.trial import Method
 from workers.models.adapters import fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base
 from workers.models.engine import deepspeed_engine
+from workers.models.last_layer import computed_where_read
 from workers.models.lora_products import read_in_one_product, trained_in_few_products
 from workers.scoring.evaluating import Questions
 from workers.scoring.openers import opener_of
@@ -84,6 +85,9 @@ def compare_training(work: Work, *, rounds: int) -> None:
 
             few = partial(trained_in_few_products, model, recipe)
             compared(f"{N_STEPS} training steps", lambda: steps(nullcontext()), lambda: steps(few()), rounds=rounds)
+            late = partial(computed_where_read, model)
+            with few():
+                compared("… a late last layer", lambda: steps(nullcontext()), lambda: steps(late()), rounds=rounds)
 
 
 def _move(model: PeftModel) -> None:
@@ -109,6 +113,9 @@ def compare_reading(work: Work, adapter: Path, *, rounds: int) -> None:
 
         one = partial(read_in_one_product, model)
         compared(f"{N_ROWS} rows scored", lambda: read(nullcontext()), lambda: read(one()), rounds=rounds)
+        late = partial(computed_where_read, model)
+        with one():
+            compared("… a late last layer", lambda: read(nullcontext()), lambda: read(late()), rounds=rounds)
 
 
 def compare_metrics(*, rounds: int) -> None:

@@ -14,6 +14,7 @@ from workers.contract.outcome import Progress, Validity
 from workers.examples.targets import evaluation_prefix
 from workers.examples.tokenizing.tokens import AnswerTokens
 from workers.models.base import Base
+from workers.models.last_layer import computed_where_read
 from workers.models.lora_products import read_in_one_product
 from workers.scoring.classical.baselines import columns_of, fit_baseline, predict_risk
 from workers.scoring.engines.chosen import engine_of
@@ -80,7 +81,7 @@ def score_model(
     )
     group = work.group
     group.gathered(None)  # an engine reads the adapter that rank 0 wrote
-    with read_in_one_product(model):
+    with read_in_one_product(model), computed_where_read(model):
         for scored in scorer.score(
             asked.prompts, batch_size=batch_size, prefix=asked.prefix, rank=group.rank, n_ranks=group.size
         ):

@@ -13,10 +13,11 @@ from peft import PeftModel
 
 from workers.contract.outcome import Progress
 from workers.contract.recipes.teaching import Supervision
-from workers.contract.trial import TrainingRecipe
+from workers.contract.trial import PARTED, TrainingRecipe
 from workers.examples.targets import controlled_rationales
 from workers.models.adapters import computed_twice, fresh_adapter, save_adapter
 from workers.models.engine import deepspeed_engine
+from workers.models.last_layer import computed_where_read
 from workers.models.lora_products import trained_in_few_products
 from workers.scoring.evaluating import score_model
 from workers.training.course import Course
@@ -78,6 +79,7 @@ def follow_course(
         with (
             _sparing_memory(work, adapter, recipe),
             trained_in_few_products(adapter, recipe),
+            computed_where_read(adapter) if recipe.zero_stage != PARTED else nullcontext(),
             deepspeed_engine(model, recipe, device=work.bench.device, timed=work.meter.timed) as engine,
         ):
             steps = train(
