@@ -6,10 +6,10 @@ axis of the design, where it holds comes first, and the pooled difference is cal
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.checks.equivalence import Equivalence
 from orchestrator.analysis.checks.verdict import Verdict
 from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, PARTICIPANTS, THESE_MODELS, Layer
 from orchestrator.analysis.wording import listed

@@ -7,10 +7,10 @@ Source: protocol, sections 3.3, 3.8 and 3.9.
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
-from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample
 from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.checks.rules import AUC_OF_FAILURE
 from orchestrator.analysis.estimates import ByScoring
+from orchestrator.analysis.resampling.bootstrap import Aucs, AucTable, Estimate, Sample
 from orchestrator.analysis.results import MIXED, Results
 from orchestrator.analysis.uncertainty.across_bases import AcrossBases, across_bases
 from orchestrator.analysis.uncertainty.components import Component, components_of

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from orchestrator.analysis.bootstrap import Aucs, Estimate
+from orchestrator.analysis.resampling.bootstrap import Aucs, Estimate
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import SCORINGS, Scoring
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import Aucs, AucTable, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, difference_in, match_cells
 from orchestrator.analysis.checks.check import Check
 from orchestrator.analysis.checks.complete import Coverage, coverage, missing_warnings
@@ -27,6 +26,8 @@ from orchestrator.analysis.contrasts import (
     interaction_findings,
     mean_of,
 )
+from orchestrator.analysis.resampling.bootstrap import Aucs, AucTable, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining, arm_probes, arm_scores, arm_training
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates

@@ -9,7 +9,7 @@ from workers.contract.answers.proof import RowsTogether
 from workers.contract.trial import AxisValue
 
 if TYPE_CHECKING:
-    from orchestrator.analysis.bootstrap import Estimate
+    from orchestrator.analysis.resampling.bootstrap import Estimate
 
 NOTHING = "–"
 # The last step of a share in percent with one decimal.

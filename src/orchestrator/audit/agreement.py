@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.audit.coefficients import (
     N_REPLICATES,
     Coefficient,

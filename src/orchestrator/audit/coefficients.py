@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 
 FloatArray = npt.NDArray[np.float64]
 N_REPLICATES = 1000

@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.analysis.bootstrap import AucTable, align_held_out, bootstrap_aucs
+from orchestrator.analysis.resampling.bootstrap import AucTable, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.design.grid import Design, expand
 from orchestrator.explain.leaving import MANIFEST, STORE, away

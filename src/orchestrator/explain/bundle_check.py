@@ -11,13 +11,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from orchestrator.analysis.answer import phrase_answer
-from orchestrator.analysis.bootstrap import Aucs, AucTable
 from orchestrator.analysis.cells import match_cells
 from orchestrator.analysis.checks.look import error_after, looks_statement
 from orchestrator.analysis.checks.planned import sealed_contrast
 from orchestrator.analysis.checks.verdict import judge
 from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings
 from orchestrator.analysis.findings import Findings
+from orchestrator.analysis.resampling.bootstrap import Aucs, AucTable
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import comparator_differences
 from orchestrator.analysis.uncertainty.layers import ERROR

@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import HeldOut, bootstrap_aucs
+from orchestrator.analysis.resampling.bootstrap import bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import HeldOut
 from workers.contract.recipes.scorings import Scoring
 
 N_TRIALS, N_EXAMPLES, N_REPLICATES = 504, 1_000, 2_000

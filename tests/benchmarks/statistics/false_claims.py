@@ -12,9 +12,10 @@ import time
 import numpy as np
 from scipy.stats import norm
 
-from orchestrator.analysis.bootstrap import HeldOut, bootstrap_aucs
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.contrasts import contrast_findings
+from orchestrator.analysis.resampling.bootstrap import bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.uncertainty.sequence import claims_of
 from orchestrator.study.study import Contrast
 from support.studies.told import AllScored

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from orchestrator.analysis.bootstrap import HeldOut, align_held_out
 from orchestrator.analysis.checks.check import auc_of, scored_among, untrained_bases
 from orchestrator.analysis.checks.leak import Pair, simulate_null
+from orchestrator.analysis.resampling.held_out import HeldOut, align_held_out
 from orchestrator.analysis.results import load_results
 from orchestrator.design.grid import expand
 from orchestrator.store.outcomes import read_outcomes

@@ -16,10 +16,11 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from orchestrator.analysis.bootstrap import Estimate, Sample, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import difference_in, match_cells
 from orchestrator.analysis.checks.look import decided, error_after
 from orchestrator.analysis.checks.phases import planned_phases
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import load_results
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, TRAINING, pooled, support_of
 from orchestrator.analysis.uncertainty.units import DRAWN, Place, Units

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 from scipy.stats import norm, t
 
-from orchestrator.analysis.bootstrap import Ranking
+from orchestrator.analysis.resampling.bootstrap import Ranking
 from orchestrator.analysis.results import FloatArray
 
 N_STUDIES, N_CELLS, N_REPLICATES = 2_000, 4, (400, 2_000)

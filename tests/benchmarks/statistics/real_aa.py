@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from orchestrator.analysis.bootstrap import AucTable, Sample, align_held_out, bootstrap_aucs
+from orchestrator.analysis.resampling.bootstrap import AucTable, Sample, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import load_results
 from orchestrator.analysis.uncertainty.layers import Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Place, Units

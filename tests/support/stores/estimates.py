@@ -2,8 +2,8 @@
 
 from typing import TypeVar
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.estimates import ByScoring
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from workers.contract.recipes.scorings import Scoring
 
 Row = TypeVar("Row", bound=ByScoring)

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from orchestrator.analysis.bootstrap import HeldOut, Ranking, Sample, resampled_weights
+from orchestrator.analysis.resampling.bootstrap import Ranking, Sample, resampled_weights
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.uncertainty.units import Place, Units
 
 FloatArray = npt.NDArray[np.float64]

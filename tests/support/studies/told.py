@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Aucs, AucTable
 from orchestrator.analysis.cells import Cell
 from orchestrator.analysis.contrasts import ContrastFindings, contrast_findings
+from orchestrator.analysis.resampling.bootstrap import Aucs, AucTable
 from orchestrator.analysis.results import Results
 from orchestrator.study.study import Contrast
 from support.studies.simulated import FloatArray, cells_at

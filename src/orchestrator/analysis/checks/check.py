@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.results import FloatArray, IntArray, Results
 from workers.contract.outcome import Record
 from workers.contract.trial import Method, Trial

@@ -8,10 +8,10 @@ Source: protocol, section 3.8, point 6.
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.bootstrap import Aucs, Estimate
 from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.checks.learnt import LearningAt
 from orchestrator.analysis.contrasts import ContrastFindings, placed
+from orchestrator.analysis.resampling.bootstrap import Aucs, Estimate
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW, pooled, support_of
 from orchestrator.analysis.uncertainty.units import Units
 from orchestrator.study.study import Checks

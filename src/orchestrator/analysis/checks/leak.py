@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Aucs, HeldOut
 from orchestrator.analysis.checks.check import NORMAL, Check, auc_of, not_run, scored_among, shown, untrained_bases
 from orchestrator.analysis.checks.rules import LEAK
+from orchestrator.analysis.resampling.bootstrap import Aucs
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import FloatArray, IntArray, Results
 from orchestrator.design.grid import Design
 from workers.contract.recipes.scorings import Scoring

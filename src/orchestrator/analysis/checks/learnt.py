@@ -12,14 +12,6 @@ from typing import Literal
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import (
-    Aucs,
-    Estimate,
-    HeldOut,
-    Sample,
-    align_held_out,
-    bootstrap_aucs,
-)
 from orchestrator.analysis.checks.check import (
     NORMAL,
     Check,
@@ -30,6 +22,8 @@ from orchestrator.analysis.checks.check import (
     scored_among,
     untrained_bases,
 )
+from orchestrator.analysis.resampling.bootstrap import Aucs, Estimate, Sample, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import HeldOut, align_held_out
 from orchestrator.analysis.results import Results
 from orchestrator.design.grid import Design
 from orchestrator.study.study import Checks

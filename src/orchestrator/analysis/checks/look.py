@@ -10,12 +10,13 @@ from typing import Self
 import numpy as np
 import scipy
 
-from orchestrator.analysis.bootstrap import Estimate, Sample, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import difference_in, match_cells
 from orchestrator.analysis.checks.complete import coverage
 from orchestrator.analysis.checks.phases import layer_of
 from orchestrator.analysis.checks.verdict import judge, run_checks
 from orchestrator.analysis.contrasts import placed
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import FloatArray, Results
 from orchestrator.analysis.uncertainty.boundary import LEAST_STEP, critical_values, error_at, spent
 from orchestrator.analysis.uncertainty.layers import ERROR, PARTICIPANTS, pooled

@@ -44,7 +44,7 @@ def layer_of(cells: Sequence[Cell], contrast: Contrast) -> str:
     """The widest layer that these cells support once they are scored."""
     import numpy as np
 
-    from orchestrator.analysis.bootstrap import Sample
+    from orchestrator.analysis.resampling.bootstrap import Sample
     from orchestrator.analysis.uncertainty.layers import support_of
     from orchestrator.analysis.uncertainty.units import Units
 

@@ -6,12 +6,13 @@ saw; that there is none says something only where training worked. Source: archi
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, HeldOut
 from orchestrator.analysis.checks.check import Check, is_above, is_planted, mean_weights, not_run, scored_among, shown
 from orchestrator.analysis.checks.complete import Coverage, completeness_check
 from orchestrator.analysis.checks.leak import leak_check
 from orchestrator.analysis.checks.learnt import LearningAt, learning_check
 from orchestrator.analysis.checks.rules import AUC_OF_PLANTED_SIGNAL
+from orchestrator.analysis.resampling.bootstrap import Aucs, AucTable, Estimate
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import Results
 from orchestrator.design.grid import Design
 from orchestrator.study.study import Checks

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import MIXED, Results
 from orchestrator.design.grid import Design
 from orchestrator.study.study import Study

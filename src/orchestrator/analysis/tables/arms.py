@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.analysis.bootstrap import Aucs
 from orchestrator.analysis.checks.check import mean_weights
 from orchestrator.analysis.estimates import ByScoring
+from orchestrator.analysis.resampling.bootstrap import Aucs
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import invalid_of, mean_of_known, scored
 from orchestrator.analysis.tables.validity import InvalidShares

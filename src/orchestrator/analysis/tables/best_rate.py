@@ -8,9 +8,9 @@ Source: protocol, section 3.8, the second estimand.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestrator.analysis.bootstrap import Aucs
 from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.contrasts import UNKNOWN, placed
+from orchestrator.analysis.resampling.bootstrap import Aucs
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.layers import Layer, layers_of, support_of
 from orchestrator.analysis.uncertainty.units import Units

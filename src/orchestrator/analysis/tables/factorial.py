@@ -7,9 +7,9 @@ Source: protocol, section 3.10.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.analysis.bootstrap import Aucs, Estimate, combine
 from orchestrator.analysis.cells import Cell, match_cells
 from orchestrator.analysis.contrasts import mean_of
+from orchestrator.analysis.resampling.bootstrap import Aucs, Estimate, combine
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.tables.scores import fine_tuned
 from orchestrator.design.grid import Design

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import get_args
 
-from orchestrator.analysis.bootstrap import HeldOut
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.design.grid import Design
 from orchestrator.disclosure import Count

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy
 
-from orchestrator.analysis.bootstrap import Aucs, Estimate
 from orchestrator.analysis.cells import Cell, difference_in
 from orchestrator.analysis.contrasts import mean_of
+from orchestrator.analysis.resampling.bootstrap import Aucs, Estimate
 from orchestrator.analysis.results import FloatArray, Results
 from orchestrator.analysis.uncertainty.layers import ERROR, LEAST_DEGREES
 from orchestrator.design.comparators import RERUN, first_run_of

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from orchestrator.analysis.bootstrap import Aucs
 from orchestrator.analysis.checks.check import mean_weights
 from orchestrator.analysis.checks.verdict import size_order
 from orchestrator.analysis.contrasts import mean_of, sum_of
 from orchestrator.analysis.estimates import ByScoring
+from orchestrator.analysis.resampling.bootstrap import Aucs
 from orchestrator.analysis.results import Results, Standing
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from orchestrator.design.comparators import RERUN, WHOLE_TRAIN_SPLIT

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import scipy
 
-from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.cells import Cell, difference_in
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.delong import Placements
 from orchestrator.study.study import Contrast

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import scipy
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.results import FloatArray
 from orchestrator.analysis.uncertainty.layers import BASES, ERROR, spread_of
 from orchestrator.analysis.uncertainty.units import Units

@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import HeldOut
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import FloatArray, IntArray
 from workers.contract.recipes.scorings import Scoring
 

@@ -14,8 +14,9 @@ from typing import Self
 import numpy as np
 from pydantic import Field, ValidationError
 
-from orchestrator.analysis.bootstrap import align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, difference_in, match_cells
+from orchestrator.analysis.resampling.bootstrap import bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import Results
 from orchestrator.analysis.uncertainty.components import components_of
 from orchestrator.analysis.uncertainty.layers import BASES, LEAST_DEGREES, PARTICIPANTS, TRAINING

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Estimate, Sample
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample
 from orchestrator.analysis.results import FloatArray
 from orchestrator.analysis.uncertainty.layers import (
     BASES,

@@ -14,8 +14,8 @@ from typing import Self
 import numpy as np
 import scipy
 
-from orchestrator.analysis.bootstrap import Estimate, Sample
 from orchestrator.analysis.estimates import ByScoring
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample
 from orchestrator.analysis.results import FloatArray
 from orchestrator.analysis.uncertainty.units import (
     BASE,

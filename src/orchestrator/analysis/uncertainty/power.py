@@ -5,7 +5,7 @@ Two-sided at 5 %, by the noncentral t; by the normal law where there are no degr
 
 import scipy
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.uncertainty.layers import ERROR, Layer
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring

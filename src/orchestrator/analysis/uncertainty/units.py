@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.analysis.bootstrap import Sample
+from orchestrator.analysis.resampling.bootstrap import Sample
 from orchestrator.analysis.results import FloatArray
 from workers.contract.trial import AxisValue
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Estimate, Sample
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample
 from orchestrator.analysis.uncertainty.units import BASE, Place
 
 FEWEST_CELLS = 8

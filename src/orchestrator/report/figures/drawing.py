@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 
 # Okabe & Ito's palette, told apart by readers with any colour vision.
 INK, CELL, MEAN, RULE = "#333333", "#9aa5b1", "#0072B2", "#e6e9ed"

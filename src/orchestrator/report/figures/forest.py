@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.tables.scores import ComparatorDifference
 from orchestrator.analysis.uncertainty.layers import DRAWN_ANEW
 from orchestrator.analysis.wording import NOTHING, interval, level, signed

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.findings import Findings
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.tables.arms import ArmTraining
 from orchestrator.analysis.tables.scores import ALL_SIZES
 from orchestrator.analysis.wording import level

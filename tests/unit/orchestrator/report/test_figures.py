@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.contrasts import ContrastFindings, GroupDifference
 from orchestrator.analysis.findings import Findings
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.tables.arms import ArmProbe, ArmScore, ArmTraining
 from orchestrator.analysis.tables.clinical.calibration import CurveBin
 from orchestrator.analysis.tables.clinical.curves import Curves, RocPoint

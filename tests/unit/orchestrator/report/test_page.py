@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.analysis.bootstrap import Estimate
 from orchestrator.analysis.findings import Findings, analyse
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.best_rate import BestRate, ChosenRates
 from orchestrator.analysis.tables.ledger import ForecastScore

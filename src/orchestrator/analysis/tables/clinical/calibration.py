@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 
-from orchestrator.analysis.bootstrap import HeldOut
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import FloatArray, Results
 from orchestrator.analysis.tables.scores import fine_tuned, mean_of_known, scored
 from orchestrator.design.grid import Design

@@ -8,7 +8,8 @@ Source: protocol, section 3.1; Blanche et al., Statistics in Medicine 2013.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from orchestrator.analysis.bootstrap import Estimate, HeldOut, bootstrap_aucs
+from orchestrator.analysis.resampling.bootstrap import Estimate, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import HeldOut
 from workers.contract.outcome import Record
 from workers.contract.recipes.scorings import Scoring
 

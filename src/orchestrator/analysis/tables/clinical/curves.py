@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import HeldOut
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import FloatArray, IntArray, Results
 from orchestrator.analysis.tables.clinical.calibration import CurveBin, curve_of
 from orchestrator.analysis.tables.scores import by_size, fine_tuned, kind_of, scored

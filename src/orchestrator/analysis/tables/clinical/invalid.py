@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Aucs, AucTable, Estimate, Sample, align_held_out, bootstrap_aucs
+from orchestrator.analysis.resampling.bootstrap import Aucs, AucTable, Estimate, Sample, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import FloatArray, Predictions, Results
 from orchestrator.analysis.tables.validity import InvalidShares, invalid_shares
 from workers.contract.outcome import Record

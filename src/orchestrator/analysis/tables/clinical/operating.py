@@ -11,7 +11,8 @@ from statistics import fmean
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Estimate, HeldOut, Sample, align_held_out, resampled_weights
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample, resampled_weights
+from orchestrator.analysis.resampling.held_out import HeldOut, align_held_out
 from orchestrator.analysis.results import FloatArray, Predictions, Results
 from orchestrator.analysis.tables.scores import by_size, fine_tuned, scored
 from orchestrator.design.grid import Design

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.analysis.bootstrap import Estimate, HeldOut, Sample, align_held_out, bootstrap_aucs, resampled_weights
 from orchestrator.analysis.checks.check import mean_weights
+from orchestrator.analysis.resampling.bootstrap import Estimate, Sample, bootstrap_aucs, resampled_weights
+from orchestrator.analysis.resampling.held_out import HeldOut, align_held_out
 from orchestrator.analysis.results import NOT_KNOWN, FloatArray, IntArray, Results, TextArray
 from orchestrator.analysis.tables.clinical.operating import above_thresholds, class_share
 from orchestrator.analysis.tables.scores import by_size, fine_tuned, scored

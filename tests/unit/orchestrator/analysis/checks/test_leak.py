@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from orchestrator.analysis.bootstrap import HeldOut
 from orchestrator.analysis.checks.leak import Pair, simulate_null
+from orchestrator.analysis.resampling.held_out import HeldOut
 from workers.contract.metrics import areas
 from workers.contract.recipes.scorings import Scoring
 

@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from orchestrator.analysis.bootstrap import Sample
 from orchestrator.analysis.checks.look import (
     MOST_INFORMATION,
     decided,
@@ -13,6 +12,7 @@ from orchestrator.analysis.checks.look import (
     information_of,
     looks_statement,
 )
+from orchestrator.analysis.resampling.bootstrap import Sample
 from orchestrator.analysis.uncertainty.boundary import critical_values, error_at
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, TRAINING, pooled
 from orchestrator.analysis.uncertainty.units import DRAWN, Place

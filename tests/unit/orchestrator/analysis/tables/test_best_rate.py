@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.analysis.bootstrap import Aucs, align_held_out, bootstrap_aucs
 from orchestrator.analysis.cells import Cell, match_cells
+from orchestrator.analysis.resampling.bootstrap import Aucs, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.best_rate import BestRate, best_rates
 from orchestrator.analysis.uncertainty.layers import PARTICIPANTS

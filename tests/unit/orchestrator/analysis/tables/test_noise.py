@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.analysis.bootstrap import AucTable
 from orchestrator.analysis.cells import match_cells
+from orchestrator.analysis.resampling.bootstrap import AucTable
 from orchestrator.analysis.tables.noise import NoiseFloor, noise_floor
 from orchestrator.design.comparators import RERUN, first_run_of
 from orchestrator.design.grid import Design, expand

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from orchestrator.analysis.bootstrap import HeldOut, Ranking, bootstrap_aucs
 from orchestrator.analysis.cells import Cell
+from orchestrator.analysis.resampling.bootstrap import Ranking, bootstrap_aucs
+from orchestrator.analysis.resampling.held_out import HeldOut
 from orchestrator.analysis.results import FloatArray, IntArray, Results
 from orchestrator.analysis.tables.single_cells import SingleCells, single_cells
 from orchestrator.analysis.uncertainty.delong import Difference, Placements

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.analysis.bootstrap import Sample
+from orchestrator.analysis.resampling.bootstrap import Sample
 from orchestrator.analysis.uncertainty.across_bases import across_bases, family_of, sign_flip_p
 from orchestrator.analysis.uncertainty.components import components_of
 from orchestrator.analysis.uncertainty.heterogeneity import AxisInteraction, interactions_of

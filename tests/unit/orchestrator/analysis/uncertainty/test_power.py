@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.analysis.bootstrap import Estimate
+from orchestrator.analysis.resampling.bootstrap import Estimate
 from orchestrator.analysis.uncertainty.layers import PARTICIPANTS, Layer
 from orchestrator.analysis.uncertainty.power import detectable_in, smallest_seen, standard_error_of
 from workers.contract.recipes.scorings import Scoring

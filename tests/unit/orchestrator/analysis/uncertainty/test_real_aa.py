@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from benchmarks.statistics.real_aa import HALVES, PAIRS, STUDY, compared
-from orchestrator.analysis.bootstrap import AucTable
+from orchestrator.analysis.resampling.bootstrap import AucTable
 from orchestrator.analysis.uncertainty.layers import PARTICIPANTS, TRAINING
 from orchestrator.design.grid import expand
 from orchestrator.study.study import load_study

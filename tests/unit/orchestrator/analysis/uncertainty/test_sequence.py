@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from orchestrator.analysis.bootstrap import Sample
 from orchestrator.analysis.contrasts import ContrastFindings, InteractionFindings
+from orchestrator.analysis.resampling.bootstrap import Sample
 from orchestrator.analysis.uncertainty.heterogeneity import difference_of_two
 from orchestrator.analysis.uncertainty.layers import BASES, PARTICIPANTS, THESE_MODELS, TRAINING, spread_of
 from orchestrator.analysis.uncertainty.sequence import claims_of, holm

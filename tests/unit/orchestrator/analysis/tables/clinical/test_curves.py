@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from orchestrator.analysis.bootstrap import HeldOut, align_held_out
+from orchestrator.analysis.resampling.held_out import HeldOut, align_held_out
 from orchestrator.analysis.results import Results, load_results
 from orchestrator.analysis.tables.clinical.curves import FALSE_POSITIVES, Curves, curves_at_largest, sensitivities
 from orchestrator.design.grid import Design, expand

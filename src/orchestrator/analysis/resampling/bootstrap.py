@@ -8,7 +8,7 @@ Source: protocol, section 3.8, point 1.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -16,10 +16,10 @@ import numpy as np
 from scipy import sparse
 
 from orchestrator.analysis.checks.rules import CONFIDENCE
-from orchestrator.analysis.results import EXAMPLE_COLUMNS, FloatArray, IntArray, Predictions, TextArray
-from workers.contract.errors import StoreError
+from orchestrator.analysis.resampling.held_out import HeldOut
+from orchestrator.analysis.results import FloatArray, IntArray
 from workers.contract.outcome import Record
-from workers.contract.recipes.scorings import SCORINGS, Scoring
+from workers.contract.recipes.scorings import Scoring
 
 # Replicates × examples held at once: 1e5 float64 are 0.8 MB, so that the half dozen such arrays stay in the cache.
 CHUNK_ELEMENTS = 100_000
@@ -38,42 +38,6 @@ class Estimate(Record):
         if self.high is not None and self.high < 0:
             return -1
         return 1 if self.low is not None and self.low > 0 else 0
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """The held-out examples that all trials share, sorted by id, and the risks that each trial gave them.
-
-    `participant`, `label` and `weight` have shape (n_examples,); `participant` counts from 0;
-    `risks` maps each scoring that any trial has to shape (n_trials, n_examples), rows in the order of `trial_ids`, NaN
-    in the rows of trials that were not scored so. `groups` says by kind to which group each example belongs,
-    `censoring` what it weighs for those who were lost; null where that is not known.
-    """
-
-    trial_ids: tuple[str, ...]
-    participant: IntArray
-    label: IntArray
-    weight: FloatArray
-    risks: Mapping[Scoring, FloatArray]
-    groups: Mapping[str, TextArray] = field(default_factory=dict)
-    censoring: FloatArray | None = None
-
-    def only(self, rows: IntArray) -> Self:
-        """Some of the examples, with the participants behind them counted anew."""
-        return replace(
-            self,
-            participant=np.unique(self.participant[rows], return_inverse=True)[1].astype(np.int64),
-            label=self.label[rows],
-            weight=self.weight[rows],
-            risks={scoring: values[:, rows] for scoring, values in self.risks.items()},
-            groups={kind: levels[rows] for kind, levels in self.groups.items()},
-            censoring=None if self.censoring is None else self.censoring[rows],
-        )
-
-    @property
-    def n_participants(self) -> int:
-        """Clusters that the bootstrap draws from."""
-        return int(self.participant.max()) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,47 +103,6 @@ def combine(aucs: Aucs, weights: Mapping[Scoring, Mapping[str, float]]) -> Estim
         return None
     total = np.sum([sample.replicates for sample in known], axis=0)
     return Sample(sum(sample.observed for sample in known), total).estimate()
-
-
-def align_held_out(predictions: Mapping[str, Predictions], *, split: str = "held_out") -> HeldOut:
-    """Bring the held-out rows of all trials, or those of tuning, into one order.
-
-    Raises:
-        StoreError: There is no trial, the trials were not scored on the same examples, or these hold one class only.
-    """
-    if not predictions:
-        raise StoreError("no trial is scored yet; run `sweep run` first")
-    first_id, before = next(iter(predictions.items()))
-    rows = _rows_of(before, split)
-    expected = before.at(rows)
-    risks: dict[Scoring, FloatArray] = {}
-    groups: dict[str, TextArray] = {}
-    censoring: FloatArray | None = None
-    for place, (trial_id, table) in enumerate(predictions.items()):
-        if not table.shares_examples(before):
-            before, rows = table, _rows_of(table, split)
-            if not _same_examples(expected, table.at(rows)):
-                raise StoreError(
-                    f"trials/{trial_id}: scored on other {split} examples than trials/{first_id}; of the one whose "
-                    "inputs changed, delete outcome.json and run again"
-                )
-        if censoring is None and table.censoring is not None:
-            censoring = table.censoring[rows]
-        groups = groups or {kind: levels[rows] for kind, levels in table.groups.items()}
-        for scoring, values in table.risks.items():
-            given = risks.setdefault(scoring, np.full((len(predictions), len(rows)), np.nan))
-            given[place] = values[rows]
-    if len(np.unique(expected.label)) < 2:
-        raise StoreError(f"the {split} examples hold one class only; score more participants")
-    return HeldOut(
-        trial_ids=tuple(predictions),
-        participant=np.unique(expected.participant_id, return_inverse=True)[1].astype(np.int64),
-        label=expected.label,
-        weight=expected.weight,
-        risks={scoring: risks[scoring] for scoring in SCORINGS if scoring in risks},
-        groups=groups,
-        censoring=censoring,
-    )
 
 
 def bootstrap_aucs(held_out: HeldOut, *, n_replicates: int = 2000, seed: int = 0) -> dict[Scoring, AucTable]:
@@ -286,15 +209,3 @@ def _share_up_to_0(values: FloatArray) -> float:
         return float(n_below > 0)
     low, high = values[n_below - 1 : n_below + 1]
     return float(n_below - 1 - low / (high - low)) / (len(values) - 1)
-
-
-def _rows_of(table: Predictions, split: str) -> IntArray:
-    """The rows of one split in the order of their example ids."""
-    rows = np.flatnonzero(table.split == split)
-    return rows[np.argsort(table.example_id[rows], kind="stable")]
-
-
-def _same_examples(one: Predictions, other: Predictions) -> bool:
-    """Whether two sorted tables describe the same examples of the same participants, labels and weights."""
-    names = [name for name in EXAMPLE_COLUMNS if name != "split"]
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)

@@ -7,15 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from orchestrator.analysis.bootstrap import (
-    Estimate,
-    Ranking,
-    align_held_out,
-    bootstrap_aucs,
-    combine,
-    resampled_weights,
-)
 from orchestrator.analysis.checks.check import auc_of
+from orchestrator.analysis.resampling.bootstrap import Estimate, Ranking, bootstrap_aucs, combine, resampled_weights
+from orchestrator.analysis.resampling.held_out import align_held_out
 from orchestrator.analysis.results import Predictions
 from workers.contract.errors import StoreError
 from workers.contract.recipes.scorings import Scoring
@@ -115,6 +109,28 @@ def test_row_order_does_not_matter() -> None:
     assert again.shares_examples(table) and not turned.shares_examples(table)
     held_out = align_held_out({"a": table, "b": turned, "c": again})
     np.testing.assert_allclose(held_out.risks[Scoring.STRICT], [[0.9, 0.2, 0.3, 0.4]] * 2 + [[0.1, 0.8, 0.7, 0.6]])
+
+
+def test_another_salt_moves_no_replicate() -> None:
+    """Ids come in another order under another salt; participants are drawn in that of the cohort."""
+    table = few_predictions([0.9, 0.2, 0.3, 0.4, 0.6, 0.1], [1, 0, 0, 1, 0, 0])
+    salted = replace(
+        table,
+        example_id=np.array(["e5", "e1", "e4", "e0", "e2", "e3"]),
+        participant_id=np.array(["p2", "p2", "p0", "p0", "p1", "p1"]),
+    )
+    one, other = (
+        bootstrap_aucs(align_held_out({"a": each, "b": each.at(np.arange(6)[::-1])}), n_replicates=40, seed=3)
+        for each in (table, salted)
+    )
+    np.testing.assert_array_equal(one[Scoring.FORCED].replicates, other[Scoring.FORCED].replicates)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [0, 1, 2, 3, 3]], ids=["fewer", "more"])
+def test_trials_on_fewer_or_more_examples_are_refused(rows: list[int]) -> None:
+    table = few_predictions([0.9, 0.2, 0.3, 0.4], [1, 0, 0, 0])
+    with pytest.raises(StoreError, match="trials/b: "):
+        align_held_out({"a": table, "b": table.at(np.array(rows))})
 
 
 @pytest.mark.parametrize(

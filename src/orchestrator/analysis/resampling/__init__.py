@@ -1,0 +1,1 @@
+"""Whom the bootstrap draws, and what comes of each draw."""
