@@ -57,7 +57,7 @@ help:
 	@echo "                                          schedules, fuzz, zoo (eight of it), end-to-end-trials,"
 	@echo "                                          -studies, -launches, -commands; two at a time"
 	@echo "make test-slow                            the slow ones: minutes"
-	@echo "make test-faults                          kill, fill, truncate, set back: what is left; 20 minutes"
+	@echo "make test-faults                          kill, fill, truncate, set back: what is left; an hour"
 	@echo "make test-chaos                           of these: 20 rounds of SIGKILL to whatever runs, at random"
 	@echo "make test-fuzz                            every reader, 100,000 hostile inputs; an hour"
 	@echo "make test-narrow                          few rights, few open files, ASCII alone; another Python:"
