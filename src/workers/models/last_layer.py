@@ -5,7 +5,7 @@ positions, which attend over them. So no architecture is written down here, and 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +34,10 @@ class _Handed(Exception):
     """Keys and values are there: the first call is over."""
 
 
+class _AskedMore(Exception):
+    """An attention wants to know more of its cache, such as how long it is."""
+
+
 class _Taking:
     """Stands for a cache in the first call."""
 
@@ -44,6 +48,9 @@ class _Taking:
     def update(self, keys: torch.Tensor, values: torch.Tensor, *more: object, **and_more: object) -> KeysAndValues:
         self.found = (keys, values) if self._cache is None else self._cache.update(keys, values, *more, **and_more)
         raise _Handed
+
+    def __getattr__(self, _: str) -> object:
+        raise _AskedMore
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ def computed_where_read(model: torch.nn.Module) -> Iterator[None]:
     """
     whole = next(part for part in model.modules() if isinstance(part, PreTrainedModel))
     layer = _last_layer(whole)
-    if layer is None:
+    if layer is None or "forward" in vars(layer):  # no such layer, or computed in a way of its own already
         yield
         return
     late = _Late(layer)
@@ -103,8 +110,12 @@ class _Late:
         if not is_read_in_part or is_computed_again or args or not _cover(by_position, n_all):
             return self._in_full(hidden_states, *args, **told)
         taking = _Taking(told.get("past_key_values"))  # type: ignore[arg-type]
-        with suppress(_Handed):
+        try:
             return self._in_full(hidden_states, **{**told, "past_key_values": taking})
+        except _AskedMore:
+            return self._in_full(hidden_states, **told)
+        except _Handed:
+            pass
         late = {name: _last(value, AXES[name], n_read) for name, value in by_position.items()}
         if "attention_mask" not in late and n_read > 1:
             late["attention_mask"] = _causal(n_read, taking.found[0].shape[-2], hidden_states.device)
@@ -116,8 +127,9 @@ def _last_layer(model: PreTrainedModel) -> GradientCheckpointingLayer | None:
     config = model.config.get_text_config()
     last = getattr(config, "num_hidden_layers", 0) - 1
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    shares_keys = getattr(config, "num_kv_shared_layers", 0)
-    if config._attn_implementation != "sdpa" or kinds[-1] not in KINDS_OF_ATTENTION or shares_keys:
+    is_asked_for_more = getattr(config, "num_kv_shared_layers", 0) or getattr(config, "output_router_logits", False)
+    is_plain = config._attn_implementation == "sdpa" and getattr(config, "is_causal", None) is not False
+    if is_asked_for_more or not is_plain or kinds[-1] not in KINDS_OF_ATTENTION:
         return None
     layers = [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
     found = [one for one in layers if last in _places(one)]

@@ -72,9 +72,11 @@ def ended_with_its_start(what: Callable[[], ClusterError], *, mute: str, last_wo
     herald = subprocess.Popen(["/bin/sh", "-c", HERALD, f"error: {mute}"], stdin=subprocess.PIPE)
 
     def dismiss() -> None:
-        herald.communicate(b"\n")
+        if herald.returncode is None:
+            herald.communicate(b"\n")
 
     def end() -> None:
+        faulthandler.cancel_dump_traceback_later()  # the last words have a limit of their own
         dismiss()
         _end(what(), last_words)
 
@@ -86,6 +88,7 @@ def ended_with_its_start(what: Callable[[], ClusterError], *, mute: str, last_wo
                 return daemons.are_well()
 
             try:
+                are_well()
                 watch(are_well, is_over, end, n_allowed=lambda: 1, every_s=LOOK_EVERY_S_AT_START)
             finally:
                 faulthandler.cancel_dump_traceback_later()

@@ -1,6 +1,6 @@
 """The last layer where it is read alone: what the whole layer gives, within rounding, and for less."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -8,7 +8,9 @@ import torch
 from transformers import PreTrainedModel
 
 from support.bases.last_layers import disturbed_by, disturbed_on_a_cache_by
-from support.bases.small_models import small_model
+from support.bases.small_models import small_model, small_tokenizer
+from support.bases.zoo import small_config
+from support.bases.zoo import small_model as zoo_model
 from workers.contract.trial import LoraRecipe, TrainingRecipe
 from workers.models.adapters import computed_twice, fresh_adapter
 from workers.models.last_layer import computed_where_read
@@ -65,6 +67,30 @@ def test_layers_that_are_computed_again_in_the_backward_pass_are_computed_whole(
             found = _gradients(model)
     for name, value in found.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "disturbed"),
+    [
+        ("llama4_text", {"num_hidden_layers": 4}, disturbed_by),  # the last layer asks the cache for its length
+        ("llama4_text", {"num_hidden_layers": 4}, disturbed_on_a_cache_by),
+        ("mixtral", {"output_router_logits": True}, disturbed_by),  # the routers of all layers share a mask
+        ("llama", {"is_causal": False}, disturbed_by),
+    ],
+)
+def test_what_a_late_layer_would_disturb_stays_as_it_is(
+    kind: str, settings: dict[str, object], disturbed: Callable[[PreTrainedModel], float]
+) -> None:
+    assert disturbed(zoo_model(small_config(kind, small_tokenizer(), **settings))) < 1e-4
+
+
+def test_asked_for_twice_it_is_late_once_and_nothing_stays() -> None:
+    model = small_model("llama")
+    with computed_where_read(model), computed_where_read(model), positions_of_the_last_mlp(model) as seen:
+        model(input_ids=TOKENS, logits_to_keep=3)
+    assert seen == [3]
+    assert not any("forward" in vars(part) for part in model.modules())
+    assert not model._forward_pre_hooks and not model._forward_hooks
 
 
 def _gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
