@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -56,8 +57,10 @@ class Engine:
         self._training = training
         self._timed = timed
         self.device = device
+        # DeepSpeed would copy all gradients together and apart again, to sum those of one process.
+        self._is_alone = self.world_size == 1 and training.zero_stage == 0
 
-    @property
+    @cached_property
     def trainable(self) -> list[torch.nn.Parameter]:
         """What is trained: the adapter."""
         return [parameter for parameter in self._engine.module.parameters() if parameter.requires_grad]
@@ -88,7 +91,7 @@ class Engine:
         """Add the gradients of a part of a batch's loss; the last part is to be said, for ZeRO reduces them then."""
         self._engine.set_gradient_accumulation_boundary(is_last)
         # Gradients are averaged over processes, and the parts of a batch's loss add up.
-        with self._timed("backward"):
+        with self._timed("backward"), self._engine.no_sync() if self._is_alone else nullcontext():
             self._engine.backward(loss * self.world_size if self.world_size > 1 else loss)
 
     def step(self, *, learning_rate: float) -> Step:
@@ -129,9 +132,8 @@ class Engine:
         with torch.no_grad():
             for number, master in enumerate(self._masters):
                 master.copy_(state[f"weights.{number}"])
-                moments = {name: state[f"{name}.{number}"].to(master.device, copy=True) for name in LIKE_WEIGHTS[1:]}
-                # Where AdamW itself keeps its step: on the host.
-                self._moments[master] = {"step": state[f"step.{number}"].clone(), **moments}
+                kept = {name: state[f"{name}.{number}"].to(master.device, copy=True) for name in MOMENTS}
+                self._moments[master] = kept
             self._hand_to_model()
 
     @property
@@ -185,7 +187,9 @@ def deepspeed_engine(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     whole = _Whole.of(model) if training.zero_stage == PARTED else None
     with timed("loading"):
-        optimizer = torch.optim.AdamW(parameters, lr=training.learning_rate, weight_decay=training.weight_decay)
+        optimizer = torch.optim.AdamW(
+            parameters, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=_config(training))
     try:
         yield Engine(engine, training, device=device, timed=timed)

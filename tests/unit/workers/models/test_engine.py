@@ -69,6 +69,13 @@ def test_every_zero_stage_trains_as_a_plain_loop_does(base: Base, zero_stage: in
     assert reference[-1] < reference[0]
 
 
+def test_a_process_alone_puts_its_gradients_together_for_nobody(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("deepspeed.comm.all_reduce", lambda *tensors, **_: asked.extend(tensors))
+    losses_with_deepspeed(base, micro_training(steps=2))
+    assert asked == []
+
+
 def test_training_twice_gives_the_same_losses_bit_for_bit(base: Base) -> None:
     recipe = micro_training()
     assert losses_with_deepspeed(base, recipe) == losses_with_deepspeed(base, recipe)
