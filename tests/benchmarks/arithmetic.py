@@ -8,10 +8,11 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -29,7 +30,7 @@ from workers.contract.outcome import Outcome
 from workers.contract.trial import Method
 from workers.models.adapters import fresh_adapter, save_adapter, stored_adapter
 from workers.models.base import Base
-from workers.models.engine import deepspeed_engine
+from workers.models.engine import Engine, deepspeed_engine
 from workers.models.last_layer import computed_where_read
 from workers.models.lora_products import read_in_one_product, trained_in_few_products
 from workers.scoring.evaluating import Questions
@@ -88,6 +89,21 @@ def compare_training(work: Work, *, rounds: int) -> None:
             late = partial(computed_where_read, model)
             with few():
                 compared("… a late last layer", lambda: steps(nullcontext()), lambda: steps(late()), rounds=rounds)
+            with few(), late():
+                whole = partial(summed_for_nobody, engine)
+                compared("… alone", lambda: steps(whole()), lambda: steps(nullcontext()), rounds=rounds)
+
+
+@contextmanager
+def summed_for_nobody(engine: Engine) -> Iterator[None]:
+    """As DeepSpeed sums the gradients of several processes, and AdamW takes tensor after tensor."""
+    groups = engine._engine.basic_optimizer.param_groups
+    with patch.object(engine, "_is_alone", new=False):
+        for group in groups:
+            group["fused"] = False
+        yield
+        for group in groups:
+            group["fused"] = True
 
 
 def _move(model: PeftModel) -> None:

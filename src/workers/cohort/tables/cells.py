@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from workers.cohort.cohort import recorded_numbers
+from workers.cohort.tables.gate import Marks
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.columns import DAYS_IN, Cell, TimeColumn
 
@@ -18,8 +19,7 @@ US_IN_DAY = 86_400_000_000
 CALENDAR = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31T23:59:59.999999")
 # A day: what leaves out its day, as `2010-03` does, is no time; and where the time of the day has a zone.
 WHOLE_DAY = r"^\s*\d{4}-?\d{2}-?\d{2}(?!\d)"
-# A number with a comma before its decimals.
-DECIMAL_COMMA = r"^\s*-?\d+,\d+\s*$"
+WITH_A_COMMA = r"^\s*[-+]?\d[\d.]*,[\d,.]*\d\s*$"
 CLOCK, ZONE = r"[T ]\d{2}", r"[T ]\d{2}.*(?:[zZ]|[+-]\d{2}(?::?\d{2})?)\s*$"
 
 
@@ -72,21 +72,38 @@ class Cells:
         self.mark(column, self.rows[column].isna(), "cells are empty", "fill them or remove the rows")
         return _as_written(self.rows[column]).fillna("")
 
+    def ids(self, column: str) -> "pd.Series[str]":
+        """Text that says who a row is of; what differs in spaces or in a `.0` alone is a problem here."""
+        ids = self.text(column)
+        known = pd.Series(ids.unique())
+        folded = known.str.strip().str.replace(r"\.0+$", "", regex=True)
+        n_alike = int(folded.duplicated(keep=False).sum())
+        self.count(column, n_alike, "ids differ from another in spaces or a `.0` alone", "write each in one way")
+        return ids
+
+    def present(self, column: str, declared: Sequence[Cell]) -> None:
+        """Count as a problem each declared word that no cell has: it may be misspelt. A number may be nobody's."""
+        if pd.api.types.is_numeric_dtype(self.rows[column]):
+            return
+        found = {*self.places(column, declared).tolist()}
+        for place, value in enumerate(declared):
+            if place not in found and -2 not in found:
+                self.refuse_column(column, f"no cell is {str(value)!r}", "correct it in the mapping, or take it out")
+
     def numbers(self, column: str, *, where: "pd.Series[bool] | None" = None) -> "pd.Series[float]":
         """Cells as numbers, NaN where empty; only those `where` are judged."""
         cells = self.rows[column]
         numbers = recorded_numbers(cells)
         wrong = numbers.isna() & cells.notna()
         remedy = "write numbers, and leave empty what was not recorded or declare it in `missing`"
-        if cells[wrong].astype("str").str.match(DECIMAL_COMMA).any():
-            remedy = f'declare `decimal: ","`; or {remedy}'
+        remedy = f"{_other_marks(cells[wrong])}{remedy}"
         self.mark(column, wrong if where is None else wrong & where, "cells are not numbers", remedy)
         return numbers
 
-    def flags(self, column: str) -> "pd.Series[bool]":
-        """Cells that must be 0 or 1."""
+    def flags(self, column: str, *, where: "pd.Series[bool] | None" = None) -> "pd.Series[bool]":
+        """Cells that must be 0 or 1; only those `where` are judged."""
         numbers = recorded_numbers(self.rows[column])
-        wrong = ~numbers.isin([0, 1])
+        wrong = ~numbers.isin([0, 1]) if where is None else ~numbers.isin([0, 1]) & where
         remedy = "write 0 and 1, or say by `equals` or `one_of` which cells mean that it happened"
         self.mark(column, wrong, "labels are neither 0 nor 1", remedy)
         return numbers == 1
@@ -102,7 +119,8 @@ class Cells:
         else:
             unit = time.unit or ("days" if self.clock == "none" else self.clock)
             times = self._counted(cells, DAYS_IN[unit])
-            self.mark(column, times.isna() & cells.notna(), f"{unit} are not numbers", f"write a number of {unit}")
+            wrong = times.isna() & cells.notna()
+            self.mark(column, wrong, f"{unit} are not numbers", f"{_other_marks(cells[wrong])}write a number of {unit}")
         if needed is not None:
             self.mark(column, cells.isna() & needed, "times are empty", "fill them; a gap must not make a control")
         return times
@@ -177,6 +195,16 @@ class Cells:
             said = f"times have {'a' if zoned.any() else 'no'} zone, unlike those of {unlike}"
             self.mark(column, clocked if unlike else clocked & False, said, remedy)
             self.zoned[column] = bool(zoned.any())
+
+
+def _other_marks(cells: pd.Series) -> str:
+    """What to declare, where these look like numbers that are written with other marks."""
+    written = cells.astype("str")
+    has_comma = written.str.match(WITH_A_COMMA)
+    if not has_comma.any():
+        return ""
+    thousands = '`thousands: ","`, or ' if written[has_comma].str.match(Marks(thousands=",").grouped).all() else ""
+    return f'declare {thousands}`decimal: ","`; or '
 
 
 def _places_of(values: Sequence[str | float]) -> dict[str | float, int]:

@@ -12,7 +12,7 @@ import pandas as pd
 from workers.cohort.cohort import SECONDS_PER_YEAR, Flow
 from workers.cohort.tables.censoring import censoring_weights
 from workers.contract.recipes.cohorts import OmopCohort
-from workers.contract.recipes.index_rules import FirstAtAge, FirstRow, FixedTime, NthRow
+from workers.contract.recipes.index_rules import FirstAtAge, FirstRow, FixedTime, NthRow, RowsWhere
 from workers.contract.recipes.mapping import LongMapping, WideMapping
 from workers.contract.recipes.words import SEX
 
@@ -22,6 +22,8 @@ EVER, NEVER = pd.Timestamp("0001-01-01"), pd.Timestamp("9999-12-31")
 LOST, EARLY = "lost before the horizon", "outcome within the gap"
 DEAD, EMPTY = "dead before the index", "nothing recorded by the index"
 OUTSIDE = "outside of every observation period"
+# Told only where there are some: of most tables each participant has a row that the rule looks at.
+NO_VISIT = "no row that the index rule looks at"
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def index_dates(history: TableHistory, mapping: WideMapping | LongMapping | Omop
     """The candidates of the index rule; it knows neither outcome nor follow-up."""
     visits, rule = history.visits, mapping.index
     if isinstance(rule, FirstRow):
-        return IndexDates(visits.groupby("subject_id").head(1))
+        return _counted(visits.groupby("subject_id").head(1), history, NO_VISIT)
     if isinstance(rule, NthRow):
         rows = visits[visits.groupby("subject_id").cumcount() == rule.n - 1]
         return _counted(rows, history, f"no recorded time number {rule.n}")
@@ -133,7 +135,14 @@ def index_dates(history: TableHistory, mapping: WideMapping | LongMapping | Omop
         fixed = _time_of(rule, origin=mapping.origin)
         rows = visits.loc[visits["time"] <= fixed, ["subject_id"]].drop_duplicates()
         return _counted(rows.assign(time=fixed), history, "nothing recorded by the fixed time")
-    return IndexDates(visits)
+    return IndexDates(visits) if isinstance(rule, RowsWhere) else _counted(visits, history, NO_VISIT)
+
+
+def n_ending_at(history: TableHistory, mapping: WideMapping | LongMapping, *, days: float) -> int:
+    """How many index dates have the outcome, or the end of follow-up, so many days later, neither more nor less."""
+    index = index_dates(history, mapping).rows.merge(history.people, left_on="subject_id", right_index=True)
+    until = index["outcome"].fillna(index["end"]) - index["time"]
+    return int((until == pd.Timedelta(days=days)).sum())
 
 
 def ages_at(times: pd.DataFrame, ages: pd.DataFrame) -> "pd.Series[float]":
@@ -159,7 +168,8 @@ def _time_of(rule: FixedTime, *, origin: str) -> pd.Timestamp:
 
 
 def _counted(rows: pd.DataFrame, history: TableHistory, reason: str) -> IndexDates:
-    return IndexDates(rows.reset_index(drop=True), len(history.people) - rows["subject_id"].nunique(), reason)
+    without = len(history.people) - rows["subject_id"].nunique()
+    return IndexDates(rows.reset_index(drop=True), without, reason if without or reason != NO_VISIT else "")
 
 
 def _bars_at(index: pd.DataFrame, bars: pd.DataFrame) -> "pd.Series[str]":

@@ -1,12 +1,14 @@
 """A table's file at the gate: CSV (also gzipped) or Parquet, whole, and of it only the columns that are asked for.
 
-What a reader takes for missing is decided here: an empty cell always; the usual words, such as NA, only where a number
-or a date is read, for they are names elsewhere; and what the mapping declares, everywhere.
+What a reader takes for missing is decided here: an empty cell always; the usual words, such as NA, but for ids, codes
+and words that the mapping looks for; and what the mapping declares, everywhere. So is what its numbers are written in.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -24,7 +26,29 @@ MISSING_WORDS = (
     "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
 WHOLE = "check that the file is whole"
+WITH_A_DOT = r"^\s*[-+]?\d*\.\d+\s*$"
 BROKEN = (*UNREADABLE, pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException)
+
+
+class Marks(NamedTuple):
+    """What the numbers of a CSV are written with: what is before decimals, what parts thousands (empty: nothing)."""
+
+    decimal: str = "."
+    thousands: str = ""
+
+    @property
+    def grouped(self) -> str:
+        """How a number with parted thousands is written, as a regular expression; a space may be one of any width."""
+        part = r"\s" if self.thousands == " " else re.escape(self.thousands)
+        return rf"^\s*[-+]?\d{{1,3}}(?:{part}\d{{3}})+(?:{re.escape(self.decimal)}\d+)?\s*$"
+
+    @property
+    def plain(self) -> str:
+        """How one without is written, where its decimals have no dot."""
+        return rf"^\s*[-+]?\d*{re.escape(self.decimal)}\d+\s*$"
+
+
+USUAL = Marks()
 
 
 def names_of(path: Path, *, least_rows: int = 1) -> list[str]:
@@ -50,7 +74,7 @@ def read_columns(
     names: Collection[str] = (),
     said: Mapping[str, Collection[str]] | None = None,
     missing: Sequence[str] = (),
-    decimal: str = ".",
+    marks: Marks = USUAL,
     least_rows: int = 1,
 ) -> pd.DataFrame:
     """The wanted columns of a table.
@@ -60,10 +84,11 @@ def read_columns(
         names: Those of them in which only an empty cell is missing.
         said: By column, the words that the mapping looks for there, which are then no missing ones.
         missing: What else is missing, in any column.
-        decimal: What stands before the decimals of a number in a CSV.
+        marks: What the numbers of a CSV are written with.
 
     Raises:
-        InputError: The file is no CSV or Parquet, is not whole, has no rows, or lacks columns (all of them named).
+        InputError: The file is no CSV or Parquet, is not whole, has no rows, lacks columns (all of them named), or has
+            numbers that are written otherwise.
     """
     try:
         if not _is_csv(path):
@@ -75,20 +100,90 @@ def read_columns(
         words = {column: {"", *missing, *(() if column in names else MISSING_WORDS)} for column in columns}
         for column, kept in (said or {}).items():
             words[column] = words[column] - set(kept) | set(missing)
-        with open_csv(path) as file:
-            return pd.read_csv(
-                file,
-                sep=separator,
-                decimal=decimal,
-                usecols=columns,
-                dtype=dict.fromkeys(text, "str"),
-                keep_default_na=False,
-                na_values={column: sorted(some) for column, some in words.items()},
-                index_col=False,
-                low_memory=False,
-            )
+        rows = _read_csv(path, words, separator=separator, text=text, decimal=marks.decimal)
     except BROKEN as error:
         raise _unreadable(path, error) from None
+    compared = {name for name, kept in (said or {}).items() if kept}
+    measured = [name for name in columns if name not in {*text} | compared]
+    return rows if marks == USUAL else _as_usual(path, rows, measured, marks)
+
+
+def _read_csv(
+    path: Path, words: Mapping[str, Collection[str]], *, separator: str, text: Collection[str], decimal: str
+) -> pd.DataFrame:
+    """The columns that have words here, which are those of what is missing."""
+    with open_csv(path) as file:
+        return pd.read_csv(
+            file,
+            sep=separator,
+            decimal=decimal,
+            usecols=[*words],
+            dtype=dict.fromkeys(text, "str"),
+            keep_default_na=False,
+            na_values={column: sorted(some) for column, some in words.items()},
+            index_col=False,
+            low_memory=False,
+        )
+
+
+def _as_usual(path: Path, rows: pd.DataFrame, columns: Sequence[str], marks: Marks) -> pd.DataFrame:
+    """The rows with these columns' numbers as numbers, where a reader left them as text.
+
+    Raises:
+        InputError: Some have a dot, and the comma is before decimals.
+    """
+    found, problems = rows.copy(), []
+    for name in columns:
+        if pd.api.types.is_numeric_dtype(rows[name]):
+            continue
+        cells = rows[name].astype("str").where(rows[name].notna())
+        is_grouped = cells.str.match(marks.grouped, na=False) if marks.thousands else cells.isna() & False
+        is_odd = ~is_grouped & cells.str.match(WITH_A_DOT, na=False)
+        if marks.decimal != "." and is_odd.any():
+            what = f"{int(is_odd.sum())} cells have a dot, and {marks.decimal!r} stands before decimals"
+            remedy = f"write them as the others (the first is in data row {int(is_odd.to_numpy().argmax()) + 1})"
+            hint = "" if marks.thousands else 'declare `thousands: "."` if dots part thousands, or '
+            problems.append(Problem(f"{path}: column {name}", what, hint + remedy))
+        is_plain = cells.str.match(marks.plain, na=False)
+        usual = cells.mask(is_grouped, cells.str.replace(rf"[{re.escape(marks.thousands)}\s]", "", regex=True))
+        usual = usual.mask(is_grouped | is_plain, usual.str.replace(marks.decimal, "."))
+        numbers = pd.to_numeric(usual, errors="coerce")
+        found[name] = numbers if (numbers.notna() == cells.notna()).all() else usual
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def guess_marks(path: Path) -> Marks:
+    """What the numbers of a table seem to be written with; the usual marks of what is no CSV.
+
+    A comma is before decimals where one has not three digits behind it, or where semicolons part the cells.
+
+    Raises:
+        InputError: As `read_columns`.
+    """
+    if not _is_csv(path):
+        return USUAL
+    columns = [cells for cells in _numeric_texts(path) if cells.str.contains("[.,]").any()]
+    by_comma, by_dot = Marks(thousands=","), Marks(decimal=",", thousands=".")
+    commas = [cells[cells.str.contains(",")] for cells in columns]
+    is_grouped = [bool(cells.str.match(by_comma.grouped).all()) for cells in commas if len(cells)]
+    if not is_grouped:
+        return USUAL
+    if all(is_grouped) and separator_of(path, wanted=()) != ";":
+        return by_comma
+    dots = [cells[cells.str.contains(".", regex=False)] for cells in columns]
+    return by_dot if any(len(cells) and cells.str.match(by_dot.grouped).all() for cells in dots) else Marks(decimal=",")
+
+
+def _numeric_texts(path: Path) -> "Iterator[pd.Series[str]]":
+    """The columns in which each cell is digits and marks, as they are written."""
+    names = [name for name in names_of(path) if name]
+    rows = read_columns(path, names, text=names)
+    for name in names:
+        cells = rows[name].dropna().astype("str")
+        if len(cells) and cells.str.match(r"^\s*[-+]?\d[\d.,]*\s*$").all():
+            yield cells
 
 
 def _is_csv(path: Path) -> bool:

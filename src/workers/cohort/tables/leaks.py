@@ -15,7 +15,9 @@ from scipy.stats import rankdata
 
 from workers.cohort.cohort import SECONDS_PER_YEAR, recorded_numbers
 from workers.cohort.tables.cells import Cells
+from workers.cohort.tables.gate import names_of, read_columns
 from workers.cohort.tables.nearly import nearly_implies, nearly_tells
+from workers.contract.errors import InputError
 from workers.contract.recipes.mapping import WideMapping
 
 IntArray = npt.NDArray[np.int64]
@@ -26,6 +28,8 @@ BY_CHANCE, BY_CHANCE_EACH = math.log(1e-6), math.log(1e-3)
 # Of pairs of rows, or of participants with several: what makes an id one of visits. Ours.
 MOST, ENOUGH = 0.5, 30
 RISING = 0.9
+# Rows of a person beyond the first, on average; how much more often than by chance they are to be alike. Ours.
+MOST_ROWS_EACH, BEYOND_CHANCE = 20, 5.0
 # A value that parts times of follow-up so well, of at most so many values, came with them. Ours.
 PARTED, MOST_VALUES = 0.99, 12
 # Where these are out of order already, the others are not looked at.
@@ -52,7 +56,8 @@ def check_inputs(
     followed = spans.dt.total_seconds().to_numpy(dtype=np.float64)
     told = [cells.rows.loc[first.index, one.flag].to_numpy() for one in mapping.happenings]
     told += [person[name].notna().to_numpy() for name in ("outcome", "death")]
-    partings = {(codes := pd.factorize(one)[0]).tobytes(): codes for one in told}  # equal where they part people alike
+    coded = [pd.factorize(one, use_na_sentinel=False)[0] for one in told]
+    partings = {codes.tobytes(): codes for codes in coded}  # equal where they part people alike
     has_event = person["outcome"].notna().to_numpy()
     later = {entry.column for entry in mapping.inputs if entry.known}
     plain = []
@@ -174,6 +179,31 @@ def check_ids(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd
     if n_same >= max(ENOUGH, MOST * len(rows)) and n_later >= RISING * n_same:
         what = "ids have the follow-up of the row before and a later time, as visits of one participant do"
         cells.count(mapping.id, n_same, what, NAME_THEM)
+
+
+def check_rows(cells: Cells, mapping: WideMapping, is_kept: "pd.Series[bool]") -> None:
+    """Count as a problem a column whose rows, where they share its value, tell the same of every input: one person's.
+
+    Args:
+        is_kept: The rows that no exclusion takes out, each of which is to be a participant.
+    """
+    named = {*mapping.input_columns, *mapping.never_inputs} - {*mapping.forbidden}
+    try:
+        names = [name for name in names_of(cells.path) if name and name not in named]
+        beside = read_columns(cells.path, names)[is_kept] if names else pd.DataFrame()
+    except InputError:  # of columns that nobody asked for
+        return
+    hashes = pd.util.hash_pandas_object(cells.rows[[*mapping.input_columns]], index=False)[is_kept]
+    told = pd.Series(pd.factorize(hashes)[0], index=hashes.index)
+    by_chance = float((told.value_counts(normalize=True) ** 2).sum())
+    for name, who in beside.items():
+        first = told.groupby(who).transform("first")
+        is_later = who.notna() & who.duplicated()
+        n_people = who[is_later].nunique()
+        is_few = n_people >= ENOUGH and int(is_later.sum()) <= MOST_ROWS_EACH * n_people
+        if is_few and (told == first)[is_later].mean() > max(RISING, BEYOND_CHANCE * by_chance):
+            what = f"rows follow another of the same {name} that tells the same of every input, as of one person"
+            cells.count(mapping.id, int(is_later.sum()), what, "keep one row of each, such as by an exclusion")
 
 
 def check_births(cells: Cells, id_column: str, ages: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 The words that stand for a number in a bare code's value are not read.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
 
@@ -33,7 +33,7 @@ def read_long(cells: Cells, mapping: LongMapping) -> TableHistory:
     """
     rows = pd.DataFrame(
         {
-            "subject_id": cells.text(mapping.id),
+            "subject_id": cells.ids(mapping.id),
             "time": cells.times(mapping.time),
             "code": cells.text(mapping.code),
         }
@@ -89,12 +89,41 @@ def _check_codes(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") ->
     if not any(code.startswith(mapping.outcome.codes) for code in known):
         what = f"outcome never occurs{_but_for_case(known, mapping.outcome.codes)}"
         cells.count(mapping.code, 1, what, "correct the beginnings of codes under `outcome`")
+    elif not absent:
+        _check_spelling(cells, mapping, known)
+
+
+def _check_spelling(cells: Cells, mapping: LongMapping, known: Collection[str]) -> None:
+    """Codes that are the mapping's but for case or spaces: words are a problem, others may mean something else."""
+    excluding = [prefix for exclusion in mapping.exclusions for prefix in exclusion.codes]
+    meant = {"outcome": mapping.outcome.codes, "censoring.death": mapping.censoring.death, "exclusions": excluding}
+    alike = {
+        field: [
+            code for code in known if not code.startswith(tuple(some)) and _folded(code).startswith(_all_folded(some))
+        ]
+        for field, some in meant.items()
+    }
+    listed = {*mapping.input_codes}
+    alike["inputs"] = [code for code in known if code not in listed and _folded(code) in _all_folded(listed)]
+    for field, codes in alike.items():
+        what = f"codes differ from those of `{field}` in case or spaces alone"
+        if any(code != code.strip() or not any(map(str.isdigit, code)) for code in codes):
+            cells.count(mapping.code, len(codes), what, "write each in one way in the table, or list them there too")
+        elif codes:
+            cells.warnings.append(f"{len(codes)} {what}; list them there too where they mean the same")
+
+
+def _folded(code: str) -> str:
+    return code.strip().casefold()
+
+
+def _all_folded(codes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_folded(code) for code in codes)
 
 
 def _but_for_case(known: Collection[str], beginnings: Collection[str]) -> str:
     """How many codes would be meant if case were none; in some systems of codes it is one."""
-    folded = tuple(beginning.strip().casefold() for beginning in beginnings)
-    n_alike = sum(code.strip().casefold().startswith(folded) for code in known)
+    n_alike = sum(_folded(code).startswith(_all_folded(beginnings)) for code in known)
     return f", but {n_alike} codes begin so in another case or after a space" if n_alike else ""
 
 

@@ -15,14 +15,18 @@ from workers.cohort.splits import split_of
 from workers.cohort.tables import long as table_long
 from workers.cohort.tables import wide as table_wide
 from workers.cohort.tables.cells import Cells
-from workers.cohort.tables.follow_up import TableHistory, ages_at, label
-from workers.cohort.tables.gate import read_columns
+from workers.cohort.tables.follow_up import TableHistory, ages_at, label, n_ending_at
+from workers.cohort.tables.gate import Marks, read_columns
 from workers.cohort.tables.values import concepts_of, wording_of
 from workers.cohort.tables.visits import at_visits, spread_visits
 from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.cohorts import TableCohort
+from workers.contract.recipes.columns import DAYS_IN
 from workers.contract.recipes.mapping import LongMapping, WideMapping
 from workers.contract.recipes.words import AGE, SEX
+
+# How far from a whole number of months or years a horizon means that: 30 days mean a month, 1,825 five years. Ours.
+PARTS = 0.015
 
 
 def read_table(place: Path, recipe: TableCohort) -> Cohort:
@@ -37,6 +41,7 @@ def read_table(place: Path, recipe: TableCohort) -> Cohort:
     mapping = recipe.mapping
     cells = _cells(place, mapping)
     history = _history(cells, mapping, vouched=frozenset(recipe.known_at_index))
+    _check_horizon(cells, mapping, history)
     labelled = label(history, mapping)
     subjects = labelled.rows["subject_id"]
     splits = {subject: split_of(subject, salt=recipe.split_salt) for subject in subjects.unique()}
@@ -51,6 +56,23 @@ def read_table(place: Path, recipe: TableCohort) -> Cohort:
         forbidden=_forbidden(mapping, events["code"].unique()),
         censoring=labelled.censoring,
     )
+
+
+def _check_horizon(cells: Cells, mapping: WideMapping | LongMapping, history: TableHistory) -> None:
+    """Refuse whole days that part those whose time is a whole number of months or years, which are no whole days.
+
+    Raises:
+        InputError: With what to write.
+    """
+    times = mapping.times if isinstance(mapping, WideMapping) else (mapping.time,)
+    for unit in sorted({time.unit or mapping.clock for time in times} & {"months", "years"}):
+        n_units = round(mapping.horizon_days / DAYS_IN[unit])
+        days = n_units * DAYS_IN[unit]
+        if n_units and 0 < abs(days - mapping.horizon_days) <= PARTS * mapping.horizon_days:
+            n_parted = n_ending_at(history, mapping, days=days)
+            what = f"index dates end {n_units} {unit} later, which are {days} days, not {mapping.horizon_days}"
+            cells.count("of times", n_parted, what, f"write `horizon_days: {days}`")
+    cells.refuse()
 
 
 def _forbidden(mapping: WideMapping | LongMapping, codes: Iterable[str]) -> frozenset[str]:
@@ -88,7 +110,7 @@ def _cells(place: Path, mapping: WideMapping | LongMapping) -> Cells:
             names={mapping.id, mapping.code},
             said=table_long.words_of(mapping),
             missing=mapping.missing,
-            decimal=mapping.decimal,
+            marks=Marks(mapping.decimal, mapping.thousands),
         )
         return Cells(place, rows, mapping.clock, mapping.origin)
     columns = table_wide.columns_of(mapping)
@@ -103,7 +125,7 @@ def _cells(place: Path, mapping: WideMapping | LongMapping) -> Cells:
             for name in at_visits([column], mapping)
         },
         missing=mapping.missing,
-        decimal=mapping.decimal,
+        marks=Marks(mapping.decimal, mapping.thousands),
     )
     if not mapping.visits:
         return Cells(place, rows, mapping.clock, mapping.origin)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from workers.cohort.checks import SMALL_CELL
 from workers.cohort.cohort import recorded_numbers
 from workers.cohort.meds.gate import LABEL_COLUMNS, parquet_files
-from workers.cohort.tables.cells import DECIMAL_COMMA, WHOLE_DAY
-from workers.cohort.tables.gate import PARQUET_SUFFIXES, names_of, read_columns
+from workers.cohort.tables.cells import WHOLE_DAY
+from workers.cohort.tables.gate import PARQUET_SUFFIXES, guess_marks, names_of, read_columns
 from workers.contract.answers.findings import CodeSketch, ColumnSketch, DraftQuestion, TableSketch
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
@@ -44,18 +44,17 @@ def look(question: DraftQuestion) -> TableSketch:
     place = question.place
     if place.is_dir():
         return TableSketch(labels=tuple(_label_files(place)))
-    names, decimal = [name for name in names_of(place) if name], "."
+    names = [name for name in names_of(place) if name]
     if odd := [number for number, name in enumerate(names, start=1) if not name.isprintable()]:
         what = f"{len(odd)} columns have a name that can't be printed, the first is column {odd[0]}"
         raise InputError(Problem(str(place), what, "rename them"))
-    rows = read_columns(place, names)
-    if any(_all_match(rows[name], DECIMAL_COMMA) for name in names):
-        decimal, rows = ",", read_columns(place, names, decimal=",")
+    marks = guess_marks(place)
+    rows = read_columns(place, names, marks=marks)
     id_column = next((name for name in names if ID.search(name) and rows[name].notna().all()), None)
     several = id_column is not None and bool(rows[id_column].duplicated().any())
     ids = rows[id_column] if several else None
     columns = tuple(_sketched(rows[name], ids) for name in names)
-    sketch = TableSketch(columns=columns, id=id_column, decimal=decimal, has_several=several)
+    sketch = TableSketch(columns=columns, id=id_column, has_several=several, **marks._asdict())
     return sketch.model_copy(update=_in_time(rows, sketch)) if several else sketch
 
 

@@ -26,6 +26,12 @@ def values_of(
     """The codes of an input with their values, NaN where nothing is recorded; only cells `where` are read."""
     if not entry.declared:
         numbers = cells.numbers(column, where=where)
+        if entry.kind == "flag":
+            remedy = "say which is which by `values`, such as {1: 1, 2: 0}, or write `kind: number` or `categories`"
+            wrong = numbers.notna() & ~numbers.isin([0, 1])
+            cells.mark(
+                column, wrong if where is None else wrong & where, f"cells of {entry.key} are neither 0 nor 1", remedy
+            )
         yield entry.key, numbers if where is None else numbers.where(where)
         return
     asked = cells.rows[column].notna() if where is None else cells.rows[column].notna() & where

@@ -8,11 +8,12 @@ import pandas as pd
 
 from workers.cohort.tables.cells import Cells
 from workers.cohort.tables.follow_up import EVER, NEVER, TableHistory
-from workers.cohort.tables.leaks import NAME_THEM, check_births, check_ids, check_inputs
+from workers.cohort.tables.leaks import NAME_THEM, check_births, check_ids, check_inputs, check_rows
 from workers.cohort.tables.values import values_of
 from workers.contract.recipes.columns import VISIT, Cell, TimeColumn
+from workers.contract.recipes.happenings import Timed
 from workers.contract.recipes.index_rules import RowsWhere
-from workers.contract.recipes.mapping import ROW, Timed, WideMapping
+from workers.contract.recipes.mapping import ROW, WideMapping
 from workers.contract.recipes.table_inputs import WideSex
 from workers.contract.recipes.words import SEX
 
@@ -66,9 +67,13 @@ def read_wide(cells: Cells, mapping: WideMapping, *, vouched: AbstractSet[str] =
     events = _events(cells, mapping, rows)
     ages = _ages(cells, mapping, rows)
     bars = _bars(cells, mapping, rows)
+    if isinstance(mapping.index, RowsWhere):
+        cells.present(mapping.index.column, mapping.index.cells)
     cells.refuse()
     check_inputs(cells, mapping, rows, people, vouched=vouched)
     check_ids(cells, mapping, rows, people)
+    if _is_numbered(mapping):
+        check_rows(cells, mapping, ~rows["subject_id"].isin(bars["subject_id"]))
     cells.refuse()
     visits = rows
     if isinstance(mapping.index, RowsWhere):
@@ -86,7 +91,7 @@ def _rows(cells: Cells, mapping: WideMapping) -> pd.DataFrame:
     if _is_numbered(mapping):
         ids = pd.Series(np.arange(1, len(cells.rows) + 1), index=cells.rows.index).astype("str")
     else:
-        ids = cells.text(mapping.id)
+        ids = cells.ids(mapping.id)
     if mapping.clock == "none":
         times = pd.Series(np.datetime64(mapping.origin, "us"), index=ids.index)
     else:
@@ -135,9 +140,16 @@ def _stops(cells: Cells, stop: TimeColumn, rows: pd.DataFrame) -> "pd.Series[pd.
 
 def _has_happened(cells: Cells, event: Timed) -> "pd.Series[bool]":
     """Whether something happened, by each row."""
+    is_empty = cells.rows[event.flag].isna()
+    if event.is_dated:
+        return ~is_empty
+    no_is_empty = event.empty == "did_not_happen"
     if not event.events:
-        return cells.flags(event.flag)
-    cells.mark(event.flag, cells.rows[event.flag].isna(), "cells are empty", "fill them or remove the rows")
+        return cells.flags(event.flag, where=~is_empty if no_is_empty else None)
+    if not no_is_empty:
+        remedy = "fill them or remove the rows; where nothing happened then, write `empty: did_not_happen`"
+        cells.mark(event.flag, is_empty, "cells are empty", remedy)
+    cells.present(event.flag, event.events)
     return cells.equals(event.flag, event.events)
 
 
@@ -176,6 +188,7 @@ def _when(
 def _check_kinds(cells: Cells, mapping: WideMapping) -> None:
     """Where the lost are declared, each cell of the outcome is of some kind."""
     outcome = mapping.outcome
+    cells.present(outcome.flag, (*outcome.competing, *outcome.lost))
     if outcome.lost:
         places = cells.places(outcome.flag, (*outcome.events, *outcome.competing, *outcome.lost))
         what = "cells are neither the outcome, nor competing, nor lost"
@@ -251,6 +264,7 @@ def _bars(cells: Cells, mapping: WideMapping, rows: pd.DataFrame) -> pd.DataFram
             met = rows.assign(since=cells.times(exclusion.column), until=NEVER)
         else:
             met = rows.assign(since=rows["time"], until=following)
+            cells.present(exclusion.column.column, exclusion.cells)
             met = met[cells.equals(exclusion.column.column, exclusion.cells)]
         bars.append(met.assign(rank=rank, reason=exclusion.reason).dropna(subset=["since"]))
     return pd.concat(bars, ignore_index=True).drop(columns="time").drop_duplicates()

@@ -116,6 +116,7 @@ class TableSketch(Answer):
     value: str | None = None
     codes: tuple[CodeSketch, ...] = ()
     decimal: str = "."
+    thousands: str = ""
     labels: tuple[str, ...] = ()
 
 

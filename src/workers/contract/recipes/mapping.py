@@ -9,93 +9,27 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from workers.contract.recipes.columns import VISIT, Cell, Matching, Name, TimeColumn
+from workers.contract.recipes.columns import VISIT, Name, TimeColumn
+from workers.contract.recipes.happenings import (
+    LongCensoring,
+    LongExclusion,
+    LongOutcome,
+    Prefix,
+    Timed,
+    WideCensoring,
+    WideExclusion,
+    WideOutcome,
+)
 from workers.contract.recipes.index_rules import DAYS_IN_CENTURY, FirstAtAge, FixedTime, LongIndex, RowsWhere, WideIndex
 from workers.contract.recipes.recipe import Moment, Recipe
 from workers.contract.recipes.table_inputs import LongAge, LongInput, LongSex, WideAge, WideInput, WideSex
 from workers.contract.recipes.words import AGE, SEX
 
-Prefix = Annotated[str, Field(min_length=1, description="the beginning of a code")]
+InCentury = Field(ge=1, le=DAYS_IN_CENTURY)
+Horizon = Annotated[int, InCentury] | Annotated[float, InCentury]
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
 # In place of a column: each row of a table without a clock is a participant of its own.
 ROW = "row"
-
-
-class Timed(Matching):
-    """Whether something happened, and when; the same on every row of a participant, or of each interval.
-
-    Without `equals` and `one_of` the column holds 0 and 1.
-    """
-
-    flag: Name
-    time: TimeColumn | None = Field(
-        default=None, description="null: at the interval's `stop`; without a clock, within the horizon"
-    )
-
-    @property
-    def events(self) -> tuple[Cell, ...]:
-        """The cells that say that it happened; none in a column of 0 and 1."""
-        return self.cells
-
-
-class WideOutcome(Timed):
-    """What is predicted; where it did not happen, the time may be empty."""
-
-    prior: str = Field(default="outcome before the index", description="the flow's words for prevalent disease")
-    competing: tuple[Cell, ...] = Field(default=(), description="cells of death and the like: then a control")
-    lost: tuple[Cell, ...] = Field(
-        default=(), description="cells of the end of follow-up alone, at `time`; then each cell must be of some kind"
-    )
-
-    @property
-    def events(self) -> tuple[Cell, ...]:
-        """The cells that say that it happened; none in a column of 0 and 1."""
-        return self.cells or ((1,) if self.competing or self.lost else ())
-
-    @model_validator(mode="after")
-    def _has_kinds(self) -> Self:
-        kinds = [str(cell) for cell in (*self.events, *self.competing, *self.lost)]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("a cell of the outcome is of two kinds; keep it in one")
-        return self
-
-
-class LongOutcome(Recipe):
-    """What is predicted: the first code that begins with one of these."""
-
-    codes: tuple[Prefix, ...] = Field(min_length=1)
-    prior: str = Field(default="outcome before the index", description="the flow's words for prevalent disease")
-
-
-class WideExclusion(Matching):
-    """Index rows that stay out: a column has a value there, or holds a time at or before the index."""
-
-    column: TimeColumn = Field(description="a time where neither `equals` nor `one_of` is there")
-    reason: str = Field(min_length=1, description="in the flow's words; equal reasons are counted together")
-
-
-class LongExclusion(Recipe):
-    """Index dates at or after a code that begins with one of these."""
-
-    codes: tuple[Prefix, ...] = Field(min_length=1)
-    reason: str = Field(min_length=1, description="in the flow's words; equal reasons are counted together")
-
-
-class WideCensoring(Recipe):
-    """Until when a participant was followed; who died within the horizon without the outcome is a control."""
-
-    end: TimeColumn | None = Field(
-        default=None,
-        description="of follow-up; null: the last row, or the outcome's time where it has `lost` or there is no clock",
-    )
-    death: Timed | None = None
-
-
-class LongCensoring(Recipe):
-    """Until when a participant was followed; who died within the horizon without the outcome is a control."""
-
-    end: str | None = Field(default=None, description="code at the end of follow-up; null: the last row")
-    death: tuple[Prefix, ...] = ()
 
 
 class Task(Recipe):
@@ -107,10 +41,13 @@ class Task(Recipe):
         default="days", description="what times count, from any day on; `none`: one row a participant, its own index"
     )
     origin: Moment = Field(default="1970-01-01", pattern=ISO_DATE, description="date of day 0; may be fictional")
-    horizon_days: int = Field(ge=1, le=DAYS_IN_CENTURY, description="after the index")
+    horizon_days: Horizon = Field(description="after the index; 365.25 are 12 of a table's months, or one of its years")
     gap_days: int = Field(default=0, ge=0, le=DAYS_IN_CENTURY, description="between the index and the window")
     missing: tuple[str, ...] = Field(default=(), description="cells in which nothing was recorded, such as NA")
     decimal: Literal[".", ","] = Field(default=".", description="what a CSV has before the decimals of a number")
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        default="", description="what parts the thousands of its numbers"
+    )
     themes: tuple[str, ...] = Field(default=(), description="of the inputs, in the order of a step-by-step rationale")
 
     def shared_faults(
@@ -134,6 +71,8 @@ class Task(Recipe):
         if self.themes and (unknown := sorted({entry.theme for entry in inputs} - set(self.themes))):
             faults.append(f"themes {unknown} of inputs are not in `themes`; add them there")
         faults += [fault for entry in inputs if (fault := entry.words_fault(entry.key))]
+        if self.thousands == self.decimal:
+            faults.append(f"thousands and decimal are one mark, {self.decimal!r}; write what each is")
         if self.gap_days >= self.horizon_days:
             faults.append(f"gap_days {self.gap_days} leaves no window; make it less than horizon_days")
         return [*faults, *self._index_faults(has_age=has_age)]

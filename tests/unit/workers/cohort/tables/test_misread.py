@@ -1,0 +1,235 @@
+"""What could silently be taken for something else: marks of numbers, misspelt words, alike codes, ids, days."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+
+from support.cohorts.tables import read, recipe
+from workers.cohort.tables.read import read_table
+from workers.cohort.tables.sketch import look
+from workers.contract.answers.findings import DraftQuestion
+from workers.contract.errors import InputError
+
+N = 200
+ROWS: dict[str, Any] = {
+    "shape": "wide",
+    "question": "Dead within a year?",
+    "id": "row",
+    "clock": "none",
+    "horizon_days": 365,
+    "outcome": {"flag": "dead", "time": "days"},
+    "inputs": [{"column": "platelets"}, {"column": "crp"}],
+}
+EVENTS: dict[str, Any] = {
+    "shape": "long",
+    "question": "Dead within 100 days?",
+    "id": "id",
+    "time": "day",
+    "code": "code",
+    "value": "v",
+    "horizon_days": 100,
+    "index": {"rule": "first_row"},
+    "inputs": [{"code": "LAB", "kind": "number"}],
+    "outcome": {"codes": ["DEATH"]},
+}
+
+
+def people(n: int = N) -> pd.DataFrame:
+    """Some followed for more than a thousand days, whose numbers have thousands."""
+    source = np.random.default_rng(4)
+    days, dead = source.integers(20, 3000, n), source.integers(0, 2, n)
+    crp, platelets = (source.gamma(2, 8, n) + 0.1).round(1), source.integers(40, 600, n) * 1000
+    return pd.DataFrame({"days": days, "dead": dead, "crp": crp, "platelets": platelets})
+
+
+def written(table: pd.DataFrame, path: Path, *, thousands: str, decimal: str, separator: str) -> Path:
+    """As a spreadsheet exports it."""
+    text = table.assign(
+        days=[f"{day:,}".replace(",", thousands) for day in table["days"]],
+        platelets=[f"{count:,}".replace(",", thousands) for count in table["platelets"]],
+        crp=[f"{value:.1f}".replace(".", decimal) for value in table["crp"]],
+    )
+    text.to_csv(path, index=False, sep=separator)
+    return path
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): cell for name, cell in row.items()} for row in table.to_dict("records")]
+
+
+def problem(rows: list[dict[str, Any]], folder: Path, mapping: dict[str, Any], **changes: Any) -> str:  # noqa: ANN401
+    with pytest.raises(InputError) as caught:
+        read(rows, folder, mapping, **changes)
+    return str(caught.value)
+
+
+class TestMarks:
+    @pytest.mark.parametrize(
+        ("thousands", "decimal", "separator"), [(",", ".", ","), (".", ",", ";"), (" ", ",", ";"), ("'", ".", ";")]
+    )
+    def test_parted_thousands_are_read_as_declared(
+        self, thousands: str, decimal: str, separator: str, tmp_path: Path
+    ) -> None:
+        table = people()
+        path = written(table, tmp_path / "t.csv", thousands=thousands, decimal=decimal, separator=separator)
+        cohort = read_table(path, recipe(ROWS, thousands=thousands, decimal=decimal))
+        assert cohort.flow.n_events == int(((table["dead"] == 1) & (table["days"] <= 365)).sum())
+        assert cohort.flow.excluded["lost before the horizon"] == int(
+            ((table["dead"] == 0) & (table["days"] < 365)).sum()
+        )
+        assert set(cohort.events.loc[cohort.events["code"] == "platelets", "numeric_value"]) <= {*table["platelets"]}
+        assert set(cohort.events.loc[cohort.events["code"] == "crp", "numeric_value"]) <= {*table["crp"]}
+
+    @pytest.mark.parametrize(
+        ("thousands", "decimal", "separator"), [(",", ".", ","), (".", ",", ";"), ("", ",", ";"), ("", ".", ",")]
+    )
+    def test_a_draft_guesses_them(self, thousands: str, decimal: str, separator: str, tmp_path: Path) -> None:
+        path = written(people(), tmp_path / "t.csv", thousands=thousands, decimal=decimal, separator=separator)
+        sketch = look(DraftQuestion(place=path))
+        assert (sketch.thousands, sketch.decimal) == (thousands, decimal)
+        assert {one.name: one.high for one in sketch.columns}["days"] > 1000
+
+    def test_a_dot_is_no_number_where_the_comma_is_before_decimals(self, tmp_path: Path) -> None:
+        path = written(people(), tmp_path / "t.csv", thousands=".", decimal=",", separator=";")
+        with pytest.raises(
+            InputError, match=r"cells have a dot, and ',' stands before decimals; declare `thousands: \"\.\"`"
+        ):
+            read_table(path, recipe(ROWS, decimal=","))
+
+    def test_what_has_commas_is_asked_about(self, tmp_path: Path) -> None:
+        path = written(people(), tmp_path / "t.csv", thousands=",", decimal=".", separator=",")
+        with pytest.raises(InputError, match='declare `thousands: ","`, or `decimal: ","`; or write'):
+            read_table(path, recipe(ROWS))
+
+    def test_what_is_not_parted_by_three_is_no_number(self, tmp_path: Path) -> None:
+        rows = people().assign(platelets="12,70").pipe(records)
+        assert "are not numbers" in problem(rows, tmp_path, ROWS, thousands=",")
+
+    def test_both_marks_cannot_be_one(self) -> None:
+        with pytest.raises(ValidationError, match="thousands and decimal are one mark"):
+            recipe(ROWS, thousands=".")
+
+
+class TestWords:
+    OUTCOME: ClassVar[dict[str, Any]] = {"flag": "status", "one_of": ["of cancer", "of something else"], "time": "days"}
+
+    def rows(self) -> list[dict[str, Any]]:
+        words = {0: "alive", 1: "of cancer"}
+        return people().assign(status=lambda table: table["dead"].map(words)).pipe(records)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"outcome": OUTCOME},
+            {"outcome": {"flag": "status", "equals": "of cancer", "competing": ["of something else"], "time": "days"}},
+            {"outcome": {"flag": "status", "equals": "of cancer", "time": "days"},
+             "exclusions": [{"column": "status", "equals": "of something else", "reason": "dead"}]},
+        ],
+    )  # fmt: skip
+    def test_a_declared_word_that_no_cell_has_is_refused(self, changes: dict[str, Any], tmp_path: Path) -> None:
+        assert "column status: no cell is 'of something else'; correct it" in problem(
+            self.rows(), tmp_path, ROWS, **changes
+        )
+
+    def test_a_flag_is_0_or_1(self, tmp_path: Path) -> None:
+        rows = people().assign(arm=lambda table: 1 + table.index % 2).pipe(records)
+        flag = {"column": "arm", "kind": "flag", "name": "the drug"}
+        assert "cells of arm are neither 0 nor 1; say which is which by `values`" in problem(
+            rows, tmp_path, ROWS, inputs=[*ROWS["inputs"], flag]
+        )
+        cohort = read(rows, tmp_path, ROWS, inputs=[*ROWS["inputs"], {**flag, "values": {"1": 0, "2": 1}}])
+        assert set(cohort.events.loc[cohort.events["code"] == "arm", "numeric_value"]) == {0.0, 1.0}
+
+
+class TestEmptyOutcomes:
+    def test_a_date_of_death_alone_says_who_died(self, tmp_path: Path) -> None:
+        table = people().assign(
+            died=lambda table: table["days"].where(table["dead"] == 1), seen=lambda table: table["days"]
+        )
+        outcome, ends = {"flag": "died", "time": "died"}, {"end": "seen"}
+        cohort = read(
+            table.drop(columns=["dead", "days"]).pipe(records), tmp_path, ROWS, outcome=outcome, censoring=ends
+        )
+        assert cohort.flow == read(table.pipe(records), tmp_path, ROWS).flow
+
+    def test_an_empty_cell_is_no_event_where_the_mapping_says_so(self, tmp_path: Path) -> None:
+        table = people().assign(kind=lambda table: table["dead"].map({1: "myeloma"}))
+        outcome = {"flag": "kind", "equals": "myeloma", "time": "days"}
+        assert "write `empty: did_not_happen`" in problem(table.pipe(records), tmp_path, ROWS, outcome=outcome)
+        cohort = read(table.pipe(records), tmp_path, ROWS, outcome={**outcome, "empty": "did_not_happen"})
+        assert cohort.flow == read(table.pipe(records), tmp_path, ROWS).flow
+
+
+class TestLongTables:
+    def rows(self, death: str = "DEATH", lab: str = "LAB") -> list[dict[str, Any]]:
+        dead = [(f"A{k}", day, code, v) for k in range(40) for day, code, v in
+                ((0, "LAB", k), (50, "DEATH" if k % 2 else death, None), (120, "BILL", None))]  # fmt: skip
+        alive = [(f"C{k}", day, code, v) for k in range(40) for day, code, v in
+                 ((0, lab if k % 2 else "LAB", k), (150, "BILL", None))]  # fmt: skip
+        return [dict(zip(("id", "day", "code", "v"), row, strict=True)) for row in (*dead, *alive)]
+
+    @pytest.mark.parametrize(("changes", "field"), [({"death": "Death"}, "outcome"), ({"lab": " LAB"}, "inputs")])
+    def test_codes_that_differ_in_case_or_spaces_alone_are_refused(
+        self, changes: dict[str, str], field: str, tmp_path: Path
+    ) -> None:
+        said = problem(self.rows(**changes), tmp_path, EVENTS)
+        assert f"1 codes differ from those of `{field}` in case or spaces alone; write each in one way" in said
+
+    def test_of_codes_with_digits_case_may_mean_something(self, tmp_path: Path) -> None:
+        rows = [
+            row | {"code": {"DEATH": "G30..", "Death": "g30.."}.get(row["code"], row["code"])}
+            for row in self.rows("Death")
+        ]
+        cohort = read(rows, tmp_path, EVENTS, outcome={"codes": ["G30"]})
+        assert cohort.flow.n_events == 20
+        assert any("1 codes differ from those of `outcome`" in warning for warning in cohort.warnings)
+
+    def test_the_flow_tells_of_who_has_no_row_of_the_rule(self, tmp_path: Path) -> None:
+        others = [
+            {"id": f"E{k}", "day": day, "code": code} for k in range(7) for day, code in ((0, "OTHER"), (50, "DEATH"))
+        ]
+        flow = read([*self.rows(), *others], tmp_path, EVENTS).flow
+        assert flow.n_candidates == 87
+        assert flow.excluded["no row that the index rule looks at"] == 7
+
+
+class TestIds:
+    @pytest.mark.parametrize("other", ["P{} ", "{}.0"])
+    def test_ids_that_differ_in_what_nobody_sees_are_refused(self, other: str, tmp_path: Path) -> None:
+        rows = people(80).assign(who=[f"P{k}" if other[0] == "P" else f"{k}" for k in range(80)], day=0)
+        again = rows.assign(who=[other.format(k) for k in range(80)], day=30)
+        said = problem(pd.concat([rows, again]).pipe(records), tmp_path, ROWS, id="who", clock="days", time="day")
+        assert "160 ids differ from another in spaces or a `.0` alone; write each in one way" in said
+
+    def test_rows_of_one_person_are_no_participants(self, tmp_path: Path) -> None:
+        table = people(120).assign(patient=range(120), kind=1)
+        both = pd.concat([table, table.assign(kind=2, days=table["days"] + 7)]).sample(frac=1, random_state=1)
+        said = problem(both.pipe(records), tmp_path, ROWS)
+        assert "120 rows follow another of the same patient that tells the same of every input" in said
+        first = [{"column": "kind", "equals": 2, "reason": "second row of a patient"}]
+        assert read(both.pipe(records), tmp_path, ROWS, exclusions=first).flow.n_candidates == 240
+
+    def test_a_site_that_many_share_is_no_person(self, tmp_path: Path) -> None:
+        read(people().assign(site=lambda table: table.index // 4).pipe(records), tmp_path, ROWS)
+
+
+class TestHorizons:
+    def rows(self) -> list[dict[str, Any]]:
+        return people().assign(days=lambda table: table["days"] // 500).pipe(records)
+
+    @pytest.mark.parametrize("days", [730, 731])
+    def test_whole_days_part_no_whole_years(self, days: int, tmp_path: Path) -> None:
+        outcome = {"flag": "dead", "time": {"column": "days", "unit": "years"}}
+        said = problem(self.rows(), tmp_path, ROWS, outcome=outcome, horizon_days=days)
+        assert f"end 2 years later, which are 730.5 days, not {days}; write `horizon_days: 730.5`" in said
+
+    def test_a_horizon_may_be_one_of_the_tables_years(self, tmp_path: Path) -> None:
+        outcome = {"flag": "dead", "time": {"column": "days", "unit": "years"}}
+        flow = read(self.rows(), tmp_path, ROWS, outcome=outcome, horizon_days=730.5).flow
+        table = pd.DataFrame(self.rows())
+        assert flow.n_events == int(((table["dead"] == 1) & (table["days"] <= 2) & (table["days"] > 0)).sum())
+        assert flow.excluded["lost before the horizon"] == int(((table["dead"] == 0) & (table["days"] < 2)).sum())
