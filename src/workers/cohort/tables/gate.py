@@ -142,7 +142,8 @@ def _as_usual(path: Path, rows: pd.DataFrame, columns: Sequence[str], marks: Mar
         if marks.decimal != "." and is_odd.any():
             what = f"{int(is_odd.sum())} cells have a dot, and {marks.decimal!r} stands before decimals"
             remedy = f"write them as the others (the first is in data row {int(is_odd.to_numpy().argmax()) + 1})"
-            hint = "" if marks.thousands else 'declare `thousands: "."` if dots part thousands, or '
+            hint = "take `decimal` out if dots are before decimals, "
+            hint += "or " if marks.thousands else 'declare `thousands: "."` if they part thousands, or '
             problems.append(Problem(f"{path}: column {name}", what, hint + remedy))
         is_plain = cells.str.match(marks.plain, na=False)
         usual = cells.mask(is_grouped, cells.str.replace(rf"[{re.escape(marks.thousands)}\s]", "", regex=True))
@@ -189,7 +190,9 @@ def _numeric_texts(path: Path) -> "Iterator[pd.Series[str]]":
 def _is_csv(path: Path) -> bool:
     is_csv = path.name.lower().endswith(CSV_SUFFIXES)
     if not is_csv and not path.name.lower().endswith(PARQUET_SUFFIXES):
-        raise InputError(Problem(str(path), "is neither CSV nor Parquet", "name it .csv, .tsv, .csv.gz or .parquet"))
+        raise InputError(
+            Problem(str(path), "is neither CSV nor Parquet", "export it as .csv, .tsv, .csv.gz or .parquet")
+        )
     return is_csv
 
 
