@@ -18,6 +18,7 @@ MEN, WOMEN = {"m", "male", "man", "1"}, {"f", "w", "female", "woman", "2", "0"}
 OUTCOME = re.compile(r"status|event|dea(d|th)|died|dth|cens|fail|outcome|relapse|recur|mort|surv|progress|delta", re.I)
 FOLLOWED = re.compile(r"time|(^|[_. ])(days?|weeks?|months?|years?|t)$|^fu|follow|surv|durat|stop", re.I)
 AGE, SEX = re.compile(r"^age([_. ]|$)", re.I), re.compile(r"^(sex|gender)([_. ]|$)", re.I)
+OLDEST = 125
 CLOCKS = ("day", "week", "month", "year")
 # By name, where the middle value is in the range: units that a person must see to.
 UNITS = (
@@ -82,8 +83,8 @@ def _wide(sketch: TableSketch) -> Iterator[str]:
     times = [one for one in sketch.columns if FOLLOWED.search(one.name) and one.kind in ("number", "date")]
     times = [one for one in times if one.name not in taken and not (sketch.has_several and one.changes)]
     age, sex = (next((one for one in sketch.columns if rule.search(one.name)), None) for rule in (AGE, SEX))
-    if age is not None and (age.kind != "number" or (sketch.has_several and not age.changes)):
-        age = None  # at entry, not at the row
+    if age is not None and (age.kind != "number" or age.high > OLDEST or (sketch.has_several and not age.changes)):
+        age = None  # in months, say; or at entry, not at the row
     yield "shape: wide"
     yield "question:              # as the prompt asks it, such as: Death within a year?"
     yield from _rows(sketch)

@@ -98,6 +98,13 @@ class TestPublishedTables:
         assert cohort.flow.excluded["lost before the horizon"] == int(((status == "alive") & (days < 731)).sum())
         assert set(cohort.events["code"]) == {"AGE", "SEX", "drug=placebo", "drug=D-penicil", "spiders", "serBilir"}
 
+    def test_an_age_in_months_is_not_taken_for_years(self, tmp_path: Path) -> None:
+        table = registry(np.random.default_rng(1)).assign(age=lambda table: table["age"] * 12)
+        table.to_csv(tmp_path / "channing.csv", index=False)
+        text = drafted(tmp_path / "channing.csv")
+        assert "guess: years" not in text
+        assert "{column: age" in text
+
     def test_visits_in_years(self, tmp_path: Path) -> None:
         visits(np.random.default_rng(2)).to_csv(tmp_path / "pbcseq.csv", index=False, sep=";", decimal=",")
         text = drafted(tmp_path / "pbcseq.csv")
