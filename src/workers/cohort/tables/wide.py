@@ -32,10 +32,11 @@ def columns_of(mapping: WideMapping) -> set[str]:
 
 def text_columns_of(mapping: WideMapping) -> set[str]:
     """The columns that are kept as they are written."""
+    ids = set() if _is_numbered(mapping) else {mapping.id}
     if mapping.clock != "dates":
-        return {mapping.id} - ({ROW} if _is_numbered(mapping) else set())
+        return ids
     birth = [mapping.age.column] if mapping.age and mapping.age.means == "time_of_birth" else []
-    return {mapping.id, *birth, *(time.column for time in mapping.times)}
+    return {*ids, *birth, *(time.column for time in mapping.times)}
 
 
 def words_of(mapping: WideMapping) -> dict[str, set[str]]:
@@ -72,7 +73,7 @@ def read_wide(cells: Cells, mapping: WideMapping, *, vouched: AbstractSet[str] =
     cells.refuse()
     check_inputs(cells, mapping, rows, people, vouched=vouched)
     check_ids(cells, mapping, rows, people)
-    if _is_numbered(mapping):
+    if _is_numbered(mapping) and not mapping.visits:
         check_rows(cells, mapping, ~rows["subject_id"].isin(bars["subject_id"]))
     cells.refuse()
     visits = rows
@@ -83,13 +84,14 @@ def read_wide(cells: Cells, mapping: WideMapping, *, vouched: AbstractSet[str] =
 
 
 def _is_numbered(mapping: WideMapping) -> bool:
-    return mapping.clock == "none" and mapping.id == ROW
+    return mapping.id == ROW
 
 
 def _rows(cells: Cells, mapping: WideMapping) -> pd.DataFrame:
     """Whose row it is, and of which time."""
     if _is_numbered(mapping):
-        ids = pd.Series(np.arange(1, len(cells.rows) + 1), index=cells.rows.index).astype("str")
+        numbers = np.arange(1, len(cells.rows) + 1) if cells.row_numbers is None else cells.row_numbers
+        ids = pd.Series(numbers, index=cells.rows.index).astype("str")
     else:
         ids = cells.ids(mapping.id)
     if mapping.clock == "none":

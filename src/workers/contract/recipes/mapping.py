@@ -28,7 +28,7 @@ from workers.contract.recipes.words import AGE, SEX
 InCentury = Field(ge=1, le=DAYS_IN_CENTURY)
 Horizon = Annotated[int, InCentury] | Annotated[float, InCentury]
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}$"
-# In place of a column: each row of a table without a clock is a participant of its own.
+# In place of a column: each row of the table is a participant of its own.
 ROW = "row"
 
 
@@ -36,7 +36,7 @@ class Task(Recipe):
     """What both shapes have: who, when, and the window in which the outcome counts."""
 
     question: str = Field(min_length=1, description="what the labels answer, as the prompt asks it")
-    id: Name = Field(description="of the participant; without a clock, `row` is the row's number")
+    id: Name = Field(description="of the participant; `row`: the number of its row, where there is no id")
     clock: Literal["days", "weeks", "months", "years", "dates", "none"] = Field(
         default="days", description="what times count, from any day on; `none`: one row a participant, its own index"
     )

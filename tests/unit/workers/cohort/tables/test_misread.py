@@ -211,6 +211,12 @@ class TestIds:
         first = [{"column": "kind", "equals": 2, "reason": "second row of a patient"}]
         assert read(both.pipe(records), tmp_path, ROWS, exclusions=first).flow.n_candidates == 240
 
+    def test_each_row_may_be_a_participant_with_a_date_of_its_own(self, tmp_path: Path) -> None:
+        table = people().assign(since=lambda table: 100 + table.index, day=lambda table: table["since"] + table["days"])
+        outcome = {"flag": "dead", "time": "day"}
+        dated = {"clock": "days", "time": "since", "outcome": outcome, "censoring": {"end": "day"}}
+        assert read(table.pipe(records), tmp_path, ROWS, **dated).flow == read(table.pipe(records), tmp_path, ROWS).flow
+
     def test_a_site_that_many_share_is_no_person(self, tmp_path: Path) -> None:
         read(people().assign(site=lambda table: table.index // 4).pipe(records), tmp_path, ROWS)
 
