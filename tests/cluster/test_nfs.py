@@ -1,7 +1,8 @@
 """A store on NFS, by v3 and v4.2 at once: one driver, each trial committed once, whatever becomes of server or client.
 
 A kernel's server and two kernels' clients, in guests that an emulator runs at a tenth of this machine's speed: what is
-played is how drivers hold a store and how outcomes are committed, with outcomes that were made beforehand.
+played is how drivers hold a store and how outcomes are committed, with outcomes that were made beforehand. One whole
+launch each is run, by a driver that trains itself.
 """
 
 import json
@@ -21,6 +22,7 @@ from support.hosts.nfs import PROGRAMS, VERSIONS, Shared, share
 from support.hosts.on_nfs import N_RACED
 from support.hosts.packages import why_not
 from support.places import REPOSITORY
+from support.studies.micro_study import write_study
 from support.studies.orders import micro_spec, micro_training
 from support.studies.played_trials import provenance
 from workers.contract.outcome import Outcome
@@ -34,6 +36,7 @@ STALLS_FOR_S = EXPIRES_AFTER_S + 15
 # A second may be long in an emulator that has no processor for itself.
 SLACK_S = 10
 LOCKED = 75
+LAUNCHED_WITHIN_S = 2400
 
 
 @dataclass
@@ -203,6 +206,22 @@ def test_a_driver_that_slept_too_long_is_followed_and_ends_when_it_wakes(lab: La
         lab.tell(f"v{version}, the first: {driver.last}")
     lab.ended(two, followers)
     lab.assert_each_committed_once(two, sleepers, followers)
+
+
+@pytest.mark.timeout(3600)
+def test_a_whole_launch_ends_on_it_and_the_other_client_finds_its_trials(lab: Lab) -> None:
+    study, (one, two) = write_study(lab.made.parent), lab.shared.clients
+    for clients, said in (((one, two), "0 kept, 4 done"), ((two, one), "4 kept, 4 done")):
+        by_version = dict(zip(VERSIONS, clients, strict=True))
+        launches = {
+            version: lab.start(client, "launch", lab.store(version), study) for version, client in by_version.items()
+        }
+        for version, launch in launches.items():
+            assert launch.end(seconds=LAUNCHED_WITHIN_S) == 0, launch
+            assert launch.last.endswith(f"ended 0, {said}, 0 not tracked"), launch
+            lab.tell(f"v{version}: {launch.last}")
+    for version in VERSIONS:  # the name of what was removed while it was open
+        assert one.run("find", lab.store(version), "-name", ".nfs*") == ""
 
 
 def test_a_dead_client_s_store_is_taken_over_though_the_server_keeps_its_lock(lab: Lab) -> None:

@@ -1,7 +1,8 @@
-"""What clients of NFS run in their guests: the product's hold on a store and its commits, without torch or Ray.
+"""What clients of NFS run in their guests: the product's hold on a store and its commits, without Ray.
 
 `drive STORE MADE END`: hold the store and commit one made outcome a second, until the file END is there.
 `race STORE MADE GO N`: commit each of the first six from N processes at once, when the files GO-0, GO-1… are there.
+`launch STORE STUDY`: a whole launch, whose trials the driver runs itself, for Ray gives up at a guest's speed.
 `count STORE…`: what is there. Each line begins with the seconds since the last import; errors end it as they end
 the command line.
 """
@@ -84,6 +85,23 @@ def race(store: str, made: str, go: str, n: str) -> None:
     say(f"failed {sum(racer.exitcode != 0 for racer in racers)}")
 
 
+def launch(store: str, study: str) -> None:
+    from rich.console import Console
+
+    from orchestrator.design.grid import expand
+    from orchestrator.launch.launch import Launch
+    from orchestrator.launch.run import run_study
+    from orchestrator.study.study import load_study
+    from orchestrator.tracking.tracking import Tracking
+    from support.executors.in_process import InProcess
+
+    told, layout = load_study(Path(study)), StoreLayout(Path(store) / "micro")
+    layout.root.mkdir(mode=0o700, exist_ok=True)
+    console = Console(file=sys.stdout, width=200)
+    ran = run_study(Launch(told, expand(told), layout, InProcess(n_slots=1), Tracking(layout), console))
+    say(f"ended {ran.exit_code}, {ran.n_kept} kept, {ran.n_done} done, {ran.tracking_failures} not tracked")
+
+
 def count(*stores: str) -> None:
     """Of each committed trial: whether all is there that its outcome names, how many names, how many came late."""
     for store in stores:
@@ -96,7 +114,7 @@ def count(*stores: str) -> None:
 
 
 if __name__ == "__main__":
-    commands: dict[str, Callable[..., None]] = {"drive": drive, "race": race, "count": count}
+    commands: dict[str, Callable[..., None]] = {"drive": drive, "race": race, "launch": launch, "count": count}
     try:
         commands[sys.argv[1]](*sys.argv[2:])
     except SweepError as error:
