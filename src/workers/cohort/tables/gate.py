@@ -40,7 +40,7 @@ class Marks(NamedTuple):
     def grouped(self) -> str:
         """How a number with parted thousands is written, as a regular expression; a space may be one of any width."""
         part = r"\s" if self.thousands == " " else re.escape(self.thousands)
-        return rf"^\s*[-+]?\d{{1,3}}(?:{part}\d{{3}})+(?:{re.escape(self.decimal)}\d+)?\s*$"
+        return rf"^\s*[-+]?[1-9]\d{{0,2}}(?:{part}\d{{3}})+(?:{re.escape(self.decimal)}\d+)?\s*$"
 
     @property
     def plain(self) -> str:
@@ -165,16 +165,18 @@ def guess_marks(path: Path) -> Marks:
     """
     if not _is_csv(path):
         return USUAL
-    columns = [cells for cells in _numeric_texts(path) if cells.str.contains("[.,]").any()]
+    texts = list(_numeric_texts(path))
     by_comma, by_dot = Marks(thousands=","), Marks(decimal=",", thousands=".")
-    commas = [cells[cells.str.contains(",")] for cells in columns]
-    is_grouped = [bool(cells.str.match(by_comma.grouped).all()) for cells in commas if len(cells)]
-    if not is_grouped:
-        return USUAL
-    if all(is_grouped) and separator_of(path, wanted=()) != ";":
-        return by_comma
-    dots = [cells[cells.str.contains(".", regex=False)] for cells in columns]
-    return by_dot if any(len(cells) and cells.str.match(by_dot.grouped).all() for cells in dots) else Marks(decimal=",")
+    with_comma, with_dot = (
+        [some for cells in texts if len(some := cells[cells.str.contains(mark, regex=False)])] for mark in ",."
+    )
+    has_dots_in_threes = [bool(cells.str.match(by_dot.grouped).all()) for cells in with_dot]
+    if separator_of(path, wanted=()) == ";":
+        if not with_comma:
+            return by_dot if has_dots_in_threes and all(has_dots_in_threes) else USUAL
+    elif all(cells.str.match(by_comma.grouped).all() for cells in with_comma):
+        return by_comma if with_comma else USUAL
+    return by_dot if any(has_dots_in_threes) else Marks(decimal=",")
 
 
 def _numeric_texts(path: Path) -> "Iterator[pd.Series[str]]":

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from support.cohorts.tables import read, recipe
+from workers.cohort.tables.gate import guess_marks
 from workers.cohort.tables.read import read_table
 from workers.cohort.tables.sketch import look
 from workers.contract.answers.findings import DraftQuestion
@@ -92,6 +93,21 @@ class TestMarks:
         sketch = look(DraftQuestion(place=path))
         assert (sketch.thousands, sketch.decimal) == (thousands, decimal)
         assert {one.name: one.high for one in sketch.columns}["days"] > 1000
+
+    @pytest.mark.parametrize(
+        ("cells", "marks"),
+        [
+            (["1.217", "129", "2.045"], (",", ".")),
+            (["0.512", "129", "2.045"], (".", "")),
+            (["3,512", "4,1"], (",", "")),
+            (["0,512", "3,512"], (",", "")),
+        ],
+    )
+    def test_semicolons_tell_what_commas_and_dots_are(
+        self, cells: list[str], marks: tuple[str, str], tmp_path: Path
+    ) -> None:
+        pd.DataFrame({"x": cells, "y": 1}).to_csv(tmp_path / "t.csv", sep=";", index=False)
+        assert guess_marks(tmp_path / "t.csv") == marks
 
     def test_a_dot_is_no_number_where_the_comma_is_before_decimals(self, tmp_path: Path) -> None:
         path = written(people(), tmp_path / "t.csv", thousands=".", decimal=",", separator=";")
