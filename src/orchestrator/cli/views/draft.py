@@ -125,9 +125,9 @@ def _long(sketch: TableSketch) -> Iterator[str]:
 
 def _rows(sketch: TableSketch) -> Iterator[str]:
     if sketch.decimal != ".":
-        yield f'decimal: "{sketch.decimal}"'
+        yield f'decimal: "{sketch.decimal}"   # guess'
     if sketch.thousands:
-        yield f'thousands: "{sketch.thousands}"'
+        yield f'thousands: "{sketch.thousands}"   # guess: 1{sketch.thousands}217 is more than a thousand'
     if sketch.time is None and sketch.has_several:
         yield f"id: {_said(sketch.id or '')}   # guess: several rows a participant"
         yield "time:                  # the column that says when each row is; or keep one row each, with `clock: none`"

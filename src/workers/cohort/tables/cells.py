@@ -76,19 +76,19 @@ class Cells:
         """Text that says who a row is of; what differs in spaces or in a `.0` alone is a problem here."""
         ids = self.text(column)
         known = pd.Series(ids.unique())
-        folded = known.str.strip().str.replace(r"\.0+$", "", regex=True)
+        folded = known.str.strip().str.replace(r"^(\d+)\.0+$", r"\1", regex=True)
         n_alike = int(folded.duplicated(keep=False).sum())
         self.count(column, n_alike, "ids differ from another in spaces or a `.0` alone", "write each in one way")
         return ids
 
     def present(self, column: str, declared: Sequence[Cell]) -> None:
         """Count as a problem each declared word that no cell has: it may be misspelt. A number may be nobody's."""
-        if pd.api.types.is_numeric_dtype(self.rows[column]):
-            return
+        is_numeric = pd.api.types.is_numeric_dtype(self.rows[column])
         found = {*self.places(column, declared).tolist()}
         for place, value in enumerate(declared):
-            if place not in found and -2 not in found:
-                self.refuse_column(column, f"no cell is {str(value)!r}", "correct it in the mapping, or take it out")
+            if place in found or -2 in found or (is_numeric and not np.isnan(_number_of(value))):
+                continue
+            self.refuse_column(column, f"no cell is {str(value)!r}", "correct it in the mapping, or take it out")
 
     def numbers(self, column: str, *, where: "pd.Series[bool] | None" = None) -> "pd.Series[float]":
         """Cells as numbers, NaN where empty; only those `where` are judged."""
@@ -132,10 +132,10 @@ class Cells:
         spaces alone is a problem here.
         """
         cells, said = self.rows[column], [str(value) for value in declared]
-        if pd.api.types.is_bool_dtype(cells):
-            said = [{"true": "1", "false": "0"}.get(value.lower(), value) for value in said]
         if pd.api.types.is_numeric_dtype(cells):
-            known = pd.to_numeric(pd.Series(said), errors="coerce").tolist()
+            known = [_number_of(value) for value in declared]
+            if len(twice := {*known}) < len(known) and not any(map(np.isnan, twice)):
+                self.refuse_column(column, "holds numbers, and two declared cells are one number", "declare it once")
             places = recorded_numbers(cells).map(_places_of(known)).fillna(-1)
             return places.to_numpy(dtype=np.int64)
         written = cells.astype("str").str.strip()
@@ -205,6 +205,12 @@ def _other_marks(cells: pd.Series) -> str:
         return ""
     thousands = '`thousands: ","`, or ' if written[has_comma].str.match(Marks(thousands=",").grouped).all() else ""
     return f'declare {thousands}`decimal: ","`; or '
+
+
+def _number_of(value: Cell) -> float:
+    """A declared cell as a column of numbers, or of True and False, may hold it; NaN where it can't."""
+    said = {"true": "1", "false": "0"}.get(str(value).lower(), str(value))
+    return float(pd.to_numeric(pd.Series([said]), errors="coerce").iloc[0])
 
 
 def _places_of(values: Sequence[str | float]) -> dict[str | float, int]:

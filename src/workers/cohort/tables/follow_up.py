@@ -182,5 +182,7 @@ def _bars_at(index: pd.DataFrame, bars: pd.DataFrame) -> "pd.Series[str]":
 
 def _is_empty(index: pd.DataFrame, events: pd.DataFrame) -> "pd.Series[bool]":
     """Whether nothing at all was recorded by the index; sex alone is nothing, what else is static was known before."""
+    if events.empty:
+        return pd.Series(True, index=index.index)
     first = events["time"].fillna(EVER).where(events["code"] != SEX).groupby(events["subject_id"]).min()
     return ~(index["subject_id"].map(first) <= index["time"])

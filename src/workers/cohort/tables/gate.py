@@ -5,7 +5,7 @@ and words that the mapping looks for; and what the mapping declares, everywhere.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -26,12 +26,12 @@ MISSING_WORDS = (
     "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
 WHOLE = "check that the file is whole"
-WITH_A_DOT = r"^\s*[-+]?\d*\.\d+\s*$"
+WITH_A_DOT = r"^\s*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?\s*$"
 BROKEN = (*UNREADABLE, pd.errors.ParserError, pd.errors.EmptyDataError, pa.ArrowException)
 
 
 class Marks(NamedTuple):
-    """What the numbers of a CSV are written with: what is before decimals, what parts thousands (empty: nothing)."""
+    """What numbers in text are written with: what is before decimals, what parts thousands (empty: nothing)."""
 
     decimal: str = "."
     thousands: str = ""
@@ -45,7 +45,7 @@ class Marks(NamedTuple):
     @property
     def plain(self) -> str:
         """How one without is written, where its decimals have no dot."""
-        return rf"^\s*[-+]?\d*{re.escape(self.decimal)}\d+\s*$"
+        return rf"^\s*[-+]?\d*{re.escape(self.decimal)}\d+(?:[eE][-+]?\d+)?\s*$"
 
 
 USUAL = Marks()
@@ -84,27 +84,28 @@ def read_columns(
         names: Those of them in which only an empty cell is missing.
         said: By column, the words that the mapping looks for there, which are then no missing ones.
         missing: What else is missing, in any column.
-        marks: What the numbers of a CSV are written with.
+        marks: What numbers in text are written with.
 
     Raises:
         InputError: The file is no CSV or Parquet, is not whole, has no rows, lacks columns (all of them named), or has
             numbers that are written otherwise.
     """
+    declared = {column: {*kept} for column, kept in (said or {}).items()}
+    kept_as_text = {*text, *(name for name, kept in declared.items() if marks.decimal == "," and "," in "".join(kept))}
     try:
         if not _is_csv(path):
-            return _read_parquet(path, wanted, missing, least_rows=least_rows)
-        separator = separator_of(path, wanted=wanted)
-        columns = _known(
-            path, wanted, header_of(path, wanted=tuple(wanted), separator=separator, least_rows=least_rows)
-        )
-        words = {column: {"", *missing, *(() if column in names else MISSING_WORDS)} for column in columns}
-        for column, kept in (said or {}).items():
-            words[column] = words[column] - set(kept) | set(missing)
-        rows = _read_csv(path, words, separator=separator, text=text, decimal=marks.decimal)
+            rows = _read_parquet(path, wanted, missing, least_rows=least_rows)
+        else:
+            separator = separator_of(path, wanted=wanted)
+            header = header_of(path, wanted=tuple(wanted), separator=separator, least_rows=least_rows)
+            columns = _known(path, wanted, header)
+            words = {column: {"", *missing, *(() if column in names else MISSING_WORDS)} for column in columns}
+            for column, kept in declared.items():
+                words[column] = words[column] - kept | set(missing)
+            rows = _read_csv(path, words, separator=separator, text=kept_as_text, decimal=marks.decimal)
     except BROKEN as error:
         raise _unreadable(path, error) from None
-    compared = {name for name, kept in (said or {}).items() if kept}
-    measured = [name for name in columns if name not in {*text} | compared]
+    measured = {name: declared.get(name, set()) for name in map(str, rows) if name not in kept_as_text}
     return rows if marks == USUAL else _as_usual(path, rows, measured, marks)
 
 
@@ -126,17 +127,20 @@ def _read_csv(
         )
 
 
-def _as_usual(path: Path, rows: pd.DataFrame, columns: Sequence[str], marks: Marks) -> pd.DataFrame:
-    """The rows with these columns' numbers as numbers, where a reader left them as text.
+def _as_usual(path: Path, rows: pd.DataFrame, columns: Mapping[str, Collection[str]], marks: Marks) -> pd.DataFrame:
+    """The rows with the numbers of some columns as numbers, where a reader left them as text.
+
+    Args:
+        columns: And the cells of each that are words of the mapping, which stay as they are.
 
     Raises:
         InputError: Some have a dot, and the comma is before decimals.
     """
     found, problems = rows.copy(), []
-    for name in columns:
-        if pd.api.types.is_numeric_dtype(rows[name]):
+    for name, words in columns.items():
+        if pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_datetime64_any_dtype(rows[name]):
             continue
-        cells = rows[name].astype("str").where(rows[name].notna())
+        cells = rows[name].astype("str").where(rows[name].notna() & ~rows[name].isin([*words]))
         is_grouped = cells.str.match(marks.grouped, na=False) if marks.thousands else cells.isna() & False
         is_odd = ~is_grouped & cells.str.match(WITH_A_DOT, na=False)
         if marks.decimal != "." and is_odd.any():
@@ -145,48 +149,52 @@ def _as_usual(path: Path, rows: pd.DataFrame, columns: Sequence[str], marks: Mar
             hint = "take `decimal` out if dots are before decimals, "
             hint += "or " if marks.thousands else 'declare `thousands: "."` if they part thousands, or '
             problems.append(Problem(f"{path}: column {name}", what, hint + remedy))
-        is_plain = cells.str.match(marks.plain, na=False)
-        usual = cells.mask(is_grouped, cells.str.replace(rf"[{re.escape(marks.thousands)}\s]", "", regex=True))
-        usual = usual.mask(is_grouped | is_plain, usual.str.replace(marks.decimal, "."))
-        numbers = pd.to_numeric(usual, errors="coerce")
-        found[name] = numbers if (numbers.notna() == cells.notna()).all() else usual
+        is_changed = is_grouped | cells.str.match(marks.plain, na=False)
+        if is_changed.any():
+            usual = cells.mask(is_grouped, cells.str.replace(rf"[{re.escape(marks.thousands)}\s]", "", regex=True))
+            usual = rows[name].mask(is_changed, usual.str.replace(marks.decimal, "."))
+            numbers = pd.to_numeric(usual, errors="coerce")
+            found[name] = numbers if (numbers.notna() == usual.notna()).all() else usual
     if problems:
         raise InputError(*problems)
     return found
 
 
-def guess_marks(path: Path) -> Marks:
-    """What the numbers of a table seem to be written with; the usual marks of what is no CSV.
+def guess_marks(path: Path) -> tuple[Marks, list[str]]:
+    """What the numbers of a table seem to be written with, and its columns that are written otherwise: codes, say.
 
-    A comma is before decimals where one has not three digits behind it, or where semicolons part the cells.
+    Where semicolons part the cells a comma is before decimals; elsewhere a dot is, if some column has one so.
 
     Raises:
         InputError: As `read_columns`.
     """
     if not _is_csv(path):
-        return USUAL
-    texts = list(_numeric_texts(path))
+        return USUAL, []
     by_comma, by_dot = Marks(thousands=","), Marks(decimal=",", thousands=".")
-    with_comma, with_dot = (
-        [some for cells in texts if len(some := cells[cells.str.contains(mark, regex=False)])] for mark in ",."
-    )
-    has_dots_in_threes = [bool(cells.str.match(by_dot.grouped).all()) for cells in with_dot]
+    commas, dots = (_numbers_with(path, mark) for mark in ",.")
+    has_threes = {name: bool(cells.str.match(by_dot.grouped).all()) for name, cells in dots.items()}
+    are_threes = all(cells.str.match(by_comma.grouped).all() for cells in commas.values())
     if separator_of(path, wanted=()) == ";":
-        if not with_comma:
-            return by_dot if has_dots_in_threes and all(has_dots_in_threes) else USUAL
-    elif all(cells.str.match(by_comma.grouped).all() for cells in with_comma):
-        return by_comma if with_comma else USUAL
-    return by_dot if any(has_dots_in_threes) else Marks(decimal=",")
+        marks = Marks(decimal=",") if commas else USUAL
+    elif are_threes or not all(has_threes.values()):
+        return (by_comma if commas and are_threes else USUAL), []
+    else:
+        marks = Marks(decimal=",")
+    if has_threes and (all(has_threes.values()) or (commas and any(has_threes.values()))):
+        marks = by_dot
+    return marks, [name for name, is_three in has_threes.items() if marks.decimal == "," and not is_three]
 
 
-def _numeric_texts(path: Path) -> "Iterator[pd.Series[str]]":
-    """The columns in which each cell is digits and marks, as they are written."""
+def _numbers_with(path: Path, mark: str) -> "dict[str, pd.Series[str]]":
+    """By column whose cells are all numbers, as they are written, those with a mark; not lists such as 1,3,4."""
     names = [name for name in names_of(path) if name]
-    rows = read_columns(path, names, text=names)
+    rows, found = read_columns(path, names, text=names), {}
     for name in names:
-        cells = rows[name].dropna().astype("str")
-        if len(cells) and cells.str.match(r"^\s*[-+]?\d[\d.,]*\s*$").all():
-            yield cells
+        cells = rows[name].dropna().astype("str").str.strip()
+        some = cells[cells.str.contains(mark, regex=False)]
+        if len(some) and cells.str.match(r"^[-+]?(?:\d+|[1-9]\d{0,2}(?:[.,]\d{3})+)(?:[.,]\d+)?$").all():
+            found[name] = some
+    return found
 
 
 def _is_csv(path: Path) -> bool:

@@ -5,6 +5,7 @@ leak checks of any cohort look at ranks, these look for what is exactly so, what
 """
 
 import math
+import re
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -28,6 +29,8 @@ BY_CHANCE, BY_CHANCE_EACH = math.log(1e-6), math.log(1e-3)
 # Of pairs of rows, or of participants with several: what makes an id one of visits. Ours.
 MOST, ENOUGH = 0.5, 30
 RISING = 0.9
+# How a column of participants is called.
+ID = re.compile(r"(^|[_. ]|subject|patient|rand|case)(id|pid|mrn|subject|patient|participant|person)([_. ]?id)?$", re.I)
 # Rows of a person beyond the first, on average; how much more often than by chance they are to be alike. Ours.
 MOST_ROWS_EACH, BEYOND_CHANCE = 20, 5.0
 # A value that parts times of follow-up so well, of at most so many values, came with them. Ours.
@@ -72,7 +75,7 @@ def check_inputs(
         else:
             plain.append(column)
     at_risk = followed > 0
-    if at_risk.any():
+    if at_risk.any() and plain:
         inputs = cells.rows.loc[first.index[at_risk], plain]
         _judge(cells, mapping, inputs, followed[at_risk], has_event[at_risk], vouched=vouched)
 
@@ -182,14 +185,16 @@ def check_ids(cells: Cells, mapping: WideMapping, rows: pd.DataFrame, people: pd
 
 
 def check_rows(cells: Cells, mapping: WideMapping, is_kept: "pd.Series[bool]") -> None:
-    """Count as a problem a column whose rows, where they share its value, tell the same of every input: one person's.
+    """Count as a problem a column of participants whose rows, where they share its value, tell the same of every input.
+
+    It goes by the column's name: rows of one village or of a matched set may tell the same, and are of several people.
 
     Args:
         is_kept: The rows that no exclusion takes out, each of which is to be a participant.
     """
     named = {*mapping.input_columns, *mapping.never_inputs} - {*mapping.forbidden}
     try:
-        names = [name for name in names_of(cells.path) if name and name not in named]
+        names = [name for name in names_of(cells.path) if ID.search(name) and name not in named]
         beside = read_columns(cells.path, names)[is_kept] if names else pd.DataFrame()
     except InputError:  # of columns that nobody asked for
         return
@@ -203,7 +208,8 @@ def check_rows(cells: Cells, mapping: WideMapping, is_kept: "pd.Series[bool]") -
         is_few = n_people >= ENOUGH and int(is_later.sum()) <= MOST_ROWS_EACH * n_people
         if is_few and (told == first)[is_later].mean() > max(RISING, BEYOND_CHANCE * by_chance):
             what = f"rows follow another of the same {name} that tells the same of every input, as of one person"
-            cells.count(mapping.id, int(is_later.sum()), what, "keep one row of each, such as by an exclusion")
+            remedy = "keep one row of each, such as by an exclusion; if they are several people, rename the column"
+            cells.count(mapping.id, int(is_later.sum()), what, remedy)
 
 
 def check_births(cells: Cells, id_column: str, ages: pd.DataFrame) -> None:

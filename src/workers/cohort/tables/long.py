@@ -14,6 +14,8 @@ from workers.contract.recipes.mapping import LongMapping
 from workers.contract.recipes.table_inputs import LongInput
 from workers.contract.recipes.words import SEX
 
+SHORTEST_WORD = 4
+
 
 def columns_of(mapping: LongMapping) -> set[str]:
     """Every column that the table must have."""
@@ -96,18 +98,14 @@ def _check_codes(cells: Cells, mapping: LongMapping, codes: "pd.Series[str]") ->
 def _check_spelling(cells: Cells, mapping: LongMapping, known: Collection[str]) -> None:
     """Codes that are the mapping's but for case or spaces: words are a problem, others may mean something else."""
     excluding = [prefix for exclusion in mapping.exclusions for prefix in exclusion.codes]
-    meant = {"outcome": mapping.outcome.codes, "censoring.death": mapping.censoring.death, "exclusions": excluding}
-    alike = {
-        field: [
-            code for code in known if not code.startswith(tuple(some)) and _folded(code).startswith(_all_folded(some))
-        ]
-        for field, some in meant.items()
-    }
+    begun = {"outcome": mapping.outcome.codes, "censoring.death": mapping.censoring.death, "exclusions": excluding}
     listed = {*mapping.input_codes}
-    alike["inputs"] = [code for code in known if code not in listed and _folded(code) in _all_folded(listed)]
+    others = [code for code in known if code not in listed and not code.startswith((*mapping.never_inputs, *excluding))]
+    alike = {field: [code for code in others if _is_begun(code, some)] for field, some in begun.items()}
+    alike["inputs"] = [code for code in others if _folded(code) in {_folded(one) for one in listed}]
     for field, codes in alike.items():
         what = f"codes differ from those of `{field}` in case or spaces alone"
-        if any(code != code.strip() or not any(map(str.isdigit, code)) for code in codes):
+        if any(code != code.strip() or _is_word(code) for code in codes):
             cells.count(mapping.code, len(codes), what, "write each in one way in the table, or list them there too")
         elif codes:
             cells.warnings.append(f"{len(codes)} {what}; list them there too where they mean the same")
@@ -117,13 +115,21 @@ def _folded(code: str) -> str:
     return code.strip().casefold()
 
 
-def _all_folded(codes: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_folded(code) for code in codes)
+def _is_begun(code: str, beginnings: Iterable[str]) -> bool:
+    """Whether it is one of these, or goes on after one with a mark, but for case and spaces around it."""
+    rests = (_folded(code).removeprefix(_folded(one)) for one in beginnings if _folded(code).startswith(_folded(one)))
+    return any(not rest[:1].isalnum() for rest in rests)
+
+
+def _is_word(code: str) -> bool:
+    """As people write words; in codes such as XaBVj case means something."""
+    is_usual = code in (code.upper(), code.lower(), code.title(), code.capitalize())
+    return len(code) >= SHORTEST_WORD and is_usual and not any(map(str.isdigit, code))
 
 
 def _but_for_case(known: Collection[str], beginnings: Collection[str]) -> str:
     """How many codes would be meant if case were none; in some systems of codes it is one."""
-    n_alike = sum(_folded(code).startswith(_all_folded(beginnings)) for code in known)
+    n_alike = sum(_folded(code).startswith(tuple(map(_folded, beginnings))) for code in known)
     return f", but {n_alike} codes begin so in another case or after a space" if n_alike else ""
 
 

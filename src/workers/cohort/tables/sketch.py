@@ -16,11 +16,11 @@ from workers.cohort.cohort import recorded_numbers
 from workers.cohort.meds.gate import LABEL_COLUMNS, parquet_files
 from workers.cohort.tables.cells import WHOLE_DAY
 from workers.cohort.tables.gate import PARQUET_SUFFIXES, guess_marks, names_of, read_columns
+from workers.cohort.tables.leaks import ID
 from workers.contract.answers.findings import CodeSketch, ColumnSketch, DraftQuestion, TableSketch
 from workers.contract.errors import InputError, Problem
 from workers.contract.files import open_regular
 
-ID = re.compile(r"(^|[_. ]|subject|patient|rand|case)(id|pid|mrn|subject|patient|participant|person)([_. ]?id)?$", re.I)
 TIME = re.compile(r"(^|[_. ])(t|t?start|time|date|days?|weeks?|months?|years?|visit|when|obstime)([_. ]|$)", re.I)
 CODE = re.compile(r"(^|[_. ])(code|event|concept|item|variable|analyte|test|parameter)([_. ]|$)", re.I)
 VALUE = re.compile(r"(^|[_. ])(value|result|number|numeric)([_. ]|$)", re.I)
@@ -48,8 +48,8 @@ def look(question: DraftQuestion) -> TableSketch:
     if odd := [number for number, name in enumerate(names, start=1) if not name.isprintable()]:
         what = f"{len(odd)} columns have a name that can't be printed, the first is column {odd[0]}"
         raise InputError(Problem(str(place), what, "rename them"))
-    marks = guess_marks(place)
-    rows = read_columns(place, names, marks=marks)
+    marks, otherwise = guess_marks(place)
+    rows = read_columns(place, names, text=otherwise, marks=marks)
     id_column = next((name for name in names if ID.search(name) and rows[name].notna().all()), None)
     several = id_column is not None and bool(rows[id_column].duplicated().any())
     ids = rows[id_column] if several else None

@@ -1,6 +1,6 @@
 """A wide table in one form: one row a participant and time, or interval, or a participant; one column a measure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -23,16 +23,21 @@ MIN_REPEATED = 30
 
 def columns_of(mapping: WideMapping) -> set[str]:
     """Every column that the table must have; those that must not be read are among them, to catch a misspelling."""
-    rule = [mapping.index.column] if isinstance(mapping.index, RowsWhere) else []
-    excluding = [exclusion.column.column for exclusion in mapping.exclusions]
-    times = [time.column for time in mapping.times]
-    named = {mapping.id, *times, *rule, *excluding, *mapping.input_columns, *mapping.never_inputs}
+    named = {mapping.id, *_used(mapping), *mapping.input_columns, *mapping.forbidden}
     return named - {ROW} if _is_numbered(mapping) else named
+
+
+def _used(mapping: WideMapping) -> Iterator[str]:
+    """The columns of times and of what happened."""
+    yield from (time.column for time in mapping.times)
+    yield from (one.flag for one in mapping.happenings)
+    yield from (exclusion.column.column for exclusion in mapping.exclusions)
+    yield from [mapping.index.column] if isinstance(mapping.index, RowsWhere) else []
 
 
 def text_columns_of(mapping: WideMapping) -> set[str]:
     """The columns that are kept as they are written."""
-    ids = set() if _is_numbered(mapping) else {mapping.id}
+    ids = {*mapping.forbidden} - {*_used(mapping)} | (set() if _is_numbered(mapping) else {mapping.id})
     if mapping.clock != "dates":
         return ids
     birth = [mapping.age.column] if mapping.age and mapping.age.means == "time_of_birth" else []

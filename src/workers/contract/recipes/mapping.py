@@ -175,6 +175,8 @@ class WideMapping(Task):
             yield f"prompts would say {unnamed} as they are; give each input a `name`"
         elif not (has_no_clock or self.visits or self.time):
             yield "time is missing; name its column, or write `clock: none` for one row a participant"
+        if self.outcome.is_dated and self.end == self.outcome.time:
+            yield "outcome.time is there for those alone who had it; name the end of follow-up in `censoring.end`"
         for place, one in (("outcome", self.outcome), ("censoring.death", self.censoring.death)):
             needs_none = self.stop or (has_no_clock and one is self.outcome and not (one.lost or one.competing))
             if one is not None and one.time is None and not needs_none:

@@ -107,7 +107,54 @@ class TestMarks:
         self, cells: list[str], marks: tuple[str, str], tmp_path: Path
     ) -> None:
         pd.DataFrame({"x": cells, "y": 1}).to_csv(tmp_path / "t.csv", sep=";", index=False)
-        assert guess_marks(tmp_path / "t.csv") == marks
+        assert guess_marks(tmp_path / "t.csv")[0] == marks
+
+    @pytest.mark.parametrize(
+        ("table", "separator", "marks"),
+        [
+            ({"choice": ["1,2", "1,3,4"], "bmi": ["27.4", "31.2"]}, ",", (".", "")),
+            ({"icd": ["410.1", "250.0"], "crea": ["0,9", "1,2"]}, ";", (",", "")),
+            ({"icd": ["410.1", "250.0"], "days": ["1.217", "129"], "crea": ["0,9", "1,2"]}, ";", (",", ".")),
+            ({"crea": ["0,950", "0,980"]}, ",", (",", "")),
+        ],
+    )
+    def test_a_draft_takes_what_is_written_otherwise_for_words(
+        self, table: dict[str, list[str]], separator: str, marks: tuple[str, str], tmp_path: Path
+    ) -> None:
+        pd.DataFrame(table).to_csv(tmp_path / "t.csv", sep=separator, index=False)
+        sketch = look(DraftQuestion(place=tmp_path / "t.csv"))
+        assert (sketch.decimal, sketch.thousands) == marks
+
+    def test_what_the_mapping_does_not_measure_is_left_as_it_is(self, tmp_path: Path) -> None:
+        sure: list[Any] = [True, False, None, True] * (N // 4)
+        table = people().assign(icd="410.1", grade="1,5", sure=sure)
+        path = written(table, tmp_path / "t.csv", thousands=".", decimal=",", separator=";")
+        more = [{"column": "grade", "categories": {"1,5": "middling"}}, {"column": "sure", "kind": "flag"}]
+        marks = {"thousands": ".", "decimal": ","}
+        cohort = read_table(path, recipe(ROWS, inputs=[*ROWS["inputs"], *more], forbidden=["icd"], **marks))
+        assert {"grade=1,5", "sure"} <= set(cohort.events["code"])
+
+    def test_numbers_beside_words_in_a_long_table_too(self, tmp_path: Path) -> None:
+        rows = [(k, 0, "LAB", f"{k % 9},5") for k in range(40)] + [(k, 0, "SMOKES", "Yes") for k in range(40)]
+        rows += [
+            (k, day, code, "")
+            for k in range(40)
+            for day, code in ((50 + k, "DEATH"), (150, "END"))
+            if k % 2 or day > 99
+        ]
+        pd.DataFrame(rows, columns=["id", "day", "code", "v"]).to_csv(tmp_path / "t.csv", sep=";", index=False)
+        smokes = {"code": "SMOKES", "kind": "flag", "values": {"Yes": 1, "No": 0}}
+        cohort = read_table(tmp_path / "t.csv", recipe(EVENTS, inputs=[*EVENTS["inputs"], smokes], decimal=","))
+        assert set(cohort.events.loc[cohort.events["code"] == "LAB", "numeric_value"]) == {k + 0.5 for k in range(9)}
+
+    def test_text_in_parquet_has_marks_too(self, tmp_path: Path) -> None:
+        table = people()
+        text = table.assign(days=[f"{day:,}" for day in table["days"]])
+        text.to_parquet(tmp_path / "t.parquet")
+        assert (
+            read_table(tmp_path / "t.parquet", recipe(ROWS, thousands=",")).flow
+            == read(records(table), tmp_path, ROWS).flow
+        )
 
     def test_a_dot_is_no_number_where_the_comma_is_before_decimals(self, tmp_path: Path) -> None:
         path = written(people(), tmp_path / "t.csv", thousands=".", decimal=",", separator=";")
@@ -149,6 +196,18 @@ class TestWords:
             self.rows(), tmp_path, ROWS, **changes
         )
 
+    @pytest.mark.parametrize("word", ["yes", "no"])
+    def test_nor_has_a_column_of_numbers_a_word(self, word: str, tmp_path: Path) -> None:
+        exclusions = [{"column": "dead", "equals": word, "reason": "dead"}]
+        assert f"column dead: no cell is '{word}'" in problem(
+            people().pipe(records), tmp_path, ROWS, exclusions=exclusions
+        )
+
+    def test_two_declared_cells_may_not_be_one_number(self, tmp_path: Path) -> None:
+        rows = people().assign(kind=lambda table: np.where(table.index % 2, "1.1", "1.10")).pipe(records)
+        kind = {"column": "kind", "categories": {"1.1": "one", "1.10": "another"}}
+        assert "two declared cells are one number" in problem(rows, tmp_path, ROWS, inputs=[*ROWS["inputs"], kind])
+
     def test_a_flag_is_0_or_1(self, tmp_path: Path) -> None:
         rows = people().assign(arm=lambda table: 1 + table.index % 2).pipe(records)
         flag = {"column": "arm", "kind": "flag", "name": "the drug"}
@@ -169,6 +228,10 @@ class TestEmptyOutcomes:
             table.drop(columns=["dead", "days"]).pipe(records), tmp_path, ROWS, outcome=outcome, censoring=ends
         )
         assert cohort.flow == read(table.pipe(records), tmp_path, ROWS).flow
+
+    def test_it_needs_an_end_of_follow_up(self) -> None:
+        with pytest.raises(ValidationError, match=r"name the end of follow-up in `censoring\.end`"):
+            recipe(ROWS, outcome={"flag": "died", "time": "died"})
 
     def test_an_empty_cell_is_no_event_where_the_mapping_says_so(self, tmp_path: Path) -> None:
         table = people().assign(kind=lambda table: table["dead"].map({1: "myeloma"}))
@@ -202,6 +265,11 @@ class TestLongTables:
         assert cohort.flow.n_events == 20
         assert any("1 codes differ from those of `outcome`" in warning for warning in cohort.warnings)
 
+    @pytest.mark.parametrize("code", ["DISCHARGE", "deathly", "XaBVj", "k"])
+    def test_other_codes_are_left_alone(self, code: str, tmp_path: Path) -> None:
+        rows = [*self.rows(), {"id": "A1", "day": 3, "code": code}]
+        read(rows, tmp_path, EVENTS, outcome={"codes": ["DEATH", "D", "XaBVJ", "K"]}, inputs=EVENTS["inputs"])
+
     def test_the_flow_tells_of_who_has_no_row_of_the_rule(self, tmp_path: Path) -> None:
         others = [
             {"id": f"E{k}", "day": day, "code": code} for k in range(7) for day, code in ((0, "OTHER"), (50, "DEATH"))
@@ -233,6 +301,12 @@ class TestIds:
         dated = {"clock": "days", "time": "since", "outcome": outcome, "censoring": {"end": "day"}}
         assert read(table.pipe(records), tmp_path, ROWS, **dated).flow == read(table.pipe(records), tmp_path, ROWS).flow
 
+    @pytest.mark.parametrize("name", ["matched_set", "village", "psa"])
+    def test_nor_is_what_is_not_called_so(self, name: str, tmp_path: Path) -> None:
+        table = people(120)
+        both = pd.concat([table, table.assign(days=table["days"] + 7)]).assign(**{name: [*range(120)] * 2})
+        read(both.pipe(records), tmp_path, ROWS)
+
     def test_a_site_that_many_share_is_no_person(self, tmp_path: Path) -> None:
         read(people().assign(site=lambda table: table.index // 4).pipe(records), tmp_path, ROWS)
 
@@ -253,3 +327,17 @@ class TestHorizons:
         table = pd.DataFrame(self.rows())
         assert flow.n_events == int(((table["dead"] == 1) & (table["days"] <= 2) & (table["days"] > 0)).sum())
         assert flow.excluded["lost before the horizon"] == int(((table["dead"] == 0) & (table["days"] < 2)).sum())
+
+
+class TestNothingLeft:
+    @pytest.mark.parametrize(
+        ("cells", "said"), [("dead", "says on every row whether the outcome"), ("days", "runs with"), (None, "nobody")]
+    )
+    def test_an_only_input_that_is_none_is_told(self, cells: str | None, said: str, tmp_path: Path) -> None:
+        table = people().assign(x=lambda table: table[cells] if cells else np.nan)
+        if cells is None:
+            flow = read(table.pipe(records), tmp_path, ROWS, inputs=[{"column": "x"}]).flow
+            assert flow.n_eligible == 0
+            assert flow.n_candidates == sum(flow.excluded.values()) > flow.excluded["lost before the horizon"]
+        else:
+            assert said in problem(table.pipe(records), tmp_path, ROWS, inputs=[{"column": "x"}])
