@@ -3,8 +3,10 @@
 All of it is read from the specs of the trials, so the page can't say what was not run.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from orchestrator.analysis.wording import level
 from orchestrator.design.grid import Design
@@ -115,5 +117,16 @@ def _settings(recipe: Recipe) -> tuple[Setting, ...]:
         if isinstance(value, Recipe):
             settings += [Setting(f"{name}.{inner.name}", inner.value) for inner in _settings(value)]
         else:
-            settings.append(Setting(name, "none" if value is None else level(value)))
+            settings.append(Setting(name, _shown(value)))
     return tuple(settings)
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401  whatever a field of a recipe holds
+    """A value as a study file might say it: of recipes in a list what is not as it is in silence."""
+    if isinstance(value, Recipe):
+        return json.dumps(value.content(), ensure_ascii=False)
+    if isinstance(value, tuple) and value:
+        return ", ".join(map(_shown, value))
+    if isinstance(value, str) and value[:1].isspace():
+        return json.dumps(value, ensure_ascii=False)
+    return "none" if value in (None, "", (), {}) else level(value)
