@@ -251,5 +251,12 @@ def _size_warnings(labels: pd.DataFrame) -> Iterator[str]:
         yield f"fewer than {ENOUGH_TEST_EVENTS} test events: expect wide intervals"
 
 
+def too_large(where: str, asked: int, *, largest: int) -> Problem:
+    """More label-balanced training examples are asked for than there are; how many is not told where they are few."""
+    bound = f"{largest}" if largest > 2 * SMALL_CELL else f"up to {2 * SMALL_CELL}"
+    what = f"{asked} is larger than the cohort allows: {bound} label-balanced training examples"
+    return Problem(where, what, f"use at most {largest}" if largest > 2 * SMALL_CELL else "use fewer")
+
+
 def _shown(n: int) -> str:
     return str(n) if n > SMALL_CELL else f"up to {SMALL_CELL}"

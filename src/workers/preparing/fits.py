@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
+from workers.cohort.checks import too_large
 from workers.contract.answers.sketches import SketchedBase
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import (
@@ -31,9 +32,7 @@ def misfits(order: WorkOrder, sketches: Sketches) -> list[Problem]:
     spec, layout = order.trial.spec, StoreLayout(Path(order.store))
     cohort, problems = CohortFigures.of(spec, layout), []
     if cohort is not None and (spec.train_size or 0) > cohort.largest_balanced_size:
-        largest = cohort.largest_balanced_size
-        what = f"{spec.train_size} is larger than the cohort allows: {largest} label-balanced training examples"
-        problems.append(Problem("axes.train_size", what, f"use at most {largest}"))
+        problems.append(too_large("axes.train_size", spec.train_size or 0, largest=cohort.largest_balanced_size))
     try:
         lengths = lengths_of(order, sketches)
     except InputError as error:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
+from workers.cohort.checks import too_large
 from workers.cohort.splits import largest_balanced_size
 from workers.contract.errors import InputError, Problem
 from workers.contract.inputs import InputKind, input_recipes
@@ -126,8 +127,7 @@ def _refuse_shots(recipe: DemonstrationRecipe, *, largest: int) -> None:
         what = f"{recipe.shots} demonstrations can't be balanced between two labels"
         raise InputError(Problem("few_shot.shots", what, "use an even number"))
     if recipe.shots > largest:
-        what = f"{recipe.shots} is larger than the cohort allows: {largest} label-balanced training examples"
-        raise InputError(Problem("few_shot.shots", what, f"use at most {largest}"))
+        raise InputError(too_large("few_shot.shots", recipe.shots, largest=largest))
 
 
 def demonstrations_of(spec: TrialSpec) -> DemonstrationRecipe:

@@ -154,11 +154,11 @@ def _may_be_outcome(column: ColumnSketch, *, has_visits: bool) -> bool:
     """By its name; or a flag that never changes from visit to visit, as what tells the whole follow-up does."""
     is_told = column.kind == "flag" and has_visits and not column.changes
     says_so = any(OUTCOME.search(text) for text in (column.name, *column.words))
-    return is_told or (says_so and (column.kind == "flag" or bool(column.words)))
+    return is_told or (says_so and (column.kind in ("flag", "date") or bool(column.words)))
 
 
 def _candidate(column: ColumnSketch) -> str:
-    words = ", ".join(map(_said, column.words)) or "0, 1"
+    words = ", ".join(map(_said, column.words)) or ("a date: as flag and as time" if column.kind == "date" else "0, 1")
     return f"{_said(column.name)} ({words}{', and rare ones' if column.n_rare else ''})"
 
 

@@ -105,6 +105,12 @@ class TestPublishedTables:
         assert "guess: years" not in text
         assert "{column: age" in text
 
+    def test_a_date_of_death_may_be_the_outcome(self, tmp_path: Path) -> None:
+        table = registry(np.random.default_rng(1)).drop(columns="status").assign(died="2012-03-01")
+        table.loc[::2, "died"] = None
+        table.to_csv(tmp_path / "extract.csv", index=False)
+        assert "Outcome candidates: died (a date: as flag and as time)." in drafted(tmp_path / "extract.csv")
+
     def test_visits_in_years(self, tmp_path: Path) -> None:
         visits(np.random.default_rng(2)).to_csv(tmp_path / "pbcseq.csv", index=False, sep=";", decimal=",")
         text = drafted(tmp_path / "pbcseq.csv")

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from support.cohorts.meds_folders import TASK, recipe_of, write_crowd
 from support.places import FRAMINGHAM
 from support.studies.orders import COHORT
-from workers.cohort.checks import check_cohort, history_hashes, repeated_histories, telling_features
+from workers.cohort.checks import check_cohort, history_hashes, repeated_histories, telling_features, too_large
 from workers.cohort.cohort import Cohort, Flow
 from workers.cohort.features import Features
 from workers.cohort.framingham import FORBIDDEN_COLUMNS, load_framingham
@@ -314,3 +314,10 @@ def test_a_leaking_cohort_is_not_loaded(tmp_path: Path) -> None:
     rows.to_parquet(folder / "data" / "0.parquet")
     with pytest.raises(InputError, match="feature LAB//CRP: alone ranks the outcome"):
         load_cohort(recipe_of(folder), folder)
+
+
+def test_a_size_that_is_too_large_tells_no_small_count() -> None:
+    assert "2000 label-balanced training examples" in str(too_large("axes.train_size", 4000, largest=2000))
+    few = str(too_large("axes.train_size", 128, largest=36))
+    assert "36" not in few
+    assert "up to 40 label-balanced training examples; use fewer" in few
