@@ -19,10 +19,19 @@ LOOKS = "looks"
 
 @dataclass(frozen=True)
 class PlanPart:
-    """One part of a plan; `is_usual` where it is what a study means that says nothing of it."""
+    """One part of a plan; `is_usual` where it is what a study means that says nothing of it.
+
+    value, said: of a field of a model all that it holds, and of that what is not usual.
+    """
 
     text: str
     is_usual: bool = False
+    value: object = None
+    said: object = None
+
+    def beside(self, sealed: str) -> str:
+        """Its text without the usual in fields that are younger than the sealed one."""
+        return written(_as_of(sealed, self.value, self.said)) if self.value is not None else self.text
 
 
 class AnalysisPlan(Record):
@@ -57,15 +66,12 @@ def deviations(sealed: AnalysisPlan, study: Study, rules: Mapping[str, str]) -> 
     """Every part that differs; one that came up later counts once a study says of it what is not usual."""
     today = _parts(study, rules)
     added = [name for name, part in today.items() if name not in sealed.parts and not part.is_usual]
-    compared = (
-        Deviation(
-            part=name,
-            sealed=sealed.parts.get(name, NOT_SAID),
-            today=today[name].text if name in today else NOT_SAID,
-        )
-        for name in (*sealed.parts, *added)
+    compared = ((name, sealed.parts.get(name, NOT_SAID)) for name in (*sealed.parts, *added))
+    differing = ((name, text) for name, text in compared if name not in today or today[name].beside(text) != text)
+    return tuple(
+        Deviation(part=name, sealed=text, today=today[name].text if name in today else NOT_SAID)
+        for name, text in differing
     )
-    return tuple(each for each in compared if each.sealed != each.today)
 
 
 def written(value: object) -> str:
@@ -101,4 +107,14 @@ def _parts(study: Study, rules: Mapping[str, str]) -> dict[str, PlanPart]:
 def _fields(prefix: str, model: BaseModel) -> Iterator[tuple[str, PlanPart]]:
     said = model.model_dump(mode="json", exclude_defaults=True)
     for name, value in model.model_dump(mode="json").items():
-        yield f"{prefix}.{name}", PlanPart(written(value), is_usual=name not in said)
+        yield f"{prefix}.{name}", PlanPart(written(value), name not in said, value, said.get(name))
+
+
+def _as_of(sealed: str, value: object, said: object) -> object:
+    """What a model holds, but for fields at their defaults of which a sealed text knows nothing: silence means them."""
+    if isinstance(value, dict) and isinstance(said, dict):
+        known = {name: one for name, one in value.items() if name in said or f"{name}: " in sealed}
+        return {name: _as_of(sealed, one, said.get(name)) for name, one in known.items()}
+    if isinstance(value, list) and isinstance(said, list):
+        return [_as_of(sealed, one, of_it) for one, of_it in zip(value, said, strict=True)]
+    return value

@@ -87,6 +87,25 @@ def test_a_plan_that_knows_fewer_parts_than_a_later_version_is_kept_where_nothin
     assert deviations(AnalysisPlan(parts=older, contrasts=SEALED.contrasts), STUDY, RULES) == ()
 
 
+def test_nor_is_a_field_within_a_part_that_an_earlier_version_did_not_have(tmp_path: Path) -> None:
+    text = (SWEEPS / "support2.yaml").read_text()
+    plan = plan_of(load_study(SWEEPS / "support2.yaml"), RULES)
+    mapping, added = plan.parts["cohort.mapping"], ("thousands: , ", "empty: unknown, ")
+    assert all(field in mapping for field in added)
+    for field in added:
+        mapping = mapping.replace(field, "")
+    older = AnalysisPlan(parts={**plan.parts, "cohort.mapping": mapping}, contrasts=plan.contrasts)
+
+    def found(before: str, after: str) -> list[str]:
+        path = tmp_path / "support2.yaml"
+        path.write_text(text.replace(before, after).replace("../.data", str(SWEEPS.parent / ".data")))
+        return [one.part for one in deviations(older, load_study(path), RULES)]
+
+    assert found("", "") == []
+    assert found("horizon_days: 180", "horizon_days: 90") == ["cohort.mapping"]
+    assert found("outcome: {flag: death,", "outcome: {flag: death, empty: did_not_happen,") == ["cohort.mapping"]
+
+
 def test_a_rule_that_another_version_of_the_code_changed_is_a_deviation() -> None:
     (found,) = deviations(SEALED, STUDY, {"confidence": "0.9"})
     assert str(found) == "rules.confidence: 0.95 → 0.9"
