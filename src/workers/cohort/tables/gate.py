@@ -37,10 +37,14 @@ class Marks(NamedTuple):
     thousands: str = ""
 
     @property
+    def parts(self) -> str:
+        """What parts thousands, as a regular expression: spaces of any width, apostrophes of either form."""
+        return {" ": r"\s", "'": "['\u2019]"}.get(self.thousands, re.escape(self.thousands))
+
+    @property
     def grouped(self) -> str:
-        """How a number with parted thousands is written, as a regular expression; a space may be one of any width."""
-        part = r"\s" if self.thousands == " " else re.escape(self.thousands)
-        return rf"^\s*[-+]?[1-9]\d{{0,2}}(?:{part}\d{{3}})+(?:{re.escape(self.decimal)}\d+)?\s*$"
+        """How a number with parted thousands is written, as a regular expression."""
+        return rf"^\s*[-+]?[1-9]\d{{0,2}}(?:{self.parts}\d{{3}})+(?:{re.escape(self.decimal)}\d+)?\s*$"
 
     @property
     def plain(self) -> str:
@@ -151,7 +155,7 @@ def _as_usual(path: Path, rows: pd.DataFrame, columns: Mapping[str, Collection[s
             problems.append(Problem(f"{path}: column {name}", what, hint + remedy))
         is_changed = is_grouped | cells.str.match(marks.plain, na=False)
         if is_changed.any():
-            usual = cells.mask(is_grouped, cells.str.replace(rf"[{re.escape(marks.thousands)}\s]", "", regex=True))
+            usual = cells.mask(is_grouped, cells.str.replace(rf"{marks.parts}|\s", "", regex=True))
             usual = rows[name].mask(is_changed, usual.str.replace(marks.decimal, "."))
             numbers = pd.to_numeric(usual, errors="coerce")
             found[name] = numbers if (numbers.notna() == usual.notna()).all() else usual

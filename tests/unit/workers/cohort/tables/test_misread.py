@@ -85,6 +85,13 @@ class TestMarks:
         assert set(cohort.events.loc[cohort.events["code"] == "platelets", "numeric_value"]) <= {*table["platelets"]}
         assert set(cohort.events.loc[cohort.events["code"] == "crp", "numeric_value"]) <= {*table["crp"]}
 
+    @pytest.mark.parametrize(("declared", "written_as"), [(" ", "\u202f"), (" ", "\u00a0"), ("'", "\u2019")])
+    def test_so_are_those_that_typesetters_part(self, declared: str, written_as: str, tmp_path: Path) -> None:
+        table = people()
+        path = written(table, tmp_path / "t.csv", thousands=written_as, decimal=".", separator=";")
+        flow = read_table(path, recipe(ROWS, thousands=declared)).flow
+        assert flow == read(table.pipe(records), tmp_path, ROWS).flow
+
     @pytest.mark.parametrize(
         ("thousands", "decimal", "separator"), [(",", ".", ","), (".", ",", ";"), ("", ",", ";"), ("", ".", ",")]
     )
