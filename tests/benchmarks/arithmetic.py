@@ -22,6 +22,7 @@ from peft import PeftModel
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from workers.contract.inputs import InputKind
 from workers.contract.layout import StoreLayout
@@ -50,17 +51,19 @@ def compared(name: str, old: Way, new: Way, *, rounds: int) -> None:
     """One line: medians of both, their ratio, the largest difference of what they give."""
     took: dict[str, list[float]] = {"old": [], "new": []}
     gave: dict[str, np.ndarray] = {}
-    for number in range(rounds + 1):
+    for _ in range(rounds + 1):
         for way, do in (("old", old), ("new", new)):
             began = time.process_time()
             gave[way] = do()
-            if number:  # the first round warms up
-                took[way].append(time.process_time() - began)
+            took[way].append(time.process_time() - began)
+    first = took["new"][0]  # that of either way warms up
+    took = {way: every[1:] for way, every in took.items()}
     before, after = (1e3 * statistics.median(took[way]) for way in ("old", "new"))
     apart = np.abs(gave["old"] - gave["new"]).max()
     spread = " ".join(f"{one / other:.2f}" for one, other in zip(took["old"], took["new"], strict=True))
     sys.stdout.write(
-        f"{name:<24} {before:10.1f} ms {after:10.1f} ms  {before / after:5.2f} x  ({spread})  moved {apart:.1e}\n"
+        f"{name:<24} {before:10.1f} ms {after:10.1f} ms  {before / after:5.2f} x  ({spread})  "
+        f"moved {apart:.1e}, first {first:.1f} s\n"
     )
     sys.stdout.flush()
 
@@ -72,7 +75,7 @@ def compare_training(work: Work, *, rounds: int) -> None:
     examples = training_examples(work, Scaffold.of(base.tokenizer, answer, work.spec.base), rows)
     orders = [order for order, _ in zip(batches(len(examples), recipe), range(N_STEPS), strict=False)]
     with fresh_adapter(base.model, recipe.lora, seed=recipe.seed) as model:
-        _move(model)
+        move(model)
         with deepspeed_engine(model.train(), recipe, device=work.bench.device) as engine:
 
             def steps(way: AbstractContextManager[None]) -> np.ndarray:
@@ -90,8 +93,26 @@ def compare_training(work: Work, *, rounds: int) -> None:
             with few():
                 compared("… a late last layer", lambda: steps(nullcontext()), lambda: steps(late()), rounds=rounds)
             with few(), late():
+                by_compiler = compiled(model)
+                compared("… compiled", lambda: steps(nullcontext()), lambda: steps(by_compiler()), rounds=rounds)
                 whole = partial(summed_for_nobody, engine)
                 compared("… alone", lambda: steps(whole()), lambda: steps(nullcontext()), rounds=rounds)
+
+
+def compiled(model: PeftModel) -> Callable[[], AbstractContextManager[None]]:
+    """Every layer but the last through torch's compiler, for any number of positions, during a block."""
+    layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)][:-1]
+    ways = {layer: torch.compile(layer._call_impl, dynamic=True) for layer in layers}
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        for layer, way in ways.items():
+            layer._compiled_call_impl = way
+        yield
+        for layer in layers:
+            layer._compiled_call_impl = None
+
+    return block
 
 
 @contextmanager
@@ -106,7 +127,7 @@ def summed_for_nobody(engine: Engine) -> Iterator[None]:
             group["fused"] = True
 
 
-def _move(model: PeftModel) -> None:
+def move(model: PeftModel) -> None:
     """An adapter that changes something: B begins at 0."""
     with torch.no_grad():
         for name, value in model.named_parameters():

@@ -43,6 +43,14 @@ class Job:
     def said(self) -> str:
         return self.output.read_text() if self.output.exists() else ""
 
+    def set_limit(self, *, minutes: int) -> None:
+        """From now on, rounded up to a whole minute of its run."""
+        gone = int(self.slurm.ask("squeue", "--noheader", f"--jobs={self.id}", "--format=%M").split(":")[-2])
+        self.slurm.ask("scontrol", "update", f"JobId={self.id}", f"TimeLimit={gone + minutes}")
+
+    def wait_until_begun_anew(self) -> None:
+        self.slurm.until(lambda: self.slurm.state(self.id).split()[1] == "1", seconds=300)
+
     def finish(self) -> None:
         """Its second start ends with every outcome."""
         self.slurm.until(lambda: self.slurm.state(self.id).startswith(("COMPLETED", "FAILED")), seconds=900)
@@ -67,8 +75,12 @@ def slurm(cluster: Cluster) -> Slurm:
 def test_a_job_leaves_resume_points_before_its_limit_and_its_second_start_finishes(
     cluster: Cluster, slurm: Slurm
 ) -> None:
-    job = Job(cluster, slurm, "--time=00:05:00", "--signal=B:USR1@120")
-    slurm.until(lambda: slurm.state(job.id).split()[1] == "1", seconds=600)
+    """However fast the host is: the limit is set as trials train, so that the signal comes while they do."""
+    job = Job(cluster, slurm, "--time=01:00:00", "--signal=B:USR1@120", steps=6000)
+    slurm.until(lambda: "running  " in job.said, seconds=300)
+    job.set_limit(minutes=3)
+    job.wait_until_begun_anew()
+    job.set_limit(minutes=60)
     assert "running ones leave resume points" in job.said
     assert list(job.layout.root.glob("checkpoints/*/step-*"))
     job.finish_what_was_stopped()
@@ -78,7 +90,7 @@ def test_a_job_that_is_preempted_leaves_resume_points_and_is_requeued(cluster: C
     job = Job(cluster, slurm, "--time=01:00:00")
     slurm.until(lambda: "running  " in job.said, seconds=300)
     slurm.ask("scancel", "--batch", "--signal=TERM", job.id)
-    slurm.until(lambda: slurm.state(job.id).split()[1] == "1", seconds=300)
+    job.wait_until_begun_anew()
     assert "running ones leave resume points" in job.said
     job.finish_what_was_stopped()
 
@@ -87,7 +99,7 @@ def test_a_job_whose_node_goes_down_is_begun_anew_on_another_and_finishes(cluste
     job = Job(cluster, slurm, "--time=01:00:00", seeds="1", steps=1000)
     slurm.until(lambda: "running  " in job.said, seconds=300)
     cluster.hosts.drop("h2")
-    slurm.until(lambda: slurm.state(job.id).split()[1] == "1", seconds=300)
+    job.wait_until_begun_anew()
     job.finish()
     hosts = {Outcome.load(path).provenance.host for path in job.layout.trials.glob("*/outcome.json")}
     assert "h3" in hosts, job.said
