@@ -142,8 +142,8 @@ def compare(work: Work, name: str, *, rounds: int) -> None:
     base, answer = work.base
     recipe = work.training
     examples = training_examples(work, Scaffold.of(base.tokenizer, answer, work.spec.base), TrainingSet.of(work).rows)
-    orders = [order for order, _ in zip(batches(len(examples), recipe), range(max(NUMBERS)), strict=False)]
-    parts = [[examples[row] for row in order] for order in orders]
+    enough = recipe.model_copy(update={"steps": max(NUMBERS)})
+    parts = [[examples[row] for row in order] for order in batches(len(examples), enough)]
     with ExitStack() as stack:
         model = stack.enter_context(fresh_adapter(base.model, recipe.lora, seed=recipe.seed))
         move(model.train())

@@ -143,7 +143,7 @@ def _train_once(
             logits, unpadded = _logits(model.eval(), batch), _logits(model, lone)
         save_adapter(model, folder, base=recipe)
         targets = tuple(sorted(adapted_layers(model)))
-    n_last = lone.labels.shape[1] + 1
+    n_last = lone.labels.shape[1]
     padded = (logits[-1, -n_last:] - unpadded[-1, -n_last:]).abs().max() / unpadded.abs().max()
     return Trained(max(gradients, default=0.0), targets, float(padded)), logits
 

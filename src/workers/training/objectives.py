@@ -22,10 +22,11 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Batch:
-    """Left-padded tensors: inputs of shape (n_views, longest), the rest of shape (n_views, n_label_positions).
+    """Left-padded tensors: inputs of shape (n_views, longest - 1), the rest of shape (n_views, n_label_positions).
 
-    Targets end together at the right edge, so the output layer runs on the last positions only. `is_label` marks the
-    yes and no, `is_label_view` all positions of a view that is the answer line alone.
+    Targets end together at the right edge, so the output layer runs on the last positions only; their last tokens,
+    after which nothing is predicted, are no input. `is_label` marks the yes and no, `is_label_view` all positions of a
+    view that is the answer line alone.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -35,8 +36,8 @@ class Batch:
 
     @property
     def model_inputs(self) -> dict[str, torch.Tensor | int | bool]:
-        """What a model is called with; position i of its logits predicts label i, the last one nothing."""
-        return {**self.inputs, "logits_to_keep": self.labels.shape[1] + 1, "use_cache": False}
+        """What a model is called with; position i of its logits predicts label i."""
+        return {**self.inputs, "logits_to_keep": self.labels.shape[1], "use_cache": False}
 
     def on(self, device: torch.device) -> "Batch":
         """The same on a device, which is not waited for."""
@@ -48,7 +49,7 @@ class Batch:
 
 def collate(views: Sequence[View], *, pad_token: int) -> Batch:
     """Pad views to one length, on the host; labels are the target tokens, everything else is ignored."""
-    longest = max(len(view.prompt) + len(view.target) for view in views)
+    longest = max(len(view.prompt) + len(view.target) for view in views) - 1
     n_label_positions = max(len(view.target) for view in views)
     input_ids = torch.full((len(views), longest), pad_token)
     attention_mask = torch.zeros((len(views), longest), dtype=torch.long)
@@ -56,8 +57,9 @@ def collate(views: Sequence[View], *, pad_token: int) -> Batch:
     is_label = torch.zeros((len(views), n_label_positions), dtype=torch.bool)
     for row, view in enumerate(views):
         tokens = torch.tensor([*view.prompt, *view.target])
-        input_ids[row, -len(tokens) :] = tokens
-        attention_mask[row, -len(tokens) :] = 1
+        start = longest + 1 - len(tokens)
+        input_ids[row, start:] = tokens[:-1]
+        attention_mask[row, start:] = 1
         labels[row, -len(view.target) :] = tokens[-len(view.target) :]
         if view.label_at is not None:
             start = n_label_positions - len(view.target) + view.label_at
@@ -152,7 +154,7 @@ def step_loss(
     """Weighted cross-entropy over the target tokens of the batch; of a part of it, the part's summand.
 
     Args:
-        logits: Shape (n_views, n_label_positions + 1, vocabulary); position i predicts label i.
+        logits: Shape (n_views, n_label_positions, vocabulary); position i predicts label i.
         sizes: As in `groups_of`; a part needs them.
     """
     groups = groups_of(batch, objective, sizes=sizes)
@@ -191,7 +193,7 @@ def token_losses(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def _log_probs(logits: torch.Tensor) -> torch.Tensor:
-    return log_softmax(logits[:, :-1].flatten(0, 1).float(), dim=-1)
+    return log_softmax(logits.flatten(0, 1).float(), dim=-1)
 
 
 def _by_token(log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:

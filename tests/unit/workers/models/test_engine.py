@@ -50,7 +50,7 @@ def losses_with_torch(base: Base, recipe: TrainingRecipe) -> list[float]:
         for step, rows in enumerate(batches(len(EXAMPLES), recipe), start=1):
             batch = collate([view for row in rows for view in EXAMPLES[row]], pad_token=0)
             output = model(**batch.model_inputs)
-            loss = torch.nn.functional.cross_entropy(output.logits[:, :-1].flatten(0, 1), batch.labels.flatten())
+            loss = torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), batch.labels.flatten())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)

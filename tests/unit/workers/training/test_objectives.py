@@ -10,7 +10,7 @@ from support.studies.toys import BREAK, DELIMITER, END, NO, WORDS, YES, ToyModel
 from workers.contract.recipes.teaching import Supervision, TargetRecipe
 from workers.contract.trial import ObjectiveRecipe
 from workers.examples.targets import LABEL_PREFIX, evaluation_prefix
-from workers.training.objectives import collate, label_and_rest, step_loss
+from workers.training.objectives import IGNORED, collate, label_and_rest, step_loss
 from workers.training.views import Example, View, label_views, rationale_views, refuse_meaningless
 
 RECORDS = [([10, 11, 12, 13], [14, 15, 16], True), ([17], [18, 19, 20, 21, 22], False), ([11, 12], [23], True)]
@@ -87,7 +87,7 @@ def test_the_default_is_plain_cross_entropy_bit_for_bit() -> None:
     model, objective = ToyModel(), ObjectiveRecipe()
     batch = collate(views_of(objective), pad_token=END)
     logits = model(**batch.model_inputs).logits
-    plain = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels.flatten())
+    plain = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())
     loss = step_loss(logits, batch, objective).total
     assert torch.equal(loss, plain)
     assert all(map(torch.equal, gradients(loss, model), gradients(plain, model)))
@@ -136,10 +136,12 @@ def test_label_and_rest_add_up_to_the_loss(objective: ObjectiveRecipe) -> None:
     assert (label + rest).item() == pytest.approx(loss.total.item(), abs=1e-6)
 
 
-def test_padding_is_masked_and_takes_no_position() -> None:
+def test_padding_is_masked_and_takes_no_position_and_the_last_tokens_are_no_input() -> None:
     batch = collate([View([1, 2, 3, 4], [5, 6], label_at=0), View([7], [8, 9, 10], label_at=1)], pad_token=0)
-    assert batch.inputs["attention_mask"].tolist() == [[1] * 6, [0, 0, 1, 1, 1, 1]]
-    assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 2, 3]]
+    assert batch.inputs["input_ids"].tolist() == [[1, 2, 3, 4, 5], [0, 0, 7, 8, 9]]
+    assert batch.inputs["attention_mask"].tolist() == [[1] * 5, [0, 0, 1, 1, 1]]
+    assert batch.inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4], [0, 0, 0, 1, 2]]
+    assert batch.labels.tolist() == [[IGNORED, 5, 6], [8, 9, 10]]
     assert batch.is_label.tolist() == [[False, True, False], [False, True, False]]
 
 
