@@ -12,7 +12,7 @@ import time
 from workers.contract.trial import EvaluationRecipe
 from workers.examples.tokenizing.tokens import answer_tokens
 from workers.models.base import Base
-from workers.models.builtin.clinical import BASES, SEED, Pretrained, build
+from workers.models.builtin.clinical import BASES, SEED, Pretrained, pretrained
 from workers.models.builtin.corpus import documents
 from workers.scoring.openers import CachedOpener
 from workers.scoring.scorer import Scorer
@@ -23,10 +23,10 @@ MAX_NEW_TOKENS = {"clinical_qwen_s_reasoning": 140}
 LAST_STEPS = 20
 
 
-def share_answered(recipe: str, pretrained: Pretrained) -> float:
+def share_answered(recipe: str, made: Pretrained) -> float:
     """Share of fresh records that the base answers, in [0, 1]."""
-    pretrained.tokenizer.padding_side = "left"
-    base = Base(pretrained.model, pretrained.tokenizer)
+    made.tokenizer.padding_side = "left"
+    base = Base(made.model, made.tokenizer)
     answer = answer_tokens(base.tokenizer)
     evaluation = EvaluationRecipe(max_new_tokens=MAX_NEW_TOKENS.get(recipe, 48))
     scorer = Scorer(CachedOpener(base.model, pad_token=answer.end), base, answer, evaluation=evaluation)
@@ -40,13 +40,13 @@ def main() -> None:
     """Print a line a base."""
     for recipe in sys.argv[1:] or BASES:
         started = time.process_time()
-        pretrained = build(recipe)
+        made = pretrained(recipe)
         seconds = time.process_time() - started
-        n_parameters = sum(parameter.numel() for parameter in pretrained.model.parameters())
-        loss = sum(pretrained.losses[-LAST_STEPS:]) / LAST_STEPS
+        n_parameters = sum(parameter.numel() for parameter in made.model.parameters())
+        loss = sum(made.losses[-LAST_STEPS:]) / LAST_STEPS
         sys.stdout.write(
             f"{recipe:26} {n_parameters:8,} parameters {seconds:6.0f} s   loss {loss:.3f}   "
-            f"answered {share_answered(recipe, pretrained):6.1%}\n"
+            f"answered {share_answered(recipe, made):6.1%}\n"
         )
         sys.stdout.flush()
 

@@ -46,7 +46,7 @@ class StudyStarted(StartedBase):
 
 
 class StudyBuiltin(StudyStarted, BuiltinBase):
-    """A tiny base that this project pre-trains, once a store or once for all."""
+    """A tiny base that comes with this project, which pre-trained it on invented records."""
 
 
 class StudyGguf(StudyStarted, GgufBase):

@@ -122,15 +122,10 @@ def _found(base: BaseRecipe, sources: Mapping[str, str]) -> _Found:
             path = _gguf_place(base, sources)
             return _Found(partial(gguf_file.read_gguf, path), partial(gguf_file.sketch_gguf, path))
         case BuiltinBase(recipe=name) if name in clinical.BASES:
-            return _Found(partial(_pretrained, name), partial(clinical.sketch, name))
+            return _Found(partial(clinical.build, name), partial(clinical.sketch, name))
         case BuiltinBase(recipe=name):
             return _Found(partial(tiny.build, name), partial(tiny.sketch, name))
     assert_never(base)
-
-
-def _pretrained(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    built = clinical.build(name)
-    return built.model, built.tokenizer
 
 
 def load(folder: Path, *, precision: str, device: torch.device) -> Base:

@@ -87,7 +87,7 @@ class StartedBase(BaseSettings):
 
 
 class BuiltinBase(StartedBase):
-    """A tiny base that this project pre-trains, once a store or once for all."""
+    """A tiny base that comes with this project, which pre-trained it on invented records."""
 
     kind: Literal["builtin"]
     recipe: Literal[

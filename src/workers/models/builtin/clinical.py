@@ -1,7 +1,7 @@
 """The seven clinical bases: four architectures, two sizes, and a twin that read long arguments instead of short ones.
 
-Each is pre-trained for a minute or two on invented records (`corpus.py`), once a store. Their numbers show that the
-system works; they say nothing about large models of the same name.
+Each was pre-trained for a minute or two on invented records (`corpus.py`). Their numbers show that the system works;
+they say nothing about large models of the same name.
 """
 
 import copy
@@ -11,10 +11,12 @@ from functools import cache
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.initialization import no_init_weights
 
 from workers.models.architectures import Family, Shape, random_model
 from workers.models.builtin.corpus import CLINICAL, REASONING, Continuation, documents
 from workers.models.builtin.pretraining import Schedule, pretrain, train_tokenizer
+from workers.models.builtin.shipped import give_weights
 
 SEED = 2610
 # Every word of the corpus, some in upper and lower case, is one token.
@@ -53,15 +55,28 @@ BASES = {
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A base ready for use, and the loss of every step that led there, in nats a token."""
+    """A base as its pre-training leaves it, and the loss of every step that led there, in nats a token."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     losses: list[float]
 
 
-def build(recipe: str) -> Pretrained:
-    """Pre-train one of `BASES`; the same weights on every run of one kind of machine."""
+def build(recipe: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """One of `BASES` with the weights that `pretrained` gave once, and its tokenizer.
+
+    Raises:
+        InputError: The weights are not there, or not as they were.
+    """
+    tokenizer = clinical_tokenizer()
+    with no_init_weights():
+        model = _fresh(BASES[recipe], tokenizer)
+    give_weights(model, recipe)
+    return model.eval(), tokenizer
+
+
+def pretrained(recipe: str) -> Pretrained:
+    """Pre-train it anew; the same weights on every run of one kind of machine."""
     base = BASES[recipe]
     tokenizer = clinical_tokenizer()
     with torch.random.fork_rng(devices=[]):

@@ -2,9 +2,7 @@
 
 They see invented people only, and the answers after their records are coin flips: a base learns the words and forms of
 all supervisions, as a pretrained language model knows them, and nothing about who is at risk (`micro_llama`, to try a
-study out, learns next to nothing). Both come with their weights, for another processor would pre-train others in the
-last bits, and a study's numbers would move with them. Their numbers show that the system works; they say nothing about
-large models.
+study out, learns next to nothing). Their numbers show that the system works; they say nothing about large models.
 """
 
 import copy
@@ -13,15 +11,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.initialization import no_init_weights
 
-from workers.contract.errors import InputError, Problem
 from workers.contract.recipes.teaching import Supervision, TemplateTeacherRecipe
 from workers.examples.exam_facts import facts_of
 from workers.examples.exam_summary import render_prompt
@@ -29,7 +23,7 @@ from workers.examples.facts import Case
 from workers.examples.targets import target_text
 from workers.examples.template.teacher import TemplateTeacher
 from workers.models.builtin.pretraining import END, train_tokenizer
-from workers.models.reading.tensors import fill
+from workers.models.builtin.shipped import give_weights
 
 SEED = 2606
 VOCABULARY_SIZE = 768
@@ -63,18 +57,8 @@ def build(recipe: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     config, tokenizer = sketch(recipe)
     with no_init_weights():
         model = LlamaForCausalLM(config)
-    place, remedy = weights_of(recipe), "install the package anew"
-    try:
-        weights = load_file(place)
-    except (OSError, SafetensorError) as error:
-        raise InputError(Problem(str(place), f"can't be read ({type(error).__name__})", remedy)) from None
-    fill(model, weights, where=place, remedy=remedy)
+    give_weights(model, recipe)
     return model.eval(), tokenizer
-
-
-def weights_of(recipe: str) -> Path:
-    """Where the weights lie that come with this package; `python -m workers.models.builtin` writes them."""
-    return Path(__file__).parent / f"{recipe}.safetensors"
 
 
 def pretrained(recipe: str) -> LlamaForCausalLM:
