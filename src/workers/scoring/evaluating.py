@@ -22,13 +22,16 @@ from workers.scoring.engines.engine import Dictated, Dictation
 from workers.scoring.openers import Opener, PlainOpener, TimedOpener, opener_of
 from workers.scoring.scorer import LIKELIEST, Scored, Scorer
 from workers.work.bench import PROGRESS_EVERY_S, Predicting, Work
+from workers.work.memory import gpu_bytes
 from workers.work.predictions import RawScores, prediction_table, store_salt
 from workers.work.training_set import TrainingSet
 
 # Prompt tokens that are scored together: the more rows, the cheaper each token that is written, but their cache grows.
 # 180 MiB of it are 4,096 prompt tokens of a 135M base (30 layers, 3 key-value heads of 64, float32).
-FEWEST_TOKENS, MOST_TOKENS = 4_096, 16_384
+FEWEST_TOKENS, MOST_TOKENS = 4_096, 49_152
 CACHE_BYTES = 180 * 2**20
+# Of what a process may take of its GPU; the rest is for weights, activations and what is written.
+CACHE_SHARE_OF_GPU = 1 / 16
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def tokens_per_batch(model: PreTrainedModel) -> int:
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // n_heads
     n_kept = getattr(config, "num_key_value_heads", None) or n_heads
     bytes_per_token: int = 2 * config.num_hidden_layers * n_kept * head_dim * model.dtype.itemsize
-    return min(MOST_TOKENS, max(FEWEST_TOKENS, CACHE_BYTES // bytes_per_token))
+    cache_bytes = int(CACHE_SHARE_OF_GPU * gpu_bytes()) if model.device.type == "cuda" else CACHE_BYTES
+    return min(MOST_TOKENS, max(FEWEST_TOKENS, cache_bytes // bytes_per_token))
 
 
 def _in_row_order(parts: list[Scored]) -> RawScores:

@@ -50,5 +50,12 @@ def keep_to_share(gpu_share: float) -> None:
         torch.cuda.set_per_process_memory_fraction(gpu_share * FOR_TENSORS)
 
 
+def gpu_bytes() -> int:
+    """What the tensors of this process may take of its GPU, whatever others take of it at the moment."""
+    torch = sys.modules["torch"]
+    _, total = torch.cuda.mem_get_info()
+    return int(total * torch.cuda.get_per_process_memory_fraction())
+
+
 def _mib(n_bytes: int) -> int:
     return round(n_bytes / MIB)

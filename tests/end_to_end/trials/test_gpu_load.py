@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from support.studies.orders import comparator_spec, micro_spec, micro_training, order_of
+from workers.attempt import gpu_load
 from workers.attempt.gpu_load import MOST_PARTS, MOST_STEPS, CarryOut, measure
 from workers.contract.answers.readiness import GpuLoad
 from workers.contract.recipes.teaching import Supervision
 from workers.contract.trial import Method, TrialSpec
-from workers.scoring.evaluating import MOST_TOKENS
 from workers.work.bench import Predicting, Work
 from workers.work.training_set import TrainingSet
+
+FEWER_TOKENS = 8_192  # than all prompts of the micro study have
 
 
 class Played:
@@ -78,6 +80,12 @@ def test_the_heaviest_of_the_trials_is_measured(store: Path) -> None:
         assert len(taught.rows) == 16
 
 
+@pytest.fixture
+def few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_load, "MOST_TOKENS", FEWER_TOKENS)
+
+
+@pytest.mark.usefixtures("few_are_read")
 def test_it_trains_on_the_longest_examples_and_reads_the_longest_prompts(store: Path) -> None:
     watched, spec = Watched(), micro_spec(Supervision.FREE_FORM)
     measured(store, spec, carry_out=watched)
@@ -91,9 +99,10 @@ def test_it_trains_on_the_longest_examples_and_reads_the_longest_prompts(store: 
     assert lengths(taught) == lengths(TrainingSet.of(whole))[-8:]
     read, every = (sorted(map(len, each.prompt_tokens(each.scored_rows.rows))) for each in (work, whole))
     assert len(read) < len(every)
-    assert read == every[-(MOST_TOKENS // every[-1]) :]
+    assert read == every[-(FEWER_TOKENS // every[-1]) :]
 
 
+@pytest.mark.usefixtures("few_are_read")
 def test_steps_and_scored_prompts_stand_in_the_proportion_of_the_trial(store: Path) -> None:
     watched, spec = Watched(), micro_spec(training=micro_training(steps=16))
     measured(store, spec, carry_out=watched)

@@ -357,11 +357,28 @@ def test_every_architecture_scores_a_batch_behind_a_shared_prefix_as_one_by_one(
             assert shared.also[scoring][place] == pytest.approx(scored.also[scoring][0], abs=1e-5), scoring
 
 
+SMOLLM2 = LlamaConfig(num_hidden_layers=30, hidden_size=576, num_attention_heads=9, num_key_value_heads=3)
+
+
+def smollm2_on(device: str, dtype: torch.dtype = torch.float32) -> SimpleNamespace:
+    return SimpleNamespace(config=SMOLLM2, dtype=dtype, device=torch.device(device))
+
+
 def test_a_batch_holds_more_tokens_of_a_smaller_model_and_as_many_as_ever_of_a_large_one(base: Base) -> None:
-    large = LlamaConfig(num_hidden_layers=30, hidden_size=576, num_attention_heads=9, num_key_value_heads=3)
-    assert tokens_per_batch(SimpleNamespace(config=large, dtype=torch.float32)) == 4_096
-    assert tokens_per_batch(SimpleNamespace(config=large, dtype=torch.bfloat16)) == 8_192
-    assert tokens_per_batch(base.model) == 16_384
+    assert tokens_per_batch(smollm2_on("cpu")) == 4_096
+    assert tokens_per_batch(smollm2_on("cpu", torch.bfloat16)) == 8_192
+    assert tokens_per_batch(base.model) == 49_152
+
+
+@pytest.mark.parametrize(
+    ("gib", "share", "n_tokens"), [(140, 1.0, 49_152), (140, 0.18, 36_700), (24, 1.0, 34_952), (2, 0.5, 4_096)]
+)
+def test_on_a_gpu_a_batch_goes_by_what_the_process_may_take_of_it(
+    monkeypatch: pytest.MonkeyPatch, gib: int, share: float, n_tokens: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (gib * 2**29, gib * 2**30))
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda: share)
+    assert tokens_per_batch(smollm2_on("cuda")) == pytest.approx(n_tokens, abs=1)
 
 
 def test_a_sampled_score_follows_its_seed(base: Base, answer: AnswerTokens) -> None:
