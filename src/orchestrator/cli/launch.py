@@ -121,7 +121,7 @@ def launch(
         allows_mixed=allow_mixed,
         profiles=profile,
         inputs_from=inputs_from,
-        until=Deadline.parse(until) if until else None,
+        until=Deadline.parse(until) if until is not None else None,
     )
     go_on = FollowUp(named(study, store), address, tracking_uri is not None)
     raise typer.Exit(_detach(context, one, go_on) if detach else _run(one, go_on, as_json=as_json))

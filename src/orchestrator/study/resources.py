@@ -120,9 +120,12 @@ def unknown_shares(draft: "StudyDraft") -> Iterator[Problem]:
 
 
 def spanned_devices(draft: "StudyDraft") -> Iterator[Problem]:
-    """More GPUs than a process uses."""
+    """More GPUs than a process uses, or none on the device that was asked for."""
     for at in ((*place, "gpus_per_trial") for place in _places(draft)):
         n_gpus = draft.sound(*at)
+        if n_gpus == 0 and draft.sound("resources", "device") == Device.GPU:
+            what = f"{draft.source.written(at)} takes no GPU, and `resources.device` is gpu"
+            yield draft.source.problem(at, what=what, remedy="write 1 or a part of one, or `device: cpu`")
         if n_gpus is None or n_gpus == AUTO or n_gpus <= 1:
             continue
         what = f"{draft.source.written(at)} would leave all but one idle: a process uses one device, at any zero_stage"

@@ -147,6 +147,11 @@ def test_a_trial_on_several_gpus_is_refused_as_long_as_it_would_use_one(tmp_path
     assert "resources.gpus_per_trial: 4 would leave all but one idle" in only_problem(write(tmp_path, text))
 
 
+def test_a_trial_on_a_gpu_takes_some_of_one(tmp_path: Path) -> None:
+    text = SOUND.replace("gpus_per_trial: 1", "gpus_per_trial: 0\n  device: gpu")
+    assert "resources.gpus_per_trial: 0 takes no GPU, and" in only_problem(write(tmp_path, text))
+
+
 @pytest.mark.parametrize("value", ["-1", "half", "Auto", "null"])
 def test_what_is_no_part_of_a_gpu_is_refused_where_it_stands(tmp_path: Path, value: str) -> None:
     said = only_problem(write(tmp_path, SOUND.replace("gpus_per_trial: 1", f"gpus_per_trial: {value}")))
