@@ -108,6 +108,13 @@ def test_a_name_that_is_too_long_is_to_be_shortened(sweep: Command, tmp_path: Pa
         assert (tmp_path / "err").read_text().endswith("File name too long; choose a shorter name\n")
 
 
+def test_a_time_limit_of_nothing_is_refused_and_starts_nothing(sweep: Command, tmp_path: Path) -> None:
+    """As an unset variable gives it."""
+    assert sweep("run", write_study(tmp_path), "--store", tmp_path / "store", "--until", "") == 2
+    assert "--until: '' is no time" in (tmp_path / "err").read_text()
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_folder_that_ray_can_not_use_is_refused_before_anything_is_made(
     sweep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
