@@ -1,4 +1,4 @@
-"""`sweep run` and `sweep resume`: one launch of a study, whole or narrowed."""
+"""`sweep run` and `sweep resume`: one launch of a study, whole or narrowed; `attach` and `stop`, from beside it."""
 
 import sys
 import time
@@ -66,6 +66,9 @@ Profile = Annotated[
 ]
 Detach = Annotated[
     bool, typer.Option("--detach", help="let the cluster drive: --address is that of its dashboard, http://HOST:8265")
+]
+DashboardAddress = Annotated[
+    str | None, typer.Option("--address", help="of the cluster's dashboard, as http://HOST:8265; it has to be named")
 ]
 AllowDirty = Annotated[
     bool, typer.Option("--allow-dirty", help="with --detach: send changes that no commit holds; it is recorded")
@@ -195,10 +198,15 @@ def _detach(context: typer.Context, launch: "Launch", follow_up: FollowUp) -> in
 
 def _dashboard(address: str | None) -> str:
     """The address of a dashboard; raises InputError."""
-    if address is None or not address.startswith(("http://", "https://")) or holds_credentials(address):
-        what = "with --detach it is that of the cluster's dashboard, and holds no password"
-        raise InputError(Problem("--address", what, "write it as http://HOST:8265"))
-    return address
+    if not address:
+        what = "is left out, and this talks to the cluster's dashboard"
+    elif holds_credentials(address):
+        what = "holds more than a host and its port"
+    elif not address.startswith(("http://", "https://")):
+        what = f"{address} is not that of a dashboard"
+    else:
+        return address
+    raise InputError(Problem("--address", what, "write it as http://HOST:8265"))
 
 
 def _words(context: typer.Context) -> list[object]:
@@ -222,9 +230,40 @@ def _words(context: typer.Context) -> list[object]:
 
 
 def attach(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="as `sweep run --detach` named it")], address: Address = None
+    job: Annotated[str, typer.Argument(metavar="JOB", help="as `sweep run --detach` named it")],
+    address: DashboardAddress = None,
 ) -> None:
     """Follow a launch that its cluster drives, from its beginning; ends as it does, and it goes on if this ends."""
     from orchestrator.execution.on_ray.jobs import follow
 
     raise typer.Exit(follow(_dashboard(address), job, write=lasting(sys.stdout).write) or 0)
+
+
+def stop(
+    study: StudyFile,
+    store: StoreRoot = STORES,
+    now: Annotated[bool, typer.Option("--now", help="abandon running trials instead of letting them end")] = False,
+    save: Annotated[bool, typer.Option("--save", help="abandon them once they have left resume points")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
+    from orchestrator.execution.events import StopLevel
+    from orchestrator.store.holding import lock_holder
+
+    if now and save:
+        raise InputError(Problem("--now", "abandons trials before they leave what --save asks for", "give one of them"))
+    _, layout = open_study(study, store)
+    holder = lock_holder(layout)
+    if holder is None:
+        raise InputError(Problem(str(layout.root), "no driver runs on this store", "there is nothing to stop"))
+    level = StopLevel.NOW if now else StopLevel.SAVE if save else StopLevel.DRAIN
+    layout.stop_request.write_text(level.name)
+    if as_json:
+        print_json({"driver": holder.model_dump(), "now": now, "save": save})
+        return
+    how = {
+        StopLevel.NOW: "abandons its running trials",
+        StopLevel.SAVE: "abandons its running trials once they have left resume points",
+        StopLevel.DRAIN: "starts no new trials and lets the running ones end",
+    }[level]
+    console_of().print(f"asked the driver on {holder.host} (pid {holder.pid}): it {how}")

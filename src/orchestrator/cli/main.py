@@ -13,7 +13,7 @@ from orchestrator.cli.audit import audit_app
 from orchestrator.cli.base import base_app
 from orchestrator.cli.cohort import cohort_app
 from orchestrator.cli.failing import fail
-from orchestrator.cli.launch import EXIT_CODES, RESUME, attach, launch
+from orchestrator.cli.launch import EXIT_CODES, RESUME, attach, launch, stop
 from orchestrator.cli.operations import doctor, explain, prepare, status, verify
 from orchestrator.cli.options import (
     STORES,
@@ -151,35 +151,7 @@ def schema(
         print_json(study_schema())
 
 
-@app.command()
-def stop(
-    study: StudyFile,
-    store: StoreRoot = STORES,
-    now: Annotated[bool, typer.Option("--now", help="abandon running trials instead of letting them end")] = False,
-    save: Annotated[bool, typer.Option("--save", help="abandon them once they have left resume points")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
-    from orchestrator.execution.events import StopLevel
-    from orchestrator.store.holding import lock_holder
-
-    _, layout = open_study(study, store)
-    holder = lock_holder(layout)
-    if holder is None:
-        raise InputError(Problem(str(layout.root), "no driver runs on this store", "there is nothing to stop"))
-    level = StopLevel.NOW if now else StopLevel.SAVE if save else StopLevel.DRAIN
-    layout.stop_request.write_text(level.name)
-    if as_json:
-        print_json({"driver": holder.model_dump(), "now": now, "save": save})
-        return
-    how = {
-        StopLevel.NOW: "abandons its running trials",
-        StopLevel.SAVE: "abandons its running trials once they have left resume points",
-        StopLevel.DRAIN: "starts no new trials and lets the running ones end",
-    }[level]
-    console_of().print(f"asked the driver on {holder.host} (pid {holder.pid}): it {how}")
-
-
+app.command()(stop)
 app.command()(status)
 
 
@@ -294,5 +266,7 @@ def ui(
     os.execve(command[0], command, {**os.environ, **SERVED_WITHOUT})
 
 
-for command in (prepare, verify, explain, doctor, score, export, purge):
+app.command(epilog="Exit code: 0 a launch would work, 2 bad input, 3 it would not.")(doctor)
+app.command(epilog="Exit code: 0 all good, 2 bad input, 3 damage.")(verify)
+for command in (prepare, explain, score, export, purge):
     app.command()(command)

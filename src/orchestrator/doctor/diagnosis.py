@@ -20,6 +20,7 @@ from orchestrator.design.grid import Design, expand
 from orchestrator.design.plan import make_plan
 from orchestrator.doctor import machine, packages, services, store
 from orchestrator.doctor.check import Grade, HealthCheck, fail, ok
+from orchestrator.execution.on_ray.connection.head import head_address
 from orchestrator.launch.forecast.needs import forecast_disk
 from orchestrator.launch.mustering import problems_of, roll_call
 from orchestrator.launch.preparing import is_cached, is_there, missing_models
@@ -73,7 +74,11 @@ def diagnose(
         ask_worker: Has a worker try its libraries and devices.
         ask_bases: Has a worker read configurations and tokenizers of bases.
         start_ray: Tries a Ray of our own, which a launch without an address needs; says why it does not start.
+
+    Raises:
+        InputError: The address is none.
     """
+    address = None if address is None else head_address(address)
     has_gpu_device = any(Path("/dev").glob("nvidia[0-9]*"))
     outcomes = Outcomes({})
     with suppress(StoreError):  # a folder that can't be read is told of by the store's own checks
@@ -192,7 +197,7 @@ def _elsewhere(study: Study, design: Design, outcomes: Outcomes, layout: StoreLa
 
 
 def _join(address: str, study: Study | None, layout: StoreLayout | None) -> services.Joined:
-    from orchestrator.execution.on_ray.cluster import cluster
+    from orchestrator.execution.on_ray.connection.cluster import cluster
     from orchestrator.execution.on_ray.nodes.roster import find_slots
     from orchestrator.execution.on_ray.nodes.scaling import is_scaled
     from orchestrator.execution.on_ray.roll_call import ask_nodes

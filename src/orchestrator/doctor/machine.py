@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.doctor.check import HealthCheck, fail, ok, warn
-from orchestrator.execution.on_ray.local_ray import (
+from orchestrator.execution.on_ray.connection.local_ray import (
     LAST_RESORT,
     LONGEST_FOLDER,
     SessionFolder,

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.doctor.check import HealthCheck, fail, ok, warn
+from orchestrator.execution.on_ray.connection.head import unusable_token
 from orchestrator.saying.addressing import typed
 from orchestrator.tracking.database import is_unfinished
 from workers.contract.addresses import without_credentials
@@ -28,7 +29,7 @@ LOCK_WAIT_S = 1.0
 START_TIMEOUT_S = 120.0
 START_RAY = """
 import sys
-from orchestrator.execution.on_ray.cluster import cluster
+from orchestrator.execution.on_ray.connection.cluster import cluster
 from workers.contract.errors import ClusterError
 try:
     with cluster(None):
@@ -106,20 +107,19 @@ def start_ray() -> str:
 
 def check_token(environ: Mapping[str, str], *, address: str | None) -> HealthCheck | None:
     """Whether the token of a cluster is there and nobody else's to read; null where no cluster is asked for."""
-    path = environ.get("RAY_AUTH_TOKEN_PATH")
-    if path is None:
-        if address is None or address.removeprefix("ray://").rpartition(":")[0] in ("", *LOOPBACK):
+    if address is None:
+        return None
+    if why := unusable_token(environ):
+        what, _, remedy = why.partition("; ")
+        return fail("token", what, remedy)
+    if (environ.get("RAY_AUTH_MODE") or "").lower() != "token":
+        if address.rpartition(":")[0] in ("", *LOOPBACK):
             return None
         remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH on every node (cluster/README.md)"
-        return warn("token", "none is set: whoever reaches the cluster's head may run code on it", remedy)
-    try:
-        mode, size = Path(path).stat().st_mode, Path(path).stat().st_size
-    except OSError as error:
-        what = f"RAY_AUTH_TOKEN_PATH: {path} can't be read ({error.strerror})"
-        return fail("token", what, "make it, or mend the path")
-    if not size:
-        return fail("token", f"RAY_AUTH_TOKEN_PATH: {path} is empty", "make it as cluster/README.md says")
-    if mode & 0o077:
+        return warn("token", "none is shown: whoever reaches the cluster's head may run code on it", remedy)
+    if (path := environ.get("RAY_AUTH_TOKEN_PATH")) is None:
+        return ok("token", "not in a file that is named")
+    if (mode := Path(path).stat().st_mode) & 0o077:
         remedy = f"`{typed('chmod', '600', Path(path))}`, and make another"
         return fail("token", f"others may read {path} (mode {mode & 0o777:o})", remedy)
     return ok("token", f"{path}, for nobody else to read")

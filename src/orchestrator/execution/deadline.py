@@ -1,6 +1,5 @@
 """When a launch must have ended: a time limit of the scheduler that lent the nodes."""
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,12 +28,12 @@ class Deadline:
         """
         try:
             number = float(text[1:]) if text[:1] in ("@", "+") else datetime.fromisoformat(text).timestamp()
-            if not math.isfinite(number):
-                raise ValueError
-        except (ValueError, OverflowError):
+            at_s = number + clock() if text[0] == "+" else number
+            datetime.fromtimestamp(at_s)  # raises where no calendar has it
+        except (ValueError, OverflowError, OSError):
             remedy = "write it as 2026-01-31T18:00, @SECONDS since 1970 or +SECONDS from now"
             raise InputError(Problem("--until", f"{text!r} is no time", remedy)) from None
-        found = cls(number + clock() if text[0] == "+" else number, clock)
+        found = cls(at_s, clock)
         if found.left_s <= 0:
             what = f"{text!r} leaves no time for any trial: {MARGIN_S:.0f} s are kept to end in order"
             raise InputError(Problem("--until", what, "give a later one"))

@@ -139,8 +139,8 @@ def shared_trials(draft: "StudyDraft") -> Iterator[Problem]:
     for place in _places(draft):
         n_processes, n_nodes = (_said(draft, place, name) for name in ("processes_per_trial", "nodes_per_trial"))
         if n_processes % n_nodes:
-            what = f"{n_processes} processes can't be spread evenly over {n_nodes} nodes"
-            remedy = f"write 1 for one node, {n_processes} for a node each, or what divides {n_processes}"
+            what = f"the processes of a trial, {n_processes}, can't be spread evenly over {n_nodes} nodes"
+            remedy = f"write a multiple of {n_nodes} as `processes_per_trial`, or fewer nodes"
             yield draft.source.problem((*place, "nodes_per_trial"), what=what, remedy=remedy)
         if batch_size is not None and batch_size % n_processes:
             what = f"{batch_size} examples can't be shared evenly by the {n_processes} processes of a trial"

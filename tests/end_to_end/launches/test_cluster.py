@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import secrets
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator.launch.record import LaunchRecord, SlotsFound
@@ -22,6 +24,16 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Outcome
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# What a head of that version would have written.
+SAY_VERSION = """
+import json, platform, sys
+from ray._common.usage.usage_constants import CLUSTER_METADATA_KEY
+from ray._private.ray_constants import KV_NAMESPACE_CLUSTER
+from ray._raylet import GcsClient
+
+said = json.dumps({"ray_version": sys.argv[2], "python_version": platform.python_version()}).encode()
+GcsClient(address=sys.argv[1]).internal_kv_put(CLUSTER_METADATA_KEY, said, True, KV_NAMESPACE_CLUSTER)
+"""
 # Nodes of one slot each, which an autoscaler brings one by one or together.
 ONE_SLOT_EACH = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
 
@@ -139,15 +151,34 @@ def test_what_was_measured_of_a_gpu_makes_slots_and_what_can_not_be_is_one_error
     assert json.loads(done.stdout)["n_done"] == 4
 
 
-def test_a_driver_with_a_wrong_token_is_refused(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+def test_a_driver_without_the_heads_token_is_told_why_it_is_refused_and_nothing_is_begun(
+    head: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
     address, environment = head
     wrong = tmp_path / "wrong"
     wrong.write_text(secrets.token_hex(32))
-    done = run(write_study(tmp_path), address, {**environment, "RAY_AUTH_TOKEN_PATH": str(wrong)})
-    assert done.returncode == 2
-    assert f"--address {address}: no Ray cluster answers there" in done.stdout
-    assert "Traceback" not in done.stderr
+    untold = {name: value for name, value in environment.items() if not name.startswith("RAY_AUTH_")}
+    for shown, why in (
+        ({**environment, "RAY_AUTH_TOKEN_PATH": str(wrong)}, f"it refuses the token of {wrong}"),
+        (untold, "it wants a token, and RAY_AUTH_MODE is not set"),
+    ):
+        done = run(write_study(tmp_path), address, shown)
+        assert done.returncode == 2
+        assert f"--address {address}: {why}" in done.stdout
+        assert len(done.stderr.splitlines()) == 1, done.stderr  # the plan's; none of Ray's
     assert not (tmp_path / "store" / "micro" / "trials").exists()
+
+
+def test_a_head_of_another_ray_is_refused_with_both_versions(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, environment = head
+    say = [sys.executable, "-c", SAY_VERSION, address]
+    subprocess.run([*say, "2.1.0"], env=environment, check=True)
+    try:
+        done = run(write_study(tmp_path), address, environment)
+    finally:
+        subprocess.run([*say, ray.__version__], env=environment, check=True)
+    assert done.returncode == 2
+    assert f"Ray 2.1.0 on Python {platform.python_version()} runs there, and Ray {ray.__version__} on" in done.stdout
 
 
 @pytest.mark.skipif(find_spec("aiohttp_cors") is None, reason="no dashboard without ray[default]")

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Pool
+from orchestrator.execution.on_ray.connection.watching import say_error
 from orchestrator.execution.on_ray.executor import RayTune
-from orchestrator.execution.on_ray.watching import say_error
 from orchestrator.study.resources import Resources
 from support.executors.claims import CLAIMS, Claim
 from support.studies.orders import micro_spec, micro_training, order_of

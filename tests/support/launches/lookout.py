@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.execution.on_ray.local_ray import PREFIX
+from orchestrator.execution.on_ray.connection.local_ray import PREFIX
 from support.launches.scenes import Scene
 from support.studies.canaries import CANARIES
 from workers.requests.searching import Needles, Searched, search

@@ -11,7 +11,8 @@ from typing import Self
 
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Bases, Pool
-from orchestrator.execution.on_ray.local_ray import session_folder
+from orchestrator.execution.on_ray.connection.head import head_address
+from orchestrator.execution.on_ray.connection.local_ray import session_folder
 from orchestrator.study.resources import Resources
 from workers.contract.errors import InputError, Problem, SweepError
 
@@ -48,12 +49,13 @@ class RayTune:
 
     Raises:
         ClusterError: No folder of this machine will do for a Ray of our own.
+        InputError: The address is none.
     """
 
     def __init__(self, address: str | None, *, tell: Callable[[str], object], wait: WaitFor | None = None) -> None:
         if address is None:
             session_folder()
-        self._address = address
+        self._address = None if address is None else head_address(address)
         self._tell = tell
         self._wait = wait
 

@@ -18,6 +18,7 @@ from ray.dashboard.modules.dashboard_sdk import SubmissionClient
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from orchestrator.execution.on_ray.connection.head import unusable_token
 from orchestrator.saying.addressing import typed
 from workers.contract.answers.roll_call import OURS, TOLD
 from workers.contract.errors import ClusterError, ClusterLostError, InputError, Problem, SweepError
@@ -102,6 +103,8 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
         logging.getLogger(module).setLevel(logging.CRITICAL)
     for name in OVERRIDING:
         os.environ.pop(name, None)
+    if why := unusable_token(os.environ):
+        raise ClusterError(f"--address {address}: {why}")
     try:
         yield JobSubmissionClient(address)
     except SweepError:

@@ -13,13 +13,13 @@ import ray
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Bases, Overseer, Slots, Unfit
 from orchestrator.execution.on_ray.actor import Prepared, measure_load, prepare_inputs
-from orchestrator.execution.on_ray.cluster import Lifeline, cluster, lifeline
+from orchestrator.execution.on_ray.connection.cluster import Lifeline, cluster, lifeline
+from orchestrator.execution.on_ray.connection.watching import LastWords
 from orchestrator.execution.on_ray.executor import WaitFor
 from orchestrator.execution.on_ray.nodes.roster import Roster, awaited_slots, room_for, share_on
 from orchestrator.execution.on_ray.nodes.scaling import Scaling, withdraw
 from orchestrator.execution.on_ray.roll_call import ask_nodes
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
-from orchestrator.execution.on_ray.watching import LastWords
 from orchestrator.saying.addressing import typed
 from orchestrator.study.resources import Resources, TrialShare
 from workers.contract.answers.readiness import GpuLoad

@@ -7,7 +7,7 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.execution.on_ray.actor import answer_roll_call
-from orchestrator.execution.on_ray.watching import CONNECT_TIMEOUT_S
+from orchestrator.execution.on_ray.connection.watching import CONNECT_TIMEOUT_S
 from workers.contract.answers.roll_call import ABSENT, Present, RollCall, Software
 
 # A busy node takes a while to start a process; one that takes longer is of no use to a trial.

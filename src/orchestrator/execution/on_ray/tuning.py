@@ -29,7 +29,7 @@ from ray.tune.search import Searcher
 from orchestrator.execution.events import Progressed, Started, StopLevel
 from orchestrator.execution.executor import Overseer
 from orchestrator.execution.on_ray.actor import ENDING, NODE, PROGRESS, SpentWorkerError, TrialActor
-from orchestrator.execution.on_ray.cluster import Lifeline
+from orchestrator.execution.on_ray.connection.cluster import Lifeline
 from orchestrator.execution.on_ray.lost_workers import Began, Node, UnfitNodeError, record_for_worker
 from orchestrator.execution.on_ray.nodes.roster import Roster
 from orchestrator.execution.on_ray.peers import Placement

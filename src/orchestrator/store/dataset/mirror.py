@@ -53,7 +53,8 @@ def mirror(layout: StoreLayout, place: str, *, data_class: DataClass, reach: "Re
     """
     found = PLACE.fullmatch(place)
     if found is None:
-        raise InputError(Problem("--to", f"{place!r} is no place in an object store", "write it as s3://BUCKET/PREFIX"))
+        remedy = "write it as s3://BUCKET/PREFIX, the bucket of 3 to 63 small letters, digits, dots and hyphens"
+        raise InputError(Problem("--to", f"{place!r} is no place in an object store", remedy))
     if data_class is DataClass.CONTROLLED:
         what = "predictions and adapters of controlled records stay in their store"
         raise InputError(Problem("--to", what, "copy what `sweep export STUDY --to BUNDLE` makes"))

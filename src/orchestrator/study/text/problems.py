@@ -110,12 +110,16 @@ def _fault(kind: str, rule: Schema) -> str:
         return "has the wrong form"
     if options := _options(rule):
         return f"is not {' or '.join(options)}"
-    kinds = [" or ".join(_options(one)) or _kind(one) for one in rule.get("anyOf", [rule])]
-    return f"is not {' or '.join(kinds)}"
+    kinds = [" or ".join(_options(one)) or _ranged(one) for one in rule.get("anyOf", ())]
+    return f"is not {' or '.join(kinds) or _kind(rule)}"
 
 
 def _kind(rule: Schema) -> str:
     return KINDS.get(rule.get("type", ""), "a mapping")
+
+
+def _ranged(rule: Schema) -> str:
+    return _kind(rule) + (f" in {interval}" if (interval := interval_of(rule)) != UNBOUNDED else "")
 
 
 def _options(rule: Schema) -> list[str]:
@@ -183,9 +187,8 @@ def _describe(rule: Schema, schema: Schema) -> str:
         case {"type": "array", "items": items}:
             size = "one or more" if rule.get("minItems") else "values"
             return f"a list of {size}, each {_describe(resolve(items, schema), schema)}"
-        case {"type": "integer" | "number" as kind}:
-            interval = interval_of(rule)
-            return KINDS[kind] + (f" in {interval}" if interval != UNBOUNDED else "") + purpose
+        case {"type": "integer" | "number"}:
+            return _ranged(rule) + purpose
         case {"type": "string"}:
             form = f"text like {rule['pattern']}" if "pattern" in rule else "text"
             return str(rule.get("description", form))

@@ -32,13 +32,14 @@ def study(tmp_path: Path) -> Path:
 
 
 def detach(study: Path, address: str | None, *options: str) -> Result:
-    place = ["--address", address] if address else []
+    place = [] if address is None else ["--address", address]
     words = ["run", str(study), "--store", str(study.parent / "store"), "--detach", *place, *options]
     return CliRunner().invoke(app, words, catch_exceptions=False)
 
 
-def attach(job: str, address: str) -> Result:
-    return CliRunner().invoke(app, ["attach", job, "--address", address], catch_exceptions=False)
+def attach(job: str, address: str | None) -> Result:
+    place = [] if address is None else ["--address", address]
+    return CliRunner().invoke(app, ["attach", job, *place], catch_exceptions=False)
 
 
 def test_a_launch_is_followed_until_nothing_can_refuse_it_and_then_goes_on_by_itself(study: Path) -> None:
@@ -133,11 +134,35 @@ def test_a_wrong_token_is_refused(study: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not there.submitted
 
 
-@pytest.mark.parametrize("address", [None, "10.0.0.1:6379", "auto", "http://me:secret@head:8265"])
-def test_what_is_no_dashboards_address_is_refused_and_no_password_told(study: Path, address: str | None) -> None:
-    with pytest.raises(InputError, match="--address: with --detach it is that of the cluster's dashboard") as caught:
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        (None, "is left out"),
+        ("", "is left out"),
+        ("10.0.0.1:6379", "10.0.0.1:6379 is not that of a dashboard"),
+        ("auto", "auto is not that of a dashboard"),
+        ("http://me:secret@head:8265", "holds more than a host and its port"),
+    ],
+)
+def test_what_is_no_dashboards_address_is_refused_and_no_password_told(
+    study: Path, address: str | None, why: str
+) -> None:
+    refusal = f"--address: {why}.*; write it as http://HOST:8265"
+    with pytest.raises(InputError, match=refusal) as caught:
         detach(study, address)
     assert "secret" not in str(caught.value)
+    with pytest.raises(InputError, match=refusal):
+        attach("sweep-x", address)
+
+
+def test_a_token_file_that_is_not_there_is_said_before_anybody_is_asked(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/no/such/token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with pytest.raises(ClusterError, match="RAY_AUTH_TOKEN_PATH: /no/such/token can't be read"):
+        attach("sweep-x", NOBODY)
 
 
 def test_where_no_dashboard_answers_that_is_said_whatever_the_environment_names(

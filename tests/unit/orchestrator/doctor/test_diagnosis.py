@@ -30,7 +30,7 @@ from orchestrator.doctor.store import (
     check_leftovers,
     check_outcomes,
 )
-from orchestrator.execution.on_ray.local_ray import SessionFolder
+from orchestrator.execution.on_ray.connection.local_ray import SessionFolder
 from orchestrator.launch.forecast.needs import DiskForecast
 from orchestrator.saying.terminal import Terminal
 from orchestrator.store.hold_records import Holder, take_hold

@@ -57,7 +57,7 @@ class TestCluster:
 
     def test_a_token_must_be_there_and_private(self, tmp_path: Path) -> None:
         path = tmp_path / "token"
-        environ = {"RAY_AUTH_TOKEN_PATH": str(path)}
+        environ = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
 
         def grade() -> Grade | None:
             found = check_token(environ, address="10.0.0.1:6379")
@@ -76,6 +76,14 @@ class TestCluster:
         assert far is not None and far.grade is Grade.WARN
         assert check_token({}, address="127.0.0.1:6379") is None
         assert check_token({}, address=None) is None
+
+    def test_a_token_that_no_mode_shows_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "token").write_text("secret")
+        (tmp_path / "token").chmod(0o600)
+        found = check_token({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}, address="10.0.0.1:6379")
+        assert found is not None and (found.grade, "RAY_AUTH_MODE=token" in found.remedy) == (Grade.WARN, True)
+        wrong = check_token({"RAY_AUTH_MODE": "tokn"}, address="10.0.0.1:6379")
+        assert wrong is not None and wrong.grade is Grade.FAIL
 
 
 @contextmanager

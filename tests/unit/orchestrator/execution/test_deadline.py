@@ -18,7 +18,24 @@ def test_a_time_is_written_in_any_of_the_usual_ways(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "@", "+x", "@nan", "+nan", "+inf ", "18", f"@{NOW:.0f}", "+60", "1999-01-01", "@-5"]
+    "text",
+    [
+        "",
+        "soon",
+        "@",
+        "+x",
+        "@nan",
+        "+nan",
+        "+inf ",
+        "18",
+        f"@{NOW:.0f}",
+        "+60",
+        "1999-01-01",
+        "@-5",
+        "+1e30",
+        "@1e14",
+        "+-3",
+    ],
 )
 def test_no_time_and_one_that_leaves_none_are_refused_with_the_option(text: str) -> None:
     with pytest.raises(InputError, match="--until"):

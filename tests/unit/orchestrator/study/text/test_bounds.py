@@ -90,7 +90,12 @@ def test_the_size_of_a_design_is_known_before_it_is_made(tmp_path: Path) -> None
         (
             "",
             "  processes_per_trial: 4\n  nodes_per_trial: 3",
-            "resources.nodes_per_trial: 4 processes can't be spread evenly over 3",
+            "resources.nodes_per_trial: the processes of a trial, 4, can't be spread evenly over 3",
+        ),
+        (
+            "",
+            "  nodes_per_trial: 2",
+            "can't be spread evenly over 2 nodes; write a multiple of 2 as `processes_per_trial`",
         ),
         (
             "weight_decay: 0",
@@ -100,7 +105,7 @@ def test_the_size_of_a_design_is_known_before_it_is_made(tmp_path: Path) -> None
         (
             "",
             "  processes_per_trial: 4\n  by_base: {tiny-llama: {nodes_per_trial: 3}}",
-            "resources.by_base.tiny-llama.nodes_per_trial: 4 processes can't be spread evenly over 3",
+            "resources.by_base.tiny-llama.nodes_per_trial: the processes of a trial, 4, can't be spread evenly over 3",
         ),
         (
             "",
@@ -155,4 +160,4 @@ def test_a_trial_on_a_gpu_takes_some_of_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["-1", "half", "Auto", "null"])
 def test_what_is_no_part_of_a_gpu_is_refused_where_it_stands(tmp_path: Path, value: str) -> None:
     said = only_problem(write(tmp_path, SOUND.replace("gpus_per_trial: 1", f"gpus_per_trial: {value}")))
-    assert f"resources.gpus_per_trial: {value} is not a number or auto; write 1 for each" in said
+    assert f"resources.gpus_per_trial: {value} is not a number in [0, ∞) or auto; write 1 for each" in said

@@ -80,15 +80,15 @@ def unwritable(folder: Path) -> str:
 
 @contextmanager
 def own_token() -> Iterator[None]:
-    """A token for a Ray of this process alone, unless one is chosen already: Ray itself would write one below HOME."""
-    if any(name.startswith("RAY_AUTH_") for name in os.environ):
-        yield
-        return
+    """A token for a Ray of this process alone; what is exported for a cluster's is not looked at, and comes back."""
+    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("RAY_AUTH_")}
     os.environ["RAY_AUTH_TOKEN"] = TOKEN
     try:
         yield
     finally:
-        os.environ.pop("RAY_AUTH_TOKEN", None)
+        for name in [name for name in os.environ if name.startswith("RAY_AUTH_")]:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 class RayFolder:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.execution.on_ray.local_ray import LONGEST_FOLDER, SOCKET, own_token, session_folder, unfit
+from orchestrator.execution.on_ray.connection.local_ray import LONGEST_FOLDER, SOCKET, own_token, session_folder, unfit
 from workers.contract.errors import ClusterError
 
 LONG = Path("/tmp") / ("x" * 110)
@@ -39,15 +39,24 @@ def test_bytes_count_and_not_characters() -> None:
     assert session_folder({"TMPDIR": "/tmp/" + "é" * (LONGEST_FOLDER - len("/tmp/"))}).passed_over
 
 
-def test_a_token_of_our_own_is_there_while_it_is_needed_and_never_beside_a_chosen_one(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "exported",
+    [
+        {},
+        {"RAY_AUTH_MODE": "disabled"},
+        {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": "/no/such/token"},
+        {"RAY_AUTH_TOKEN": "that of a cluster"},
+    ],
+)
+def test_a_ray_of_our_own_has_a_token_of_its_own_whatever_is_exported_for_a_clusters(
+    exported: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in list(os.environ):
-        if name.startswith("RAY_AUTH_"):
-            monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH_")]:
+        monkeypatch.delenv(name)
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
     with own_token():
+        assert {name for name in os.environ if name.startswith("RAY_AUTH_")} == {"RAY_AUTH_TOKEN"}
         assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    assert "RAY_AUTH_TOKEN" not in os.environ
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    with own_token():
-        assert "RAY_AUTH_TOKEN" not in os.environ
+        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray does
+    assert {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH_")} == exported

@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -23,16 +22,16 @@ import ray
 
 from orchestrator.execution import fated, newborn
 from orchestrator.execution.newborn import NURSERY
-from orchestrator.execution.on_ray.local_ray import RayFolder, nursery, own_token, ray_folder
-from orchestrator.execution.on_ray.nodes.roster import Roster
-from orchestrator.execution.on_ray.watching import (
-    CONNECT_TIMEOUT_S,
+from orchestrator.execution.on_ray.connection.head import knock
+from orchestrator.execution.on_ray.connection.local_ray import RayFolder, nursery, own_token, ray_folder
+from orchestrator.execution.on_ray.connection.watching import (
     LOOK_EVERY_S,
     LastWords,
     ended_with_its_head,
     ended_with_its_start,
     say_error,
 )
+from orchestrator.execution.on_ray.nodes.roster import Roster
 from workers.contract.errors import ClusterError, ClusterLostError, SweepError
 
 QUIET: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -96,7 +95,7 @@ def _begin(address: str | None, folder: RayFolder | None, last_words: LastWords)
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     lost = partial(_no_cluster, address, "it ended", folder)
     if folder is None:
-        _check_answers(str(address))
+        knock(str(address))
         mute = f"this launch ended while it joined the cluster at {address}; run again"
         with _own_signals(), ended_with_its_start(lost, mute=mute, last_words=last_words):
             ray.init(address=address, **QUIET)
@@ -240,17 +239,6 @@ def lifeline(roster: Roster, *, address: str | None, tell: Callable[[str], objec
     """That of the connected cluster; to one on this machine no node comes back."""
     waits_s = 0.0 if address is None else WAIT_FOR_NODE_S
     return Lifeline(lambda: roster.n_slots > 0, waits_s=waits_s, tell=tell)
-
-
-def _check_answers(address: str) -> None:
-    """Ray waits for ever for a head that is not there; a plain connection knows within seconds."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal()):
-        return  # `auto` and the like: Ray looks them up and says so itself
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        raise _no_cluster(address, error.strerror or type(error).__name__) from None
 
 
 def _no_cluster(address: str | None, why: str, folder: RayFolder | None = None) -> ClusterError:

@@ -5,12 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-from orchestrator.execution.on_ray.watching import HEAD_IS_GONE_AFTER, STOPPED, watch
+from orchestrator.execution.on_ray.connection.watching import HEAD_IS_GONE_AFTER, STOPPED, watch
 
 DEAD_HEAD = """
 import time
-from orchestrator.execution.on_ray import watching
-from orchestrator.execution.on_ray.watching import ended_with_its_head, say_error
+from orchestrator.execution.on_ray.connection import watching
+from orchestrator.execution.on_ray.connection.watching import ended_with_its_head, say_error
 
 watching.LOOK_EVERY_S = 0.05
 watching.watch.__kwdefaults__["every_s"] = 0.05
@@ -19,7 +19,7 @@ with ended_with_its_head("127.0.0.1:9", is_stopped=lambda: IS_STOPPED, last_word
 """
 DEAD_DAEMON = """
 import subprocess, sys, time
-from orchestrator.execution.on_ray.watching import ended_with_its_start, say_error
+from orchestrator.execution.on_ray.connection.watching import ended_with_its_start, say_error
 from workers.contract.errors import ClusterError
 
 with ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
@@ -32,7 +32,7 @@ with ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", l
 
 MUTE_END = """
 import os
-from orchestrator.execution.on_ray.watching import ended_with_its_start, say_error
+from orchestrator.execution.on_ray.connection.watching import ended_with_its_start, say_error
 from workers.contract.errors import ClusterError
 
 with ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", last_words=say_error):
@@ -40,7 +40,7 @@ with ended_with_its_start(lambda: ClusterError("it ended"), mute="it is mute", l
 """
 STUCK = """
 import ctypes
-from orchestrator.execution.on_ray import watching
+from orchestrator.execution.on_ray.connection import watching
 from workers.contract.errors import ClusterError
 
 watching.STUCK_AFTER_S = watching.LOOK_EVERY_S_AT_START = 0.5
@@ -51,7 +51,7 @@ with watching.ended_with_its_start(lambda: ClusterError("it ended"), mute="it is
 """
 STARTED = """
 import time
-from orchestrator.execution.on_ray import watching
+from orchestrator.execution.on_ray.connection import watching
 from workers.contract.errors import ClusterError
 
 watching.STUCK_AFTER_S = 0.5

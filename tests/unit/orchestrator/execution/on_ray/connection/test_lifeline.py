@@ -1,7 +1,7 @@
 """When a launch gives a cluster up: no node has had room for a trial for longer than one may take to come back."""
 
-from orchestrator.execution.on_ray.cluster import Lifeline
-from orchestrator.execution.on_ray.watching import HEAD_IS_GONE_AFTER, LOOK_EVERY_S, watch
+from orchestrator.execution.on_ray.connection.cluster import Lifeline
+from orchestrator.execution.on_ray.connection.watching import HEAD_IS_GONE_AFTER, LOOK_EVERY_S, watch
 
 
 class Cluster:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.execution.on_ray.local_ray import LOCK, RayFolder, ray_folder
+from orchestrator.execution.on_ray.connection.local_ray import LOCK, RayFolder, ray_folder
 
 # Of a Unix socket; Ray adds its session, named by time and process, and `sockets/plasma_store`.
 LONGEST_SOCKET, RAY_ADDS = 107, len("/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 HOLD_AND_WAIT = """
 import sys
-from orchestrator.execution.on_ray.local_ray import ray_folder
+from orchestrator.execution.on_ray.connection.local_ray import ray_folder
 with ray_folder() as folder:
     folder.path.mkdir()
     print(folder.path.parent, flush=True)
