@@ -30,9 +30,10 @@ START_TIMEOUT_S = 120.0
 START_RAY = """
 import sys
 from orchestrator.execution.on_ray.connection.cluster import cluster
+from orchestrator.execution.on_ray.connection.local_ray import begun
 from workers.contract.errors import ClusterError
 try:
-    with cluster(None):
+    with begun() as folder, cluster(folder):
         pass
 except ClusterError as error:
     sys.exit(f"error: {error}")

@@ -4,15 +4,15 @@ Ray takes a second to import, and does so when the first trial needs it: a launc
 """
 
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Self
 
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Bases, Pool
 from orchestrator.execution.on_ray.connection.head import head_address
-from orchestrator.execution.on_ray.connection.local_ray import session_folder
+from orchestrator.execution.on_ray.connection.local_ray import begun, session_folder
 from orchestrator.study.resources import Resources
 from workers.contract.errors import InputError, Problem, SweepError
 
@@ -59,6 +59,7 @@ class RayTune:
         self._tell = tell
         self._wait = wait
 
+    @contextmanager
     def open(
         self,
         resources: Resources,
@@ -66,10 +67,12 @@ class RayTune:
         *,
         stop_level: Callable[[], StopLevel],
         last_words: Callable[[SweepError], int],
-    ) -> AbstractContextManager[Pool]:
+    ) -> Iterator[Pool]:
         """See `Executor`."""
-        from orchestrator.execution.on_ray.pool import connected
+        with begun() if self._address is None else nullcontext(self._address) as place:
+            from orchestrator.execution.on_ray.pool import connected
 
-        return connected(
-            self._address, resources, bases, self._wait, tell=self._tell, stop_level=stop_level, last_words=last_words
-        )
+            with connected(
+                place, resources, bases, self._wait, tell=self._tell, stop_level=stop_level, last_words=last_words
+            ) as pool:
+                yield pool

@@ -14,6 +14,7 @@ from orchestrator.execution.events import StopLevel
 from orchestrator.execution.executor import Bases, Overseer, Slots, Unfit
 from orchestrator.execution.on_ray.actor import Prepared, measure_load, prepare_inputs
 from orchestrator.execution.on_ray.connection.cluster import Lifeline, cluster, lifeline
+from orchestrator.execution.on_ray.connection.local_ray import RayFolder
 from orchestrator.execution.on_ray.connection.watching import LastWords
 from orchestrator.execution.on_ray.executor import WaitFor
 from orchestrator.execution.on_ray.nodes.roster import Roster, awaited_slots, room_for, share_on
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def connected(
-    address: str | None,
+    place: str | RayFolder,
     resources: Resources,
     bases: Bases,
     wait: WaitFor | None,
@@ -43,15 +44,16 @@ def connected(
     last_words: LastWords,
 ) -> Iterator["RayPool"]:
     """The slots of a cluster, or of a Ray of our own, while the block runs."""
-    with cluster(address, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
+    is_ours = isinstance(place, RayFolder)
+    with cluster(place, is_stopped=lambda: stop_level() >= StopLevel.SAVE, last_words=last_words):
         try:
             slots = awaited_slots(resources, bases.values(), wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
             head = str(ray.get_runtime_context().gcs_address)
             shares = shares_of(bases, slots.device, resources)
             demand = Counter(shares.values())
             roster = Roster(partial(room_for, tuple(demand)), demand, head=head, ask_for=Scaling().ask_for)
-            line = lifeline(roster, address=address, tell=tell)
-            yield RayPool(bases, shares, slots.device, roster, line, stop_level, is_ours=address is None)
+            line = lifeline(roster, is_ours=is_ours, tell=tell)
+            yield RayPool(bases, shares, slots.device, roster, line, stop_level, is_ours=is_ours)
         finally:
             withdraw()
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")  # it remembers for a r
 
 import ray
 from ray import tune
+from ray.tune.execution.class_cache import _ActorClassCache
 from ray.tune.search import Searcher
 
 from orchestrator.execution.events import Progressed, Started, StopLevel
@@ -42,6 +44,8 @@ from workers.contract.layout import StoreLayout
 from workers.contract.outcome import Progress
 from workers.contract.system.removal import try_to_remove
 
+# Tune's own would hand each actor the driver's keys of AWS, in a runtime environment that the head shows to all.
+_ActorClassCache.get = staticmethod(cache(ray.remote))
 # So often may a node be found unfit before nothing more is placed on it.
 STRIKES = 2
 TAKEN_BY_TUNE = signal.SIGUSR1

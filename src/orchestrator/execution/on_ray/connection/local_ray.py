@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,7 +112,39 @@ class RayFolder:
 
 
 @contextmanager
-def nursery(place: Path) -> Iterator[None]:
+def begun() -> Iterator[RayFolder]:
+    """The folder of a Ray of our own, and in it the nursery of its workers, which imports while all else begins.
+
+    Raises:
+        ClusterError: No folder of this machine will do.
+        OSError: It can't be made.
+    """
+    with ray_folder() as folder, tempfile.TemporaryDirectory(dir=folder.path.parent) as empty, ExitStack() as lives:
+        with started_from(empty):
+            lives.enter_context(_nursery(folder.nursery))
+        yield folder
+
+
+@contextmanager
+def started_from(folder: str) -> Iterator[None]:
+    """Let a child start in a folder; what is relative on Python's path stays where it was, and no gap means the folder.
+
+    Ray puts the folder where it is started first on every worker's path: somebody's `workers.py` would pass for ours.
+    """
+    before = os.environ.get("PYTHONPATH")
+    if before is not None:
+        places = (str(Path(place).absolute()) for place in before.split(os.pathsep) if place)
+        os.environ["PYTHONPATH"] = os.pathsep.join(places)
+    try:
+        with chdir(folder):
+            yield
+    finally:
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+@contextmanager
+def _nursery(place: Path) -> Iterator[None]:
     """The process that a launch's workers on this machine are forked from, as long as the block; it listens at a place.
 
     It gets a process group of its own: a terminal's signals are for the driver.

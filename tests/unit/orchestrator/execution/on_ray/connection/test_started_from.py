@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.execution.on_ray.connection.cluster import started_from
+from orchestrator.execution.on_ray.connection.local_ray import started_from
 from support.launches.command_line import refused, sweep
 from support.places import REPOSITORY
 
