@@ -79,6 +79,10 @@ class Server:
                 make_tables(self._uri)
         return self._connect(self._uri)
 
+    def connect(self) -> int:
+        """Load MLflow, and make the tables of a database that has none: two seconds."""
+        return int(self._client is None)
+
     def open_study(self, page: StudyPage) -> int:
         """Remember the study, so that a server that is lost now is asked again later."""
         self._page = page

@@ -73,6 +73,10 @@ class Tracking:
         """How much could not be written so far, and why."""
         return self._queue.failures
 
+    def connect(self) -> None:
+        """Reach MLflow while there is nothing to tell it yet; what follows would else begin with that."""
+        self._queue.submit(self._server.connect)
+
     def open_study(
         self, study: str, *, question: str = "", plan: Standing | None = None, design: Design = NO_TRIALS
     ) -> None:

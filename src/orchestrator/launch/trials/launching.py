@@ -80,6 +80,7 @@ def launch_trials(
             ) as pool,
             mustered(pool, launch.study, launch.layout, allows_mixed=launch.allows_mixed) as nodes,
         ):
+            launch.tracking.connect()  # while the first workers begin
             record.write(SlotsFound(n_slots=pool.slots.n_slots, device=pool.slots.device))
             record.write(NodesMustered.of(nodes))
             unfit = _prepare_all(pool, launch, queue, orders, record)
