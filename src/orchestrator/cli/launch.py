@@ -1,5 +1,6 @@
 """`sweep run` and `sweep resume`: one launch of a study, whole or narrowed; `attach` and `stop`, from beside it."""
 
+import signal
 import sys
 import time
 from dataclasses import asdict, replace
@@ -79,11 +80,13 @@ AllowMixed = Annotated[
 
 
 RESUME = "resume"
+# As the shell says of what Ctrl-C ended.
+EXIT_INTERRUPT = 128 + signal.SIGINT
 # Options of ours alone; the study's own place of stores is said in full.
 NOT_SENT = ("address", "detach", "allow_dirty", "as_json")
 EXIT_CODES = (
     "Exit code: 0 all trials done, 2 bad input, 3 failed trials, 4 trials left, stopped or narrowed, "
-    "5 trials left, its time was up: run again, 75 locked."
+    "5 trials left, its time was up or its nodes were taken (SIGTERM, SIGUSR1): run again, 75 locked."
 )
 
 
@@ -172,11 +175,13 @@ def _detach(context: typer.Context, launch: "Launch", follow_up: FollowUp) -> in
     Raises:
         InputError: The code has changes that no commit holds, or no dashboard is named.
     """
+    from orchestrator.design.selection import check_names
     from orchestrator.execution.on_ray.jobs import follow, submit
     from orchestrator.launch.trials.launching import PREPARING, RUNNING
     from orchestrator.store.folder import ensure_writable
 
     layout, commit, dashboard = launch.layout, code_commit(), _dashboard(follow_up.address)
+    check_names(launch.selection, launch.design)
     if commit.endswith(DIRTY) and not context.params["allow_dirty"]:
         what, remedy = f"{commit} has changes that no commit holds", "commit them, or give --allow-dirty"
         raise InputError(Problem("--detach", what, remedy))
@@ -236,7 +241,12 @@ def attach(
     """Follow a launch that its cluster drives, from its beginning; ends as it does, and it goes on if this ends."""
     from orchestrator.execution.on_ray.jobs import follow
 
-    raise typer.Exit(follow(_dashboard(address), job, write=lasting(sys.stdout).write) or 0)
+    try:
+        code = follow(_dashboard(address), job, write=lasting(sys.stdout).write)
+    except KeyboardInterrupt:
+        console_of(stderr=True).print(f"{job} goes on without us; `sweep stop STUDY` would end it")
+        raise typer.Exit(EXIT_INTERRUPT) from None
+    raise typer.Exit(code or 0)
 
 
 def stop(
@@ -248,6 +258,7 @@ def stop(
 ) -> None:
     """Ask the driver of a study to end; what has ended stays, the rest is run by the next `sweep run`."""
     from orchestrator.execution.events import StopLevel
+    from orchestrator.execution.stopping import request_stop
     from orchestrator.store.holding import lock_holder
 
     if now and save:
@@ -257,7 +268,7 @@ def stop(
     if holder is None:
         raise InputError(Problem(str(layout.root), "no driver runs on this store", "there is nothing to stop"))
     level = StopLevel.NOW if now else StopLevel.SAVE if save else StopLevel.DRAIN
-    layout.stop_request.write_text(level.name)
+    request_stop(level, layout)
     if as_json:
         print_json({"driver": holder.model_dump(), "now": now, "save": save})
         return

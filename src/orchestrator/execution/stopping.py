@@ -19,6 +19,23 @@ SAID = {
 }
 
 
+# After the level, where a person asked by `sweep stop`: whoever runs a launch again by itself leaves that one alone.
+BY_HAND = "by hand"
+
+
+def request_stop(level: StopLevel, layout: StoreLayout) -> None:
+    """Ask the driver of a store to end, as a person does."""
+    layout.stop_request.write_text(f"{level.name} {BY_HAND}")
+
+
+def is_by_hand(layout: StoreLayout) -> bool:
+    """Whether the last who asked by the store's file was a person."""
+    try:
+        return layout.stop_request.read_text().endswith(BY_HAND)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def request_save(layout: StoreLayout) -> None:
     """Let workers know that what trains is to leave a resume point at once; where the store is gone, nobody hears."""
     with suppress(OSError):
@@ -46,7 +63,7 @@ def stop_requests(layout: StoreLayout, console: Console) -> Iterator[Callable[[]
 
     def level() -> StopLevel:
         try:
-            return max(asked[0], StopLevel[layout.stop_request.read_text().strip()])
+            return max(asked[0], StopLevel[layout.stop_request.read_text().partition(" ")[0]])
         except (OSError, KeyError, UnicodeDecodeError):  # none, or the store can't be read just now: asked again soon
             return asked[0]
 

@@ -18,7 +18,7 @@ from orchestrator.design.reviewed import PlanHash
 from orchestrator.design.selection import check_names, choose, left_out_line
 from orchestrator.execution.events import StopLevel
 from orchestrator.execution.recovery import Recovery
-from orchestrator.execution.stopping import request_save, stop_requests
+from orchestrator.execution.stopping import is_by_hand, request_save, stop_requests
 from orchestrator.launch.forecast.needs import forecast_disk, free_bytes
 from orchestrator.launch.forecast.taken import taken_here
 from orchestrator.launch.launch import Launch
@@ -168,7 +168,12 @@ class _Driving:
         """Whether resume points were asked for, or trials passed over for want of time."""
         levels = self.record.levels
         is_short = self.launch.until is not None and max(levels) is StopLevel.GO_ON and not ran.ended_because
-        return StopLevel.SAVE in levels or is_short
+        return self.is_taken or is_short
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether resume points were asked for, and by no person."""
+        return StopLevel.SAVE in self.record.levels and not is_by_hand(self.launch.layout)
 
     def settle(self, ran: Ran) -> Settled:
         """Derive what follows from the store, and write down why the launch ended."""
@@ -180,7 +185,7 @@ class _Driving:
 
     def say_last_words(self, error: SweepError) -> int:
         """Where the main thread waits for workers that are gone: do what that would do next, and tell what happened."""
-        if isinstance(error, ClusterLostError) and StopLevel.SAVE in self.record.levels:
+        if isinstance(error, ClusterLostError) and self.is_taken:
             error = PreemptedError(str(error))
         self.record.end(str(error))
         if isinstance(error, ClusterLostError):

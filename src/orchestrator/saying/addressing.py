@@ -41,8 +41,10 @@ def local_path(text: str | Path) -> Path:
     """A path of the command line.
 
     Raises:
-        InputError: It is the address of something that is no file here, or no UTF-8, which no JSON can hold.
+        InputError: It is empty, the address of something that is no file here, or no UTF-8, which no JSON can hold.
     """
+    if not str(text):
+        raise InputError(Problem("a path", "is empty", "name one, or leave it out"))
     if URI.match(str(text)):
         what = "is no path: only folders and files of a mounted file system can be used"
         raise InputError(Problem(str(text), what, "name one, or mount it"))

@@ -141,7 +141,7 @@ def _fit_all(engine: Engine, n_ranks: int, tensors: Mapping[str, torch.Tensor]) 
 def _is_to_save(layout: StoreLayout) -> bool:
     """Whether the driver asked that what trains leaves a resume point at once."""
     try:
-        return layout.stop_request.read_text() == SAVE
+        return layout.stop_request.read_text().partition(" ")[0] == SAVE
     except (OSError, UnicodeDecodeError):
         return False
 

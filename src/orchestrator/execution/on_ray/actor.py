@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from workers.attempt.runner import Runner
 
 # What comes of a step. As JSON: of each number that it is given, Tune keeps the course, of each trial to the end.
+# Of what asks and prepares, where its process or its node went: neither says anything of the question.
+RETRIES = 2
 PROGRESS, ENDING, NODE = "progress", "ending", "node"
 
 
@@ -101,7 +103,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         return (yield from self._runner.run(order))
 
 
-@ray.remote(num_cpus=0, max_retries=0)  # type: ignore[untyped-decorator]
+@ray.remote(num_cpus=0, max_retries=RETRIES)  # type: ignore[untyped-decorator]
 def answer_roll_call(call: RollCall) -> Present:
     """What the node that this runs on says of itself."""
     from workers.store.roll_call import answer
@@ -117,7 +119,7 @@ class Prepared:
     broken: tuple[Problem, ...] = ()
 
 
-@ray.remote(max_retries=0)  # type: ignore[untyped-decorator]
+@ray.remote(max_retries=RETRIES)  # type: ignore[untyped-decorator]
 def prepare_inputs(orders: Sequence[str], stage: Stage) -> Prepared:
     """Make the inputs of all orders on this node; what is wrong with them comes back as values.
 

@@ -61,6 +61,8 @@ def _answered(host: str, task: "ray.ObjectRef[Present]") -> Present | None:
         why = f"it did not answer within {TIMEOUT_S:.0f} s: see that it can start processes"
     except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
         return None
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+        why = "whoever should answer there was ended, again and again: see its memory, and what its kernel says"
     except Exception as error:  # noqa: BLE001  # what another version raises on its way here is nobody's to foresee
         cause = getattr(error, "cause", None) or error
         why = f"it can't answer ({type(cause).__name__}): install the same sweep there, at the same place"

@@ -189,7 +189,10 @@ class _Queue(_NeverRestored, Searcher):  # type: ignore[misc]
 
 
 class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
-    """Abandons running trials when asked to stop now; being asked all the time, tells and asks for nodes."""
+    """Abandons trials when asked to stop now, or at all where none can run.
+
+    Being asked all the time, it tells of nodes and asks for them.
+    """
 
     def __init__(self, overseer: Overseer, lifeline: Lifeline, roster: Roster) -> None:
         self._overseer = overseer
@@ -204,7 +207,8 @@ class _Stopper(_NeverRestored, tune.Stopper):  # type: ignore[misc]
         if news := self._roster.news():
             self._overseer.hear(news)
         self._roster.ask()
-        return self._overseer.stop_level() >= StopLevel.NOW or self._lifeline.check()
+        is_lost, level = self._lifeline.check(), self._overseer.stop_level()
+        return is_lost or level >= (StopLevel.DRAIN if self._lifeline.is_waiting else StopLevel.NOW)
 
 
 class _Reporter(_NeverRestored, tune.Callback):  # type: ignore[misc]

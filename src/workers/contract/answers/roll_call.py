@@ -113,20 +113,23 @@ def _version(package: str) -> str:
 
 @cache
 def code_commit() -> str:
-    """The commit of this code, with a mark where the tree has changes; `unknown` outside a checkout.
+    """The commit of this code, with a mark where the tree has changes, or our sources a file that no commit holds.
+
+    `unknown` outside a checkout.
 
     Code that was sent to a cluster has left its checkout, and is told.
     """
     if told := os.environ.get(TOLD):
         return told
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", f"--dirty={DIRTY}", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        described = _git("describe", "--always", f"--dirty={DIRTY}", "--abbrev=12", "--exclude=*")
+        is_added = not described.endswith(DIRTY) and _git("ls-files", "--others", "--exclude-standard", *OURS)
     except (OSError, subprocess.CalledProcessError):
         return UNKNOWN
-    return described.stdout.strip()
+    return f"{described}{DIRTY}" if is_added else described
+
+
+def _git(*words: str) -> str:
+    """What Git says where our packages lie beside each other."""
+    told = subprocess.run(["git", *words], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    return told.stdout.strip()

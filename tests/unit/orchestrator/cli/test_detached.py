@@ -1,8 +1,11 @@
 """A launch that the cluster drives: what is sent, what is refused before, and how it is followed."""
 
 import json
+import os
+import socket
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,31 @@ def test_a_head_that_does_not_see_the_store_runs_nothing(study: Path) -> None:
     assert ran.stderr.startswith(f"error: {study.parent / 'store' / 'micro'}: what is written there here is not seen")
 
 
+def test_a_head_whose_python_lacks_what_sweep_needs_says_that(study: Path, tmp_path: Path) -> None:
+    with dashboard(says=BEGUN) as there:
+        detach(study, there.address)
+    (tmp_path / "python").write_text("#!/bin/sh\nexit 1")
+    (tmp_path / "python").chmod(0o700)
+    entrypoint = f"test -f {study} || " + there.submitted["entrypoint"].partition("|| ")[2]  # its proof has gone
+    poor = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    ran = subprocess.run(["sh", "-c", entrypoint], env=poor, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: the head's `python`: it lacks what sweep needs; activate")
+
+
+def test_what_ray_itself_says_of_a_job_is_not_repeated(study: Path) -> None:
+    of_ray = "2026-01-05 09:00:00,123\tINFO job_manager.py:581 -- Runtime env is setting up.\n"
+    with dashboard(says=f"{of_ray}{BEGUN}4/4 done") as there:
+        detach(study, there.address)
+        assert attach(there.submitted["submission_id"], there.address).stdout == f"{BEGUN}4/4 done"
+
+
+def test_a_selection_that_names_nothing_is_refused_before_anything_is_sent(study: Path) -> None:
+    with dashboard(says=BEGUN) as there, pytest.raises(InputError, match="foo"):
+        detach(study, there.address, "--only", "foo=bar")
+    assert not there.submitted
+
+
 def test_a_launch_that_is_refused_there_ends_as_it_would_here(study: Path) -> None:
     with dashboard(says="error: node h2: it does not see the store; mount it\n", code=2, status="FAILED") as there:
         done = detach(study, there.address)
@@ -104,6 +132,37 @@ def test_a_job_that_ray_ended_is_no_end_of_its_own(study: Path) -> None:
         detach(study, there.address)
         with pytest.raises(ClusterLostError, match=r"Ray ended it \(a fault\)"):
             attach(there.submitted["submission_id"], there.address)
+
+
+def test_a_dashboard_that_goes_takes_no_launch_with_it_and_that_is_said(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("Request failed")
+
+    with dashboard(says=BEGUN) as there:
+        detach(study, there.address)
+        monkeypatch.setattr("ray.job_submission.JobSubmissionClient.get_job_info", gone)
+        with pytest.raises(ClusterLostError, match=r"answers no more \(RuntimeError\); the launch goes on without it"):
+            attach(there.submitted["submission_id"], there.address)
+
+
+def test_who_stops_following_ends_nothing_and_is_told_so(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.execution.on_ray.jobs.follow", interrupted)
+    done = attach("sweep-x", NOBODY)
+    assert (done.exit_code, done.stderr) == (130, "sweep-x goes on without us; `sweep stop STUDY` would end it\n")
+
+
+def test_a_dashboard_that_says_nothing_is_not_waited_for(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.execution.on_ray.jobs.ANSWERS_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for ask in (partial(detach, study), partial(attach, "sweep-x")):
+            with pytest.raises(ClusterError, match=r"no dashboard of Ray takes jobs there \(TimeoutError\)"):
+                ask(address)
 
 
 def test_an_unknown_job_is_refused_with_those_that_there_are(study: Path) -> None:

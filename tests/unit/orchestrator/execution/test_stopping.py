@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from orchestrator.execution.events import StopLevel
-from orchestrator.execution.stopping import stop_requests
+from orchestrator.execution.stopping import is_by_hand, request_save, request_stop, stop_requests
 from support.stores.file_systems import out_of_reach
 from workers.contract.layout import StoreLayout
-from workers.training.course import SAVE
+from workers.training.course import SAVE, _is_to_save
 
 
 def test_a_request_is_heard_and_a_store_out_of_reach_asks_for_nothing(tmp_path: Path) -> None:
@@ -24,6 +24,18 @@ def test_a_request_is_heard_and_a_store_out_of_reach_asks_for_nothing(tmp_path: 
             assert level() is StopLevel.GO_ON
         layout.stop_request.write_bytes(b"\xff")
         assert level() is StopLevel.GO_ON
+
+
+@pytest.mark.parametrize("level", [StopLevel.DRAIN, StopLevel.SAVE, StopLevel.NOW])
+def test_a_person_is_told_from_a_scheduler_and_heard_as_it_is(tmp_path: Path, level: StopLevel) -> None:
+    layout = StoreLayout(tmp_path)
+    assert not is_by_hand(layout)
+    with stop_requests(layout, Console(quiet=True)) as asked:
+        request_stop(level, layout)
+        assert asked() is level and is_by_hand(layout)
+        assert _is_to_save(layout) is (level is StopLevel.SAVE)
+        request_save(layout)
+        assert asked() is StopLevel.SAVE and not is_by_hand(layout)
 
 
 @pytest.fixture

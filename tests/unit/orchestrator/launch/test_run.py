@@ -3,7 +3,8 @@
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +17,7 @@ from orchestrator.design.plan import make_plan
 from orchestrator.design.selection import Selection
 from orchestrator.doctor.store import check_driver
 from orchestrator.execution.events import StopLevel
+from orchestrator.execution.stopping import request_save, request_stop
 from orchestrator.explain.files import read_trial_files
 from orchestrator.explain.status import status_of
 from orchestrator.launch.launch import Launch
@@ -201,6 +203,21 @@ def test_a_stop_request_is_heard_and_written_down(place: Place) -> None:
         "TrialEnded",
         "LaunchEnded",
     ] or [entry.level for entry in launch.entries if isinstance(entry, StopHeard)] == ["DRAIN"]
+
+
+@pytest.mark.parametrize(("ask", "code"), [(request_save, 5), (partial(request_stop, StopLevel.SAVE), 4)])
+def test_what_a_person_stopped_is_not_to_be_run_again_by_itself(
+    place: Place, ask: Callable[[StoreLayout], object], code: int
+) -> None:
+    runner = Runner(carry_out=place.play.carry_out)
+
+    def begin(order: Path) -> Inline:
+        ask(place.layout)
+        return Inline(order, runner)
+
+    summary = place.launch(InProcess(begin, n_slots=1, prepares=False))
+    assert summary.n_missing
+    assert summary.exit_code == code
 
 
 def test_an_outcome_is_read_once_a_phase(place: Place) -> None:

@@ -157,6 +157,11 @@ class Lifeline:
         """Count it as lost at once."""
         self.is_cut, self.why = True, f"{why}; what had ended is kept, run again"
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a node is waited for: nothing runs then."""
+        return self._without_since is not None
+
     def check(self) -> bool:
         """Whether nothing that waits for a slot will ever run."""
         now = self.clock()

@@ -21,6 +21,8 @@ from workers.contract.errors import ClusterError, InputError, Problem
 
 AUTO = "auto"
 LAST_PORT = 2**16 - 1
+# A name of labels, or IPv6 in brackets.
+HOST = r"(?=.{1,253}:\d+$)[\w-]{1,63}(\.[\w-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\]"
 REMEDY = "write the HOST:PORT of its head, auto on a machine of the cluster, or leave it out to use this machine"
 # What an address of another kind says instead, by how it begins.
 OTHERS = {
@@ -30,7 +32,7 @@ OTHERS = {
 # Ray takes any other mode for `disabled`, without a word.
 MODES = ("token", "disabled")
 # Seconds for the head's answer, once Ray is imported.
-ANSWERS_WITHIN_S = 20
+ANSWERS_WITHIN_S = 10
 NO_HEAD = "something listens there that answers as no head of Ray does; give the HOST:PORT of `ray start --head`"
 NOBODY_HERE = "no Ray runs on this machine; start one with `ray start --head`, or give the HOST:PORT of its head"
 TOKENLESS = "it wants a token, and RAY_AUTH_MODE is {mode}; export RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN_PATH"
@@ -52,7 +54,7 @@ def head_address(text: str) -> str:
     if is_other:
         what = OTHERS.get(scheme.removesuffix("s"), "is that of something else than Ray")
         raise InputError(Problem("--address", f"{text} {what}", REMEDY))
-    found = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})", text)
+    found = re.fullmatch(rf"({HOST}):(?P<port>[0-9]{{1,5}})", text, re.ASCII)
     if found is None or not 0 < int(found["port"]) <= LAST_PORT:
         what = f"{text!r} is no HOST:PORT, as 10.0.0.1:6379, whose port is 1 to {LAST_PORT}"
         raise InputError(Problem("--address", what, REMEDY))
@@ -70,7 +72,9 @@ def knock(address: str) -> None:
         command = [sys.executable, "-P", "-m", __name__, address]
         # A process group of its own: a terminal's signals are for the driver.
         done = subprocess.run(command, capture_output=True, text=True, check=False, process_group=0)
-        what = "" if not done.returncode else done.stdout.strip() or NO_HEAD
+        found, _, against_us = done.stdout.partition("\n")
+        what = "" if not done.returncode else against_us or NO_HEAD
+        address = f"{address} ({found})" if address == AUTO and found else address
     if what:
         raise ClusterError(f"--address {address}: {what}")
 
@@ -87,7 +91,9 @@ def unusable_token(environ: Mapping[str, str]) -> str:
         is_kept = (Path(environ.get("HOME") or "~").expanduser() / ".ray" / "auth_token").is_file()
         return "" if is_kept else "RAY_AUTH_MODE is token, and there is none; export RAY_AUTH_TOKEN_PATH"
     try:
-        is_empty = not Path(path).read_bytes().strip()
+        is_empty = not Path(path).read_text("ascii").strip()
+    except UnicodeDecodeError:
+        return f"RAY_AUTH_TOKEN_PATH: {path} holds no token, which is one line of text; mend the path"
     except OSError as error:
         return f"RAY_AUTH_TOKEN_PATH: {path} can't be read ({error.strerror}); make it, or mend the path"
     return f"RAY_AUTH_TOKEN_PATH: {path} is empty; make it as cluster/README.md says" if is_empty else ""
@@ -125,7 +131,9 @@ def _answer(address: str) -> str:
     try:
         there = canonicalize_bootstrap_address(address)
     except ConnectionError:
-        return NOBODY_HERE
+        return f"\n{NOBODY_HERE}"
+    sys.stdout.write(f"{there}\n")
+    sys.stdout.flush()
     mode = os.environ.get("RAY_AUTH_MODE") or "not set"
     try:
         head = GcsClient(address=there)

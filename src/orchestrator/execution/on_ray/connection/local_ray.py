@@ -75,7 +75,11 @@ def unwritable(folder: Path) -> str:
     """Why nothing can be made below a folder; empty where it can."""
     if not folder.is_dir():
         return "is no folder"
-    return "" if os.access(folder, os.W_OK | os.X_OK) else "can't be written"
+    try:
+        tempfile.TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        return f"can't be written ({error.strerror})"
+    return ""
 
 
 @contextmanager

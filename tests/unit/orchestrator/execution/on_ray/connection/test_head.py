@@ -28,6 +28,9 @@ def test_an_address_is_that_of_a_head_or_auto(text: str) -> None:
         ("10.0.0.1:0", "port is 1 to 65535"),
         ("10.0.0.1:99999", "port is 1 to 65535"),
         ("10.0.0.1:6379/x", "is no HOST:PORT"),
+        ("he ad:6379", "is no HOST:PORT"),
+        ("head..x:6379", "is no HOST:PORT"),
+        ("h" * 300 + ":6379", "is no HOST:PORT"),
         ("http://10.0.0.1:8265", "of a dashboard, which takes a launch with --detach alone"),
         ("https://10.0.0.1", "of a dashboard, which takes a launch with --detach alone"),
         ("ray://10.0.0.1:10001", "of a server of Ray Client"),
@@ -52,7 +55,8 @@ def test_where_nothing_listens_that_is_said_at_once() -> None:
 
 
 def test_a_token_that_can_not_be_shown_is_said_before_the_head_is_asked(tmp_path: Path) -> None:
-    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty, full, binary = tmp_path / "empty", tmp_path / "full", tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
     empty.write_text("\n")
     full.write_text("secret")
     assert unusable_token({}) == unusable_token({"RAY_AUTH_MODE": "Disabled", "RAY_AUTH_TOKEN_PATH": "/nowhere"}) == ""
@@ -61,6 +65,7 @@ def test_a_token_that_can_not_be_shown_is_said_before_the_head_is_asked(tmp_path
     assert f"{tmp_path} can't be read (Is a directory" in unusable_token(
         {**TOKEN, "RAY_AUTH_TOKEN_PATH": str(tmp_path)}
     )
+    assert f"{binary} holds no token" in unusable_token({**TOKEN, "RAY_AUTH_TOKEN_PATH": str(binary)})
     assert f"{empty} is empty" in unusable_token({**TOKEN, "RAY_AUTH_TOKEN_PATH": str(empty)})
     assert unusable_token({**TOKEN, "RAY_AUTH_TOKEN_PATH": str(full)}) == ""
     assert unusable_token({**TOKEN, "RAY_AUTH_TOKEN_PATH": "/nowhere", "RAY_AUTH_TOKEN": "secret"}) == ""

@@ -51,8 +51,10 @@ def test_a_cluster_that_stays_without_room_is_lost_when_the_wait_is_over() -> No
     cluster = Cluster()
     lifeline = Lifeline(cluster.ask, waits_s=60, clock=cluster.clock)
     cluster.has_room = False
+    assert not lifeline.is_waiting
     while not lifeline.check():
         cluster.now_s += 1
+    assert lifeline.is_waiting
     assert LOOK_EVERY_S + 60 <= cluster.now_s <= 2 * LOOK_EVERY_S + 60
 
 
