@@ -34,8 +34,8 @@ STOPPED = 4
 OVERRIDING = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 PROBE = ("python", "-P", "-c", "import ray, typer")
 LACKING = "error: the head's `python`: it lacks what sweep needs; activate its environment where `ray start` runs"
-# Lines of Ray's own about a job; the first repeats the command, and in it errors that were not made.
-RAYS_OWN = re.compile(r"^[0-9-]+ [0-9:,]+\s+INFO job_manager\.py:")
+# Lines of Ray's own about a job; one repeats the command, and in it errors that were not made.
+RAYS_OWN = re.compile(r"[0-9-]+ [0-9:,]+\s+INFO job_manager\.py:|Running entrypoint for job ")
 ANSWERS_WITHIN_S = 10
 NO_SHARE = "error: {store}: what is written there here is not seen on the head; give a --store that all nodes see"
 

@@ -97,6 +97,7 @@ def test_a_head_whose_python_lacks_what_sweep_needs_says_that(study: Path, tmp_p
 
 def test_what_ray_itself_says_of_a_job_is_not_repeated(study: Path) -> None:
     of_ray = "2026-01-05 09:00:00,123\tINFO job_manager.py:581 -- Runtime env is setting up.\n"
+    of_ray += "Running entrypoint for job sweep-x: test -f proof || { echo 'error: no share' >&2; exit 2; }\n"
     with dashboard(says=f"{of_ray}{BEGUN}4/4 done") as there:
         detach(study, there.address)
         assert attach(there.submitted["submission_id"], there.address).stdout == f"{BEGUN}4/4 done"
