@@ -34,6 +34,19 @@ from ray._raylet import GcsClient
 said = json.dumps({"ray_version": sys.argv[2], "python_version": platform.python_version()}).encode()
 GcsClient(address=sys.argv[1]).internal_kv_put(CLUSTER_METADATA_KEY, said, True, KV_NAMESPACE_CLUSTER)
 """
+HOLD = """
+import sys, time
+from pathlib import Path
+import ray
+
+@ray.remote(num_cpus=2)
+def hold(path):
+    Path(path).touch()
+    time.sleep(12)
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+ray.get(hold.remote(sys.argv[2]))
+"""
 # Nodes of one slot each, which an autoscaler brings one by one or together.
 ONE_SLOT_EACH = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
 
@@ -63,6 +76,18 @@ def test_a_running_cluster_runs_the_study_and_stays_up(head: tuple[str, dict[str
     assert json.loads(done.stdout)["n_done"] == 4
     assert modes_below(tmp_path / "store" / "micro") == {("folder", "700"), ("file", "600")}  # not as Ray was begun
     wait_for(address, seconds=5)
+
+
+def test_a_launch_on_a_cluster_that_others_fill_says_that_it_waits_and_then_runs(
+    head: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    address, environment = head
+    held = tmp_path / "held"
+    with subprocess.Popen([sys.executable, "-c", HOLD, address, str(held)], env=environment):
+        wait_until(held.exists, what="all is taken", seconds=60)
+        done = run(write_study(tmp_path), address, environment)
+    assert done.returncode == 0, done.stderr
+    assert "others hold every CPU of the cluster: this launch waits for its turn" in done.stderr
 
 
 @pytest.mark.timeout(600)

@@ -18,7 +18,7 @@ from orchestrator.execution.on_ray.connection.local_ray import RayFolder
 from orchestrator.execution.on_ray.connection.watching import LastWords
 from orchestrator.execution.on_ray.executor import WaitFor
 from orchestrator.execution.on_ray.nodes.roster import Roster, awaited_slots, room_for, share_on
-from orchestrator.execution.on_ray.nodes.scaling import Scaling, withdraw
+from orchestrator.execution.on_ray.nodes.scaling import CPU, Scaling, withdraw
 from orchestrator.execution.on_ray.roll_call import ask_nodes
 from orchestrator.execution.on_ray.tuning import NO_NODE, run_trials
 from orchestrator.saying.addressing import typed
@@ -49,6 +49,8 @@ def connected(
         try:
             slots = awaited_slots(resources, bases.values(), wait, is_stopped=lambda: stop_level() > StopLevel.GO_ON)
             head = str(ray.get_runtime_context().gcs_address)
+            if ray.available_resources().get(CPU, 0) < 1 <= ray.cluster_resources().get(CPU, 0):
+                tell("others hold every CPU of the cluster: this launch waits for its turn")
             shares = shares_of(bases, slots.device, resources)
             demand = Counter(shares.values())
             roster = Roster(partial(room_for, tuple(demand)), demand, head=head, ask_for=Scaling().ask_for)
