@@ -18,8 +18,10 @@ from orchestrator.execution.newborn import NURSERY
 LOOPBACK = "127.0.0.1"
 # What an autoscaler, a dashboard or a terminal would read; 4 CPU-s and five seconds of a start on two cores.
 UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
-# The driver's registration would wait for workers, and they for the nursery's imports.
-CONFIG = {"prestart_worker_first_driver": False}
+CONFIG = {
+    "prestart_worker_first_driver": False,  # the driver would wait for workers, and they for the nursery's imports
+    "num_workers_soft_limit": 0,  # a worker that waits idle would give its slot a lead that short trials never lose
+}
 
 
 @contextmanager
