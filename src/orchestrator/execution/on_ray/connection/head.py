@@ -132,8 +132,12 @@ def _answer(address: str) -> str:
         there = canonicalize_bootstrap_address(address)
     except ConnectionError:
         return f"\n{NOBODY_HERE}"
+    except ValueError:
+        return f"\nRAY_ADDRESS: {os.environ['RAY_ADDRESS']!r} is no HOST:PORT; mend it, or unset it"
     sys.stdout.write(f"{there}\n")
     sys.stdout.flush()
+    if silent := _unheard(there):
+        return silent
     mode = os.environ.get("RAY_AUTH_MODE") or "not set"
     try:
         head = GcsClient(address=there)

@@ -77,3 +77,17 @@ def test_where_ray_keeps_its_token_by_itself_that_one_counts(tmp_path: Path) -> 
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("secret")
     assert unusable_token(environ) == ""
+
+
+@pytest.mark.parametrize(
+    ("exported", "said"),
+    [
+        ("head", "--address auto: RAY_ADDRESS: 'head' is no HOST:PORT"),
+        ("127.0.0.1:1", r"--address auto \(.*:1\): nothing listens"),
+    ],
+)
+def test_auto_tells_what_it_came_to(exported: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", exported)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(ClusterError, match=said):
+        knock("auto")
