@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.doctor.check import HealthCheck, fail, ok, warn
 from orchestrator.execution.on_ray.connection.head import unusable_token
+from orchestrator.execution.on_ray.connection.watching import reason_of
 from orchestrator.saying.addressing import typed
 from orchestrator.tracking.database import is_unfinished
 from workers.contract.addresses import without_credentials
@@ -132,7 +133,7 @@ def check_server(uri: str, *, reach: Reach) -> HealthCheck:
     try:
         status = reach(f"{uri.rstrip('/')}/health")
     except OSError as error:
-        what = f"no server answers at {where} ({_reason(error)})"
+        what = f"no server answers at {where} ({reason_of(error)})"
         remedy = "start it or mend --tracking-uri; trials would run, and `sweep sync` make up for it"
         return fail("tracking", what, remedy)
     if status == 200:
@@ -199,7 +200,7 @@ def check_hub(model_ids: Collection[str], *, hub: str, reach: Reach, is_offline:
     try:
         reach(hub)
     except OSError as error:
-        what = f"{names} must be fetched, and {without_credentials(hub)} does not answer ({_reason(error)})"
+        what = f"{names} must be fetched, and {without_credentials(hub)} does not answer ({reason_of(error)})"
         return fail("hub", what, remedy)
     return ok("hub", f"{without_credentials(hub)} answers, for {names}")
 
@@ -212,7 +213,7 @@ def check_endpoint(base_url: str, key_variable: str | None, *, environ: Mapping[
     try:
         status = reach(f"{base_url.rstrip('/')}/models")
     except OSError as error:
-        what = f"{where} does not answer ({_reason(error)})"
+        what = f"{where} does not answer ({reason_of(error)})"
         return fail("endpoint", what, "start the teacher's server, or mend `endpoint.base_url`")
     return ok("endpoint", f"{where} answers (status {status} without a key)")
 
@@ -230,11 +231,6 @@ def reach(address: str) -> int:
         return error.code
     except (ValueError, http.client.HTTPException):  # whose texts repeat it
         raise OSError("not an address") from None
-
-
-def _reason(error: OSError) -> str:
-    reason = getattr(error, "reason", error)
-    return str(getattr(reason, "strerror", None) or type(reason).__name__)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -22,6 +22,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from orchestrator.execution.on_ray.connection.head import unusable_token
+from orchestrator.execution.on_ray.connection.watching import reason_of
 from orchestrator.saying.addressing import typed
 from workers.contract.answers.roll_call import OURS, TOLD
 from workers.contract.errors import ClusterError, ClusterLostError, InputError, Problem, SweepError
@@ -131,7 +132,7 @@ def _client(address: str) -> Iterator[JobSubmissionClient]:
         raise ClusterError(f"--address {address}: {what}; export its RAY_AUTH_MODE and RAY_AUTH_TOKEN_PATH") from None
     except Exception as error:  # noqa: BLE001  # Ray raises plain ones, and those of two libraries
         raise ClusterError(
-            f"--address {address}: no dashboard of Ray takes jobs there ({_reason(error)}); install ray[default] "
+            f"--address {address}: no dashboard of Ray takes jobs there ({reason_of(error)}); install ray[default] "
             "where `ray start --head --include-dashboard=true` runs, or reach it by `ssh -L 8265:127.0.0.1:8265 HEAD`"
         ) from None
 
@@ -140,9 +141,3 @@ def _reach(address: str) -> None:
     """Ray's client would wait for ever for one that says nothing; raises where nobody answers in time."""
     with suppress(HTTPError):  # it wants a token, say, and the client has it
         urlopen(f"{address.rstrip('/')}/api/version", timeout=ANSWERS_WITHIN_S).close()
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong in the system's words, where it is the system's."""
-    reason = getattr(error, "reason", error)
-    return str(getattr(reason, "strerror", None) or type(reason).__name__)

@@ -8,14 +8,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.execution.on_ray.connection.watching import CONNECT_TIMEOUT_S, LOOK_EVERY_S_AT_START
+from orchestrator.execution.on_ray.connection.watching import LOOK_EVERY_S_AT_START, why_silent
 from workers.contract.addresses import holds_credentials
 from workers.contract.errors import ClusterError, InputError, Problem
 
@@ -103,11 +102,7 @@ def _unheard(address: str) -> str:
     """Why nothing listens at HOST:PORT; empty where something does. Ray would wait for ever; this knows in seconds."""
     if address == AUTO:
         return ""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
+    if why := why_silent(address):
         return (
             f"nothing listens there ({why}); start a head with `ray start --head`, give its HOST:PORT, "
             "or leave --address out to use this machine"

@@ -68,6 +68,8 @@ def unfit(folder: Path) -> str:
     length = len(os.fsencode(folder))
     if length > LONGEST_FOLDER:
         return f"is too long for the sockets of Ray ({length} bytes, at most {LONGEST_FOLDER})"
+    if not str(folder).isascii():
+        return "has a name that is not ASCII, and Ray takes no other"
     return unwritable(folder)
 
 

@@ -152,12 +152,23 @@ def watch(
 
 def answers(address: str) -> bool:
     """Whether something listens at host:port."""
+    return not why_silent(address)
+
+
+def why_silent(address: str) -> str:
+    """Why nothing listens at host:port, in the system's words; empty where something does."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        return reason_of(error)
+    return ""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a connection failed: the system's words, or the class of what it is wrapped in or is."""
+    reason = getattr(error, "reason", error)
+    return str(getattr(reason, "strerror", None) or type(reason).__name__)
 
 
 def _end(error: SweepError, last_words: LastWords) -> None:

@@ -19,7 +19,13 @@ def test_the_folder_is_where_tmpdir_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "why"), [(LONG, "is too long for the sockets of Ray"), (Path("/proc/version"), "is no folder")]
+    ("folder", "why"),
+    [
+        (LONG, "is too long for the sockets of Ray"),
+        (Path("/proc/version"), "is no folder"),
+        (Path("/proc"), "can't be written"),
+        (Path("/tmp/é"), "has a name that is not ASCII"),
+    ],
 )
 def test_one_that_will_not_do_is_passed_over_and_a_chosen_one_is_refused(folder: Path, why: str) -> None:
     found = session_folder({"TMPDIR": str(folder)})
